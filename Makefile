@@ -1,0 +1,40 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint format clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(STAMP)  ## Make the virtual environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Installing hqdm and what it needs into $(VENV) (about 2 minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## Train a hybrid U-Net on 8x8 digits, sample it, score it (under 5 minutes)
+	$(BIN)/hqdm demo --out runs/demo --overwrite
+
+test: $(STAMP)  ## Run the test suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)  ## Run every test, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis

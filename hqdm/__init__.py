@@ -1,0 +1,3 @@
+"""Hybrid quantum-classical diffusion models."""
+
+__version__ = "0.1.0"
