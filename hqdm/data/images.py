@@ -1,0 +1,359 @@
+"""Images as one uint8 tensor: embedded digits, Hugging Face data sets, local folders.
+
+A data set is found in this order: the embedded `digits`; a sub-folder of `HQDM_DATA_DIR`; a local
+folder of that path; the Hugging Face hub (or, offline, what its cache holds).
+"""
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from hqdm.errors import HQDMError
+
+HUB_NAMES = {
+    "mnist": "ylecun/mnist",
+    "fashion_mnist": "zalando-datasets/fashion_mnist",
+    "cifar10": "uoft-cs/cifar10",
+}
+"""Short names and what the hub calls them."""
+
+DATA_DIR_VARIABLE = "HQDM_DATA_DIR"
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+HOLD_OUT_FRACTION = 0.1
+DIGITS_TEST_FRACTION = 0.2
+SPLIT_SEED = 0
+
+# What the `datasets` library raises for a set it cannot reach, find or make sense of.
+_LIBRARY_ERRORS = (OSError, ValueError, RuntimeError)
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+# A file's bytes, its path, a pixel array, or None where a row has no image.
+_Picture = bytes | str | np.ndarray | None
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one split of a data set.
+
+    Attributes:
+        images: uint8 of shape `(N, C, H, W)`, 0 to 255.
+        labels: int64 of shape `(N,)`, indices into `classes`; None where the set has no labels.
+        classes: Class names; empty where the set has no labels.
+        name: Short name, hub name or folder, as `canonical_name` writes it.
+        split: Name of the split, such as `"train"`.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    name: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def canonical_name(name: str) -> str:
+    """The short name of a data set that has one, else the name itself."""
+    return {hub: short for short, hub in HUB_NAMES.items()}.get(name, name)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Map uint8 pixels 0..255 to float32 in [-1, 1]: `x / 127.5 - 1`, any shape."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map pixels in [-1, 1] to uint8 0..255, any shape: clamped, then rounded.
+
+    It undoes `to_float` exactly.
+    """
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def load_images(
+    name: str,
+    split: str = "train",
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    limit: int | None = None,
+    offline: bool = False,
+) -> ImageSet:
+    """Load one split of an image data set, decoded once.
+
+    * `"digits"`: the 1,797 8x8 digits inside scikit-learn, pixels 0..16 scaled to 0..255. Its
+      split is stratified, 80 % `train` and 20 % `test`, the same every time.
+    * `"mnist"`, `"fashion_mnist"`, `"cifar10"`: short for `HUB_NAMES`.
+    * Any other hub name (`owner/name`), a local folder in the hub's layout (parquet files, such as
+      `data/train-*.parquet`), or a folder of png or jpg files in one sub-folder per class, with or
+      without `train/` and `test/` above.
+
+    A set with nothing but a `train` split gives a seeded tenth of it as `test`, which `train` then
+    lacks. `HQDM_DATA_DIR` names a folder that is searched first, for the short name, the last part
+    of the hub name, and the hub name.
+
+    Args:
+        name: What to load.
+        split: Which split.
+        size: Side of the square images to make: a centred square crop, resized bilinearly with
+            antialiasing. None keeps what is stored.
+        channels: 1 (grey) or 3 (RGB; transparency is dropped). None keeps grey where all images
+            are grey, else RGB.
+        limit: At most so many images, evenly spaced over the split, since a class folder is sorted
+            by class.
+        offline: Never touch the network, as with `HF_HUB_OFFLINE=1` or `HF_DATASETS_OFFLINE=1`.
+
+    Returns:
+        The images, with labels where the set has them.
+
+    Raises:
+        HQDMError: A wrong argument, or a data set or split that is missing, cannot be read, or
+            holds images of several sizes without `size`.
+    """
+    if channels not in (None, 1, 3):
+        raise HQDMError(f"channels={channels}: expected 1 (grey), 3 (RGB) or None (as stored)")
+    for argument, value in {"size": size, "limit": limit}.items():
+        if value is not None and value < 1:
+            raise HQDMError(f"{argument}={value}: expected a whole number of at least 1, or None")
+    name = canonical_name(name)
+    if name == "digits":
+        rows = _digits(split)
+    else:
+        rows = _stored(name, split, offline or _environment_says_offline())
+    if not len(rows):
+        raise HQDMError(
+            f"data set {name!r} has no images in split {split!r}: expected at least one"
+        )
+    if limit is not None and limit < len(rows):
+        rows = rows.take([i * len(rows) // limit for i in range(limit)])
+    images = _decode(rows.pictures, name, size, channels)
+    labels = None if rows.labels is None else torch.tensor(rows.labels, dtype=torch.int64)
+    return ImageSet(images, labels, rows.classes, name, split)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One split before decoding."""
+
+    pictures: Sequence[_Picture]
+    labels: Sequence[int] | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, indices: Iterable[int]) -> "_Rows":
+        """The rows at these places, in this order."""
+        indices = list(indices)
+        labels = None if self.labels is None else [self.labels[i] for i in indices]
+        return _Rows([self.pictures[i] for i in indices], labels, self.classes)
+
+
+def _digits(split: str) -> _Rows:
+    """The embedded digits: a stratified split, the same every time."""
+    # scikit-learn takes a second to import, which other data sets need not pay.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    train, test = train_test_split(
+        np.arange(len(digits.target)),
+        test_size=DIGITS_TEST_FRACTION,
+        stratify=digits.target,
+        random_state=SPLIT_SEED,
+    )
+    parts = {"train": train, "test": test}
+    _check_split("digits", split, parts)
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    everything = _Rows(list(pixels), digits.target.tolist(), tuple(map(str, digits.target_names)))
+    return everything.take(np.sort(parts[split]).tolist())
+
+
+def _stored(name: str, split: str, offline: bool) -> _Rows:
+    """One split of a data set from a folder or the hub."""
+    folders = _folders(name)
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    with _network(not offline):
+        if folder is None:
+            return _choose(name, split, _open_hub(name, folders))
+        with tempfile.TemporaryDirectory() as scratch:
+            return _choose(name, split, _open_folder(name, folder, scratch))
+
+
+def _open_folder(name: str, folder: Path, scratch: str) -> Mapping[str, Any]:
+    """The splits of a local folder, not yet read."""
+    # The library takes a second to import, which the embedded digits need not pay.
+    from datasets import load_dataset
+
+    try:
+        # Streaming reads in place; otherwise the library copies everything into its cache.
+        return load_dataset(str(folder), streaming=True, cache_dir=scratch)
+    except _LIBRARY_ERRORS as error:
+        raise _unreadable(name, error) from error
+
+
+def _open_hub(name: str, searched: Sequence[Path]) -> Mapping[str, Any]:
+    """The splits of a data set of the hub, downloaded or from the library's cache."""
+    from datasets import config, load_dataset
+
+    hub_name = HUB_NAMES.get(name, name)
+    if not _HUB_NAME.fullmatch(hub_name):
+        raise HQDMError(
+            f"no data set {name!r}: searched {_listed(searched)}; expected a short name "
+            f"({_listed(['digits', *HUB_NAMES])}), a hub name (owner/name) or an existing folder"
+        )
+    try:
+        return load_dataset(hub_name)
+    except _LIBRARY_ERRORS as error:
+        hub = "the cache of the hub (offline)" if config.HF_HUB_OFFLINE else "the hub"
+        raise HQDMError(
+            f"no data set {name!r}: searched {_listed([*searched, hub])} ({_first_line(error)}); "
+            f"to get it, `hf download {hub_name} --repo-type dataset "
+            f"--local-dir DIR/{_last_part(hub_name)}` and set {DATA_DIR_VARIABLE}=DIR"
+        ) from error
+
+
+def _choose(name: str, split: str, splits: Mapping[str, Any]) -> _Rows:
+    """The rows of a split, where a set of nothing but `train` gives a tenth of it as `test`."""
+    if set(splits) != {"train"} or split not in ("train", "test"):
+        _check_split(name, split, splits)
+        return _read(name, splits[split])
+    rows = _read(name, splits["train"])
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
+    n_test = max(1, round(HOLD_OUT_FRACTION * len(rows)))
+    return rows.take(sorted(order[:n_test] if split == "test" else order[n_test:]))
+
+
+def _read(name: str, dataset: Any) -> _Rows:
+    """All rows of a `datasets` split; the columns are found by what they hold."""
+    from datasets import Image as ImageColumn
+
+    features = dataset.features or {}
+    image = next((c for c, f in features.items() if isinstance(f, ImageColumn)), None)
+    if image is None:
+        raise HQDMError(
+            f"data set {name!r} has no column of images: its columns are {_listed(features)}"
+        )
+    label = next((c for c, f in features.items() if _holds_labels(c, f)), None)
+    try:
+        rows = list(dataset.cast_column(image, ImageColumn(decode=False)))
+    except _LIBRARY_ERRORS as error:
+        raise _unreadable(name, error) from error
+    cells = [row[image] or {} for row in rows]
+    pictures = [cell.get("bytes") or cell.get("path") for cell in cells]
+    labels: list[Any] = [row[label] for row in rows] if label is not None else [None]
+    # The hub's convention for a split whose labels are withheld is -1.
+    if not labels or any(value is None or value < 0 for value in labels):
+        return _Rows(pictures, None, ())
+    names = getattr(features[label], "names", range(max(labels) + 1))
+    return _Rows(pictures, labels, tuple(map(str, names)))
+
+
+def _holds_labels(column: str, feature: Any) -> bool:
+    """Whether a column holds class indices: declared so, or integers under the usual name."""
+    from datasets import ClassLabel, Value
+
+    integers = isinstance(feature, Value) and "int" in feature.dtype
+    return isinstance(feature, ClassLabel) or (column in ("label", "labels") and integers)
+
+
+def _decode(
+    pictures: Sequence[_Picture], name: str, size: int | None, channels: int | None
+) -> Tensor:
+    """Pictures as one uint8 tensor `(N, C, H, W)`."""
+    arrays = []
+    for i, picture in enumerate(pictures):
+        try:
+            arrays.append(_pixels(picture, size, channels))
+        except (OSError, ValueError) as error:
+            raise HQDMError(f"image {i} of data set {name!r}: {_first_line(error)}") from error
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        sizes = _listed(f"{h}x{w}" for h, w in sorted(shapes)[:3])
+        raise HQDMError(
+            f"the images of data set {name!r} have {len(shapes)} sizes ({sizes}, ...): "
+            "pass size=N to make all of them N x N"
+        )
+    if len({len(array) for array in arrays}) > 1:
+        arrays = [np.broadcast_to(array, (3, *array.shape[1:])) for array in arrays]
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _pixels(picture: _Picture, size: int | None, channels: int | None) -> np.ndarray:
+    """One picture as uint8 `(C, H, W)`, with C = 1 or 3."""
+    if picture is None:
+        raise ValueError("this row has no image")
+    if isinstance(picture, np.ndarray):
+        image = Image.fromarray(picture)
+    else:
+        image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+    # Pillow would clip these to 255 instead of scaling them.
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"pixel mode {image.mode} has more than 8 bits: convert the files to 8")
+    grey = channels == 1 or (channels is None and image.mode in ("1", "L", "LA"))
+    image = image.convert("L" if grey else "RGB")
+    if size is not None and image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def _folders(name: str) -> list[Path]:
+    """Where a data set may lie on this machine, in the order searched."""
+    hub_name = HUB_NAMES.get(name, name)
+    root = os.environ.get(DATA_DIR_VARIABLE)
+    parts = dict.fromkeys([name, _last_part(hub_name), hub_name]) if root else {}
+    return list(dict.fromkeys([*(Path(str(root), part) for part in parts), Path(name)]))
+
+
+@contextmanager
+def _network(allowed: bool) -> Iterator[None]:
+    """Forbid the `datasets` library the network, or leave it as it is."""
+    from datasets import config
+
+    before = config.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = before or not allowed
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = before
+
+
+def _environment_says_offline() -> bool:
+    return any(
+        os.environ.get(v, "").upper() in ("1", "ON", "YES", "TRUE") for v in OFFLINE_VARIABLES
+    )
+
+
+def _check_split(name: str, split: str, splits: Iterable[str]) -> None:
+    if split not in splits:
+        raise HQDMError(f"data set {name!r} has no split {split!r}: it has {_listed(splits)}")
+
+
+def _unreadable(name: str, error: Exception) -> HQDMError:
+    return HQDMError(f"data set {name!r} cannot be read: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(map(str, items))
