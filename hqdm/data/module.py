@@ -1,0 +1,207 @@
+"""Batches for training: the same ones in the same order, wherever the run was interrupted.
+
+Batch `k` of a run (counted from 0 over all epochs) is a function of the seed and of `k` alone: its
+epoch is `k // batches_per_epoch`, the epoch's order is a permutation keyed by `(seed, epoch)`, and
+process `r` of a distributed run takes the r-th share of it. Nothing has to be saved but `k`.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hqdm.data.images import ImageSet, load_images, to_float
+from hqdm.errors import HQDMError
+from hqdm.seeds import generator
+
+FLIP_STREAM = 1
+
+Batch = tuple[Tensor, Tensor | None]
+"""Images `(B, C, H, W)` in [-1, 1] and labels `(B,)` or None."""
+
+
+class ImageBatches(Dataset[Batch]):
+    """Whole batches of an image set, indexed by tensors.
+
+    Args:
+        images: The images.
+        labelled: Whether batches have labels.
+    """
+
+    def __init__(self, images: ImageSet, labelled: bool) -> None:
+        self.images = images
+        self.labels = images.labels if labelled else None
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        """The images and labels of these rows."""
+        labels = None if self.labels is None else self.labels[rows]
+        return to_float(self.images.images[rows]), labels
+
+
+class ShuffledBatches(Sampler[Tensor]):
+    """The rows of each batch of an epoch, for one process.
+
+    Args:
+        n: Number of images; the last, smaller batch of an epoch is left out.
+        batch_size: Images of a batch over all processes.
+        seed: Key of the order.
+        position: Says how many batches the run has seen; asked when an epoch starts.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        position: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.n = n
+        self.batch_size = batch_size
+        self.seed = seed
+        self.position = position
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return self.n // self.batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """The rest of the current epoch."""
+        epoch, first = divmod(self.position(), len(self))
+        order = torch.randperm(self.n, generator=generator(self.seed, epoch))
+        share = self.batch_size // self.world_size
+        for k in range(first, len(self)):
+            start = k * self.batch_size + self.rank * share
+            yield order[start : start + share]
+
+
+class ImageDataModule(LightningDataModule):
+    """A data set for training and validation.
+
+    Args:
+        name: A data set as `hqdm.data.load_images` takes it.
+        size: Side of the square images.
+        channels: 1 (grey) or 3 (RGB).
+        batch_size: Images of a batch over all processes.
+        limit: At most so many training images.
+        val_limit: At most so many validation images, from the test split.
+        labelled: Whether batches have labels, for class-conditional models.
+        flip: Mirror half of the training images left to right.
+        offline: Never touch the network.
+        seed: Key of the order of the training images.
+    """
+
+    def __init__(
+        self,
+        name: str = "digits",
+        size: int = 8,
+        channels: int = 1,
+        batch_size: int = 128,
+        limit: int | None = None,
+        val_limit: int | None = 1024,
+        labelled: bool = False,
+        flip: bool = False,
+        offline: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
+        self.name = name
+        self.size = size
+        self.channels = channels
+        self.batch_size = batch_size
+        self.limit = limit
+        self.val_limit = val_limit
+        self.labelled = labelled
+        self.flip = flip
+        self.offline = offline
+        self.seed = seed
+        self.train_set: ImageSet
+        self.val_set: ImageSet
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load both splits.
+
+        Raises:
+            HQDMError: If there are fewer images than a batch takes, or no labels where needed.
+        """
+        self.train_set = self._load("train", self.limit)
+        self.val_set = self._load("test", self.val_limit)
+        if len(self.train_set) < self.batch_size:
+            raise HQDMError(
+                f"data set {self.name!r} has {len(self.train_set)} training images, fewer than "
+                f"batch_size {self.batch_size}: use a smaller batch_size"
+            )
+        if self.labelled and self.train_set.labels is None:
+            raise HQDMError(
+                f"data set {self.name!r} has no labels: set labelled to false and n_classes to null"
+            )
+
+    def _load(self, split: str, limit: int | None) -> ImageSet:
+        return load_images(
+            self.name,
+            split,
+            size=self.size,
+            channels=self.channels,
+            limit=limit,
+            offline=self.offline,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The training batches of this process, from where the run stands."""
+        trainer = self.trainer
+        assert trainer is not None, "the data module belongs to a trainer"
+        if self.batch_size % trainer.world_size:
+            raise HQDMError(
+                f"batch_size {self.batch_size} cannot be split over {trainer.world_size} "
+                f"processes: use a multiple of {trainer.world_size}"
+            )
+        order = ShuffledBatches(
+            len(self.train_set),
+            self.batch_size,
+            self.seed,
+            self._batches_seen,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return DataLoader(
+            ImageBatches(self.train_set, self.labelled), sampler=order, batch_size=None
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation images of this process, in order."""
+        trainer = self.trainer
+        assert trainer is not None, "the data module belongs to a trainer"
+        rows = torch.arange(trainer.global_rank, len(self.val_set), trainer.world_size)
+        batches = rows.split(self.batch_size)
+        return DataLoader(
+            ImageBatches(self.val_set, self.labelled),
+            sampler=batches,
+            batch_size=None,
+        )
+
+    def _batches_seen(self) -> int:
+        assert self.trainer is not None
+        return int(self.trainer.lightning_module.batches_seen)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Mirror training images; which ones follows from the seed and the batch's number."""
+        trainer = self.trainer
+        if not self.flip or trainer is None or not trainer.training:
+            return batch
+        x, y = batch
+        coins = torch.rand(
+            self.batch_size,
+            generator=generator(self.seed, self._batches_seen(), FLIP_STREAM),
+        )
+        share = coins.chunk(trainer.world_size)[trainer.global_rank]
+        mirrored = torch.where((share < 0.5).to(x.device)[:, None, None, None], x.flip(-1), x)
+        return mirrored, y

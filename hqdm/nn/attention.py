@@ -1,0 +1,77 @@
+r"""Attention over the positions of a feature map, as the hybrid U-Net papers use it.
+
+Linear attention (Shen et al. 2021) costs O(H W); full attention with l2-normalised queries and
+keys (Henry et al. 2020) costs O((H W)^2) and stands at the vertex only:
+
+    linear:  out = softmax_d(q) / sqrt(d) (softmax_n(k) v^T / n)
+    full:    out = softmax_n(10 q^T k / (|q| |k|)) v
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of `(B, C, H, W)`, with a gain and no bias."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each position to mean 0 and variance 1 over channels."""
+        var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+        return (x - mean) * (var + self.eps).rsqrt() * self.gain
+
+
+class Attention(nn.Module):
+    """Residual full attention with cosine similarity: `x + project(attend(norm(x)))`.
+
+    Args:
+        channels: Channels of the feature map.
+        heads: Number of heads.
+        head_dim: Features of one head.
+    """
+
+    similarity_scale: ClassVar[float] = 10.0
+
+    def __init__(self, channels: int, heads: int = 4, head_dim: int = 32) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = ChannelNorm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * heads * head_dim, 1, bias=False)
+        self.project = self._projection(heads * head_dim, channels)
+
+    def _projection(self, hidden: int, channels: int) -> nn.Module:
+        return nn.Conv2d(hidden, channels, 1)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """From queries, keys and values `(B, heads, head_dim, n)` to values of that shape."""
+        q, k = F.normalize(q, dim=2), F.normalize(k, dim=2)
+        weights = (self.similarity_scale * q.transpose(2, 3) @ k).softmax(dim=-1)
+        return v @ weights.transpose(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend over all positions of `(B, C, H, W)`."""
+        b, _, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, -1, h * w)
+        out = self._attend(*qkv.unbind(dim=1))
+        return x + self.project(out.reshape(b, -1, h, w))
+
+
+class LinearAttention(Attention):
+    """Residual linear attention; its projection ends in a channel normalisation."""
+
+    def _projection(self, hidden: int, channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(hidden, channels, 1), ChannelNorm(channels))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        head_dim, positions = q.shape[2:]
+        q = q.softmax(dim=2) * head_dim**-0.5
+        k = k.softmax(dim=3)
+        context = k @ v.transpose(2, 3) / positions
+        return context.transpose(2, 3) @ q

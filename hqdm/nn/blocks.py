@@ -1,0 +1,122 @@
+r"""The blocks of the U-Net: embedding of time and label, ResNet block, down- and upsampling.
+
+A ResNet block is two convolutions with normalisation and an embedding in between,
+
+    h = SiLU((1 + scale) GroupNorm(conv_1(x)) + shift),   (scale, shift) = Linear(SiLU(emb)),
+    out = SiLU(GroupNorm(conv_2(h))) + skip(x).
+
+Which convolution it uses is injected: a hybrid block is the same block with another `conv`.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hqdm.errors import HQDMError
+
+ConvFactory = Callable[[int, int], nn.Module]
+"""Makes a shape-keeping convolution from its numbers of input and output channels."""
+
+
+class Embedding(nn.Module):
+    """What conditions the blocks: sinusoidal time features, a perceptron, and the class label.
+
+    Args:
+        dim: Number of sinusoidal features; even.
+        out_dim: Size of the embedding.
+        n_classes: Number of class labels, or None. Label `n_classes` stands for "no label".
+        time_scale: What t in [0, 1] is multiplied by: the papers count 1,000 discrete steps.
+    """
+
+    def __init__(
+        self, dim: int, out_dim: int, n_classes: int | None, time_scale: float = 1000.0
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.time_scale = time_scale
+        half = dim // 2
+        exponents = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
+        self.frequencies: Tensor
+        self.register_buffer(
+            "frequencies", torch.exp(-math.log(10_000.0) * exponents).float(), persistent=False
+        )
+        self.mlp = nn.Sequential(nn.Linear(dim, out_dim), nn.GELU(), nn.Linear(out_dim, out_dim))
+        self.labels = None if n_classes is None else nn.Embedding(n_classes + 1, out_dim)
+
+    def forward(self, t: Tensor, y: Tensor | None) -> Tensor:
+        """From times `(B,)` in [0, 1] and labels `(B,)` or None to embeddings `(B, out_dim)`.
+
+        Raises:
+            HQDMError: If labels come to a network without classes.
+        """
+        phase = self.time_scale * t[:, None] * self.frequencies.to(t.dtype)
+        emb = self.mlp(torch.cat([phase.sin(), phase.cos()], dim=1))
+        if self.labels is None:
+            if y is not None:
+                raise HQDMError("the network has no class labels (n_classes is null): leave y out")
+            return emb
+        if y is None:
+            y = torch.full(t.shape, self.labels.num_embeddings - 1, device=t.device)
+        return emb + self.labels(y)
+
+
+class ResnetBlock(nn.Module):
+    """Two injected convolutions with group normalisation, an embedding and a skip.
+
+    Args:
+        in_channels: Channels that come in.
+        out_channels: Channels that go out.
+        emb_dim: Size of the time (and class) embedding.
+        conv: Makes each of the two convolutions.
+        norm_groups: Groups of the normalisations; divides `out_channels`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        emb_dim: int,
+        conv: ConvFactory,
+        norm_groups: int,
+    ) -> None:
+        super().__init__()
+        self.conv_1 = conv(in_channels, out_channels)
+        self.norm_1 = nn.GroupNorm(norm_groups, out_channels)
+        self.scale_shift = nn.Linear(emb_dim, 2 * out_channels)
+        self.conv_2 = conv(out_channels, out_channels)
+        self.norm_2 = nn.GroupNorm(norm_groups, out_channels)
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """From `(B, C_in, H, W)` and `(B, emb_dim)` to `(B, C_out, H, W)`."""
+        scale, shift = self.scale_shift(F.silu(emb))[:, :, None, None].chunk(2, dim=1)
+        h = F.silu(self.norm_1(self.conv_1(x)) * (1 + scale) + shift)
+        return F.silu(self.norm_2(self.conv_2(h))) + self.skip(x)
+
+
+def downsample(in_channels: int, out_channels: int, size: int) -> tuple[nn.Module, int]:
+    """The strided convolution for a map of that size, and the size it leads to.
+
+    Even sizes are halved by a 4x4 kernel. Odd sizes use the papers' 7x7 kernel, which takes 7
+    to 2. A map of size 1 or 3 leads nowhere; the caller refuses it.
+    """
+    if size % 2 == 0:
+        return nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), size // 2
+    return nn.Conv2d(in_channels, out_channels, 7, stride=2, padding=1), (size - 5) // 2 + 1
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour resize to a fixed size, then a 3x3 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From `(B, C_in, h, w)` to `(B, C_out, size, size)`."""
+        return self.conv(F.interpolate(x, size=(self.size, self.size), mode="nearest"))

@@ -1,0 +1,276 @@
+r"""The hybrid U-Net of De Falco et al. (arXiv 2402.16147), classical or with quantum blocks.
+
+    stem -> encoder levels -> vertex -> decoder levels -> head
+
+Each ResNet block of the vertex, or of an encoder level, may use a `HybridConv` in place of its
+weight-standardised convolutions; nothing else changes. The 28x28x1 network of width 10 has
+483,321 parameters, 475,281 with one quantum channel group at the vertex (FQConv, 3 layers) and
+429,369 with the whole vertex quantum.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hqdm.errors import HQDMError
+from hqdm.nn.attention import Attention, LinearAttention
+from hqdm.nn.blocks import ConvFactory, Embedding, ResnetBlock, Upsample, downsample
+from hqdm.nn.conv import Hybrid, WSConv2d
+
+PARTS = ("stem", "embedding", "encoder", "vertex", "decoder", "head")
+"""The parts of a U-Net, as `inspect` counts them and `--freeze` names them."""
+
+
+class Level(nn.Module):
+    """Two ResNet blocks, linear attention after the second, and a change of resolution."""
+
+    def __init__(
+        self, block_1: ResnetBlock, block_2: ResnetBlock, attention: nn.Module, resize: nn.Module
+    ) -> None:
+        super().__init__()
+        self.block_1 = block_1
+        self.block_2 = block_2
+        self.attention = attention
+        self.resize = resize
+
+
+class EncoderLevel(Level):
+    """A level on the way down: stores a skip after each block."""
+
+    def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
+        """Push two skips at this resolution and return the next resolution."""
+        x = self.block_1(x, emb)
+        skips.append(x)
+        x = self.attention(self.block_2(x, emb))
+        skips.append(x)
+        return self.resize(x)
+
+
+class DecoderLevel(Level):
+    """A level on the way up: each block takes a skip, last stored first."""
+
+    def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
+        """Pop two skips at this resolution and return the next resolution."""
+        x = self.block_1(torch.cat([x, skips.pop()], dim=1), emb)
+        x = self.block_2(torch.cat([x, skips.pop()], dim=1), emb)
+        return self.resize(self.attention(x))
+
+
+class Vertex(nn.Module):
+    """The bottom of the U: ResNet block, full attention, ResNet block."""
+
+    def __init__(self, block_1: ResnetBlock, attention: nn.Module, block_2: ResnetBlock) -> None:
+        super().__init__()
+        self.block_1 = block_1
+        self.attention = attention
+        self.block_2 = block_2
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """Keep shape."""
+        return self.block_2(self.attention(self.block_1(x, emb)), emb)
+
+
+def _ws_conv(in_channels: int, out_channels: int) -> nn.Module:
+    return WSConv2d(in_channels, out_channels)
+
+
+class UNet(nn.Module):
+    """A noise (or v, or x0) prediction network on square images.
+
+    Args:
+        channels: Image channels, 1 or 3 (any number works).
+        size: Height and width of the images.
+        dim: Width of the first level.
+        mults: Width multipliers, one a level; the last level keeps its resolution.
+        hybrid: Which parts have quantum convolutions: keys `"vertex"`, `"encoder.0"`,
+            `"encoder.1"`, ...; values say how.
+        n_classes: Number of class labels, or None for an unconditional network. Label
+            `n_classes` stands for "no label".
+        heads: Attention heads.
+        head_dim: Features of one attention head.
+
+    Raises:
+        HQDMError: If the size cannot be downsampled so often, a part does not exist, or there
+            are fewer channels than the quantum groups take.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        size: int = 28,
+        dim: int = 10,
+        mults: Sequence[int] = (1, 2, 3, 4),
+        hybrid: Mapping[str, Hybrid] | None = None,
+        n_classes: int | None = None,
+        heads: int = 4,
+        head_dim: int = 32,
+    ) -> None:
+        super().__init__()
+        _check_positive(channels=channels, size=size, dim=dim, heads=heads, head_dim=head_dim)
+        if not mults or min(mults) < 1:
+            raise HQDMError(f"mults needs one positive multiplier a level, got {list(mults)}")
+        if dim % 2:
+            raise HQDMError(f"dim needs an even number (sine and cosine features), got {dim}")
+        if n_classes is not None and n_classes < 1:
+            raise HQDMError(f"n_classes needs a positive number or null, got {n_classes}")
+        self.channels = channels
+        self.size = size
+        self.dim = dim
+        self.mults = tuple(mults)
+        self.hybrid = dict(hybrid or {})
+        self.n_classes = n_classes
+        self.heads = heads
+        self.head_dim = head_dim
+        self._check_hybrid_keys()
+
+        emb_dim = 4 * dim
+        norm_groups = max(g for g in range(1, 11) if dim % g == 0)
+        widths = [dim, *(dim * m for m in self.mults)]
+        sizes = _level_sizes(size, len(self.mults))
+
+        def block(part: str, c_in: int, c_out: int) -> ResnetBlock:
+            return ResnetBlock(c_in, c_out, emb_dim, self._conv_for(part), norm_groups)
+
+        def linear_attention(c: int) -> LinearAttention:
+            return LinearAttention(c, heads, head_dim)
+
+        self.stem = nn.Conv2d(channels, dim, 7, padding=3)
+        self.embedding = Embedding(dim, emb_dim, n_classes)
+        self.encoder = nn.ModuleList(
+            EncoderLevel(
+                block(f"encoder.{i}", widths[i], widths[i]),
+                block(f"encoder.{i}", widths[i], widths[i]),
+                linear_attention(widths[i]),
+                self._down(i, widths, sizes),
+            )
+            for i in range(len(self.mults))
+        )
+        c = widths[-1]
+        self.vertex = Vertex(
+            block("vertex", c, c), Attention(c, heads, head_dim), block("vertex", c, c)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLevel(
+                block("decoder", widths[i + 1] + widths[i], widths[i + 1]),
+                block("decoder", widths[i + 1] + widths[i], widths[i + 1]),
+                linear_attention(widths[i + 1]),
+                self._up(i, widths, sizes),
+            )
+            for i in reversed(range(len(self.mults)))
+        )
+        self.head = nn.ModuleDict(
+            {"block": block("head", 2 * dim, dim), "conv": nn.Conv2d(dim, channels, 1)}
+        )
+
+    def _check_hybrid_keys(self) -> None:
+        known = ["vertex", *(f"encoder.{i}" for i in range(len(self.mults)))]
+        for part in self.hybrid:
+            if part not in known:
+                raise HQDMError(
+                    f"no part {part!r} can be hybrid: expected one of {', '.join(known)}"
+                )
+
+    def _conv_for(self, part: str) -> ConvFactory:
+        return self.hybrid[part].conv if part in self.hybrid else _ws_conv
+
+    @staticmethod
+    def _down(i: int, widths: list[int], sizes: list[int]) -> nn.Module:
+        if i == len(sizes) - 1:
+            return nn.Conv2d(widths[i], widths[i + 1], 3, padding=1)
+        return downsample(widths[i], widths[i + 1], sizes[i])[0]
+
+    @staticmethod
+    def _up(i: int, widths: list[int], sizes: list[int]) -> nn.Module:
+        if i == 0:
+            return nn.Conv2d(widths[1], widths[0], 3, padding=1)
+        return Upsample(widths[i + 1], widths[i], sizes[i - 1])
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Predict from noisy images.
+
+        Args:
+            x: Noisy images `(B, C, H, W)`.
+            t: Times `(B,)` in [0, 1].
+            y: Class labels `(B,)`; None stands for "no label".
+
+        Returns:
+            The prediction `(B, C, H, W)`.
+
+        Raises:
+            HQDMError: If the images have another shape than the network was built for, or labels
+                come to an unconditional network.
+        """
+        if x.shape[1:] != (self.channels, self.size, self.size):
+            raise HQDMError(
+                f"the network needs images of shape (B, {self.channels}, {self.size}, "
+                f"{self.size}), got {tuple(x.shape)}"
+            )
+        emb = self.embedding(t, y)
+        x = self.stem(x)
+        skips = [x]
+        for encoder_level in self.encoder:
+            x = encoder_level(x, emb, skips)
+        x = self.vertex(x, emb)
+        for decoder_level in self.decoder:
+            x = decoder_level(x, emb, skips)
+        x = self.head["block"](torch.cat([x, skips.pop()], dim=1), emb)
+        return self.head["conv"](x)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The plain configuration from which `UNet.from_config` rebuilds the network."""
+        return {
+            "channels": self.channels,
+            "size": self.size,
+            "dim": self.dim,
+            "mults": list(self.mults),
+            "hybrid": {part: hybrid.to_dict() for part, hybrid in self.hybrid.items()},
+            "n_classes": self.n_classes,
+            "heads": self.heads,
+            "head_dim": self.head_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "UNet":
+        """Build the network that `config` describes."""
+        hybrid = {part: Hybrid.from_dict(h) for part, h in (config.get("hybrid") or {}).items()}
+        return cls(**{**config, "hybrid": hybrid})
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise HQDMError(f"{name} needs a positive number, got {number}")
+
+
+def _level_sizes(size: int, levels: int) -> list[int]:
+    """The feature-map size of each level; every level but the last is downsampled."""
+    sizes = [size]
+    for _ in range(levels - 1):
+        current = sizes[-1]
+        if current in (1, 3):
+            raise HQDMError(
+                f"images of size {size} cannot be downsampled {levels - 1} times "
+                f"(sizes {' -> '.join(map(str, sizes))} -> ?): use fewer mults"
+            )
+        sizes.append(downsample(1, 1, current)[1])
+    return sizes
+
+
+def QVUNet(hybrid: Hybrid | None = None, **options: Any) -> UNet:
+    """The preset with quantum channel groups at the vertex (QVU-Net); by default one FQConv."""
+    return UNet(hybrid={"vertex": hybrid or Hybrid()}, **options)
+
+
+def FullQVUNet(hybrid: Hybrid | None = None, **options: Any) -> UNet:
+    """The preset whose vertex is all quantum (FullQVU-Net)."""
+    return UNet(hybrid={"vertex": replace(hybrid or Hybrid(), groups="all")}, **options)
+
+
+def QuanvUNet(hybrid: Hybrid | None = None, level: int = 2, **options: Any) -> UNet:
+    """The preset with quantum groups at the vertex and at one encoder level (QuanvU-Net)."""
+    hybrid = hybrid or Hybrid()
+    return UNet(hybrid={"vertex": hybrid, f"encoder.{level}": hybrid}, **options)

@@ -1,0 +1,67 @@
+"""Models on disk: tensors in safetensors beside a plain, versioned configuration in JSON.
+
+    folder/model.safetensors    every parameter and buffer
+    folder/config.json          {"format_version": 1, ...}: what rebuilds the object
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hqdm.errors import HQDMError
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def check_version(config: Mapping[str, Any], source: object) -> None:
+    """Refuse what this version cannot read.
+
+    Raises:
+        HQDMError: If the version is missing or newer than `FORMAT_VERSION`.
+    """
+    version = config.get("format_version")
+    if not isinstance(version, int):
+        raise HQDMError(f"{source} is not an hqdm model: it states no format_version")
+    if version > FORMAT_VERSION:
+        raise HQDMError(
+            f"{source} has format version {version}, this hqdm reads up to {FORMAT_VERSION}: "
+            "upgrade hqdm"
+        )
+
+
+def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a model folder; `format_version` is added."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS_FILE)
+    text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
+    (folder / CONFIG_FILE).write_text(text + "\n")
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a model folder.
+
+    Returns:
+        The configuration without its version, and the tensors.
+
+    Raises:
+        HQDMError: If a file is missing, damaged or from a newer version.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise HQDMError(f"{folder} holds no {name}: expected a folder that `hqdm export` wrote")
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise HQDMError(f"{folder} is damaged ({reason}): export it again") from None
+    check_version(config, folder)
+    del config["format_version"]
+    return config, tensors
