@@ -108,8 +108,8 @@ def load_images(
     Args:
         name: What to load.
         split: Which split.
-        size: Side of the square images to make: a centred square crop, resized bilinearly with
-            antialiasing. None keeps what is stored.
+        size: Side of the square images to make: the shorter side is resized to it, bilinearly with
+            antialiasing, and the longer one cropped to the centre. None keeps what is stored.
         channels: 1 (grey) or 3 (RGB; transparency is dropped). None keeps grey where all images
             are grey, else RGB.
         limit: At most so many images, evenly spaced over the split, since a class folder is sorted

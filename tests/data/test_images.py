@@ -1,0 +1,466 @@
+"""Image data: what is loaded, from where, and what is said where it cannot be."""
+
+import io
+import os
+import pickle
+import socket
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from hqdm.data.images import HUB_NAMES, canonical_name, load_images, to_float, to_uint8
+from hqdm.errors import HQDMError
+
+DATA_DIR = os.environ.get("HQDM_DATA_DIR")
+
+
+@pytest.fixture(autouse=True)
+def _no_user_folders(monkeypatch, tmp_path):
+    """No test sees the user's data sets or writes to the user's cache."""
+    monkeypatch.delenv("HQDM_DATA_DIR", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def connections(monkeypatch):
+    """The addresses that somebody tries to reach; each attempt fails."""
+    tried = []
+
+    def refuse(*args, **kwargs):
+        tried.append(args)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return tried
+
+
+def pictures(n, shape=(6, 5), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def encoded(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "png")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def write_parquet(folder, images, split="train", image="image", **columns):
+    """A split in the hub's layout; `columns` maps names to (values, feature)."""
+    features = {image: datasets.Image()} | {k: feature for k, (_, feature) in columns.items()}
+    values = {image: [encoded(x) for x in images]} | {k: v for k, (v, _) in columns.items()}
+    path = folder / "data" / f"{split}-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_dict(values, features=datasets.Features(features)).to_parquet(path)
+
+
+def write_folder(folder, images, labels):
+    for i, (x, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(folder / label / f"{i:03d}.png")
+
+
+def raises(*fragments):
+    """A one-line HQDMError that says all of these."""
+    pattern = r"^" + "".join(rf"(?=.*{fragment})" for fragment in fragments) + r"[^\n]*$"
+    return pytest.raises(HQDMError, match=pattern)
+
+
+# --- pixels ---------------------------------------------------------------------------------------
+
+
+def test_round_trip_of_every_grey_level_is_exact():
+    levels = torch.arange(256, dtype=torch.uint8)
+    x = to_float(levels)
+    assert x.dtype == torch.float32
+    # The definition in float64; float32 rounds twice, by half an ulp of at most 1 each.
+    expected = levels.double() / 127.5 - 1
+    assert torch.allclose(x.double(), expected, atol=2**-23, rtol=0)
+    assert (x[0], x[-1]) == (-1, 1)
+    assert torch.equal(to_uint8(x), levels)
+    assert torch.equal(to_uint8(x.double()), levels)
+
+
+@settings(deadline=None, max_examples=50)
+@given(hnp.arrays(np.float32, (7,), elements=st.floats(-3, 3, width=32)))
+def test_to_uint8_clamps_and_rounds_to_the_nearest_level(x):
+    y = to_uint8(torch.from_numpy(x)).double()
+    exact = (torch.from_numpy(x).double().clamp(-1, 1) + 1) * 127.5
+    # Half a level, and what float32 loses on numbers up to 255.
+    assert (y - exact).abs().max() <= 0.5 + 255 * 2**-23
+
+
+# --- the embedded digits --------------------------------------------------------------------------
+
+
+def test_digits_are_the_embedded_ones_split_without_overlap(connections):
+    train, test = load_images("digits"), load_images("digits", "test", offline=True)
+    assert train.images.shape == (1437, 1, 8, 8)
+    assert test.images.shape == (360, 1, 8, 8)
+    assert train.images.dtype == torch.uint8
+    assert train.labels.dtype == torch.int64
+    assert train.classes == tuple("0123456789")
+    assert (train.name, train.split, len(train)) == ("digits", "train", 1437)
+    # Together they are scikit-learn's digits: the same images (with repeats) with the same labels.
+    source = load_digits()
+    expected = sorted(
+        (tuple(np.rint(x * 255 / 16).astype(int).ravel()), y)
+        for x, y in zip(source.images, source.target, strict=True)
+    )
+    came = sorted(
+        (tuple(x.flatten().tolist()), y)
+        for part in (train, test)
+        for x, y in zip(part.images, part.labels.tolist(), strict=True)
+    )
+    assert came == expected
+    # Stratified: a fifth of each class, up to rounding.
+    share = test.labels.bincount() / (test.labels.bincount() + train.labels.bincount())
+    assert (share - 0.2).abs().max() < 0.01
+    assert torch.equal(load_images("digits", "test").images, test.images)
+    assert connections == []
+
+
+def test_an_image_set_pickles():
+    digits = load_images("digits", limit=3)
+    assert torch.equal(pickle.loads(pickle.dumps(digits)).images, digits.images)
+
+
+# --- parquet in the hub's layout ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "shape", "expected"),
+    [("image", "label", (6, 5), (4, 1, 6, 5)), ("img", "labels", (6, 5, 3), (4, 3, 6, 5))],
+)
+def test_parquet_columns_are_found_by_what_they_hold(tmp_path, image, label, shape, expected):
+    x = pictures(4, shape)
+    names = datasets.ClassLabel(names=["cat", "dog", "eel"])
+    write_parquet(tmp_path, x, image=image, **{label: ([2, 0, 1, 2], names)})
+    write_parquet(tmp_path, x[:1], "test", image=image, **{label: ([1], names)})
+    data = load_images(str(tmp_path), offline=True)
+    assert data.images.shape == expected
+    stored = x[:, None] if len(shape) == 2 else x.transpose(0, 3, 1, 2)
+    assert np.array_equal(data.images.numpy(), stored)
+    assert data.labels.tolist() == [2, 0, 1, 2]
+    assert data.classes == ("cat", "dog", "eel")
+    assert load_images(str(tmp_path), "test", offline=True).labels.tolist() == [1]
+
+
+def test_plain_integer_labels_name_themselves(tmp_path):
+    write_parquet(tmp_path, pictures(3), "test", label=([2, 0, 2], datasets.Value("int64")))
+    data = load_images(str(tmp_path), "test")
+    assert data.labels.tolist() == [2, 0, 2]
+    assert data.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"caption": (["a", "b", "c"], datasets.Value("string"))},
+        {"label": ([-1, -1, -1], datasets.ClassLabel(names=["cat"]))},
+        {"label": ([0, None, 0], datasets.ClassLabel(names=["cat"]))},
+    ],
+    ids=["none", "text", "withheld", "missing"],
+)
+def test_a_set_without_labels(tmp_path, columns):
+    write_parquet(tmp_path, pictures(3), "test", **columns)
+    data = load_images(str(tmp_path), "test")
+    assert (len(data), data.labels, data.classes) == (3, None, ())
+
+
+def test_a_train_split_alone_gives_a_tenth_of_itself_as_test(tmp_path):
+    x = pictures(40)
+    write_parquet(tmp_path, x, label=([i % 4 for i in range(40)], datasets.Value("int32")))
+    train, test = load_images(str(tmp_path)), load_images(str(tmp_path), "test")
+    assert (len(train), len(test)) == (36, 4)
+    together = torch.cat([train.images, test.images]).flatten(1).tolist()
+    assert sorted(together) == sorted(x.reshape(40, -1).tolist())
+    place = {tuple(row): i for i, row in enumerate(x.reshape(40, -1).tolist())}
+    for part in (train, test):
+        places = [place[tuple(row)] for row in part.images.flatten(1).tolist()]
+        assert places == sorted(places)
+        assert part.labels.tolist() == [i % 4 for i in places]
+    assert test.images.equal(load_images(str(tmp_path), "test").images)
+    with raises("no split 'validation'", "it has train"):
+        load_images(str(tmp_path), "validation")
+
+
+def test_no_hold_out_where_the_set_has_another_split(tmp_path):
+    write_parquet(tmp_path, pictures(20))
+    write_parquet(tmp_path, pictures(2), "validation")
+    assert len(load_images(str(tmp_path))) == 20
+    with raises("no split 'test'", "train, validation"):
+        load_images(str(tmp_path), "test")
+
+
+@settings(deadline=None, max_examples=8)
+@given(n=st.integers(1, 12), limit=st.integers(1, 15))
+def test_limit_spreads_evenly(tmp_path_factory, n, limit):
+    folder = tmp_path_factory.mktemp("limit")
+    write_parquet(folder, np.arange(n, dtype=np.uint8).repeat(4).reshape(n, 2, 2), "test")
+    kept = load_images(str(folder), "test", limit=limit).images[:, 0, 0, 0].tolist()
+    assert len(kept) == min(n, limit)
+    # Strictly increasing from the first on, with gaps that differ by at most one.
+    gaps = np.diff([*kept, n])
+    assert kept[0] == 0
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
+
+
+# --- where a data set is looked for ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["fashion_mnist", "zalando-datasets/fashion_mnist"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "zalando-datasets/fashion_mnist"])
+def test_data_dir_is_searched_first(tmp_path, monkeypatch, connections, folder, name):
+    write_parquet(tmp_path / "first" / folder, pictures(2), "test")
+    write_parquet(tmp_path / "here" / name, pictures(5), "test")
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(load_images(name, "test")) == 5
+    monkeypatch.setenv("HQDM_DATA_DIR", str(tmp_path / "first"))
+    data = load_images(name, "test")
+    assert (len(data), data.name) == (2, "fashion_mnist")
+    assert connections == []
+
+
+def test_data_dir_by_last_part_and_by_full_hub_name(tmp_path, monkeypatch):
+    write_parquet(tmp_path / "birds", pictures(2), "test")
+    write_parquet(tmp_path / "someone" / "fish", pictures(3), "test")
+    monkeypatch.setenv("HQDM_DATA_DIR", str(tmp_path))
+    assert len(load_images("someone/birds", "test")) == 2
+    assert len(load_images("someone/fish", "test")) == 3
+
+
+def test_reading_a_folder_writes_nothing(tmp_path):
+    folder = tmp_path / "set"
+    write_parquet(folder, pictures(3), "test")
+    before = sorted(folder.rglob("*"))
+    load_images(str(folder), "test")
+    assert sorted(folder.rglob("*")) == before
+    assert not (tmp_path / "cache").exists()
+
+
+def test_canonical_name():
+    assert [canonical_name(hub) for hub in HUB_NAMES.values()] == list(HUB_NAMES)
+    assert canonical_name("mnist") == "mnist"
+    assert canonical_name("someone/birds") == "someone/birds"
+
+
+def test_hub_is_asked_by_its_own_name(monkeypatch):
+    features = datasets.Features({"image": datasets.Image()})
+    split = datasets.Dataset.from_dict({"image": [encoded(pictures(1)[0])]}, features=features)
+    asked = []
+
+    def load_dataset(name):
+        asked.append((name, datasets.config.HF_HUB_OFFLINE))
+        return datasets.DatasetDict(test=split)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    before = datasets.config.HF_HUB_OFFLINE
+    assert len(load_images("cifar10", "test")) == 1
+    assert len(load_images("cifar10", "test", offline=True)) == 1
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    assert len(load_images("cifar10", "test")) == 1
+    assert [name for name, _ in asked] == ["uoft-cs/cifar10"] * 3
+    assert [offline for _, offline in asked] == [before, True, True]
+    assert before == datasets.config.HF_HUB_OFFLINE
+
+
+def test_offline_reads_what_the_hub_left_in_the_cache(tmp_path, connections):
+    write_parquet(tmp_path / "source", pictures(4), "test")
+    source = str(next((tmp_path / "source" / "data").iterdir()))
+    # The place where the library keeps someone/birds after a download.
+    builder = datasets.load_dataset_builder("parquet", data_files={"test": source})
+    cache = tmp_path / "cache" / "someone___birds" / "default" / "0.0.0" / "0123abcd"
+    builder.download_and_prepare(str(cache))
+    for file in cache.glob("parquet-*"):
+        file.rename(file.with_name(file.name.replace("parquet-", "birds-")))
+    connections.clear()  # The library reports each use of its parquet builder.
+    assert len(load_images("someone/birds", "test", offline=True)) == 4
+    assert connections == []
+
+
+@pytest.mark.parametrize("variable", [None, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+def test_missing_set_offline_opens_no_socket(tmp_path, monkeypatch, connections, variable):
+    monkeypatch.setenv("HQDM_DATA_DIR", str(tmp_path))
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    with raises(
+        "'mnist'", str(tmp_path / "mnist"), "offline", "hf download ylecun/mnist", "HQDM_DATA_DIR"
+    ):
+        load_images("mnist", offline=variable is None)
+    assert connections == []
+
+
+def test_network_failure_is_one_line(monkeypatch):
+    def load_dataset(name):
+        raise ConnectionError("cannot reach the hub\nand a long story")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with raises("'someone/birds'", "cannot reach the hub", "hf download someone/birds"):
+        load_images("someone/birds")
+
+
+def test_a_path_that_does_not_exist_never_reaches_the_hub(tmp_path, connections):
+    with raises("no data set", "nowhere", "existing folder"):
+        load_images(str(tmp_path / "nowhere"))
+    with raises("no data set", "existing folder"):
+        load_images("../a/b")
+    assert connections == []
+
+
+# --- image folders --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("above", ["", "train"])
+def test_class_folders(tmp_path, above):
+    x = pictures(20, (4, 4))
+    labels = ["zebra" if i % 3 else "ant" for i in range(20)]
+    write_folder(tmp_path / above, x, labels)
+    data = load_images(str(tmp_path), offline=True)
+    assert data.classes == ("ant", "zebra")
+    assert data.images.shape == (18, 1, 4, 4)
+    label_of = {tuple(image.ravel().tolist()): y for image, y in zip(x, labels, strict=True)}
+    for image, y in zip(data.images, data.labels.tolist(), strict=True):
+        assert data.classes[y] == label_of[tuple(image.flatten().tolist())]
+
+
+def test_folders_of_train_and_test(tmp_path):
+    for split, n in (("train", 3), ("test", 2)):
+        write_folder(tmp_path / split, pictures(n), ["a"] * (n - 1) + ["b"])
+    assert [len(load_images(str(tmp_path), split)) for split in ("train", "test")] == [3, 2]
+    assert load_images(str(tmp_path), "test").labels.tolist() == [0, 1]
+
+
+def test_a_folder_without_classes(tmp_path):
+    for i, x in enumerate(pictures(4)):
+        Image.fromarray(x).save(tmp_path / f"{i}.jpg")
+    data = load_images(str(tmp_path), "test")
+    assert (len(data), data.labels) == (1, None)
+
+
+# --- size and channels ----------------------------------------------------------------------------
+
+
+def test_size_resizes_the_shorter_side_and_crops_the_longer(tmp_path):
+    # A 4x8 image: the central 4x4 in 2x2 blocks of one grey, black to the left, white to the right.
+    blocks = np.array([[40, 80], [120, 200]], np.uint8).repeat(2, 0).repeat(2, 1)
+    x = np.hstack([np.zeros((4, 2), np.uint8), blocks, np.full((4, 2), 255, np.uint8)])
+    write_parquet(tmp_path, [x], "test")
+    image = load_images(str(tmp_path), "test", size=2).images[0, 0].double()
+    # Halving a side with an antialiased bilinear filter weighs pixels by 1, 3, 3, 1 (over 8), or
+    # 3, 3, 1 (over 7) at the border of the image; the crop is no border.
+    columns = torch.tensor([[1, 6, 1, 0], [0, 1, 6, 1]], dtype=torch.float64) / 8
+    rows = torch.tensor([[6, 1], [1, 6]], dtype=torch.float64) / 7
+    levels = torch.tensor([[0, 40, 80, 255], [0, 120, 200, 255]], dtype=torch.float64)
+    # Pillow rounds to whole levels after each of the two directions.
+    assert (image - rows @ levels @ columns.T).abs().max() <= 1
+
+
+def test_mixed_sizes_need_a_size(tmp_path):
+    write_folder(tmp_path, [pictures(1, (4, 4))[0], pictures(1, (6, 4))[0]], ["a", "b"])
+    (tmp_path / "test" / "a").mkdir(parents=True)
+    for i, shape in enumerate([(4, 4), (6, 4)]):
+        Image.fromarray(pictures(1, shape)[0]).save(tmp_path / "test" / "a" / f"{i}.png")
+    with raises("2 sizes", "4x4, 6x4", "size=N"):
+        load_images(str(tmp_path), "test")
+    assert load_images(str(tmp_path), "test", size=3).images.shape == (2, 1, 3, 3)
+
+
+def test_channels(tmp_path):
+    colour = pictures(1, (3, 4, 3))[0]
+    grey = pictures(1, (3, 4), seed=1)[0]
+    write_parquet(tmp_path, [colour, grey], "test")
+    as_stored = load_images(str(tmp_path), "test").images.numpy()
+    assert np.array_equal(as_stored[0], colour.transpose(2, 0, 1))
+    assert np.array_equal(as_stored[1], np.stack([grey] * 3))
+    assert np.array_equal(load_images(str(tmp_path), "test", channels=3).images, as_stored)
+    one = load_images(str(tmp_path), "test", channels=1).images.double()
+    assert one.shape == (2, 1, 3, 4)
+    assert np.array_equal(one[1, 0], grey)
+    luma = colour.astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(one[0, 0].numpy() - luma).max() <= 1
+
+
+# --- what cannot be read --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        ({"channels": 2}, ["channels=2", "1 .grey., 3"]),
+        ({"size": 0}, ["size=0", "at least 1"]),
+        ({"limit": -1}, ["limit=-1", "at least 1"]),
+        ({"split": "tset"}, ["no split 'tset'", "train, test"]),
+    ],
+)
+def test_wrong_arguments(arguments, fragments):
+    with raises(*fragments):
+        load_images("digits", **arguments)
+
+
+def test_empty_and_broken_folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with raises("cannot be read", "empty"):
+        load_images(str(tmp_path / "empty"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.parquet").write_bytes(b"not parquet")
+    with raises("cannot be read", "[Pp]arquet"):
+        load_images(str(tmp_path / "broken"))
+
+
+def test_a_set_without_images(tmp_path):
+    table = datasets.Dataset.from_dict({"text": ["a", "b"]})
+    table.to_parquet(tmp_path / "test.parquet")
+    with raises("no column of images", "text"):
+        load_images(str(tmp_path), "test")
+
+
+def test_an_empty_split(tmp_path):
+    write_parquet(tmp_path, pictures(1))
+    with raises("no images in split 'train'"):
+        load_images(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("content", ["truncated", "missing", "deep"])
+def test_a_bad_image_is_named(tmp_path, content):
+    good = encoded(pictures(1)[0])
+    bad = {
+        "truncated": {"bytes": good["bytes"][:40], "path": None},
+        "missing": None,
+        "deep": encoded(np.array([[0, 65535]], np.uint16)),
+    }[content]
+    features = datasets.Features({"image": datasets.Image()})
+    table = datasets.Dataset.from_dict({"image": [good, bad]}, features=features)
+    table.to_parquet(tmp_path / "test.parquet")
+    with raises("image 1 of data set"):
+        load_images(str(tmp_path), "test")
+
+
+# --- the real data sets ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("mnist", (1, 28, 28)), ("fashion_mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))],
+)
+def test_real_data_sets(monkeypatch, connections, name, shape):
+    if DATA_DIR is None or not Path(DATA_DIR, name).is_dir():
+        pytest.skip(f"HQDM_DATA_DIR holds no {name}")
+    monkeypatch.setenv("HQDM_DATA_DIR", DATA_DIR)
+    data = load_images(name, "test", limit=500, offline=True)
+    assert data.images.shape == (500, *shape)
+    assert len(data.classes) == 10
+    # 500 draws from ten equal classes give each at least 25, unless labels are not read rightly.
+    assert data.labels.bincount(minlength=10).min() >= 25
+    assert data.images.float().std() > 50
+    assert connections == []
