@@ -1,0 +1,266 @@
+"""Feature extractors: the networks in whose feature space FID and KID measure distances.
+
+Four small classifiers ship with the package, trained by `benchmarks/train_extractors.py`; the
+standard Inception network is there for those who have its weights. Each turns images into the
+features before its last linear layer, `(N, D)`, and into logits, `(N, K)`, for the Inception Score.
+"""
+
+import importlib
+import json
+import pickle
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hqdm.data.images import canonical_name, to_float, to_uint8
+from hqdm.errors import HQDMError, unknown
+
+CLASSIFIERS = ("digits", "mnist", "fashion_mnist", "cifar10")
+"""Extractors whose weights ship with the package, each named after the data it was trained on."""
+
+INCEPTION = "inception"
+INCEPTION_FILE = "pt-inception-2015-12-05-6726825d.pth"
+"""Name under which torch-fidelity publishes the weights."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601), the ones Pillow converts with."""
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Images as every metric sees them: float32 of shape `(N, C, H, W)`, clamped to [-1, 1].
+
+    Args:
+        images: Float in [-1, 1] or uint8 in 0..255, `(N, C, H, W)`, C = 1 or 3.
+
+    Returns:
+        The images in [-1, 1]; uint8 through `to_float`.
+
+    Raises:
+        HQDMError: Another shape, or a value that is not finite.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise HQDMError(f"images of shape {tuple(images.shape)}: expected (N, 1 or 3, H, W)")
+    if images.dtype == torch.uint8:
+        return to_float(images)
+    if not images.is_floating_point() or not images.isfinite().all():
+        raise HQDMError(
+            f"images of type {images.dtype} with values that are not finite or not in [-1, 1]: "
+            "expected finite floats in [-1, 1] or uint8"
+        )
+    return images.to(torch.float32).clamp(-1, 1)
+
+
+def match_channels(images: Tensor, channels: int) -> Tensor:
+    """Grey to RGB by repetition, RGB to grey by `LUMA`; `(N, C, H, W)` to `(N, channels, H, W)`."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+class FeatureExtractor(nn.Module):
+    """A frozen network that turns images into features.
+
+    `forward` takes what `as_float` takes, of any size and number of channels, and returns features
+    of shape `(N, num_features)`.
+
+    Attributes:
+        name: Name by which `load_extractor` knows it.
+        num_features: D.
+        size: Side of the images the network sees.
+        channels: Channels of the images the network sees.
+    """
+
+    def __init__(self, name: str, num_features: int, size: int, channels: int) -> None:
+        super().__init__()
+        self.name = name
+        self.num_features = num_features
+        self.size = size
+        self.channels = channels
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """What the network sees: `as_float`, `match_channels`, then a bilinear antialiased resize.
+
+        Args:
+            images: `(N, C, H, W)`, as `as_float` takes them.
+
+        Returns:
+            float32 of shape `(N, channels, size, size)` in [-1, 1].
+        """
+        images = match_channels(as_float(images), self.channels)
+        if images.shape[-2:] == (self.size, self.size):
+            return images
+        return functional.interpolate(
+            images, size=(self.size, self.size), mode="bilinear", antialias=True
+        )
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `(N, num_features)` and logits `(N, K)` of images, in one pass."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features `(N, num_features)` of images."""
+        return self.features_and_logits(images)[0]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Unnormalised log-probabilities `(N, K)` of the network's classes."""
+        return self.features_and_logits(images)[1]
+
+
+class ClassifierExtractor(FeatureExtractor):
+    """A small convolutional classifier.
+
+    Stages of two 3x3 convolutions, each followed by ReLU, at the given widths, with 2x2 max pooling
+    between stages; the features are the mean over positions of the last one, and a linear layer
+    turns them into logits.
+
+    Args:
+        name: Name of the extractor.
+        size: Side of the images.
+        channels: Channels of the images.
+        widths: Channels of each stage; the last is the number of features.
+        n_classes: K.
+    """
+
+    def __init__(
+        self, name: str, size: int, channels: int, widths: Sequence[int], n_classes: int
+    ) -> None:
+        super().__init__(name, widths[-1], size, channels)
+        layers: list[nn.Module] = []
+        n_in = channels
+        for stage, width in enumerate(widths):
+            if stage > 0:
+                layers.append(nn.MaxPool2d(2))
+            for _ in range(2):
+                layers += [nn.Conv2d(n_in, width, 3, padding=1), nn.ReLU()]
+                n_in = width
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(n_in, n_classes)
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `(N, widths[-1])` and logits `(N, n_classes)`."""
+        features = self.body(self.prepare(images)).mean((2, 3))
+        return features, self.head(features)
+
+
+class InceptionExtractor(FeatureExtractor):
+    """Inception v3 with the weights that published FIDs use: 2,048 features, 1,008 logits.
+
+    The network is torch-fidelity's port of the original graph, which resizes to 299x299 by itself,
+    in the way of that graph.
+
+    Args:
+        weights: Path of `INCEPTION_FILE`; None is refused, since nothing is downloaded here.
+
+    Raises:
+        HQDMError: torch-fidelity or the weights are missing, or the file holds something else.
+    """
+
+    def __init__(self, weights: str | Path | None) -> None:
+        super().__init__(INCEPTION, num_features=2048, size=299, channels=3)
+        try:
+            # An extra of the package: only those who have it pay for it.
+            module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+        except ImportError as error:
+            raise HQDMError(
+                "the inception extractor needs torch-fidelity: pip install 'hqdm[fid]', and give "
+                f"its weights with --fid-weights PATH ({INCEPTION_FILE})"
+            ) from error
+        if weights is None or not Path(weights).is_file():
+            raise HQDMError(
+                f"the inception extractor needs its weights, got {weights}: give the file "
+                f"{INCEPTION_FILE} with --fid-weights PATH"
+            )
+        try:
+            self.network = module.FeatureExtractorInceptionV3(
+                "inception-v3-compat",
+                ["2048", "logits_unbiased"],
+                feature_extractor_weights_path=str(weights),
+            )
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise HQDMError(
+                f"{weights} does not hold the weights of Inception: expected {INCEPTION_FILE}"
+            ) from error
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 of shape `(N, 3, H, W)`, in the size that came."""
+        return to_uint8(match_channels(as_float(images), self.channels))
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `(N, 2048)` and logits without bias `(N, 1008)`."""
+        features, logits = self.network(self.prepare(images))
+        return features, logits
+
+
+def load_extractor(name: str, fid_weights: str | Path | None = None) -> FeatureExtractor:
+    """Load a feature extractor, frozen and in evaluation mode, on the CPU.
+
+    Args:
+        name: One of `CLASSIFIERS`, or `"inception"`.
+        fid_weights: For `"inception"`: the file of its weights.
+
+    Returns:
+        The extractor.
+
+    Raises:
+        HQDMError: An unknown name, or Inception without its package or weights.
+    """
+    if name == INCEPTION:
+        extractor: FeatureExtractor = InceptionExtractor(fid_weights)
+    elif name in CLASSIFIERS:
+        extractor = load_classifier(name, weights_path(name))
+    else:
+        raise unknown("extractor", name, (*CLASSIFIERS, INCEPTION))
+    return extractor.eval().requires_grad_(False)
+
+
+def extractor_for(data_name: str, size: int, channels: int) -> str:
+    """Name of the extractor that suits a data set.
+
+    A data set with a classifier of its own gets that one. Any other gets the nearest in kind:
+    `cifar10` for colour, `digits` for grey images up to 16x16, `fashion_mnist` for larger grey
+    ones, whose classes differ in outline and texture rather than in strokes. Scores are comparable
+    only where this name is the same, so record it beside them.
+
+    Args:
+        data_name: Name of the data set, short or of the hub.
+        size: Side of its images.
+        channels: 1 or 3.
+
+    Returns:
+        A name that `load_extractor` knows.
+    """
+    name = canonical_name(data_name)
+    if name in CLASSIFIERS:
+        return name
+    if channels == 3:
+        return "cifar10"
+    return "digits" if size <= 16 else "fashion_mnist"
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights of a shipped classifier lie."""
+    return Path(str(files("hqdm.metrics"))) / "weights" / f"{name}.safetensors"
+
+
+def load_classifier(name: str, path: Path) -> ClassifierExtractor:
+    """A classifier from its file: float16 weights, and its arguments as JSON in the header."""
+    with safe_open(path, "pt") as file:
+        arguments = json.loads(file.metadata()["arguments"])
+        weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    classifier = ClassifierExtractor(name, **arguments)
+    classifier.load_state_dict(weights)
+    return classifier
+
+
+def metadata(name: str) -> dict[str, str]:
+    """How a shipped classifier was trained: its test accuracy, seed, epochs and versions."""
+    with safe_open(weights_path(name), "pt") as file:
+        return dict(file.metadata())
