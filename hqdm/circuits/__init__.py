@@ -1,1 +1,32 @@
-"""."""
+"""Circuits: PennyLane quantum functions, each declared once with its own weight shape."""
+
+from hqdm.circuits.ansatz import (
+    ANSATZE,
+    Ansatz,
+    Basic,
+    BasicEntangler,
+    FQConv,
+    HQConv,
+    StronglyEntangling,
+    build_ansatz,
+    register_ansatz,
+)
+from hqdm.circuits.circuit import Circuit, QuantumFunction
+from hqdm.circuits.embeddings import AmplitudeEmbedding, AngleEmbedding, Embedding
+
+__all__ = [
+    "ANSATZE",
+    "AmplitudeEmbedding",
+    "AngleEmbedding",
+    "Ansatz",
+    "Basic",
+    "BasicEntangler",
+    "Circuit",
+    "Embedding",
+    "FQConv",
+    "HQConv",
+    "QuantumFunction",
+    "StronglyEntangling",
+    "build_ansatz",
+    "register_ansatz",
+]

@@ -1,0 +1,244 @@
+"""Ansaetze: the trainable part of a circuit, each with its own weight shape and gates.
+
+FQConv and HQConv are the quantum convolutions of De Falco et al. (arXiv 2402.16147, KI 2024), on
+groups of four qubits, the 2x2 patch of one channel. All angles are in radians.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pennylane as qml
+from torch import Tensor
+
+from hqdm.errors import HQDMError, unknown
+
+GROUP = 4  # qubits in the 2x2 patch of one channel
+
+
+@dataclass(frozen=True)
+class Ansatz(ABC):
+    """A stack of layers of parametrised gates.
+
+    A new ansatz is a frozen dataclass with a `weights_shape` and a `queue`; `register_ansatz` gives
+    it a name that configurations can use.
+
+    Attributes:
+        n_wires: Number of qubits.
+        n_layers: Number of layers.
+
+    Raises:
+        HQDMError: If either is not positive, or the ansatz cannot have so many qubits.
+    """
+
+    n_wires: int
+    n_layers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n_wires < 1 or self.n_layers < 1:
+            raise HQDMError(
+                f"{self.name} needs at least one wire and one layer, "
+                f"got n_wires={self.n_wires}, n_layers={self.n_layers}"
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the ansatz, as in the registry."""
+        return type(self).__name__
+
+    @property
+    @abstractmethod
+    def weights_shape(self) -> tuple[int, ...]:
+        """Shape of the weights; the first axis is `n_layers`."""
+
+    @abstractmethod
+    def queue(self, weights: Tensor) -> None:
+        """Queue the PennyLane gates for weights of the right shape."""
+
+    def apply(self, weights: Tensor) -> None:
+        """Check the weights and queue the gates.
+
+        Args:
+            weights: Angles in radians, of shape `weights_shape`.
+
+        Raises:
+            HQDMError: If the shape is another one.
+        """
+        shape = tuple(weights.shape)
+        if shape != self.weights_shape:
+            raise HQDMError(f"{self.name} needs weights of shape {self.weights_shape}, got {shape}")
+        self.queue(weights)
+
+
+ANSATZE: dict[str, type[Ansatz]] = {}
+
+AnsatzType = TypeVar("AnsatzType", bound=type[Ansatz])
+
+
+def register_ansatz(cls: AnsatzType) -> AnsatzType:
+    """Class decorator: make an ansatz available by its class name."""
+    ANSATZE[cls.__name__] = cls
+    return cls
+
+
+def build_ansatz(name: str, n_wires: int, n_layers: int) -> Ansatz:
+    """The ansatz of that name.
+
+    Args:
+        name: A key of `ANSATZE`.
+        n_wires: Number of qubits.
+        n_layers: Number of layers.
+
+    Raises:
+        HQDMError: If the name is not registered or the sizes do not suit the ansatz.
+    """
+    if name not in ANSATZE:
+        raise unknown("ansatz", name, ANSATZE)
+    return ANSATZE[name](n_wires, n_layers)
+
+
+def _queue_controlled_rotations(angles: Tensor, pairs: list[tuple[int, int]]) -> None:
+    """CRZ on every (control, target) pair, then CRX on the same pairs, one angle a gate."""
+    for i, pair in enumerate(pairs):
+        qml.CRZ(angles[i], wires=pair)
+    for i, pair in enumerate(pairs, start=len(pairs)):
+        qml.CRX(angles[i], wires=pair)
+
+
+@register_ansatz
+@dataclass(frozen=True)
+class FQConv(Ansatz):
+    """Every group of four qubits controlled by the next four, cyclically, last group first.
+
+    Qubit k of the controlling group acts on qubit k of the target group, k = 3, 2, 1, 0: four CRZ,
+    then four CRX on the same pairs. `2 * n_wires` angles a layer.
+
+    Raises:
+        HQDMError: If `n_wires` is not a multiple of four from eight up.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_wires % GROUP or self.n_wires < 2 * GROUP:
+            raise HQDMError(
+                f"FQConv needs two or more groups of {GROUP} wires, got n_wires={self.n_wires}: "
+                "use HQConv or Basic for a single group"
+            )
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """`(n_layers, 2 * n_wires)`."""
+        return (self.n_layers, 2 * self.n_wires)
+
+    def queue(self, weights: Tensor) -> None:
+        """Queue the layers, group by group."""
+        starts = range(self.n_wires - GROUP, -1, -GROUP)
+        for layer in weights:
+            for start, angles in zip(starts, layer.reshape(-1, 2 * GROUP), strict=True):
+                _queue_controlled_rotations(
+                    angles,
+                    [
+                        ((start + GROUP + k) % self.n_wires, start + k)
+                        for k in reversed(range(GROUP))
+                    ],
+                )
+
+
+@register_ansatz
+@dataclass(frozen=True)
+class HQConv(Ansatz):
+    """A ring inside every group of four qubits, then a link between neighbouring groups.
+
+    Ring, last group first: qubit k + 1 (modulo four) of the group controls qubit k, k = 3, 2, 1, 0:
+    four CRZ, then four CRX. Link, last pair first: the first qubit of a group controls the first
+    qubit of the next: one CRZ, one CRX. Eight angles a group and two a link.
+
+    Raises:
+        HQDMError: If `n_wires` is not a multiple of four.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_wires % GROUP:
+            raise HQDMError(
+                f"HQConv needs groups of {GROUP} wires, got n_wires={self.n_wires}: "
+                "use Basic for another number of wires"
+            )
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """`(n_layers, 10 * n_wires / 4 - 2)`."""
+        n_groups = self.n_wires // GROUP
+        return (self.n_layers, 2 * GROUP * n_groups + 2 * (n_groups - 1))
+
+    def queue(self, weights: Tensor) -> None:
+        """Queue the layers: rings, then links."""
+        starts = range(self.n_wires - GROUP, -1, -GROUP)
+        n_ring_angles = 2 * self.n_wires
+        for layer in weights:
+            rings = layer[:n_ring_angles].reshape(-1, 2 * GROUP)
+            for start, angles in zip(starts, rings, strict=True):
+                _queue_controlled_rotations(
+                    angles,
+                    [(start + (k + 1) % GROUP, start + k) for k in reversed(range(GROUP))],
+                )
+            links = layer[n_ring_angles:].reshape(-1, 2)
+            for start, angles in zip(starts[1:], links, strict=True):
+                _queue_controlled_rotations(angles, [(start, start + GROUP)])
+
+
+@register_ansatz
+@dataclass(frozen=True)
+class Basic(Ansatz):
+    """RX on every qubit, then a ring of CNOTs, each qubit controlling the next."""
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """`(n_layers, n_wires)`."""
+        return (self.n_layers, self.n_wires)
+
+    def queue(self, weights: Tensor) -> None:
+        """Queue the layers."""
+        for layer in weights:
+            for wire in range(self.n_wires):
+                qml.RX(layer[wire], wires=wire)
+            if self.n_wires > 1:
+                for wire in range(self.n_wires):
+                    qml.CNOT(wires=(wire, (wire + 1) % self.n_wires))
+
+
+@register_ansatz
+@dataclass(frozen=True)
+class StronglyEntangling(Ansatz):
+    """PennyLane's `StronglyEntanglingLayers`: a general rotation on every qubit, then CNOTs.
+
+    The last angle of each rotation of the last layer turns about Z and only CNOTs follow it, so
+    measurements in the computational basis do not depend on it: its gradient is zero.
+    """
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """`(n_layers, n_wires, 3)`."""
+        return qml.StronglyEntanglingLayers.shape(self.n_layers, self.n_wires)
+
+    def queue(self, weights: Tensor) -> None:
+        """Queue the template."""
+        qml.StronglyEntanglingLayers(weights, wires=range(self.n_wires))
+
+
+@register_ansatz
+@dataclass(frozen=True)
+class BasicEntangler(Ansatz):
+    """PennyLane's `BasicEntanglerLayers`: RX on every qubit, then a ring of CNOTs.
+
+    It differs from `Basic` on two qubits only, where its ring is a single CNOT.
+    """
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """`(n_layers, n_wires)`."""
+        return qml.BasicEntanglerLayers.shape(self.n_layers, self.n_wires)
+
+    def queue(self, weights: Tensor) -> None:
+        """Queue the template."""
+        qml.BasicEntanglerLayers(weights, wires=range(self.n_wires))

@@ -1,0 +1,197 @@
+"""A circuit: embedding, ansatz and measurement, written once as a PennyLane quantum function.
+
+f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from hqdm.circuits.ansatz import Ansatz
+from hqdm.circuits.embeddings import Embedding
+from hqdm.errors import HQDMError, unknown
+
+MEASUREMENTS = ("expval_z", "probs")
+
+
+@dataclass(frozen=True)
+class QuantumFunction:
+    """A user's PennyLane quantum function with its sizes: embedding and ansatz in one.
+
+    Attributes:
+        fn: `fn(x, weights)`, see `Circuit.from_qfunc`.
+        n_wires: Number of qubits.
+        n_inputs: Number of features of one sample.
+        weights_shape: Shape of the weights.
+    """
+
+    fn: Callable[[Tensor, Tensor], Any]
+    n_wires: int
+    n_inputs: int
+    weights_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """Embedding, ansatz and measurement.
+
+    Attributes:
+        embedding: How a sample enters the state.
+        ansatz: The trainable gates.
+        measure: "expval_z" for the expectation of Pauli Z on each measured wire, "probs" for the
+            probabilities of their joint outcomes (first wire most significant).
+        wires: The measured wires, in the order of the outputs; None measures all.
+
+    Raises:
+        HQDMError: If the parts have different numbers of wires, or the measurement is unknown or
+            of wires that do not exist.
+    """
+
+    embedding: Embedding | QuantumFunction
+    ansatz: Ansatz | QuantumFunction
+    measure: str = "expval_z"
+    wires: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASUREMENTS:
+            raise unknown("measurement", self.measure, MEASUREMENTS)
+        if self.embedding.n_wires != self.ansatz.n_wires:
+            raise HQDMError(
+                f"the embedding has {self.embedding.n_wires} wires and the ansatz "
+                f"{self.ansatz.n_wires}: give both the same n_wires"
+            )
+        if self.wires is not None:
+            object.__setattr__(self, "wires", tuple(self.wires))
+        measured = self.measured_wires
+        if len(set(measured)) < max(len(measured), 1) or not set(measured) <= set(
+            range(self.n_wires)
+        ):
+            raise HQDMError(
+                f"measured wires must be different and within 0..{self.n_wires - 1}, got {measured}"
+            )
+
+    @classmethod
+    def from_qfunc(
+        cls,
+        fn: Callable[[Tensor, Tensor], Any],
+        *,
+        n_wires: int,
+        n_inputs: int,
+        weights_shape: Sequence[int],
+        measure: str = "expval_z",
+        wires: Sequence[int] | None = None,
+    ) -> "Circuit":
+        """A circuit from a PennyLane quantum function of your own.
+
+        Args:
+            fn: `fn(x, weights)` queues gates on wires `0..n_wires-1` for one sample `x` of shape
+                `(n_inputs,)`, as in `qml.RX(x[0], wires=0)`; what it returns is ignored. Angles may
+                depend on the values of `x` and `weights`, the choice of gates may not. It is
+                traced once: whatever else it reads must stay as it is. The circuit pickles if the
+                function can be imported by name.
+            n_wires: Number of qubits.
+            n_inputs: Number of features of one sample.
+            weights_shape: Shape of the weights.
+            measure: As in `Circuit`.
+            wires: As in `Circuit`.
+
+        Raises:
+            HQDMError: If a size is not positive.
+        """
+        if min(n_wires, n_inputs) < 1:
+            raise HQDMError(
+                "a circuit needs at least one wire and one input, "
+                f"got n_wires={n_wires}, n_inputs={n_inputs}"
+            )
+        body = QuantumFunction(fn, n_wires, n_inputs, tuple(weights_shape))
+        return cls(body, body, measure, None if wires is None else tuple(wires))
+
+    @property
+    def n_wires(self) -> int:
+        """Number of qubits."""
+        return self.ansatz.n_wires
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of one sample."""
+        return self.embedding.n_inputs
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """Shape of the weights of one circuit."""
+        return self.ansatz.weights_shape
+
+    @property
+    def measured_wires(self) -> tuple[int, ...]:
+        """The measured wires, in the order of the outputs."""
+        return tuple(range(self.n_wires)) if self.wires is None else self.wires
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of one sample."""
+        n_measured = len(self.measured_wires)
+        return n_measured if self.measure == "expval_z" else 2**n_measured
+
+    def queue(self, x: Tensor, weights: Tensor) -> None:
+        """Queue the gates, without the measurement."""
+        if isinstance(self.ansatz, QuantumFunction):
+            self.ansatz.fn(x, weights)
+        else:
+            assert not isinstance(self.embedding, QuantumFunction)
+            self.embedding.apply(x)
+            self.ansatz.apply(weights)
+
+    def qfunc(self, x: Tensor, weights: Tensor) -> Any:
+        """The circuit as a PennyLane quantum function; every simulator runs this.
+
+        Args:
+            x: Features of one sample, `(n_inputs,)`.
+            weights: Angles in radians, of shape `weights_shape`.
+
+        Returns:
+            PennyLane measurements: a list of `qml.expval`, or one `qml.probs`.
+        """
+        self.queue(x, weights)
+        if self.measure == "probs":
+            return qml.probs(wires=self.measured_wires)
+        return [qml.expval(qml.Z(wire)) for wire in self.measured_wires]
+
+    def draw(self) -> str:
+        """A text drawing of the gates, without the values of the angles."""
+        return qml.draw(self._qnode(), decimals=None, level="device")(*self._example())
+
+    def specs(self) -> dict[str, Any]:
+        """Resources as PennyLane counts them.
+
+        Returns:
+            `n_wires`, `n_weights` (trainable angles), `n_gates`, `gates` (count by gate type) and
+            `depth`.
+        """
+        resources = qml.specs(self._qnode(), level="device")(*self._example()).resources
+        return {
+            "n_wires": self.n_wires,
+            "n_weights": torch.Size(self.weights_shape).numel(),
+            "n_gates": resources.num_gates,
+            "gates": dict(resources.gate_types),
+            "depth": resources.depth,
+        }
+
+    def to_openqasm(self, x: Tensor, weights: Tensor) -> str:
+        """The circuit for one sample in OpenQASM 2.0, measuring every wire.
+
+        Args:
+            x: Features of one sample, `(n_inputs,)`.
+            weights: Angles in radians, of shape `weights_shape`.
+        """
+        return qml.to_openqasm(self._qnode())(x.detach().double(), weights.detach().double())
+
+    def _qnode(self) -> qml.QNode:
+        return qml.QNode(self.qfunc, qml.device("default.qubit", wires=self.n_wires))
+
+    def _example(self) -> tuple[Tensor, Tensor]:
+        """Features and weights of the right shapes; ones are a valid state for any embedding."""
+        return torch.ones(self.n_inputs).double(), torch.ones(self.weights_shape).double()

@@ -1,0 +1,81 @@
+"""Any PennyLane device, by name: one quantum node for all circuits, run one after the other."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from hqdm.circuits import Circuit, QuantumFunction
+from hqdm.errors import unknown
+from hqdm.simulators.base import check_shapes
+
+PREFIX = "pennylane:"
+
+
+@dataclass(frozen=True)
+class PennyLaneSimulator:
+    """A PennyLane device behind the interface of a simulator.
+
+    Gradients come by backpropagation on `default.qubit`, by the adjoint method on the Lightning
+    devices where the measurement allows it, and by the parameter-shift rule otherwise.
+
+    Attributes:
+        device: PennyLane's name of the device, such as "lightning.qubit".
+
+    Raises:
+        HQDMError: If no installed plugin has that device.
+    """
+
+    device: str
+
+    def __post_init__(self) -> None:
+        if self.device not in qml.plugin_devices:
+            raise unknown("PennyLane device", self.device, qml.plugin_devices)
+
+    @property
+    def name(self) -> str:
+        """The name that `resolve_simulator` takes."""
+        return PREFIX + self.device
+
+    def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Evaluate the circuits; see `Simulator`."""
+        check_shapes(circuit, inputs, weights)
+        node = quantum_node(self.device, circuit)
+        # A user's function is written for one sample, and so is the parameter-shift rule.
+        broadcasts = node.diff_method in ("backprop", "adjoint") and not isinstance(
+            circuit.embedding, QuantumFunction
+        )
+        if not inputs.shape[1]:
+            return inputs.new_zeros(len(inputs), 0, circuit.n_outputs) + 0 * weights.sum()
+        outputs = []
+        for x, w in zip(inputs, weights, strict=True):
+            if broadcasts:
+                outputs.append(as_tensor(node(x, w)))
+            else:
+                outputs.append(torch.stack([as_tensor(node(sample, w)) for sample in x]))
+        # PennyLane computes in float64.
+        return torch.stack(outputs).to(inputs)
+
+
+def as_tensor(measurements: Tensor | list[Tensor]) -> Tensor:
+    """The outputs of a node, stacked on the last axis where there is one for each wire."""
+    return torch.stack(measurements, -1) if isinstance(measurements, list) else measurements
+
+
+@lru_cache(maxsize=64)
+def quantum_node(device: str, circuit: Circuit) -> qml.QNode:
+    """The circuit on a device, made once and kept outside of the simulator so that that pickles."""
+    if device == "default.qubit":
+        diff_method = "backprop"
+    elif device.startswith("lightning.") and circuit.measure == "expval_z":
+        diff_method = "adjoint"
+    else:
+        diff_method = "best"
+    return qml.QNode(
+        circuit.qfunc,
+        qml.device(device, wires=circuit.n_wires),
+        interface="torch",
+        diff_method=diff_method,
+    )
