@@ -26,6 +26,9 @@ from hqdm.metrics.features import FeatureExtractor, as_float
 FEW_IMAGES = 2048
 """Fewer images than this make FID depend on their number more than on their quality."""
 
+LEAST_IMAGES = 4
+"""Fewer leave KID, which takes halves of a small set, without pairs of images."""
+
 BATCH_SIZE = 256
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
@@ -71,12 +74,12 @@ def distribution_scores(
         `fid`, `kid_mean`, `kid_std` (over subsets), `is_mean`, `is_std` (over splits; of `fake`).
 
     Raises:
-        HQDMError: Fewer than 2 * `IS_SPLITS` images on either side.
+        HQDMError: Fewer than `LEAST_IMAGES` images on either side.
     """
     for kind, images in {"real": real, "generated": fake}.items():
-        if len(images) < 2 * IS_SPLITS:
+        if len(images) < LEAST_IMAGES:
             raise HQDMError(
-                f"{len(images)} {kind} images: FID, KID and IS need at least {2 * IS_SPLITS}"
+                f"{len(images)} {kind} images: FID, KID and IS need at least {LEAST_IMAGES}"
             )
     real_features, _ = extract(real, extractor)
     fake_features, fake_logits = extract(fake, extractor)
@@ -170,7 +173,7 @@ def kernel_distance(
 
 
 def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
-    """IS: `exp(E_x KL(p(y|x) | p(y)))`, over `IS_SPLITS` random parts of the images.
+    """IS: `exp(E_x KL(p(y|x) | p(y)))`, over random parts of the images.
 
     Salimans et al. 2016 (arXiv 1606.03498), section 4.
 
@@ -179,7 +182,8 @@ def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
         seed: Seed of the parts.
 
     Returns:
-        Mean and standard deviation over the parts.
+        Mean and standard deviation over the `IS_SPLITS` parts (as many as images, if those are
+        fewer).
     """
     score = _on_features(InceptionScore, logits.shape[1], splits=IS_SPLITS)
     score.update(logits)

@@ -154,8 +154,9 @@ def test_parquet_columns_are_found_by_what_they_hold(tmp_path, image, label, sha
     assert load_images(str(tmp_path), "test", offline=True).labels.tolist() == [1]
 
 
-def test_plain_integer_labels_name_themselves(tmp_path):
-    write_parquet(tmp_path, pictures(3), "test", label=([2, 0, 2], datasets.Value("int64")))
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_plain_integer_labels_name_themselves(tmp_path, column):
+    write_parquet(tmp_path, pictures(3), "test", **{column: ([2, 0, 2], datasets.Value("int64"))})
     data = load_images(str(tmp_path), "test")
     assert data.labels.tolist() == [2, 0, 2]
     assert data.classes == ("0", "1", "2")
@@ -265,14 +266,14 @@ def test_hub_is_asked_by_its_own_name(monkeypatch):
         return datasets.DatasetDict(test=split)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    before = datasets.config.HF_HUB_OFFLINE
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     assert len(load_images("cifar10", "test")) == 1
     assert len(load_images("cifar10", "test", offline=True)) == 1
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     assert len(load_images("cifar10", "test")) == 1
     assert [name for name, _ in asked] == ["uoft-cs/cifar10"] * 3
-    assert [offline for _, offline in asked] == [before, True, True]
-    assert before == datasets.config.HF_HUB_OFFLINE
+    assert [offline for _, offline in asked] == [False, True, True]
+    assert datasets.config.HF_HUB_OFFLINE is False
 
 
 def test_offline_reads_what_the_hub_left_in_the_cache(tmp_path, connections):

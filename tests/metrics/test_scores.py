@@ -199,12 +199,17 @@ def test_extraction_in_batches(monkeypatch):
 
 def test_too_few_images_and_uneven_floors():
     x = torch.zeros(30, 1, 2, 2)
-    with pytest.raises(HQDMError, match="5 generated images"):
-        distribution_scores(x, x[:5], Identity())
+    with pytest.raises(HQDMError, match="3 generated images"):
+        distribution_scores(x, x[:3], Identity())
     with pytest.raises(HQDMError, match="0 real images"):
         distribution_scores(x[:0], x, Identity())
     with pytest.raises(HQDMError, match="30 against 29"):
         real_floor(x, x[:29], Identity())
+
+
+def test_the_least_number_of_images():
+    a, b = (0.1 * normal(4, 4, seed).view(-1, 1, 2, 2) for seed in (0, 1))
+    assert np.isfinite(list(distribution_scores(a, b, Identity()).values())).all()
 
 
 def test_warn_if_few():
