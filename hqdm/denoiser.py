@@ -190,6 +190,18 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                 )
         self.load_state_dict(dict(tensors))
 
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Load what `save_pretrained` or `hqdm export` wrote.
+
+        Raises:
+            HQDMError: If something is missing, damaged or from a newer version.
+        """
+        config, tensors = read_folder(folder)
+        denoiser = cls.from_config(config)
+        denoiser.load_tensors(tensors, folder)
+        return denoiser
+
     def _save_pretrained(self, save_directory: Path) -> None:
         write_folder(save_directory, self.config, self.state_dict())
 
@@ -218,7 +230,4 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                     allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
                 )
             )
-        config, tensors = read_folder(folder)
-        denoiser = cls.from_config(config)
-        denoiser.load_tensors(tensors, folder)
-        return denoiser
+        return cls.from_folder(folder)

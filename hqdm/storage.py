@@ -1,7 +1,7 @@
 """Models on disk: tensors in safetensors beside a plain, versioned configuration in JSON.
 
     folder/model.safetensors    every parameter and buffer
-    folder/config.json          {"format_version": 1, ...}: what rebuilds the object
+    folder/config.json          {"format_version": 1, "denoiser": {...}}: what rebuilds the object
 """
 
 import json
@@ -37,10 +37,10 @@ def check_version(config: Mapping[str, Any], source: object) -> None:
 
 
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a model folder; `format_version` is added."""
+    """Write a model folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS_FILE)
-    text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
+    text = json.dumps({"format_version": FORMAT_VERSION, "denoiser": config}, indent=2)
     (folder / CONFIG_FILE).write_text(text + "\n")
 
 
@@ -48,7 +48,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a model folder.
 
     Returns:
-        The configuration without its version, and the tensors.
+        The configuration of the denoiser, and the tensors.
 
     Raises:
         HQDMError: If a file is missing, damaged or from a newer version.
@@ -63,5 +63,4 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         reason = str(error).splitlines()[0]
         raise HQDMError(f"{folder} is damaged ({reason}): export it again") from None
     check_version(config, folder)
-    del config["format_version"]
-    return config, tensors
+    return config["denoiser"], tensors

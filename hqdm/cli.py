@@ -1,0 +1,251 @@
+"""The command line: `hqdm fit | sample | evaluate | inspect | export | demo`.
+
+Every command refuses bad input with one line and exit code 2, and overwrites nothing unless told.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rich.console import Console
+
+from hqdm import __version__
+from hqdm.errors import HQDMError, Interrupted, unknown
+from hqdm.folders import claim_files
+
+if TYPE_CHECKING:
+    import torch
+
+EXIT_BAD_INPUT = 2
+EXIT_SIGNAL = 128
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `main` prints.
+
+        Raises:
+            HQDMError: Always.
+        """
+        raise HQDMError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+def _add_sampler(parser: argparse.ArgumentParser, n: int) -> None:
+    parser.add_argument("--n", type=int, default=n, help=f"number of images ({n})")
+    parser.add_argument("--sampler", default="ddim", help="ddpm or ddim (ddim)")
+    parser.add_argument("--steps", type=int, help="sampler steps (ddim 50, ddpm 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
+    parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    parser.add_argument(
+        "--checkpoint", required=required, help="a .ckpt file or a folder that `export` wrote"
+    )
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise HQDMError(f"device {name!r} is not there: use auto, cpu or cuda") from None
+
+
+def fit(args: Sequence[str]) -> None:
+    """Train a model."""
+    from hqdm.training.cli import TrainingCLI
+
+    TrainingCLI(args).run()
+
+
+def sample(args: Sequence[str]) -> None:
+    """Draw images from a trained model."""
+    parser = Parser("hqdm sample", description=sample.__doc__)
+    _add_checkpoint(parser)
+    _add_sampler(parser, n=64)
+    parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    parser.add_argument("--out", default="samples", help="folder to write to (samples)")
+    options = parser.parse_args(args)
+
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.samplers import build_sampler
+    from hqdm.sampling import SAMPLE_FILES, progress_bar, sample_images, write_samples
+
+    out = Path(options.out)
+    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    sampler = build_sampler(options.sampler, options.steps)
+    claim_files(out, SAMPLE_FILES, options.overwrite)
+    with progress_bar() as progress:
+        samples = sample_images(
+            denoiser,
+            sampler,
+            options.n,
+            seed=options.seed,
+            label=options.label,
+            guidance=options.guidance,
+            batch_size=options.batch_size,
+            progress=progress,
+        )
+    written = write_samples(denoiser, sampler, samples, out, vars(options))
+    print(f"{options.n} images, {samples.evaluations} network evaluations each: {written}")
+
+
+def evaluate(args: Sequence[str]) -> None:
+    """Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation."""
+    parser = Parser("hqdm evaluate", description=evaluate.__doc__)
+    _add_checkpoint(parser)
+    _add_sampler(parser, n=2048)
+    parser.add_argument("--data", required=True, help="the data set to compare with")
+    parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
+    parser.add_argument("--fid-weights", help="file of the Inception weights")
+    parser.add_argument("--restore-t", type=float, default=0.5, help="noise level of pairs (0.5)")
+    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument("--out", help="folder to write to (evaluation, beside the checkpoint)")
+    options = parser.parse_args(args)
+
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.evaluation import REPORT_FILES, Protocol, score_table, write_report
+    from hqdm.evaluation import evaluate as score
+    from hqdm.samplers import build_sampler
+    from hqdm.sampling import progress_bar
+
+    checkpoint = Path(options.checkpoint)
+    beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    out = Path(options.out) if options.out else beside / "evaluation"
+    denoiser = load_denoiser(checkpoint).to(_device(options.device))
+    sampler = build_sampler(options.sampler, options.steps)
+    claim_files(out, REPORT_FILES, options.overwrite)
+    protocol = Protocol(
+        data=options.data,
+        n=options.n,
+        extractor=options.extractor,
+        fid_weights=options.fid_weights,
+        restore_t=options.restore_t,
+        guidance=options.guidance,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        offline=options.offline,
+    )
+    with progress_bar() as progress:
+        report, images = score(denoiser, sampler, protocol, progress)
+    written = write_report(report, images, out)
+    Console().print(score_table(report))
+    print(f"wrote {written}")
+
+
+def inspect(args: Sequence[str]) -> None:
+    """Show a model: layers, parameter counts, circuits with depth and gates."""
+    parser = Parser("hqdm inspect", description=inspect.__doc__)
+    parser.add_argument("--config", help="a training configuration")
+    _add_checkpoint(parser, required=False)
+    options = parser.parse_args(args)
+    if bool(options.config) == bool(options.checkpoint):
+        raise HQDMError("inspect needs one of --config and --checkpoint")
+
+    from hqdm.inspection import report
+
+    if options.config:
+        from hqdm.training.cli import TrainingCLI
+
+        denoiser = TrainingCLI(["--config", options.config]).model.denoiser
+    else:
+        from hqdm.checkpoint import load_denoiser
+
+        denoiser = load_denoiser(options.checkpoint)
+    report(denoiser, Console())
+
+
+def export(args: Sequence[str]) -> None:
+    """Write a model as safetensors and config.json, without pickle."""
+    parser = Parser("hqdm export", description=export.__doc__)
+    _add_checkpoint(parser)
+    parser.add_argument("--out", required=True, help="folder to write to")
+    parser.add_argument("--weights", default="averaged", choices=("averaged", "raw"))
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
+    options = parser.parse_args(args)
+
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.storage import CONFIG_FILE, WEIGHTS_FILE
+
+    denoiser = load_denoiser(options.checkpoint, options.weights)
+    claim_files(Path(options.out), (CONFIG_FILE, WEIGHTS_FILE), options.overwrite)
+    denoiser.save_pretrained(options.out)
+    print(f"wrote {options.out}/{CONFIG_FILE} and {options.out}/{WEIGHTS_FILE}")
+
+
+def demo(args: Sequence[str]) -> None:
+    """Train a hybrid U-Net on 8x8 digits, sample it and score it, in under 5 minutes."""
+    parser = Parser("hqdm demo", description=demo.__doc__)
+    parser.add_argument("--out", default="runs/demo", help="folder of the run (runs/demo)")
+    parser.add_argument("--steps", type=int, help="training steps")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run in --out")
+    options = parser.parse_args(args)
+
+    from hqdm.demo import run
+
+    run(Path(options.out), options.steps, options.overwrite)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "fit": fit,
+    "sample": sample,
+    "evaluate": evaluate,
+    "inspect": inspect,
+    "export": export,
+    "demo": demo,
+}
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {(command.__doc__ or '')}" for name, command in COMMANDS.items()]
+    return "usage: hqdm COMMAND [options]\n\n" + "\n".join(lines) + (
+        "\n\n`hqdm COMMAND --help` lists the options of a command."
+    )
+
+
+def dispatch(argv: Sequence[str]) -> None:
+    """Run one command.
+
+    Raises:
+        HQDMError: On bad input.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+    elif argv[0] == "--version":
+        print(f"hqdm {__version__}")
+    elif argv[0] not in COMMANDS:
+        raise unknown("command", argv[0], COMMANDS)
+    else:
+        COMMANDS[argv[0]](argv[1:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0, or 2 after bad input, or 128 + the number of the signal that stopped training.
+    """
+    try:
+        dispatch(sys.argv[1:] if argv is None else argv)
+    except HQDMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except Interrupted as stop:
+        print(str(stop), file=sys.stderr)
+        return EXIT_SIGNAL + stop.signum
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return EXIT_SIGNAL + 2
+    return 0

@@ -1,0 +1,269 @@
+"""Scores of a trained model, with everything that a reader needs to trust or repeat them.
+
+Three questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
+the score of real images against other real images as the floor); how well does the model restore
+a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours)?
+"""
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pennylane
+import torch
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from hqdm import __version__
+from hqdm.data.images import ImageSet, load_images, to_float
+from hqdm.denoiser import Denoiser
+from hqdm.errors import HQDMError
+from hqdm.metrics.features import FeatureExtractor, extractor_for, load_extractor
+from hqdm.metrics.scores import (
+    distribution_scores,
+    nearest_training,
+    pair_scores,
+    real_floor,
+    warn_if_few,
+)
+from hqdm.nn.parts import classical_parameters, count, quantum_parameters
+from hqdm.pictures import save_grid
+from hqdm.samplers import ImageNoise, Sampler
+from hqdm.sampling import GRID_FILE, guided, sample_images
+
+METRICS_FILE = "metrics.json"
+REPORT_FILES = (METRICS_FILE, GRID_FILE)
+
+RESTORED = 256
+"""At most so many test images are noised and restored."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a model is scored.
+
+    Attributes:
+        data: The data set.
+        n: How many samples are drawn.
+        extractor: Whose features FID, KID and IS use; None picks one for the data set.
+        fid_weights: The weights of the Inception network, for `extractor="inception"`.
+        restore_t: The time to which test images are noised for SSIM and PSNR.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        seed: Key of all noise.
+        batch_size: Images at a time.
+        offline: Never touch the network.
+    """
+
+    data: str
+    n: int = 2048
+    extractor: str | None = None
+    fid_weights: str | None = None
+    restore_t: float = 0.5
+    guidance: float = 1.0
+    seed: int = 0
+    batch_size: int = 256
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The real images that samples are compared with.
+
+    Attributes:
+        train: The training split.
+        test: The test split.
+        reference: What samples are scored against.
+        other: As many other real images, for the floor.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    reference: Tensor
+    other: Tensor
+
+    @classmethod
+    def load(cls, protocol: Protocol, shape: tuple[int, int, int]) -> "RealImages":
+        """Load both splits and set two disjoint groups of n images aside.
+
+        The reference comes from the training split, the others from the test split and, where
+        that is too small, from the rest of the training split. A data set of fewer than 2n images
+        gives two groups of half of it.
+        """
+        channels, size, _ = shape
+        train, test = (
+            load_images(
+                protocol.data, split, size=size, channels=channels, offline=protocol.offline
+            )
+            for split in ("train", "test")
+        )
+        n = min(protocol.n, (len(train) + len(test)) // 2, len(train))
+        spread = torch.arange(n) * len(train) // n
+        rest = torch.ones(len(train), dtype=torch.bool)
+        rest[spread] = False
+        other = torch.cat([test.images, train.images[rest]])[:n]
+        return cls(train, test, train.images[spread], other)
+
+
+def evaluate(
+    denoiser: Denoiser, sampler: Sampler, protocol: Protocol, progress: Progress | None = None
+) -> tuple[dict[str, Any], Tensor]:
+    """Draw samples and score them.
+
+    Args:
+        denoiser: The model.
+        sampler: How to sample, and to restore.
+        protocol: What to compare with, and how.
+        progress: Shows a bar where given.
+
+    Returns:
+        The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].
+
+    Raises:
+        HQDMError: If the data set, the extractor or a number cannot be used.
+    """
+    if not 0 < protocol.restore_t <= 1:
+        raise HQDMError(f"restore_t needs a time in (0, 1], got {protocol.restore_t}")
+    shape = denoiser.image_shape
+    name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
+    extractor = load_extractor(name, protocol.fid_weights)
+    real = RealImages.load(protocol, shape)
+    started = time.monotonic()
+    samples = sample_images(
+        denoiser,
+        sampler,
+        protocol.n,
+        seed=protocol.seed,
+        guidance=protocol.guidance,
+        batch_size=protocol.batch_size,
+        progress=progress,
+    )
+    seconds = time.monotonic() - started
+    report = {
+        "scores": distribution_scores(real.reference, samples.images, extractor, protocol.seed),
+        "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
+        "restoration": _restoration(denoiser, sampler, protocol, real.test),
+        "memorisation": _memorisation(samples.images, real),
+        "model": {
+            "parameters": count(denoiser.parameters()),
+            "quantum": count(quantum_parameters(denoiser)),
+            "classical": count(classical_parameters(denoiser)),
+        },
+        "protocol": {
+            "data": protocol.data,
+            "extractor": extractor.name,
+            "n": protocol.n,
+            "reference_n": len(real.reference),
+            "floor_n": len(real.other),
+            "value_range": [-1, 1],
+            "image_shape": list(shape),
+            "resize": _resize(extractor, shape),
+            "sampler": sampler.name,
+            "steps": sampler.steps,
+            "evaluations": samples.evaluations,
+            "guidance": protocol.guidance,
+            "seed": protocol.seed,
+        },
+        "seconds": {"sampling": round(seconds, 2)},
+        "versions": versions(),
+        "warnings": _warnings(protocol, real),
+    }
+    return report, samples.images
+
+
+def _resize(extractor: FeatureExtractor, shape: tuple[int, int, int]) -> str:
+    if (extractor.channels, extractor.size) == (shape[0], shape[1]):
+        return "none"
+    return (
+        f"{shape[1]}x{shape[1]}x{shape[0]} to {extractor.size}x{extractor.size}x"
+        f"{extractor.channels} by the extractor"
+    )
+
+
+def _warnings(protocol: Protocol, real: RealImages) -> list[str]:
+    lines = [warn_if_few(protocol.n)]
+    if len(real.other) < protocol.n:
+        lines.append(
+            f"{protocol.data} has too few images for a floor at n = {protocol.n}: reference and "
+            f"floor use {len(real.other)}"
+        )
+    return [line for line in lines if line]
+
+
+@torch.no_grad()
+def _restoration(
+    denoiser: Denoiser, sampler: Sampler, protocol: Protocol, test: ImageSet
+) -> dict[str, float | int]:
+    """SSIM and PSNR of test images that were noised to `restore_t` and restored."""
+    device = next(denoiser.parameters()).device
+    originals = to_float(test.images[:RESTORED])
+    labels = test.labels if denoiser.n_classes is not None else None
+    restored = []
+    alpha, sigma = denoiser.schedule(torch.tensor(protocol.restore_t, dtype=torch.float64))
+    for first in range(0, len(originals), protocol.batch_size):
+        x0 = originals[first : first + protocol.batch_size].to(device)
+        y = None if labels is None else labels[first : first + len(x0)].to(device)
+        noise = ImageNoise(protocol.seed, len(x0), first)
+        x_t = alpha * x0 + sigma * noise.draw_like(x0)
+        denoising = guided(denoiser, protocol.guidance)
+        result = sampler.run(denoising, x_t, y, t_start=protocol.restore_t, noise=noise)
+        restored.append(result.x0.cpu())
+    scores = pair_scores(originals, torch.cat(restored))
+    return {"t": protocol.restore_t, "n": len(originals), **scores}
+
+
+def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
+    """The nearest-training-image check, without the long list of neighbours."""
+    held_out = real.test.images[: max(len(images), 1)]
+    found = nearest_training(images, real.train.images, held_out)
+    return {key: value for key, value in found.items() if key != "nearest"}
+
+
+def versions() -> dict[str, str]:
+    """The versions and the machine that a figure depends on."""
+    return {
+        "hqdm": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pennylane": pennylane.__version__,
+        "lightning": lightning.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+def write_report(report: dict[str, Any], images: Tensor, out: Path) -> str:
+    """Write `metrics.json` and a grid of the first samples.
+
+    Returns:
+        The names of the files, for a message.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / METRICS_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    save_grid(images[:64], out / GRID_FILE)
+    return f"{out / METRICS_FILE}, {out / GRID_FILE}"
+
+
+def score_table(report: dict[str, Any]) -> Table:
+    """The scores, beside those of real images against other real images."""
+    scores, floor = report["scores"], report["floor"]
+    protocol, pairs = report["protocol"], report["restoration"]
+    table = Table("score", "model", "real against real")
+    table.title = (
+        f"{protocol['data']}, {protocol['n']} samples, {protocol['sampler']} "
+        f"{protocol['steps']} steps, {protocol['extractor']} features"
+    )
+    table.add_row("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")
+    for key, label in (("kid", "KID"), ("is", "IS")):
+        table.add_row(
+            label,
+            *(f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor)),
+        )
+    table.add_row(f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", "")
+    table.add_row(f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", "")
+    found = report["memorisation"]
+    table.add_row("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule")
+    return table

@@ -1,0 +1,89 @@
+"""Pictures of images and of training: grids, denoising strips, loss curves."""
+
+import csv
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hqdm.data.images import to_uint8
+
+PAGE_WIDTH = 560
+GAP = 1
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Lay images `(N, C, H, W)` in [-1, 1] out in rows.
+
+    Returns:
+        One picture `(C, H', W')` in [-1, 1]; images are a dark line apart.
+    """
+    n, c, h, w = images.shape
+    rows = -(-n // columns)
+    cells = images.new_full((rows * columns, c, h + GAP, w + GAP), -1.0)
+    cells[:n, :, :h, :w] = images
+    return cells.view(rows, columns, c, h + GAP, w + GAP).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+
+
+def save_picture(picture: Tensor, path: Path) -> None:
+    """Write one picture `(C, H, W)` in [-1, 1] as PNG, small ones enlarged by whole factors."""
+    pixels = to_uint8(picture).cpu()
+    image = Image.fromarray(
+        pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
+    )
+    factor = max(1, PAGE_WIDTH // image.width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(path)
+
+
+def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
+    """Write images `(N, C, H, W)` as one PNG, `columns` in a row."""
+    save_picture(grid(images, min(columns, len(images))), path)
+
+
+def save_strip(trajectory: Tensor, path: Path, columns: int = 10, rows: int = 4) -> None:
+    """Write how images come out of noise: one image a row, time from left to right.
+
+    Args:
+        trajectory: Images at every grid point, `(n + 1, B, C, H, W)`.
+        path: The PNG to write.
+        columns: How many points in time, evenly spaced over the steps.
+        rows: How many images.
+    """
+    columns = min(columns, len(trajectory))
+    points = torch.linspace(0, len(trajectory) - 1, columns).round().long()
+    strip = trajectory[points, :rows].transpose(0, 1).flatten(0, 1)
+    save_picture(grid(strip, columns), path)
+
+
+def read_metric(logs: Path, name: str) -> dict[int, float]:
+    """One metric by step, from every table that Lightning's CSV logger wrote below a folder.
+
+    A resumed run has a table for each stretch; where stretches overlap the later one counts.
+    """
+    values: dict[int, float] = {}
+    for table in sorted(logs.glob("version_*/metrics.csv"), key=lambda f: int(f.parent.name[8:])):
+        with table.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row.get(name)]
+        values.update((int(row["step"]), float(row[name])) for row in rows)
+    return dict(sorted(values.items()))
+
+
+def save_loss_curve(logs: Path, path: Path) -> None:
+    """Draw training and validation loss against steps, from the tables below `logs`."""
+    from matplotlib.figure import Figure  # slow to import, and training does not need it
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, label, style in (
+        ("train_loss", "training", "-"),
+        ("val_loss", "validation (averaged weights)", "o-"),
+    ):
+        values = read_metric(logs, name)
+        if values:
+            axes.plot(list(values), list(values.values()), style, label=label, linewidth=1, markersize=3)
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

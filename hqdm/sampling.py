@@ -1,0 +1,169 @@
+"""Many images from a denoiser: in batches, the same whatever the batch size."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hqdm.data.images import to_uint8
+from hqdm.denoiser import Denoiser, Denoising
+from hqdm.errors import HQDMError
+from hqdm.guidance import ClassifierFreeGuidance, Clip
+from hqdm.pictures import save_grid, save_strip
+from hqdm.samplers import ImageNoise, Sampler
+
+MAX_IN_GRID = 256
+STRIP_ROWS = 4
+GRID_FILE, STRIP_FILE = "grid.png", "strip.png"
+IMAGES_FILE, RECORD_FILE = "images.safetensors", "sample.json"
+SAMPLE_FILES = (GRID_FILE, STRIP_FILE, IMAGES_FILE, RECORD_FILE)
+
+
+@dataclass
+class Samples:
+    """Images and how they were made.
+
+    Attributes:
+        images: `(N, C, H, W)` in [-1, 1], on the CPU.
+        labels: The class asked for, `(N,)`, or None.
+        evaluations: Network evaluations of each image.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    evaluations: int
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on the terminal; nothing where the output is not one."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as progress:
+        yield progress
+
+
+def guided(denoiser: Denoiser, scale: float) -> Denoising:
+    """The denoiser as it is sampled: guided, and kept in the range of the data.
+
+    Raises:
+        HQDMError: If guidance is asked of a model without class labels.
+    """
+    return Clip(denoiser if scale == 1 else ClassifierFreeGuidance(denoiser, scale))
+
+
+def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None:
+    """Labels for n images: the one asked for, else every class in turn; None without classes.
+
+    Raises:
+        HQDMError: If the label does not exist.
+    """
+    if denoiser.n_classes is None:
+        if label is not None:
+            raise HQDMError(f"the model has no class labels: leave label {label} out")
+        return None
+    if label is None:
+        return torch.arange(n) % denoiser.n_classes
+    if not 0 <= label < denoiser.n_classes:
+        raise HQDMError(f"label {label} does not exist: expected 0 to {denoiser.n_classes - 1}")
+    return torch.full((n,), label)
+
+
+def sample_images(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    n: int,
+    *,
+    seed: int = 0,
+    label: int | None = None,
+    guidance: float = 1.0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Samples:
+    """Draw images; image i depends on `(seed, i)` alone.
+
+    Args:
+        denoiser: The model; its device is used.
+        sampler: How to sample.
+        n: How many images.
+        seed: Key of all noise.
+        label: The class of all images; None takes every class in turn.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        batch_size: Images at a time.
+        progress: Shows a bar where given.
+
+    Returns:
+        The images.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+    if n < 1:
+        raise HQDMError(f"n needs 1 image or more, got {n}")
+    if batch_size < 1:
+        raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
+    if seed < 0:
+        raise HQDMError(f"seed needs 0 or more, got {seed}")
+    device = next(denoiser.parameters()).device
+    labels = class_labels(denoiser, n, label)
+    wrapped = guided(denoiser, guidance)
+    task = progress.add_task("images", total=n) if progress else None
+    images, evaluations = [], 0
+    for first in range(0, n, batch_size):
+        size = min(batch_size, n - first)
+        noise = ImageNoise(seed, size, first)
+        y = None if labels is None else labels[first : first + size].to(device)
+        x1 = noise.draw(denoiser.image_shape).to(device)
+        result = sampler.run(wrapped, x1, y, noise=noise, progress=progress)
+        images.append(result.x0.cpu())
+        evaluations = result.evaluations
+        if progress and task is not None:
+            progress.advance(task, size)
+    return Samples(torch.cat(images), labels, evaluations)
+
+
+def write_samples(
+    denoiser: Denoiser, sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]
+) -> str:
+    """Write a grid, a denoising strip, the images and how they were made.
+
+    Args:
+        denoiser: The model; the strip runs it once more on the first images.
+        sampler: How the samples were drawn.
+        samples: What was drawn.
+        out: Folder to write to.
+        settings: What `sample.json` records beside the sampler; holds the seed.
+
+    Returns:
+        The names of the files, for a message.
+    """
+    shown = samples.images[:MAX_IN_GRID]
+    save_grid(shown, out / GRID_FILE)
+    size = min(STRIP_ROWS, len(shown))
+    noise = ImageNoise(settings["seed"], size)
+    device = next(denoiser.parameters()).device
+    y = None if samples.labels is None else samples.labels[:size].to(device)
+    x1 = noise.draw(denoiser.image_shape).to(device)
+    denoising = guided(denoiser, settings.get("guidance", 1.0))
+    walk = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
+    save_strip(walk.trajectory.cpu(), out / STRIP_FILE, rows=size)
+    save_file({"images": to_uint8(samples.images)}, out / IMAGES_FILE)
+    record = {
+        **settings,
+        "sampler": sampler.name,
+        "steps": sampler.steps,
+        "evaluations": samples.evaluations,
+    }
+    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n")
+    return ", ".join(str(out / name) for name in SAMPLE_FILES)

@@ -1,0 +1,58 @@
+"""The blocks against their formulas."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hqdm.nn.blocks import Embedding, ResnetBlock, Upsample, downsample
+
+
+def plain_conv(in_channels, out_channels):
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def test_resnet_block_is_its_formula():
+    block = ResnetBlock(4, 6, emb_dim=5, conv=plain_conv, norm_groups=2).double()
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    emb = torch.randn(2, 5, dtype=torch.float64)
+    scale, shift = (emb * emb.sigmoid() @ block.scale_shift.weight.T + block.scale_shift.bias).split(
+        6, dim=1
+    )
+
+    def group_norm(h):
+        grouped = h.reshape(2, 2, -1)
+        centred = grouped - grouped.mean(-1, keepdim=True)
+        return (centred / (grouped.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()).view_as(h)
+
+    h = group_norm(block.conv_1(x)) * (1 + scale[..., None, None]) + shift[..., None, None]
+    h = F.silu(group_norm(block.conv_2(F.silu(h))))
+    torch.testing.assert_close(block(x, emb), h + block.skip(x), rtol=1e-10, atol=1e-10)
+
+
+def test_time_embedding_frequencies():
+    """1,000 t times 10,000^(-i / (half - 1)): sines first, then cosines."""
+    embedding = Embedding(6, 8, n_classes=None).double()
+    t = torch.tensor([0.25, 0.7], dtype=torch.float64)
+    angles = 1000 * t[:, None] * torch.tensor([1.0, 1e-2, 1e-4], dtype=torch.float64)
+    expected = embedding.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
+    # The frequencies are kept in float32: 6e-8 relative, times angles up to 700.
+    torch.testing.assert_close(embedding(t, None), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(28, 14), (14, 7), (7, 2), (32, 16), (8, 4), (4, 2), (2, 1), (5, 1)]
+)
+def test_downsample_says_the_size_it_makes(size, expected):
+    conv, said = downsample(2, 3, size)
+    assert conv(torch.randn(1, 2, size, size)).shape == (1, 3, expected, expected)
+    assert said == expected
+
+
+def test_upsample_repeats_the_nearest():
+    up = Upsample(1, 1, 7)
+    nn.init.dirac_(up.conv.weight)
+    nn.init.zeros_(up.conv.bias)
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
+    row = [0, 0, 0, 0, 1, 1, 1]
+    torch.testing.assert_close(up(x)[0, 0], x[0, 0][row][:, row])

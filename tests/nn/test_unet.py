@@ -1,0 +1,162 @@
+"""The U-Net: the papers' parameter counts, live weights, independence of samples."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from hqdm.config import NetworkConfig
+from hqdm.errors import HQDMError
+from hqdm.nn.conv import Hybrid, HybridConv
+from hqdm.nn.parts import count, part, quantum_parameters
+from hqdm.nn.unet import PARTS, FullQVUNet, QuanvUNet, QVUNet, UNet
+
+PAPER = {"channels": 1, "size": 28, "dim": 10, "mults": (1, 2, 3, 4)}
+SMALL = {"channels": 1, "size": 8, "dim": 8, "mults": (1, 2, 2)}
+FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=2)
+
+
+def small_presets():
+    return {
+        "UNet": UNet(**SMALL),
+        "QVUNet": QVUNet(FOUR, **SMALL),
+        "FullQVUNet": FullQVUNet(Hybrid(channels_per_group=3, ansatz="HQConv"), **SMALL),
+        "QuanvUNet": QuanvUNet(FOUR, level=1, **SMALL),
+    }
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters"),
+    [(UNet, 483_321), (QVUNet, 475_281), (FullQVUNet, 429_369)],
+)
+def test_parameter_counts_of_the_paper(network, parameters):
+    assert sum(p.numel() for p in network(**PAPER).parameters()) == parameters
+
+
+def test_quantum_parameters_of_the_paper():
+    """Four convolutions of one 72-angle circuit; or of 13 of them and one of 16 angles."""
+    assert count(quantum_parameters(UNet(**PAPER))) == 0
+    assert count(quantum_parameters(QVUNet(**PAPER))) == 4 * 72
+    assert count(quantum_parameters(FullQVUNet(**PAPER))) == 4 * (13 * 72 + 16)
+
+
+@pytest.mark.parametrize("preset", ["UNet", "QVUNet", "FullQVUNet", "QuanvUNet"])
+def test_every_weight_is_alive(preset):
+    """A weight that no output depends on would be a gate that never runs."""
+    network = small_presets()[preset]
+    x, t = torch.randn(4, 1, 8, 8), torch.rand(4)
+    network(x, t).pow(2).mean().backward()
+    dead = [
+        name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()
+    ]
+    assert dead == []
+    for name, p in network.named_parameters():
+        if name.endswith("theta"):
+            assert (p.grad != 0).all(), f"some angles of {name} have no gradient"
+
+
+@pytest.mark.parametrize("preset", ["QVUNet", "FullQVUNet", "QuanvUNet"])
+def test_every_weight_of_the_paper_presets_is_alive(preset):
+    network = {"QVUNet": QVUNet, "FullQVUNet": FullQVUNet, "QuanvUNet": QuanvUNet}[preset](**PAPER)
+    network(torch.randn(2, 1, 28, 28), torch.rand(2)).pow(2).mean().backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.any(), name
+        if name.endswith("theta"):
+            assert (p.grad != 0).all(), f"some angles of {name} have no gradient"
+
+
+@pytest.mark.parametrize("preset", ["UNet", "QVUNet", "FullQVUNet", "QuanvUNet"])
+def test_samples_do_not_see_each_other(preset):
+    network = small_presets()[preset].double()
+    x, t = torch.randn(5, 1, 8, 8, dtype=torch.float64), torch.rand(5, dtype=torch.float64)
+    out = network(x, t)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    # Batched kernels may sum in another order: a few roundings of float64.
+    torch.testing.assert_close(network(x[order], t[order]), out[order], rtol=0, atol=1e-11)
+    x[2] += 1
+    changed = (network(x, t) - out).abs().amax(dim=(1, 2, 3))
+    assert changed[2] > 1e-3
+    assert changed[[0, 1, 3, 4]].max() < 1e-11
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_sizes_and_channels(size, channels):
+    mults = (1, 2, 2) if size == 8 else (1, 2, 3, 4)
+    network = QVUNet(FOUR, channels=channels, size=size, dim=8, mults=mults)
+    x = torch.randn(2, channels, size, size)
+    assert network(x, torch.rand(2)).shape == x.shape
+
+
+def test_feature_maps_of_the_paper():
+    """28 -> 14 -> 7 -> 2, with 10, 10, 20, 30 channels in and 40 at the vertex."""
+    network, seen = UNet(**PAPER), []
+    for module in [*network.encoder, network.vertex]:
+        module.register_forward_pre_hook(lambda m, args: seen.append(tuple(args[0].shape[1:])))
+    network(torch.randn(1, 1, 28, 28), torch.rand(1))
+    assert seen == [(10, 28, 28), (10, 14, 14), (20, 7, 7), (30, 2, 2), (40, 2, 2)]
+
+
+def test_hybrid_parts_are_where_they_are_asked_for():
+    network = QuanvUNet(FOUR, level=1, **SMALL)
+    hybrid = {name for name, m in network.named_modules() if isinstance(m, HybridConv)}
+    blocks = {name.rsplit(".", 1)[0] for name in hybrid}
+    assert blocks == {"vertex.block_1", "vertex.block_2", "encoder.1.block_1", "encoder.1.block_2"}
+    assert len(hybrid) == 8
+
+
+def test_time_and_label_matter_and_dropping_the_label_is_the_null_label():
+    network = UNet(**SMALL, n_classes=3)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([0.2, 0.9])
+    by_label = [network(x, t, torch.full((2,), y)) for y in range(4)]
+    assert torch.equal(network(x, t), by_label[3])
+    assert (by_label[0] - by_label[1]).abs().max() > 1e-4
+    assert (network(x, t) - network(x, t.flip(0))).abs().max() > 1e-4
+
+
+def test_copies_and_round_trips():
+    network = QuanvUNet(FOUR, level=1, n_classes=2, **SMALL)
+    x, t, y = torch.randn(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 1])
+    out = network(x, t, y)
+    rebuilt = UNet.from_config(network.config)
+    rebuilt.load_state_dict(network.state_dict())
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network)), rebuilt):
+        assert torch.equal(other(x, t, y), out)
+    assert rebuilt.config == network.config
+
+
+def test_parts_hold_every_parameter_once():
+    network = QVUNet(FOUR, n_classes=2, **SMALL)
+    total = sum(count(part(network, name).parameters()) for name in PARTS)
+    assert total == count(network.parameters())
+
+
+def test_the_configuration_has_the_arguments_of_the_network():
+    assert vars(NetworkConfig()) == UNet().config | {"mults": (1, 2, 3, 4)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 6, "mults": (1, 1, 1)}, "size 6 cannot be downsampled 2 times .*fewer mults"),
+        ({"hybrid": {"vertx": FOUR}}, "no part 'vertx' can be hybrid: expected one of vertex, enc"),
+        ({"dim": 9}, "dim needs an even number"),
+        ({"dim": 0}, "dim needs a positive number"),
+        ({"mults": ()}, "mults needs one positive multiplier"),
+        ({"n_classes": 0}, "n_classes needs a positive number"),
+        ({"dim": 2, "mults": (1, 1), "hybrid": {"vertex": Hybrid()}}, "channels"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(HQDMError, match=message):
+        UNet(**{**SMALL, **options})
+
+
+def test_bad_images_and_labels():
+    network = UNet(**SMALL)
+    with pytest.raises(HQDMError, match=r"\(B, 1, 8, 8\), got \(2, 1, 9, 9\)"):
+        network(torch.randn(2, 1, 9, 9), torch.rand(2))
+    with pytest.raises(HQDMError, match="no class labels"):
+        network(torch.randn(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 1]))

@@ -1,0 +1,74 @@
+"""The driver: grid, evaluations, callbacks, trajectories, noise of each image's own."""
+
+import pytest
+import torch
+
+from hqdm.analytic import GaussianDenoiser
+from hqdm.errors import HQDMError
+from hqdm.samplers import DDIM, DDPM, ImageNoise, build_sampler
+from hqdm.schedule import CosineSchedule
+
+
+@pytest.fixture
+def denoiser():
+    return GaussianDenoiser(torch.tensor(0.2), torch.tensor(0.5), CosineSchedule())
+
+
+@pytest.fixture
+def x1():
+    return ImageNoise(0, 6).draw((1, 3, 3))
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim"])
+@pytest.mark.parametrize("steps", [1, 2, 13])
+def test_one_evaluation_a_step_and_a_finite_end(denoiser, x1, name, steps):
+    result = build_sampler(name, steps).run(denoiser, x1, return_trajectory=True)
+    assert result.evaluations == steps
+    assert result.trajectory.shape == (steps + 1, *x1.shape)
+    assert (result.times.diff() < 0).all()
+    assert result.times[0] == 1
+    assert result.times[-1] == 0
+    torch.testing.assert_close(result.trajectory[0], x1, rtol=0, atol=0)
+    torch.testing.assert_close(result.trajectory[-1], result.x0, rtol=0, atol=0)
+    assert result.x0.isfinite().all()
+    assert result.x0.dtype == torch.float32
+
+
+def test_callback_sees_every_step(denoiser, x1):
+    seen = []
+    x0 = DDIM(4)(denoiser, x1, callback=lambda i, t, x: seen.append((i, float(t), x)))
+    assert [(i, t) for i, t, _ in seen] == [(1, 0.75), (2, 0.5), (3, 0.25), (4, 0.0)]
+    assert seen[-1][2] is x0
+
+
+def test_starting_in_between_goes_on_with_the_same_flow(denoiser):
+    """From t to 0 in one walk, or by way of a midpoint that is on the same grid."""
+    x1 = ImageNoise(0, 2).draw((1, 2, 2)).double()
+    whole = DDIM(8).run(denoiser, x1, return_trajectory=True)
+    half = DDIM(4)(denoiser, whole.trajectory[4], t_start=0.5)
+    torch.testing.assert_close(half, whole.x0, rtol=0, atol=1e-12)
+
+
+def test_batches_do_not_matter(denoiser):
+    """Image i of a run is the same alone, in a batch, or in another batch: bit for bit."""
+    whole = ImageNoise(5, 6)
+    x0 = DDPM(5).run(denoiser, whole.draw((1, 3, 3)), noise=whole).x0
+    for first, n in ((0, 2), (2, 3), (5, 1)):
+        noise = ImageNoise(5, n, first)
+        part = DDPM(5).run(denoiser, noise.draw((1, 3, 3)), noise=noise).x0
+        assert torch.equal(part, x0[first : first + n])
+
+
+def test_seeds_and_images_have_streams_of_their_own():
+    a, b = ImageNoise(0, 3).draw((4,)), ImageNoise(1, 3).draw((4,))
+    assert len({tuple(row.tolist()) for row in torch.cat([a, b])}) == 6
+    assert torch.equal(ImageNoise(0, 3).draw((4,)), a)
+
+
+def test_bad_input(denoiser, x1):
+    with pytest.raises(HQDMError, match="1 step or more, got 0"):
+        DDIM(0)
+    with pytest.raises(HQDMError, match="unknown sampler 'dimm'.*did you mean 'ddim'"):
+        build_sampler("dimm")
+    with pytest.raises(HQDMError, match=r"t_start needs a time in \(0, 1\], got 0"):
+        DDIM(3)(denoiser, x1, t_start=0.0)
