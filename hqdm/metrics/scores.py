@@ -230,7 +230,8 @@ def nearest_training(
     The distance of two images is their root-mean-square pixel difference in grey levels (0..255).
     Held-out real images show how near an image comes that the model cannot have copied: a generated
     image is flagged as memorised where it is nearer to the training images than the
-    `MEMORISED_QUANTILE` quantile of the held-out ones, so about 1 % are flagged by chance. It is
+    `MEMORISED_QUANTILE` quantile of the held-out ones, so about 1 % are flagged by chance, or
+    several times that where fewer than 1,000 held-out images make the quantile uncertain. It is
     flagged as a copy where it is nearer than `COPY_GREY_LEVELS`, whatever the held-out ones do.
 
     Args:
@@ -239,7 +240,8 @@ def nearest_training(
         test: Held-out real images `(K, C, H, W)`. The time taken grows with K as with N.
 
     Returns:
-        `n`; `memorised` and `copies`, counts; `threshold`, the quantile; `median` and
+        `n` and `held_out_n`, images compared; `memorised` and `copies`, images flagged; `expected`,
+        how many are flagged as memorised by chance; `threshold`, the quantile; `median` and
         `held_out_median` distances; `nearest`, the nearest training image of each generated one;
         `memorised_indices` and `copy_indices`, which generated images are flagged.
 
@@ -259,7 +261,9 @@ def nearest_training(
     copies = (distances < COPY_GREY_LEVELS).nonzero().flatten().tolist()
     return {
         "n": len(fake),
+        "held_out_n": len(test),
         "memorised": len(memorised),
+        "expected": MEMORISED_QUANTILE * len(fake),
         "copies": len(copies),
         "threshold": threshold.item(),
         "median": distances.median().item(),
