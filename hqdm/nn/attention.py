@@ -64,14 +64,38 @@ class Attention(nn.Module):
 
 
 class LinearAttention(Attention):
-    """Residual linear attention; its projection ends in a channel normalisation."""
+    r"""Residual linear attention; its projection ends in a channel normalisation.
+
+    Values and outputs, 128 channels wide, are never formed: both are linear maps of C channels, so
+    with x the normalised input, P the projection and K, Q after their softmaxes,
+
+        P (K V^T)^T Q = [P (K x^T W_v^T)^T] Q,
+
+    where the bracket is one small matrix a sample.
+    """
 
     def _projection(self, hidden: int, channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(hidden, channels, 1), ChannelNorm(channels))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        head_dim, positions = q.shape[2:]
-        q = q.softmax(dim=2) * head_dim**-0.5
-        k = k.softmax(dim=3)
-        context = k @ v.transpose(2, 3) / positions
-        return context.transpose(2, 3) @ q
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend over all positions of `(B, C, H, W)`."""
+        b, c, h, w = x.shape
+        normed = self.norm(x).flatten(2)
+        to_q, to_k, to_v = self.qkv.weight.view(3, -1, c)
+        # An explicit batch of products: plain `@` would transpose and copy the wide side.
+        q = torch.bmm(to_q.expand(b, -1, -1), normed).view(b, self.heads, -1, h * w)
+        q = q.softmax(dim=2).flatten(1, 2)
+        k = torch.bmm(to_k.expand(b, -1, -1), normed).softmax(dim=2)
+        projection, final_norm = self.project
+        mix = self._mix(k @ normed.transpose(1, 2), to_v, projection.weight)
+        scale = (q.shape[1] // self.heads) ** -0.5 / (h * w)
+        out = (scale * mix @ q).view(b, c, h, w) + projection.bias[:, None, None]
+        return x + final_norm(out)
+
+    def _mix(self, pooled: Tensor, value_weight: Tensor, out_weight: Tensor) -> Tensor:
+        """The bracket above: from `K x^T` `(B, heads * d, C)` to `(B, C, heads * d)`."""
+        b, hidden, c = pooled.shape
+        pooled = pooled.view(b, self.heads, -1, c)
+        values = value_weight.view(self.heads, -1, c)
+        projection = out_weight.view(c, self.heads, -1)
+        return torch.einsum("bhdi,hei,ohe->bohd", pooled, values, projection).reshape(b, c, hidden)

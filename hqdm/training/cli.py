@@ -21,6 +21,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "auto",
     "devices": 1,
     "log_every_n_steps": 10,
+    "enable_model_summary": False,  # `hqdm inspect` shows more
     # The order of the images follows from the seed and the step; see hqdm.data.module.
     "use_distributed_sampler": False,
 }

@@ -11,6 +11,7 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,13 @@ def fit(
     module: DiffusionModule, data: ImageDataModule, trainer: Trainer, resume: str | None
 ) -> None:
     """Train, and leave a checkpoint of the end."""
+    for harmless in (
+        "Checkpoint directory .* exists and is not empty",
+        "Experiment logs directory .* exists and is not empty",
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
+        "The '.*dataloader' does not have many workers",
+    ):
+        warnings.filterwarnings("ignore", message=harmless)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, GracefulStop):
