@@ -21,6 +21,7 @@ from hqdm.simulators import Simulator, resolve_simulator
 PATCH = 2  # side of a patch
 PATCH_SIZE = PATCH * PATCH  # qubits a channel
 MAX_CHANNELS_PER_GROUP = 3
+REST_KERNEL = 3  # side of the classical kernels
 SINGLE_LAYERS = 4  # layers of the one-channel circuits of a fully quantum convolution
 
 
@@ -36,6 +37,7 @@ class WSConv2d(nn.Conv2d):
         kernel_size: Side of the kernel.
         padding: Zeros around the image.
         eps: Added to the (biased) variance.
+        gain: Standard deviation of the kernels after standardisation.
     """
 
     def __init__(
@@ -45,16 +47,18 @@ class WSConv2d(nn.Conv2d):
         kernel_size: int = 3,
         padding: int = 1,
         eps: float = 1e-5,
+        gain: float = 1.0,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=padding)
         self.eps = eps
+        self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` of shape `(B, in_channels, H, W)`."""
         axes = (1, 2, 3)
         mean = self.weight.mean(axes, keepdim=True)
         variance = self.weight.var(axes, unbiased=False, keepdim=True)
-        weight = (self.weight - mean) * (variance + self.eps).rsqrt()
+        weight = (self.weight - mean) * (self.gain * (variance + self.eps).rsqrt())
         return F.conv2d(x, weight, self.bias, padding=self.padding)
 
 
@@ -91,8 +95,10 @@ class HybridConv(nn.Module):
 
     The first `groups * channels_per_group` channels go through circuits on 2x2 patches with their
     values as angles, to expectations in [-1, 1] at the same places; the remaining ones through a
-    narrower `WSConv2d`. With `groups="all"` there is no classical part: as many groups as fit are
-    quantum, and every channel that is left has a circuit of its own (`Basic`, four layers).
+    narrower `WSConv2d`, whose kernels have variance `1 / fan_in` so that both kinds of output are of
+    one size (our addition: it has no parameters, and the classical network is left as it is). With
+    `groups="all"` there is no classical part: as many groups as fit are quantum, and every channel
+    that is left has a circuit of its own (`Basic`, four layers).
 
     Args:
         in_channels: Number of input channels.
@@ -123,27 +129,19 @@ class HybridConv(nn.Module):
         circuit = Circuit(AngleEmbedding(n_wires), build_ansatz(ansatz, n_wires, n_layers))
         n_groups = in_channels // channels_per_group if groups == "all" else groups
         self.quantum_channels = n_groups * channels_per_group
-        rest = in_channels - self.quantum_channels, out_channels - self.quantum_channels
-        # Nothing left on one side only would leave channels unread or unwritten.
-        fits = rest[0] == rest[1] if groups == "all" else min(rest) > 0 or rest == (0, 0)
-        if not (fits and n_groups):
-            raise HQDMError(
-                f"{in_channels} -> {out_channels} channels cannot hold groups={groups!r} of "
-                f"{channels_per_group} channels: "
-                + (
-                    "'all' needs as many channels out as in, and at least one group"
-                    if groups == "all"
-                    else f"{self.quantum_channels} must be available on both sides, and others "
-                    "left on both sides or on neither; use fewer groups or more channels"
-                )
-            )
+        rest_in, rest_out = (n - self.quantum_channels for n in (in_channels, out_channels))
+        _check_channels(in_channels, out_channels, groups, self.quantum_channels)
         self.quantum = PatchCircuits(QuantumLayer(circuit, n_groups, simulator))
         self.rest: nn.Module | None = None
-        if groups == "all" and rest[0]:
+        if groups == "all" and rest_in:
             single = Circuit(AngleEmbedding(PATCH_SIZE), Basic(PATCH_SIZE, SINGLE_LAYERS))
-            self.rest = PatchCircuits(QuantumLayer(single, rest[0], simulator))
-        elif rest[0]:
-            self.rest = WSConv2d(*rest)
+            self.rest = PatchCircuits(QuantumLayer(single, rest_in, simulator))
+        elif rest_in:
+            # Unit-variance kernels would give numbers of the size of the square root of the fan-in
+            # (18 at 37 channels), beside expectations in [-1, 1]. The normalisation that follows
+            # mixes both kinds in one group, and would leave nothing of the quantum ones.
+            fan_in = rest_in * REST_KERNEL**2
+            self.rest = WSConv2d(rest_in, rest_out, REST_KERNEL, gain=fan_in**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` of shape `(B, in_channels, H, W)`; the quantum channels come out first."""
@@ -207,4 +205,27 @@ def _check_groups(groups: int | str, channels_per_group: int) -> None:
     if channels_per_group not in range(1, MAX_CHANNELS_PER_GROUP + 1):
         raise HQDMError(
             f"channels_per_group must be 1 to {MAX_CHANNELS_PER_GROUP}, got {channels_per_group!r}"
+        )
+
+
+def _check_channels(
+    in_channels: int, out_channels: int, groups: int | str, quantum_channels: int
+) -> None:
+    have = f"got {in_channels} -> {out_channels} channels"
+    if groups == "all":
+        if in_channels != out_channels or not quantum_channels:
+            raise HQDMError(
+                f"groups='all' needs as many channels out as in, and enough for one group: {have}"
+            )
+        return
+    rest = in_channels - quantum_channels, out_channels - quantum_channels
+    if min(rest) < 0:
+        raise HQDMError(
+            f"groups={groups} take {quantum_channels} channels in and out, {have}: use fewer "
+            "groups, fewer channels_per_group or a wider network"
+        )
+    if (rest[0] == 0) != (rest[1] == 0):
+        raise HQDMError(
+            f"groups={groups} take {quantum_channels} channels and leave {rest[0]} -> {rest[1]} to "
+            "the classical convolution: use fewer groups"
         )
