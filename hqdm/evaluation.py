@@ -1,14 +1,14 @@
 """Scores of a trained model, with everything that a reader needs to trust or repeat them.
 
-Three questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
+Four questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
 the score of real images against other real images as the floor); how well does the model restore
-a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours)?
+a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours); and do its circuits do anything?
 """
 
 import json
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 from hqdm import __version__
+from hqdm.ablation import quantum_effect
 from hqdm.data.images import ImageSet, load_images, to_float
 from hqdm.denoiser import Denoiser
 from hqdm.errors import HQDMError
@@ -41,6 +42,9 @@ REPORT_FILES = (METRICS_FILE, GRID_FILE)
 
 RESTORED = 256
 """At most so many test images are noised and restored."""
+
+ABLATED = 1024
+"""At most so many test images measure what the circuits do."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ def evaluate(
         "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
         "restoration": _restoration(denoiser, sampler, protocol, real.test),
         "memorisation": _memorisation(samples.images, real),
+        "quantum_effect": _quantum_effect(denoiser, protocol, real.test),
         "model": {
             "parameters": count(denoiser.parameters()),
             "quantum": count(quantum_parameters(denoiser)),
@@ -216,6 +221,16 @@ def _restoration(
     return {"t": protocol.restore_t, "n": len(originals), **scores}
 
 
+def _quantum_effect(
+    denoiser: Denoiser, protocol: Protocol, test: ImageSet
+) -> dict[str, float] | None:
+    """Test losses with trained, random and silent circuits; None for a classical model."""
+    labels = test.labels if denoiser.n_classes is not None else None
+    y = None if labels is None else labels[:ABLATED]
+    effect = quantum_effect(denoiser, to_float(test.images[:ABLATED]), y, protocol.seed)
+    return None if effect is None else asdict(effect)
+
+
 def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
     """The nearest-training-image check, without the long list of neighbours."""
     held_out = real.test.images[: max(len(images), 1)]
@@ -265,5 +280,14 @@ def score_table(report: dict[str, Any]) -> Table:
     table.add_row(f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", "")
     table.add_row(f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", "")
     found = report["memorisation"]
+    effect = report["quantum_effect"]
+    if effect:
+        table.add_row("test loss", f"{effect['loss']:.5f}", "")
+        for key, label in (
+            ("random_angles", "  with random angles"),
+            ("mean_output", "  with circuits silenced"),
+        ):
+            change = effect[key] / effect["loss"] - 1
+            table.add_row(label, f"{effect[key]:.5f} ({change:+.2%})", "")
     table.add_row("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule")
     return table
