@@ -2,7 +2,8 @@
 
 Four questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
 the score of real images against other real images as the floor); how well does the model restore
-a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours); and do its circuits do anything?
+a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours); and do its
+circuits do anything?
 """
 
 import json

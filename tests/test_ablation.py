@@ -37,11 +37,10 @@ def test_a_used_circuit_has_one_and_the_model_is_left_as_it_is():
     denoiser = Denoiser(Reader(1.0), CosineSchedule())
     before = denoiser.network.layer.theta.clone()
     effect = quantum_effect(denoiser, images())
-    assert abs(effect.random_angles / effect.loss - 1) > 0.01
-    assert abs(effect.mean_output / effect.loss - 1) > 0.01
+    # The batches, the times and the noise are the same: rounding aside, only circuits differ.
+    assert abs(effect.random_angles / effect.loss - 1) > 1e-3
+    assert abs(effect.mean_output / effect.loss - 1) > 0.1
     assert torch.equal(denoiser.network.layer.theta, before)
-    assert quantum_effect(denoiser, images()[:300]).loss != effect.loss  # other images
-    torch.manual_seed(0)
     repeated = [quantum_effect(denoiser, torch.ones(10, 1, 2, 2)) for _ in range(2)]
     assert repeated[0] == repeated[1]
 
