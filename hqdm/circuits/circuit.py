@@ -64,6 +64,10 @@ class Circuit:
                 f"the embedding has {self.embedding.n_wires} wires and the ansatz "
                 f"{self.ansatz.n_wires}: give both the same n_wires"
             )
+        if self.embedding is not self.ansatz and isinstance(self.ansatz, QuantumFunction):
+            raise HQDMError(
+                "a quantum function stands for embedding and ansatz: use Circuit.from_qfunc"
+            )
         if self.wires is not None:
             object.__setattr__(self, "wires", tuple(self.wires))
         measured = self.measured_wires

@@ -7,9 +7,9 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hqdm.circuits import Circuit, QuantumFunction
-from hqdm.errors import unknown
-from hqdm.simulators.base import check_shapes
+from hqdm.circuits import AmplitudeEmbedding, Circuit, QuantumFunction
+from hqdm.errors import HQDMError, unknown
+from hqdm.simulators.base import check_shapes, no_outputs
 
 PREFIX = "pennylane:"
 
@@ -19,7 +19,8 @@ class PennyLaneSimulator:
     """A PennyLane device behind the interface of a simulator.
 
     Gradients come by backpropagation on `default.qubit`, by the adjoint method on the Lightning
-    devices where the measurement allows it, and by the parameter-shift rule otherwise.
+    devices where the measurement allows it, and by the parameter-shift rule otherwise. Without
+    backpropagation, PennyLane hands expectation values to torch in single precision.
 
     Attributes:
         device: PennyLane's name of the device, such as "lightning.qubit".
@@ -40,15 +41,27 @@ class PennyLaneSimulator:
         return PREFIX + self.device
 
     def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-        """Evaluate the circuits; see `Simulator`."""
+        """Evaluate the circuits; see `Simulator`.
+
+        Raises:
+            HQDMError: If the shapes do not fit, or if a gradient with respect to embedded
+                amplitudes is wanted that the device cannot give.
+        """
         check_shapes(circuit, inputs, weights)
+        if not inputs.shape[1]:
+            return no_outputs(circuit, inputs, weights)
         node = quantum_node(self.device, circuit)
-        # A user's function is written for one sample, and so is the parameter-shift rule.
-        broadcasts = node.diff_method in ("backprop", "adjoint") and not isinstance(
+        amplitudes = isinstance(circuit.embedding, AmplitudeEmbedding)
+        if amplitudes and inputs.requires_grad and node.diff_method != "backprop":
+            # PennyLane would differentiate a decomposition that is singular at zero amplitudes.
+            raise HQDMError(
+                f"{self.device} has no gradient with respect to embedded amplitudes: "
+                "use simulator='statevector' or 'pennylane:default.qubit'"
+            )
+        # The parameter-shift rule wants single samples, and a user's function is written for one.
+        broadcasts = node.diff_method != "parameter-shift" and not isinstance(
             circuit.embedding, QuantumFunction
         )
-        if not inputs.shape[1]:
-            return inputs.new_zeros(len(inputs), 0, circuit.n_outputs) + 0 * weights.sum()
         outputs = []
         for x, w in zip(inputs, weights, strict=True):
             if broadcasts:
@@ -72,7 +85,7 @@ def quantum_node(device: str, circuit: Circuit) -> qml.QNode:
     elif device.startswith("lightning.") and circuit.measure == "expval_z":
         diff_method = "adjoint"
     else:
-        diff_method = "best"
+        diff_method = "parameter-shift"
     return qml.QNode(
         circuit.qfunc,
         qml.device(device, wires=circuit.n_wires),

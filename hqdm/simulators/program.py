@@ -28,7 +28,7 @@ from hqdm.errors import HQDMError
 MAX_GATE_WIRES = 4  # gates on more wires are decomposed where PennyLane knows how
 NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
 FREQUENCIES = (0.5, 1.0)  # of the gates of one angle; RX is the first kind, PhaseShift the second
-PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)
+PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
 ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
 HINT = "use simulator='pennylane:default.qubit' for it"
 
@@ -62,7 +62,7 @@ class AffinePhases:
         constant: `(n_gates,)`.
         weight_index: Indices into the flattened weights, `(n_gates, k)`.
         weight_value: Their coefficients, `(n_gates, k)`; zero where a gate needs fewer.
-        input_index: Indices into the inputs for the gates that depend on them, `(n_input_gates, k)`.
+        input_index: Indices into the inputs for the gates that depend on them, likewise.
         input_value: Their coefficients.
     """
 
@@ -184,8 +184,7 @@ def trace(circuit: Circuit) -> Program:
         phases = _vectorised(traced, inputs, weights)
         affine, depends = _fit_affine(inputs, weights, phases)
         if affine is None:
-            at_same_weights = _vectorised(traced, inputs, weights[-1:].expand_as(weights))
-            depends = (at_same_weights != at_same_weights[0]).any(0)
+            depends = _depends_on_inputs(traced, inputs, weights)
         embedding = circuit.embedding
         return Program(
             circuit.n_wires,
@@ -202,6 +201,8 @@ def _probes(circuit: Circuit) -> tuple[Tensor, Tensor]:
     n = n_inputs + n_weights
     generator = torch.Generator().manual_seed(0)
     random = [scale * torch.randn(1, n, generator=generator).double() for scale in PROBE_SCALES]
+    # Both signs, as many a function is constant on one side.
+    random += [-point for point in random]
     points = torch.cat([torch.zeros(1, n).double(), torch.eye(n).double(), *random])
     inputs, weights = points.split([n_inputs, n_weights], 1)
     return inputs, weights.reshape(-1, *circuit.weights_shape)
@@ -243,6 +244,14 @@ def _fit_affine(
     weight_terms = _sparse_rows(slope[:, n_inputs:])
     input_terms = _sparse_rows(slope[depends, :n_inputs])
     return AffinePhases(constant, *weight_terms, *input_terms), depends
+
+
+def _depends_on_inputs(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Mask of the gates whose phase differs between inputs, at any of the random weights."""
+    n = 2 * len(PROBE_SCALES)
+    pairs = inputs[-n:].repeat(n, 1), weights[-n:].repeat_interleave(n, 0)
+    phases = _vectorised(traced, *pairs).unflatten(0, (n, n))
+    return (phases != phases[:, :1]).flatten(0, 1).any(0)
 
 
 def _sparse_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -331,7 +340,7 @@ def _sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
 
 def _matrix(operation: Operator) -> np.ndarray:
     matrix = qml.matrix(operation, wire_order=operation.wires)
-    return np.asarray(matrix, dtype=np.complex128)
+    return np.ascontiguousarray(matrix, dtype=np.complex128)
 
 
 def _clean(matrix: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ over control bits c, target bits t, the other bits r and the samples b.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from typing import ClassVar
 
 import torch
@@ -21,12 +21,12 @@ from torch.utils.checkpoint import checkpoint
 
 from hqdm.circuits import Circuit
 from hqdm.errors import HQDMError
-from hqdm.simulators.base import check_shapes
+from hqdm.simulators.base import check_shapes, no_outputs
 from hqdm.simulators.program import Gate, trace
 
 MAX_TARGETS = 4
 MAX_CONTROLS = 4
-CPU_STATE_BYTES = 4 * 2**20  # states of this size stay in the cache of a CPU
+CPU_STATE_BYTES = 4 * 2**20  # a CPU runs larger states slower: they leave its cache
 
 Wires = tuple[int, ...]
 
@@ -455,23 +455,21 @@ class StatevectorSimulator:
         state_bytes = self._state_bytes(circuit, inputs)
         n_samples = inputs.shape[1]
         if not n_samples:
-            return inputs.new_zeros(inputs.shape[0], 0, circuit.n_outputs) + 0 * weights.sum()
-        with torch.autocast(inputs.device.type, enabled=False):
-            ready = plan(circuit, inputs.device, inputs.dtype)
-            weight_phases = ready.phases.of_weights(inputs, weights)
-            shared = (weights, weight_phases, *ready.weight_matrices(weight_phases))
-            kept = state_bytes * (len(ready.blocks) + 2)
-            recompute = torch.is_grad_enabled() and kept * n_samples > self.memory_limit
-            chunk = max(1, self.memory_limit // kept)
-            if inputs.device.type == "cpu":
-                chunk = min(chunk, max(1, CPU_STATE_BYTES // state_bytes))
-            outputs = [
-                checkpoint(ready.run, part, *shared, use_reentrant=False)
-                if recompute
-                else ready.run(part, *shared)
-                for part in inputs.split(chunk, 1)
-            ]
-            return torch.cat(outputs, 1)
+            return no_outputs(circuit, inputs, weights)
+        ready = plan(circuit, inputs.device, inputs.dtype)
+        weight_phases = ready.phases.of_weights(inputs, weights)
+        shared = (weights, weight_phases, *ready.weight_matrices(weight_phases))
+        kept_bytes = state_bytes * (len(ready.blocks) + 2)  # one copy a block, first and last state
+        chunk = self.memory_limit // kept_bytes
+        recompute = torch.is_grad_enabled() and n_samples > chunk
+        if inputs.device.type == "cpu":
+            chunk = min(chunk, CPU_STATE_BYTES // state_bytes)
+        run = (
+            partial(checkpoint, ready.run, use_reentrant=False, preserve_rng_state=False)
+            if recompute
+            else ready.run
+        )
+        return torch.cat([run(part, *shared) for part in inputs.split(max(chunk, 1), 1)], 1)
 
     def _state_bytes(self, circuit: Circuit, inputs: Tensor) -> int:
         """Bytes of the states of one sample of all circuits."""
