@@ -1,3 +1,53 @@
-"""Hybrid quantum-classical diffusion models."""
+"""Hybrid quantum-classical diffusion models: build, train, sample and score them.
+
+    from hqdm import Denoiser, QVUNet, CosineSchedule, DDIM
+
+What is listed in `EXPORTS` can be imported from here; each name is loaded when it is first asked
+for, so that the command line starts without torch.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+EXPORTS = {
+    "AmplitudeEmbedding": "hqdm.circuits",
+    "AngleEmbedding": "hqdm.circuits",
+    "Ansatz": "hqdm.circuits",
+    "Circuit": "hqdm.circuits",
+    "ClassifierFreeGuidance": "hqdm.guidance",
+    "Clip": "hqdm.guidance",
+    "CosineSchedule": "hqdm.schedule",
+    "DDIM": "hqdm.samplers",
+    "DDPM": "hqdm.samplers",
+    "Denoiser": "hqdm.denoiser",
+    "DiffusionModule": "hqdm.training",
+    "FullQVUNet": "hqdm.nn",
+    "HQDMError": "hqdm.errors",
+    "Hybrid": "hqdm.nn",
+    "HybridConv": "hqdm.nn",
+    "ImageDataModule": "hqdm.data.module",
+    "ImageNoise": "hqdm.samplers",
+    "LinearSchedule": "hqdm.schedule",
+    "QVUNet": "hqdm.nn",
+    "QuantumLayer": "hqdm.nn",
+    "QuanvUNet": "hqdm.nn",
+    "UNet": "hqdm.nn",
+    "load_denoiser": "hqdm.checkpoint",
+    "load_images": "hqdm.data",
+    "register_ansatz": "hqdm.circuits",
+}
+"""Public names and the modules that define them."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name."""
+    if name not in EXPORTS:
+        raise AttributeError(f"module 'hqdm' has no attribute {name!r}")
+    return getattr(import_module(EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return [*globals(), *EXPORTS]
