@@ -12,7 +12,7 @@ again in each call, vectorised over the batch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pennylane as qml
@@ -158,6 +158,17 @@ class Program:
     gates: tuple[Gate, ...]
     input_gates: tuple[int, ...]
     phases: AffinePhases | TracedPhases
+
+    @cached_property
+    def components(self) -> list[tuple[int, ...]]:
+        """The sets of wires that no gate connects with each other: independent circuits."""
+        if self.amplitudes is not None:
+            return [tuple(range(self.n_wires))]
+        components = [{wire} for wire in range(self.n_wires)]
+        for gate in self.gates:
+            joined = [c for c in components if c.intersection(gate.wires)]
+            components = [c for c in components if c not in joined] + [set().union(*joined)]
+        return sorted(tuple(sorted(component)) for component in components)
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,9 @@
 """A batched state-vector simulator in torch.
 
-All circuits of a layer and the whole batch are one tensor, `(n_circuits, 2, ..., 2, B)`. Gates are
-fused into blocks: block diagonal on some control wires, dense on at most four target wires. A block
-is applied with one batched matrix product,
+The states of all circuits of a layer and of the whole batch are one tensor,
+`(n_circuits, 2, ..., 2, B)`, for each part of the circuit that no gate connects with the others.
+Gates are fused into blocks: block diagonal on some control wires, dense on at most four target
+wires. A block is applied with one batched matrix product,
 
     psi'[c, t', r, b] = sum_t M[c, t', t] psi[c, t, r, b],
 
@@ -10,7 +11,7 @@ over control bits c, target bits t, the other bits r and the samples b.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce
 from typing import ClassVar
@@ -272,6 +273,9 @@ def compose(build: Build, gates: list[Tensor]) -> Tensor:
 class Plan:
     """A circuit made ready for one device and dtype: whatever needs no inputs and weights.
 
+    Wires that no gate connects are simulated apart: n qubits in k equal parts need k 2^(n/k)
+    amplitudes instead of 2^n.
+
     Args:
         circuit: The circuit.
         device: Where to run.
@@ -288,29 +292,25 @@ class Plan:
         self.product: list[Block] = []
         if self.amplitudes is None:
             self.product, gates = split_product(program.n_wires, gates)
-        self.blocks = fuse(gates, frozenset(program.input_gates))
-        self.order = tuple(range(program.n_wires))
-        if self.blocks and self.amplitudes is None:  # spares the first block its copy
-            first = self.blocks[0].wires
-            self.order = first + tuple(wire for wire in self.order if wire not in first)
+        self.parts = [
+            Part(wires, gates, frozenset(program.input_gates), self.amplitudes is not None)
+            for wires in program.components
+        ]
+        self.signs = {n: z_signs(n, device, dtype) for part in self.parts for n in part.halves}
+        self._prepare_matrices(program.input_gates, device)
 
-        sample_blocks = self.product + [block for block in self.blocks if block.per_sample]
-        shared = {index for block in sample_blocks for index, _ in block.gates}
-        shared -= set(program.input_gates)
-        self.input_gates, self.shared_gates = (
-            torch.tensor(sorted(indices), dtype=torch.long, device=device)
-            for indices in (program.input_gates, shared)
-        )
-        columns = {g: i for i, g in enumerate((*program.input_gates, *sorted(shared)))}
+    def _prepare_matrices(self, input_gates: tuple[int, ...], device: torch.device) -> None:
+        blocks = [block for part in self.parts for block in part.blocks]
+        sample_blocks = self.product + [block for block in blocks if block.per_sample]
+        weight_blocks = [block for block in blocks if not block.per_sample]
+        # The phases of per-sample blocks: those of the inputs, then weight-only ones among them.
+        shared = {index for block in sample_blocks for index, _ in block.gates} - set(input_gates)
+        columns = {index: i for i, index in enumerate([*input_gates, *sorted(shared)])}
+        self.input_gates = torch.tensor(input_gates, dtype=torch.long, device=device)
+        self.shared_gates = torch.tensor(sorted(shared), dtype=torch.long, device=device)
         self.sample_matrices = BlockMatrices(sample_blocks, columns, device, self.dtype)
-        self.weight_matrices = BlockMatrices(
-            [block for block in self.blocks if not block.per_sample],
-            {index: index for index, _ in gates},
-            device,
-            self.dtype,
-        )
-        n_high = program.n_wires // 2
-        self.signs = [z_signs(n, device, dtype) for n in (n_high, program.n_wires - n_high)]
+        identity = {index: index for block in weight_blocks for index, _ in block.gates}
+        self.weight_matrices = BlockMatrices(weight_blocks, identity, device, self.dtype)
 
     def run(
         self, inputs: Tensor, weights: Tensor, weight_phases: Tensor, *matrices: Tensor
@@ -334,52 +334,94 @@ class Plan:
             -1,
         )
         per_sample = self.sample_matrices(phases)
-        state = self.initial_state(inputs, per_sample[: len(self.product)])
+        vectors = self._vectors(inputs, per_sample[: len(self.product)])
         of_blocks = {True: iter(per_sample[len(self.product) :]), False: iter(matrices)}
-        order = self.order
-        for block in self.blocks:
-            matrix = next(of_blocks[block.per_sample])
-            state, order = apply_matrix(matrix, state, order, block.controls, block.targets)
-        return self.measure(state, order)
+        outputs: list[Tensor] = []
+        measured: list[int] = []
+        for part in self.parts:
+            state, order = self._initial_state(part, inputs, vectors), part.order
+            for block in part.blocks:
+                matrix = next(of_blocks[block.per_sample])
+                state, order = apply_matrix(matrix, state, order, block.controls, block.targets)
+            output, order = self._measure(part, state, order)
+            outputs.append(output)
+            measured += order
+        return self._collect(outputs, measured)
 
-    def initial_state(self, inputs: Tensor, product: list[Tensor]) -> Tensor:
-        """The state before the blocks, `(n_circuits, 2, ..., 2, B)`, with axes as in `order`.
+    def _vectors(self, inputs: Tensor, product: list[Tensor]) -> dict[int, Tensor]:
+        """The one-qubit states `(n_circuits, 2, B)` of all wires before the blocks.
 
         Args:
             inputs: `(n_circuits, B, n_inputs)`.
-            product: The one-qubit matrices `(n_circuits, B, 1, 2, 2)` of the wires in `product`.
+            product: The matrices `(n_circuits, B, 1, 2, 2)` of the blocks in `product`.
         """
-        n_circuits, n_samples = inputs.shape[:2]
-        if self.amplitudes is not None:
-            state = self.amplitudes.amplitudes(inputs).mT.to(self.dtype)
-        else:
-            ground = torch.tensor([1, 0], dtype=self.dtype, device=inputs.device)
-            vectors = {
-                wire: ground[:, None].expand(n_circuits, 2, n_samples) for wire in self.order
-            }
-            for block, matrix in zip(self.product, product, strict=True):
-                vectors[block.targets[0]] = matrix[:, :, 0, :, 0].mT
-            state = kronecker([vectors[wire] for wire in self.order])
-        return state.reshape(n_circuits, *(2,) * len(self.order), n_samples)
+        ground = torch.tensor([[1], [0]], dtype=self.dtype, device=inputs.device)
+        ground = ground.expand(inputs.shape[0], 2, inputs.shape[1])
+        vectors = dict.fromkeys(range(self.circuit.n_wires), ground)
+        for block, matrix in zip(self.product, product, strict=True):
+            vectors[block.targets[0]] = matrix[:, :, 0, :, 0].mT
+        return vectors
 
-    def measure(self, state: Tensor, order: Wires) -> Tensor:
-        """The outputs, `(n_circuits, B, n_outputs)`, of a state with these axes."""
+    def _initial_state(self, part: "Part", inputs: Tensor, vectors: dict[int, Tensor]) -> Tensor:
+        """The state of a part before its blocks, `(n_circuits, 2, ..., 2, B)`."""
+        if self.amplitudes is None:
+            state = kronecker([vectors[wire] for wire in part.order])
+        else:
+            state = self.amplitudes.amplitudes(inputs).mT.to(self.dtype)
+        return state.unflatten(1, (2,) * len(part.order))
+
+    def _measure(self, part: "Part", state: Tensor, order: Wires) -> tuple[Tensor, Wires]:
+        """Outputs of a part, `(n_circuits, n_outputs, B)`, and the wires that they stand for."""
         probabilities = torch.view_as_real(state).square().sum(-1)
-        measured = self.circuit.measured_wires
         if self.circuit.measure == "probs":
-            rest = [1 + i for i, wire in enumerate(order) if wire not in measured]
-            if rest:
-                probabilities = probabilities.sum(rest)
-            kept = [wire for wire in order if wire in measured]
-            axes = [1 + kept.index(wire) for wire in measured]
-            return probabilities.permute(0, *axes, -1).flatten(1, -2).mT
-        # Marginals of the first and second half of the wires: far smaller than all signs at once.
-        high, low = (2 ** signs.shape[0] for signs in self.signs)
-        joint = probabilities.reshape(state.shape[0], high, low, -1)
-        z = torch.cat(
-            [signs @ joint.sum(axis) for signs, axis in zip(self.signs, (2, 1), strict=True)], 1
-        )
-        return z[:, [order.index(wire) for wire in measured]].mT
+            rest = [i for i, wire in enumerate(order, 1) if wire not in self.circuit.measured_wires]
+            measured = tuple(wire for wire in order if wire in self.circuit.measured_wires)
+            marginal = probabilities.sum(rest) if rest else probabilities
+            return marginal.reshape(state.shape[0], -1, state.shape[-1]), measured
+        # Through the marginals of half of the wires each: the signs of all would be a large table.
+        high, low = part.halves
+        joint = probabilities.reshape(state.shape[0], 2**high, 2**low, state.shape[-1])
+        z = [self.signs[high] @ joint.sum(2), self.signs[low] @ joint.sum(1)]
+        return torch.cat(z, 1), order
+
+    def _collect(self, outputs: list[Tensor], order: list[int]) -> Tensor:
+        """The outputs of all parts in the order of the measured wires, `(n_circuits, B, n)`."""
+        measured = [order.index(wire) for wire in self.circuit.measured_wires]
+        if self.circuit.measure == "expval_z":
+            return torch.cat(outputs, 1)[:, measured].mT
+        joint = kronecker(outputs).unflatten(1, (2,) * len(order))
+        return joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2).mT
+
+
+class Part:
+    """Wires that gates connect, and the gates on them fused into blocks.
+
+    Args:
+        wires: The wires.
+        gates: Indices and gates of the circuit, in order.
+        input_gates: Indices of the gates whose phase depends on the inputs.
+        keep_order: Whether the initial state has its axes in the order of the wires.
+
+    Attributes:
+        blocks: The blocks, in order.
+        order: The wires in the order of the axes of the initial state.
+        halves: Numbers of wires of the first and the second half.
+    """
+
+    def __init__(
+        self,
+        wires: Wires,
+        gates: list[tuple[int, Gate]],
+        input_gates: frozenset[int],
+        keep_order: bool,
+    ) -> None:
+        here = [(index, gate) for index, gate in gates if gate.wires[0] in wires]
+        self.blocks = fuse(here, input_gates)
+        self.order = wires
+        if self.blocks and not keep_order:  # spares the first block its copy
+            first = self.blocks[0].wires
+            self.order = first + tuple(wire for wire in wires if wire not in first)
+        self.halves = len(wires) // 2, len(wires) - len(wires) // 2
 
 
 @lru_cache(maxsize=256)
@@ -414,7 +456,7 @@ def split_product(
 
 
 def kronecker(vectors: list[Tensor]) -> Tensor:
-    """Product states `(n_circuits, 2**n, B)` of one-qubit states `(n_circuits, 2, B)`."""
+    """Kronecker products over the second of three axes: product states, joint probabilities."""
     while len(vectors) > 1:  # in pairs, so that only the last product is large
         pairs = [
             (left.unsqueeze(2) * right.unsqueeze(1)).flatten(1, 2)
@@ -452,33 +494,26 @@ class StatevectorSimulator:
                 limit, or if the circuit cannot be traced.
         """
         check_shapes(circuit, inputs, weights)
-        state_bytes = self._state_bytes(circuit, inputs)
-        n_samples = inputs.shape[1]
+        n_circuits, n_samples = inputs.shape[:2]
         if not n_samples:
             return no_outputs(circuit, inputs, weights)
+        sizes = [len(wires) for wires in trace(circuit).components]
+        state_bytes = 2 * inputs.element_size() * n_circuits * sum(2**size for size in sizes)
+        if state_bytes > self.memory_limit:
+            raise HQDMError(
+                f"the states of {n_circuits} x {circuit.n_wires} qubits take {state_bytes:,} bytes "
+                f"a sample, more than memory_limit={self.memory_limit:,}: use fewer qubits, or a "
+                "StatevectorSimulator with a higher memory_limit"
+            )
         ready = plan(circuit, inputs.device, inputs.dtype)
         weight_phases = ready.phases.of_weights(inputs, weights)
         shared = (weights, weight_phases, *ready.weight_matrices(weight_phases))
-        kept_bytes = state_bytes * (len(ready.blocks) + 2)  # one copy a block, first and last state
-        chunk = self.memory_limit // kept_bytes
-        recompute = torch.is_grad_enabled() and n_samples > chunk
+        # The backward pass needs one state a block, and the first and the last.
+        depth = 2 + max(len(part.blocks) for part in ready.parts)
+        chunk = self.memory_limit // (state_bytes * depth)
+        run: Callable[..., Tensor] = ready.run
+        if torch.is_grad_enabled() and n_samples > chunk:
+            run = partial(checkpoint, ready.run, use_reentrant=False, preserve_rng_state=False)
         if inputs.device.type == "cpu":
             chunk = min(chunk, CPU_STATE_BYTES // state_bytes)
-        run = (
-            partial(checkpoint, ready.run, use_reentrant=False, preserve_rng_state=False)
-            if recompute
-            else ready.run
-        )
         return torch.cat([run(part, *shared) for part in inputs.split(max(chunk, 1), 1)], 1)
-
-    def _state_bytes(self, circuit: Circuit, inputs: Tensor) -> int:
-        """Bytes of the states of one sample of all circuits."""
-        amplitudes = inputs.shape[0] * 2**circuit.n_wires
-        n_bytes = amplitudes * 2 * inputs.element_size()
-        if n_bytes > self.memory_limit:
-            raise HQDMError(
-                f"the states of {inputs.shape[0]} x {circuit.n_wires} qubits take {n_bytes:,} "
-                f"bytes a sample, more than memory_limit={self.memory_limit:,}: use fewer qubits, "
-                "or StatevectorSimulator with a higher memory_limit"
-            )
-        return n_bytes

@@ -101,13 +101,13 @@ def test_odd_sizes_are_padded_with_zeros_and_cropped(size):
     torch.testing.assert_close(out, conv(padded)[..., : size[0], : size[1]], rtol=0, atol=1e-12)
 
 
-# FQConv only links qubits of one place in the patch; the rings of HQConv reach all of it.
+# FQConv only links qubits of one place in the patch; three layers of HQConv reach all of it.
 @pytest.mark.parametrize(
     ("ansatz", "rows", "columns"),
     [("FQConv", [3], [2]), ("HQConv", [2, 3], [2, 3])],
 )
 def test_a_pixel_changes_its_patch_and_group_only(ansatz, rows, columns):
-    conv = HybridConv(7, 7, 2, ansatz=ansatz, n_layers=2).double()
+    conv = HybridConv(7, 7, 2, ansatz=ansatz, n_layers=3).double()
     x = torch.randn(2, 7, 6, 6, dtype=torch.float64)
     out = conv(x)
     x[1, 4, 3, 2] += 1  # second group, rows 2-3, columns 2-3

@@ -66,8 +66,8 @@ class GateList:
 def gate_lists(draw, n_wires):
     kinds = st.sampled_from(["constant", "input", "weight", "affine", "nonlinear"])
     angle = st.tuples(kinds, st.integers(0, 3))
-    gates = []
-    for _ in range(draw(st.integers(1, 12))):
+    gates: list = [("RX", (0,), (("input", 0),))]
+    for _ in range(draw(st.integers(0, 12))):
         name, width, n_angles = draw(st.sampled_from([g for g in GATES if g[1] <= n_wires]))
         wires = tuple(draw(st.permutations(range(n_wires)))[:width])
         gates.append((name, wires, tuple(draw(angle) for _ in range(n_angles))))
@@ -208,8 +208,8 @@ def test_circuits_do_not_see_each_other():
 @pytest.mark.parametrize("circuit", [CIRCUITS[0], CIRCUITS[5]], ids=str)
 def test_chunks_change_nothing(circuit, monkeypatch):
     whole = value_and_gradients(StatevectorSimulator(), circuit, *sample(circuit, 2, 7))
-    state_bytes = 2 * 2**circuit.n_wires * 16
     ready = plan(circuit, torch.device("cpu"), torch.float64)
+    state_bytes = 2 * sum(2 ** len(part.order) for part in ready.parts) * 16
     sizes = []
     run = type(ready).run
 
@@ -219,7 +219,8 @@ def test_chunks_change_nothing(circuit, monkeypatch):
 
     monkeypatch.setattr(type(ready), "run", counting)
     # Room for the states of three samples: chunks of 3, 3, 1, run again in the backward pass.
-    limited = StatevectorSimulator(memory_limit=3 * state_bytes * (len(ready.blocks) + 2))
+    depth = max(len(part.blocks) for part in ready.parts) + 2
+    limited = StatevectorSimulator(memory_limit=3 * state_bytes * depth)
     chunked = value_and_gradients(limited, circuit, *sample(circuit, 2, 7))
     assert sizes[:3] == [3, 3, 1]
     assert sorted(sizes[3:]) == [1, 3, 3]
@@ -232,11 +233,23 @@ def test_chunks_change_nothing(circuit, monkeypatch):
     torch.testing.assert_close(cached, whole, rtol=0, atol=1e-12)
 
 
-def test_repeated_layers_are_fused_into_few_blocks():
-    for ansatz, most in ((FQConv(12, 3), 9), (HQConv(12, 3), 12)):
-        ready = plan(Circuit(AngleEmbedding(12), ansatz), torch.device("cpu"), torch.float32)
-        assert len(ready.blocks) <= most
-        assert all(len(block.targets) <= 4 for block in ready.blocks)
+def test_gates_are_fused_into_few_blocks():
+    circuit = Circuit(AngleEmbedding(12), HQConv(12, 3))
+    (part,) = plan(circuit, torch.device("cpu"), torch.float32).parts
+    assert len(part.blocks) <= 12  # three rings and the links, times three layers, of 84 gates
+    assert sum(len(block.gates) for block in part.blocks) == 84
+    assert all(len(block.targets) <= 4 for block in part.blocks)
+
+
+def test_parts_that_no_gate_connects_are_simulated_apart():
+    circuit = Circuit(AngleEmbedding(12), FQConv(12, 3))
+    parts = plan(circuit, torch.device("cpu"), torch.float32).parts
+    assert [set(part.order) for part in parts] == [{k, k + 4, k + 8} for k in range(4)]
+    assert [len(part.blocks) for part in parts] == [1, 1, 1, 1]
+    # So that 40 qubits are no more than ten times four.
+    wide = Circuit(AngleEmbedding(40), FQConv(40, 1), "probs", (39, 0, 35, 3))
+    out = StatevectorSimulator()(wide, torch.randn(1, 2, 40), torch.randn(1, 1, 80))
+    torch.testing.assert_close(out.sum(-1), torch.ones(1, 2))
 
 
 def test_precision_follows_the_inputs():
