@@ -5,6 +5,7 @@ ones and everything that resumes the run; an exported folder holds one set of we
 """
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,12 @@ from hqdm.storage import check_version
 CHECKPOINT_KEY = "hqdm"
 """The key of a training checkpoint under which the plain configuration stands."""
 
+# What torch.load raises for files that are cut short, foreign or unsafe.
+_UNREADABLE = (
+    *(RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, IndexError, TypeError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile),
+)
+
 PREFIXES = {"averaged": "ema.module.", "raw": "denoiser."}
 
 
@@ -28,16 +35,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         HQDMError: If the file is missing, damaged, not ours or from a newer version.
     """
     if not path.is_file():
-        raise HQDMError(f"there is no checkpoint {path}: expected a .ckpt file or an export folder")
+        raise HQDMError(f"there is no checkpoint {path}: expected a file that `hqdm fit` wrote")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd about a file is said below
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        unsafe = "unsupported global" in str(error).lower()
+        reason = "it holds more than tensors" if unsafe else "it is damaged"
         raise HQDMError(
-            f"{path} is not a whole checkpoint ({reason}): use another, such as best.ckpt"
+            f"{path} is not a whole checkpoint of `hqdm fit` ({reason}): use another one"
         ) from None
-    own = checkpoint.get(CHECKPOINT_KEY, {}) if isinstance(checkpoint, dict) else {}
-    check_version(own, path)
+    own = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
+    check_version(own if isinstance(own, dict) else {}, path)
     return checkpoint
 
 
@@ -57,10 +67,15 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     path = Path(path)
     if path.is_dir():
         return Denoiser.from_folder(path).eval()
+    if not path.exists():
+        raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
     checkpoint = read_checkpoint(path)
-    denoiser = Denoiser.from_config(checkpoint[CHECKPOINT_KEY]["denoiser"])
+    try:
+        config, state = checkpoint[CHECKPOINT_KEY]["denoiser"], checkpoint["state_dict"]
+    except KeyError as error:
+        raise HQDMError(f"{path} is not a whole checkpoint: it holds no {error}") from None
+    denoiser = Denoiser.from_config(config)
     prefix = PREFIXES[weights]
-    state = checkpoint["state_dict"]
     tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     denoiser.load_tensors(tensors, path)
     return denoiser.eval()

@@ -5,6 +5,7 @@ Every command refuses bad input with one line and exit code 2, and overwrites no
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -57,7 +58,8 @@ def _device(name: str) -> "torch.device":
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        torch.zeros(1, device=name).cpu()  # some devices have a name but hold no numbers
+        return torch.device(name)
     except (RuntimeError, AssertionError):
         raise HQDMError(f"device {name!r} is not there: use auto, cpu or cuda") from None
 
@@ -210,9 +212,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {(command.__doc__ or '')}" for name, command in COMMANDS.items()]
-    return "usage: hqdm COMMAND [options]\n\n" + "\n".join(lines) + (
-        "\n\n`hqdm COMMAND --help` lists the options of a command."
-    )
+    hint = "`hqdm COMMAND --help` lists the options of a command."
+    return "\n".join(["usage: hqdm COMMAND [options]", "", *lines, "", hint])
 
 
 def dispatch(argv: Sequence[str]) -> None:
@@ -231,6 +232,11 @@ def dispatch(argv: Sequence[str]) -> None:
         COMMANDS[argv[0]](argv[1:])
 
 
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning without the place in the source, which says nothing to a user."""
+    print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -238,7 +244,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 2 after bad input, or 128 + the number of the signal that stopped training.
     """
     try:
-        dispatch(sys.argv[1:] if argv is None else argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            dispatch(sys.argv[1:] if argv is None else argv)
     except HQDMError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

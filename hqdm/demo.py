@@ -39,7 +39,7 @@ def run(out: Path, steps: int | None, overwrite: bool) -> None:
     if steps is not None:
         arguments += ["--trainer.max_steps", str(steps)]
     if overwrite:
-        arguments += ["--overwrite", "true"]
+        arguments.append("--overwrite")
     started = time.monotonic()
     cli = TrainingCLI(arguments)
     cli.run()

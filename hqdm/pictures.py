@@ -23,7 +23,8 @@ def grid(images: Tensor, columns: int) -> Tensor:
     rows = -(-n // columns)
     cells = images.new_full((rows * columns, c, h + GAP, w + GAP), -1.0)
     cells[:n, :, :h, :w] = images
-    return cells.view(rows, columns, c, h + GAP, w + GAP).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    table = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)
+    return table.flatten(3, 4).flatten(1, 2)
 
 
 def save_picture(picture: Tensor, path: Path) -> None:
@@ -71,7 +72,7 @@ def read_metric(logs: Path, name: str) -> dict[int, float]:
 
 
 def save_loss_curve(logs: Path, path: Path) -> None:
-    """Draw training and validation loss against steps, from the tables below `logs`."""
+    """Draw training and validation loss against steps, from the tables below `logs`, if any."""
     from matplotlib.figure import Figure  # slow to import, and training does not need it
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
@@ -80,9 +81,11 @@ def save_loss_curve(logs: Path, path: Path) -> None:
         ("train_loss", "training", "-"),
         ("val_loss", "validation (averaged weights)", "o-"),
     ):
-        values = read_metric(logs, name)
-        if values:
-            axes.plot(list(values), list(values.values()), style, label=label, linewidth=1, markersize=3)
+        if values := read_metric(logs, name):
+            steps, losses = zip(*values.items(), strict=True)
+            axes.plot(steps, losses, style, label=label, linewidth=1, markersize=3)
+    if not axes.lines:
+        return
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)

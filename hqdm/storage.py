@@ -2,6 +2,8 @@
 
     folder/model.safetensors    every parameter and buffer
     folder/config.json          {"format_version": 1, "denoiser": {...}}: what rebuilds the object
+
+Reading either runs no code that they may hold.
 """
 
 import json
@@ -62,5 +64,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise HQDMError(f"{folder} is damaged ({reason}): export it again") from None
-    check_version(config, folder)
+    check_version(config if isinstance(config, dict) else {}, folder)
+    if "denoiser" not in config:
+        raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")
     return config["denoiser"], tensors

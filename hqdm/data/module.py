@@ -6,13 +6,14 @@ process `r` of a distributed run takes the r-th share of it. Nothing has to be s
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from hqdm.data.images import ImageSet, load_images, to_float
+from hqdm.data.images import ImageSet, canonical_name, load_images, to_float
 from hqdm.errors import HQDMError
 from hqdm.seeds import generator
 
@@ -114,7 +115,7 @@ class ImageDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
-        self.name = name
+        self.name: str = name
         self.size = size
         self.channels = channels
         self.batch_size = batch_size
@@ -128,11 +129,13 @@ class ImageDataModule(LightningDataModule):
         self.val_set: ImageSet
 
     def setup(self, stage: str | None = None) -> None:
-        """Load both splits.
+        """Load both splits, once.
 
         Raises:
             HQDMError: If there are fewer images than a batch takes, or no labels where needed.
         """
+        if hasattr(self, "train_set"):
+            return
         self.train_set = self._load("train", self.limit)
         self.val_set = self._load("test", self.val_limit)
         if len(self.train_set) < self.batch_size:
@@ -144,6 +147,25 @@ class ImageDataModule(LightningDataModule):
             raise HQDMError(
                 f"data set {self.name!r} has no labels: set labelled to false and n_classes to null"
             )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes of the data set; 0 where it has no labels."""
+        return len(self.train_set.classes)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What has to stay the same for a resumed run to see the same batches."""
+        return {
+            "name": canonical_name(self.name),
+            "images": len(self.train_set),
+            "batch_size": self.batch_size,
+            "flip": self.flip,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data."""
+        return self.identity
 
     def _load(self, split: str, limit: int | None) -> ImageSet:
         return load_images(
@@ -177,20 +199,20 @@ class ImageDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation images of this process, in order."""
+        """This process's share of each validation batch, in order."""
         trainer = self.trainer
         assert trainer is not None, "the data module belongs to a trainer"
-        rows = torch.arange(trainer.global_rank, len(self.val_set), trainer.world_size)
-        batches = rows.split(self.batch_size)
+        world = trainer.world_size
+        # Fewer images than processes may be left over; every process needs as many batches.
+        rows = torch.arange(len(self.val_set) // world * world).split(self.batch_size)
+        batches = [batch.chunk(world)[trainer.global_rank] for batch in rows]
         return DataLoader(
-            ImageBatches(self.val_set, self.labelled),
-            sampler=batches,
-            batch_size=None,
+            ImageBatches(self.val_set, self.labelled), sampler=batches, batch_size=None
         )
 
     def _batches_seen(self) -> int:
         assert self.trainer is not None
-        return int(self.trainer.lightning_module.batches_seen)
+        return cast(int, self.trainer.lightning_module.batches_seen)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mirror training images; which ones follows from the seed and the batch's number."""

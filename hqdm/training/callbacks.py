@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from hqdm.errors import Interrupted
@@ -18,41 +19,91 @@ from hqdm.samplers import DDIM, ImageNoise
 from hqdm.training.module import DiffusionModule
 
 
-class GracefulStop(Callback):
-    """On SIGTERM or SIGINT finish the step, save a checkpoint and leave.
+class LastCheckpoint(Callback):
+    """Keeps the checkpoint that resumes the run, and leaves when told to.
+
+    It saves every few steps, at each epoch's end and where training ends. On SIGTERM or SIGINT it
+    finishes the step, saves and leaves. After the last step of an epoch it waits for validation:
+    a run that was resumed between the two would go on without.
 
     Args:
-        checkpoint: The file to write.
+        path: The file to write.
+        every_n_steps: Optimiser steps between checkpoints.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
-        self.signum: int | None = None
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        self.path = path
+        self.every_n_steps = every_n_steps
+        self._saved_step = -1
+        self._signum: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen from the first validation on."""
+        self._listen()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to signals; they can only be caught in the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._previous[signum] = signal.signal(signum, self._notice)
+        """Listen where there was no first validation."""
+        self._listen()
+
+    def _listen(self) -> None:
+        """Catch signals, which only the main thread can."""
+        if self._previous or threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._previous[signum] = signal.signal(signum, self._notice)
 
     def _notice(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
+        self._signum = signum
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and leave, all processes at the same step.
+        """Save where a checkpoint is due; between optimiser steps gradients would be lost.
 
         Raises:
             Interrupted: If a signal has come.
         """
-        told = self.signum is not None
-        if trainer.world_size > 1:
-            told = trainer.strategy.reduce_boolean_decision(told, all=False)
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if trainer.is_last_batch or not stepped:
+            return
+        told = self._told(trainer)
+        step = trainer.global_step
+        if told or step % self.every_n_steps == 0 or step == trainer.max_steps:
+            self._save(trainer)
         if told:
-            trainer.save_checkpoint(self.checkpoint)
-            raise Interrupted(self.signum or signal.SIGTERM, self.checkpoint)
+            raise Interrupted(self._signum or signal.SIGTERM, self.path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after the validation of the epoch.
+
+        Raises:
+            Interrupted: If a signal has come.
+        """
+        if trainer.is_last_batch or self._saved_step != trainer.global_step:
+            self._save(trainer)
+        if self._told(trainer):
+            raise Interrupted(self._signum or signal.SIGTERM, self.path)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave a checkpoint where there was nothing to train."""
+        if self._saved_step < 0 and not self.path.exists():
+            self._save(trainer)
+
+    def _told(self, trainer: Trainer) -> bool:
+        """Whether a signal has come to any of the processes."""
+        told = self._signum is not None
+        return trainer.strategy.reduce_boolean_decision(told, all=False)
+
+    def _save(self, trainer: Trainer) -> None:
+        """Put a whole new checkpoint in the place of the old one, with the logs up to it."""
+        fresh = self.path.with_suffix(".part")
+        trainer.save_checkpoint(fresh)
+        if trainer.is_global_zero:
+            fresh.replace(self.path)
+        for logger in trainer.loggers:
+            logger.save()
+        self._saved_step = trainer.global_step
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the signals back."""
@@ -66,7 +117,7 @@ class SampleGrid(Callback):
 
     Args:
         folder: Where the pictures go, one a draw, named by the step.
-        every_n_epochs: How often.
+        every_n_epochs: How often; 0 draws nothing.
         n: How many images.
         steps: DDIM steps.
     """
@@ -90,13 +141,13 @@ class SampleGrid(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, write a PNG and tell TensorBoard."""
-        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if not (due and trainer.is_global_zero and isinstance(pl_module, DiffusionModule)):
             return
         picture = grid(self.draw(pl_module), columns=8)
         save_picture(picture, self.folder / f"step_{trainer.global_step:07d}.png")
         for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_image"):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", (picture + 1) / 2, trainer.global_step)
 
 

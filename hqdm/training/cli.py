@@ -1,21 +1,24 @@
 """`hqdm fit`: LightningCLI over `build_module` and `ImageDataModule`, with one-line errors."""
 
 import logging
-import re
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from hqdm.config import build_module
 from hqdm.data.module import ImageDataModule
-from hqdm.errors import HQDMError
+from hqdm.errors import HQDMError, Interrupted
+from hqdm.training.messages import readable
 from hqdm.training.module import DiffusionModule
-from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, fit, is_main_process, prepare
+from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "auto",
@@ -36,15 +39,18 @@ class OneLineParser(LightningArgumentParser):
         Raises:
             HQDMError: Always.
         """
-        raise HQDMError(_one_line(message))
+        raise HQDMError(readable(message, self.get_defaults().keys())) from None
 
 
-def _one_line(message: str) -> str:
-    """The part of a jsonargparse message that says what is wrong."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -^")]
-    text = " ".join(lines)
-    text = re.sub(r"^Parser key \"?([\w.\[\]]+)\"?: ", r"\1: ", text)
-    return f"{text} (`hqdm fit --help` lists the keys)"
+def _seed(value: int) -> int:
+    """The seed, once for all that is random.
+
+    Raises:
+        HQDMError: If it is negative, or `true`, which would be another number each time.
+    """
+    if isinstance(value, bool) or value < 0:
+        raise HQDMError(f"seed_everything: expected a whole number from 0, got {value}")
+    return value
 
 
 class TrainingCLI(LightningCLI):
@@ -71,6 +77,7 @@ class TrainingCLI(LightningCLI):
                 parser_kwargs={"prog": "hqdm fit"},
                 save_config_callback=None,
                 trainer_defaults=dict(TRAINER_DEFAULTS),
+                auto_configure_optimizers=False,
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -83,33 +90,60 @@ class TrainingCLI(LightningCLI):
             help="parts not to train, with commas: encoder,decoder",
         )
         parser.add_argument("--resume", type=str | None, help="a checkpoint to go on from")
-        parser.add_argument("--overwrite", type=bool, default=False, help="replace a run in --out")
         parser.add_argument(
-            "--sample-every", type=int, default=1, help="epochs between sample grids"
+            "--overwrite",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="replace a run in --out",
+        )
+        parser.add_argument(
+            "--sample-every",
+            type=NonNegativeInt,
+            default=1,
+            help="epochs between sample grids; 0 draws none",
         )
         parser.add_argument(
             "--checkpoint-every",
-            type=int,
+            type=PositiveInt,
             default=CHECKPOINT_EVERY,
             help="steps between checkpoints",
         )
         parser.link_arguments("data.size", "model.network.size")
         parser.link_arguments("data.channels", "model.network.channels")
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what jsonargparse lets pass: null for a value, a value for keys."""
+        super().parse_arguments(parser, args)
+        for key, _ in parser.get_defaults().items():
+            if key not in self.config:
+                raise HQDMError(f"{key.rpartition('.')[0]}: expected keys with values")
+        try:
+            parser.validate(self.config, False)
+        except (TypeError, ValueError) as error:
+            parser.error(str(error))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, with the callbacks and loggers of the run's folder."""
-        folder = self.folder
-        options = self.config_init["trainer"]
-        callbacks = folder.callbacks(
+        """The trainer, with the callbacks and loggers of the run's folder.
+
+        Raises:
+            HQDMError: If there can be no such trainer on this machine.
+        """
+        folder, options = self.folder, self.config_init["trainer"]
+        ours = folder.callbacks(
             self.config_init["sample_every"], self.config_init["checkpoint_every"]
         )
-        return super().instantiate_trainer(
-            logger=folder.loggers(),
-            callbacks=[*(options.get("callbacks") or []), *callbacks],
-            **kwargs,
-        )
+        if options["logger"] is None:
+            kwargs["logger"] = folder.loggers()
+        try:
+            return super().instantiate_trainer(
+                callbacks=[*(options["callbacks"] or []), *ours], **kwargs
+            )
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise HQDMError(f"trainer: {str(error).splitlines()[0]}") from None
 
     @property
     def folder(self) -> RunFolder:
@@ -126,20 +160,40 @@ class TrainingCLI(LightningCLI):
 
         Raises:
             HQDMError: If something in the configuration cannot be used.
+            Interrupted: If a signal ended the training, in the main process.
         """
-        config, module = self.config, self.model
+        config, module, data, folder = self.config, self.model, self.datamodule, self.folder
         assert isinstance(module, DiffusionModule)
-        assert isinstance(self.datamodule, ImageDataModule)
+        assert isinstance(data, ImageDataModule)
         if config["resume"] and config["init_from"]:
             raise HQDMError("--resume goes on with a run, --init-from starts one: give one of them")
+        resume = Path(config["resume"]) if config["resume"] else None
         frozen = [name for name in (config["freeze"] or "").split(",") if name]
-        said = prepare(module, config["init_from"], frozen, config["resume"])
-        if is_main_process():
-            resuming_here = config["resume"] and Path(config["resume"]).parent == self.folder.path
-            if not resuming_here:
-                self.folder.claim(config["overwrite"])
-            self.parser.save(config, self.folder.path / "config.yaml", overwrite=True)
-            print(said or f"training from scratch into {self.folder.path}", file=sys.stderr)
-        fit(module, self.datamodule, self.trainer, config["resume"])
-        if is_main_process():
-            print(f"wrote {self.folder.last}", file=sys.stderr)
+        data.setup()
+        check_labels(module, data)
+        said = prepare(module, data, config["init_from"], frozen, resume)
+        if self.trainer.is_global_zero:
+            folder.claim(resume, config["overwrite"])
+            self._save_config(folder.path / "config.yaml")
+            print(f"{said or 'training from scratch'}; into {folder.path}", file=sys.stderr)
+        try:
+            fit(module, data, self.trainer, resume)
+        except Interrupted:
+            # The process that launched the others speaks for all, and ends if one of them fails.
+            if self.trainer.is_global_zero:
+                raise
+            return
+        if self.trainer.is_global_zero:
+            print(f"wrote {folder.last}", file=sys.stderr)
+
+    def _save_config(self, path: Path) -> None:
+        """Write what reproduces the run: every setting but those of this one command."""
+        assert isinstance(self.model, DiffusionModule)
+        config = self.config.clone()
+        config["freeze"] = ",".join(self.model.frozen) or None
+        config.update(Namespace(out=None, resume=None, overwrite=False))
+        unset = self.parser.get_defaults()
+        for key in list(config.keys()):
+            if config[key] is None and unset.get(key) is None:
+                del config[key]
+        self.parser.save(config, path, skip_none=False, overwrite=True)

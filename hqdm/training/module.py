@@ -54,14 +54,16 @@ class DiffusionModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if lr <= 0:
-            raise HQDMError(f"lr needs a positive number, got {lr}")
-        if not 0 <= ema_decay < 1:
-            raise HQDMError(f"ema_decay needs a number in [0, 1), got {ema_decay}")
-        if ema_every < 1:
-            raise HQDMError(f"ema_every needs 1 step or more, got {ema_every}")
-        if not 0 <= label_dropout <= 1:
-            raise HQDMError(f"label_dropout needs a share in [0, 1], got {label_dropout}")
+        for name, ok, expected, came in (
+            ("lr", 0 < lr < math.inf, "a positive number", lr),
+            ("betas", all(0 <= b < 1 for b in betas), "numbers in [0, 1)", betas),
+            ("ema_decay", 0 <= ema_decay < 1, "a number in [0, 1)", ema_decay),
+            ("ema_every", ema_every >= 1, "1 step or more", ema_every),
+            ("ema_start", ema_start >= 0, "0 steps or more", ema_start),
+            ("label_dropout", 0 <= label_dropout <= 1, "a share in [0, 1]", label_dropout),
+        ):
+            if not ok:
+                raise HQDMError(f"{name} needs {expected}, got {came}")
         self.denoiser = denoiser
         self.ema = AveragedModel(denoiser, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
         self.ema.requires_grad_(False)
@@ -88,7 +90,7 @@ class DiffusionModule(LightningModule):
         if not torch.isfinite(loss):
             raise HQDMError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower model.lr "
-                f"(now {self.lr:g}) and resume from the last checkpoint"
+                f"(now {self.lr:g}), and start again or --resume a checkpoint"
             )
         self.batches_seen += 1
         self.log("train_loss", loss, prog_bar=True, sync_dist=True)
@@ -129,6 +131,13 @@ class DiffusionModule(LightningModule):
         """Adam over the parameters that are not frozen."""
         trained = [p for p in self.denoiser.parameters() if p.requires_grad]
         return torch.optim.Adam(trained, lr=self.lr, betas=self.betas)
+
+    def on_train_start(self) -> None:
+        """Take the configured rates where a checkpoint brought those of its run."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        for group in optimizer.param_groups:
+            group.update(lr=self.lr, betas=self.betas)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norms of quantum and classical parameters apart."""
