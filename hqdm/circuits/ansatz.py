@@ -111,7 +111,7 @@ class FQConv(Ansatz):
     """Every group of four qubits controlled by the next four, cyclically, last group first.
 
     Qubit k of the controlling group acts on qubit k of the target group, k = 3, 2, 1, 0: four CRZ,
-    then four CRX on the same pairs. `2 * n_wires` angles a layer. Qubit k of a group only ever meets
+    then four CRX on the same pairs. `2 * n_wires` angles a layer. Qubit k of a group only meets
     qubit k of others: the circuit is four independent ones, one for each place in the patch.
 
     Raises:

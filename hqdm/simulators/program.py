@@ -147,14 +147,14 @@ class Program:
 
     Attributes:
         n_wires: Number of qubits.
-        amplitudes: The embedding that writes the initial state; None to start from |0...0>.
+        embedding: What writes the initial state; None to start from |0...0>.
         gates: The gates in order.
         input_gates: Indices of the gates whose phase depends on the inputs.
         phases: How the phases come from inputs and weights.
     """
 
     n_wires: int
-    amplitudes: AmplitudeEmbedding | None
+    embedding: AmplitudeEmbedding | None
     gates: tuple[Gate, ...]
     input_gates: tuple[int, ...]
     phases: AffinePhases | TracedPhases
@@ -162,7 +162,7 @@ class Program:
     @cached_property
     def components(self) -> list[tuple[int, ...]]:
         """The sets of wires that no gate connects with each other: independent circuits."""
-        if self.amplitudes is not None:
+        if self.embedding is not None:
             return [tuple(range(self.n_wires))]
         components = [{wire} for wire in range(self.n_wires)]
         for gate in self.gates:
@@ -278,7 +278,7 @@ def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Ope
         circuit.queue(x, weights)
     operations = qml.tape.QuantumScript.from_queue(queue).operations
     if isinstance(circuit.embedding, AmplitudeEmbedding):
-        operations = operations[1:]  # the state preparation: see Program.amplitudes
+        operations = operations[1:]  # the state preparation: see Program.embedding
     native = [part for operation in operations for part in _decompose(operation)]
     for operation in native:
         if not set(operation.wires) <= set(range(circuit.n_wires)):

@@ -11,8 +11,8 @@ over control bits c, target bits t, the other bits r and the samples b.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
 from typing import ClassVar
 
@@ -23,110 +23,10 @@ from torch.utils.checkpoint import checkpoint
 from hqdm.circuits import Circuit
 from hqdm.errors import HQDMError
 from hqdm.simulators.base import check_shapes, no_outputs
+from hqdm.simulators.fusion import Block, Build, Wires, fuse, split_product
 from hqdm.simulators.program import Gate, trace
 
-MAX_TARGETS = 4
-MAX_CONTROLS = 4
 CPU_STATE_BYTES = 4 * 2**20  # a CPU runs larger states slower: they leave its cache
-
-Wires = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Build:
-    """What blocks have in common whose matrices are computed together.
-
-    Attributes:
-        n_controls: Number of control wires, the first local axes.
-        n_targets: Number of target wires, the other local axes.
-        gate_axes: The local axes of each gate, in order.
-    """
-
-    n_controls: int
-    n_targets: int
-    gate_axes: tuple[Wires, ...]
-
-
-@dataclass
-class Block:
-    """Consecutive gates that are applied together.
-
-    Attributes:
-        per_sample: Whether the phase of a gate depends on the inputs.
-        gates: Indices and gates, in order.
-        controls: Wires on which every gate is block diagonal, in order of appearance.
-        targets: The other wires, in order of appearance.
-    """
-
-    per_sample: bool
-    gates: list[tuple[int, Gate]] = field(default_factory=list)
-    controls: Wires = ()
-    targets: Wires = ()
-
-    @property
-    def wires(self) -> Wires:
-        """Controls, then targets: the order of the axes of the block's matrix."""
-        return self.controls + self.targets
-
-    @property
-    def build(self) -> "Build":
-        """How the block's matrix comes from the matrices of its gates."""
-        axes = tuple(tuple(self.wires.index(w) for w in gate.wires) for _, gate in self.gates)
-        return Build(len(self.controls), len(self.targets), axes)
-
-    def with_wires_of(self, gate: Gate) -> tuple[Wires, Wires]:
-        """Controls and targets after taking in the gate."""
-        targets = self.targets + tuple(
-            wire for wire in gate.wires if wire not in gate.controls and wire not in self.targets
-        )
-        wires = self.controls + tuple(wire for wire in gate.wires if wire not in self.controls)
-        return tuple(wire for wire in wires if wire not in targets), targets
-
-    def accepts(self, gate: Gate, per_sample: bool) -> bool:
-        """Whether fusing the gate into this block makes the whole cheaper."""
-        controls, targets = self.with_wires_of(gate)
-        if self.per_sample or per_sample:
-            # Matrices of a whole batch are dear: let them grow no further.
-            return self.per_sample and len(controls + targets) == len(self.wires)
-        return len(targets) <= MAX_TARGETS and len(controls) <= MAX_CONTROLS
-
-    def append(self, index: int, gate: Gate) -> None:
-        """Take in a gate, applied after those already here."""
-        self.controls, self.targets = self.with_wires_of(gate)
-        self.gates.append((index, gate))
-
-    def commutes_with(self, gate: Gate) -> bool:
-        """Whether block and gate share only wires on which both are block diagonal."""
-        return all(
-            wire in self.controls and wire in gate.controls
-            for wire in gate.wires
-            if wire in self.wires
-        )
-
-
-def fuse(gates: Iterable[tuple[int, Gate]], input_gates: frozenset[int]) -> list[Block]:
-    """Fuse gates greedily into blocks, each gate into the earliest block that can take it.
-
-    Args:
-        gates: Indices and gates, in order.
-        input_gates: Indices of the gates whose phase depends on the inputs.
-    """
-    blocks: list[Block] = []
-    for index, gate in gates:
-        per_sample = index in input_gates
-        earliest = 0
-        for position in reversed(range(len(blocks))):
-            if not blocks[position].commutes_with(gate):
-                earliest = position
-                break
-        for block in blocks[earliest:]:
-            if block.accepts(gate, per_sample):
-                break
-        else:
-            block = Block(per_sample)
-            blocks.append(block)
-        block.append(index, gate)
-    return blocks
 
 
 def apply_matrix(
@@ -270,6 +170,37 @@ def compose(build: Build, gates: list[Tensor]) -> Tensor:
     return columns.reshape(shape)
 
 
+class Part:
+    """Wires that gates connect, and the gates on them fused into blocks.
+
+    Args:
+        wires: The wires.
+        gates: Indices and gates of the circuit, in order.
+        input_gates: Indices of the gates whose phase depends on the inputs.
+        keep_order: Whether the initial state has its axes in the order of the wires.
+
+    Attributes:
+        blocks: The blocks, in order.
+        order: The wires in the order of the axes of the initial state.
+        halves: Numbers of wires of the first and the second half.
+    """
+
+    def __init__(
+        self,
+        wires: Wires,
+        gates: list[tuple[int, Gate]],
+        input_gates: frozenset[int],
+        keep_order: bool,
+    ) -> None:
+        here = [(index, gate) for index, gate in gates if gate.wires[0] in wires]
+        self.blocks = fuse(here, input_gates)
+        self.order = wires
+        if self.blocks and not keep_order:  # spares the first block its copy
+            first = self.blocks[0].wires
+            self.order = first + tuple(wire for wire in wires if wire not in first)
+        self.halves = len(wires) // 2, len(wires) - len(wires) // 2
+
+
 class Plan:
     """A circuit made ready for one device and dtype: whatever needs no inputs and weights.
 
@@ -285,15 +216,15 @@ class Plan:
     def __init__(self, circuit: Circuit, device: torch.device, dtype: torch.dtype) -> None:
         program = trace(circuit)
         self.circuit = circuit
-        self.amplitudes = program.amplitudes
+        self.embedding = program.embedding
         self.dtype = dtype.to_complex()
         self.phases = program.phases.to(device, dtype)
         gates = list(enumerate(program.gates))
         self.product: list[Block] = []
-        if self.amplitudes is None:
+        if self.embedding is None:
             self.product, gates = split_product(program.n_wires, gates)
         self.parts = [
-            Part(wires, gates, frozenset(program.input_gates), self.amplitudes is not None)
+            Part(wires, gates, frozenset(program.input_gates), self.embedding is not None)
             for wires in program.components
         ]
         self.signs = {n: z_signs(n, device, dtype) for part in self.parts for n in part.halves}
@@ -362,15 +293,15 @@ class Plan:
             vectors[block.targets[0]] = matrix[:, :, 0, :, 0].mT
         return vectors
 
-    def _initial_state(self, part: "Part", inputs: Tensor, vectors: dict[int, Tensor]) -> Tensor:
+    def _initial_state(self, part: Part, inputs: Tensor, vectors: dict[int, Tensor]) -> Tensor:
         """The state of a part before its blocks, `(n_circuits, 2, ..., 2, B)`."""
-        if self.amplitudes is None:
+        if self.embedding is None:
             state = kronecker([vectors[wire] for wire in part.order])
         else:
-            state = self.amplitudes.amplitudes(inputs).mT.to(self.dtype)
+            state = self.embedding.amplitudes(inputs).mT.to(self.dtype)
         return state.unflatten(1, (2,) * len(part.order))
 
-    def _measure(self, part: "Part", state: Tensor, order: Wires) -> tuple[Tensor, Wires]:
+    def _measure(self, part: Part, state: Tensor, order: Wires) -> tuple[Tensor, Wires]:
         """Outputs of a part, `(n_circuits, n_outputs, B)`, and the wires that they stand for."""
         probabilities = torch.view_as_real(state).square().sum(-1)
         if self.circuit.measure == "probs":
@@ -393,66 +324,12 @@ class Plan:
         return joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2).mT
 
 
-class Part:
-    """Wires that gates connect, and the gates on them fused into blocks.
-
-    Args:
-        wires: The wires.
-        gates: Indices and gates of the circuit, in order.
-        input_gates: Indices of the gates whose phase depends on the inputs.
-        keep_order: Whether the initial state has its axes in the order of the wires.
-
-    Attributes:
-        blocks: The blocks, in order.
-        order: The wires in the order of the axes of the initial state.
-        halves: Numbers of wires of the first and the second half.
-    """
-
-    def __init__(
-        self,
-        wires: Wires,
-        gates: list[tuple[int, Gate]],
-        input_gates: frozenset[int],
-        keep_order: bool,
-    ) -> None:
-        here = [(index, gate) for index, gate in gates if gate.wires[0] in wires]
-        self.blocks = fuse(here, input_gates)
-        self.order = wires
-        if self.blocks and not keep_order:  # spares the first block its copy
-            first = self.blocks[0].wires
-            self.order = first + tuple(wire for wire in wires if wire not in first)
-        self.halves = len(wires) // 2, len(wires) - len(wires) // 2
-
-
 @lru_cache(maxsize=256)
 def plan(circuit: Circuit, device: torch.device, dtype: torch.dtype) -> Plan:
     """The plan of a circuit, made once."""
     # Its tensors must be able to take part in training even if first used in inference mode.
     with torch.inference_mode(False):
         return Plan(circuit, device, dtype)
-
-
-def split_product(
-    n_wires: int, gates: list[tuple[int, Gate]]
-) -> tuple[list[Block], list[tuple[int, Gate]]]:
-    """Split off the one-qubit gates before any other gate of their wire.
-
-    They leave |0...0> a product state, which is written directly.
-
-    Returns:
-        One block for each wire that has such gates, and the remaining gates.
-    """
-    product: dict[int, Block] = {}
-    remaining: list[tuple[int, Gate]] = []
-    untouched = set(range(n_wires))
-    for index, gate in gates:
-        if len(gate.wires) == 1 and gate.wires[0] in untouched:
-            wire = gate.wires[0]
-            product.setdefault(wire, Block(True, targets=(wire,))).append(index, gate)
-        else:
-            untouched -= set(gate.wires)
-            remaining.append((index, gate))
-    return list(product.values()), remaining
 
 
 def kronecker(vectors: list[Tensor]) -> Tensor:
@@ -497,8 +374,9 @@ class StatevectorSimulator:
         n_circuits, n_samples = inputs.shape[:2]
         if not n_samples:
             return no_outputs(circuit, inputs, weights)
-        sizes = [len(wires) for wires in trace(circuit).components]
-        state_bytes = 2 * inputs.element_size() * n_circuits * sum(2**size for size in sizes)
+        amplitudes = sum(2 ** len(wires) for wires in trace(circuit).components)
+        n_numbers = n_circuits * max(amplitudes, circuit.n_outputs)
+        state_bytes = 2 * inputs.element_size() * n_numbers
         if state_bytes > self.memory_limit:
             raise HQDMError(
                 f"the states of {n_circuits} x {circuit.n_wires} qubits take {state_bytes:,} bytes "

@@ -134,7 +134,7 @@ def test_other_phases_are_traced_in_every_call(f):
 def test_amplitudes_are_left_to_the_embedding():
     embedding = AmplitudeEmbedding(3, 5)
     traced = trace(Circuit(embedding, StronglyEntangling(3, 2)))
-    assert traced.amplitudes == embedding
+    assert traced.embedding == embedding
     assert len(traced.gates) == 2 * (3 * 3 + 3)
     assert traced.input_gates == ()
 
