@@ -27,23 +27,23 @@ def grid(images: Tensor, columns: int) -> Tensor:
     return table.flatten(3, 4).flatten(1, 2)
 
 
-def save_picture(picture: Tensor, path: Path) -> None:
+def save_picture(picture: Tensor, path: str | Path) -> None:
     """Write one picture `(C, H, W)` in [-1, 1] as PNG, small ones enlarged by whole factors."""
     pixels = to_uint8(picture).cpu()
     image = Image.fromarray(
         pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
     )
     factor = max(1, PAGE_WIDTH // image.width)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(path)
 
 
-def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
+def save_grid(images: Tensor, path: str | Path, columns: int = 8) -> None:
     """Write images `(N, C, H, W)` as one PNG, `columns` in a row."""
     save_picture(grid(images, min(columns, len(images))), path)
 
 
-def save_strip(trajectory: Tensor, path: Path, columns: int = 10, rows: int = 4) -> None:
+def save_strip(trajectory: Tensor, path: str | Path, columns: int = 10, rows: int = 4) -> None:
     """Write how images come out of noise: one image a row, time from left to right.
 
     Args:
@@ -71,7 +71,7 @@ def read_metric(logs: Path, name: str) -> dict[int, float]:
     return dict(sorted(values.items()))
 
 
-def save_loss_curve(logs: Path, path: Path) -> None:
+def save_loss_curve(logs: Path, path: str | Path) -> None:
     """Draw training and validation loss against steps, from the tables below `logs`, if any."""
     from matplotlib.figure import Figure  # slow to import, and training does not need it
 
