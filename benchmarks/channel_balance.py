@@ -1,9 +1,9 @@
 """What scaling the classical channels of a hybrid convolution changes at the start of training.
 
-Prints, for the 28x28 QVU-Net with one FQConv group and a batch of uniform random images: the size of
-the angles that go into each quantum convolution of the vertex, how much its outputs differ between
-samples, and the gradient norm of its angles; without the scaling (kernels of unit variance) and
-with it.
+Prints, for the 28x28 QVU-Net with one FQConv group and a batch of uniform random images: the size
+of the angles that go into each quantum convolution of the vertex, how much its outputs differ
+between samples, and the gradient norm of its angles; without the scaling (kernels of unit variance)
+and with it.
 
     python benchmarks/channel_balance.py
 """
@@ -40,9 +40,7 @@ def measure(balanced: bool) -> list[tuple[float, float, float]]:
         angles, outputs = seen[conv.quantum]
         gradient = conv.quantum.layer.theta.grad
         assert gradient is not None
-        rows.append(
-            (angles.std().item(), outputs.std(dim=0).mean().item(), gradient.norm().item())
-        )
+        rows.append((angles.std().item(), outputs.std(dim=0).mean().item(), gradient.norm().item()))
     return rows
 
 

@@ -11,7 +11,7 @@ from hqdm.errors import HQDMError
 
 
 class ClassifierFreeGuidance(nn.Module):
-    r"""Classifier-free guidance (Ho and Salimans 2022):
+    r"""Classifier-free guidance (Ho and Salimans 2022).
 
         eps = eps(x, t) + scale (eps(x, t, y) - eps(x, t)).
 

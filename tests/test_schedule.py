@@ -51,7 +51,9 @@ def test_cosine_follows_the_published_curve():
     def f(u):
         return torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
 
-    torch.testing.assert_close(schedule(t)[0] ** 2, f(u) / f(torch.zeros_like(u)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        schedule(t)[0] ** 2, f(u) / f(torch.zeros_like(u)), rtol=1e-12, atol=0
+    )
     assert u[-1] > 0.998
     torch.testing.assert_close(schedule.lam(t)[-1].item(), -6.0, rtol=1e-9, atol=0)
 

@@ -86,7 +86,9 @@ class LinearAttention(Attention):
         q = torch.bmm(to_q.expand(b, -1, -1), normed).view(b, self.heads, -1, h * w)
         q = q.softmax(dim=2).flatten(1, 2)
         k = torch.bmm(to_k.expand(b, -1, -1), normed).softmax(dim=2)
-        projection, final_norm = self.project
+        projection, final_norm = self.project.children()
+        assert isinstance(projection, nn.Conv2d)
+        assert projection.bias is not None
         mix = self._mix(k @ normed.transpose(1, 2), to_v, projection.weight)
         scale = (q.shape[1] // self.heads) ** -0.5 / (h * w)
         out = (scale * mix @ q).view(b, c, h, w) + projection.bias[:, None, None]

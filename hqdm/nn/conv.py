@@ -95,9 +95,9 @@ class HybridConv(nn.Module):
 
     The first `groups * channels_per_group` channels go through circuits on 2x2 patches with their
     values as angles, to expectations in [-1, 1] at the same places; the remaining ones through a
-    narrower `WSConv2d`, whose kernels have variance `1 / fan_in` so that both kinds of output are of
-    one size (our addition: it has no parameters, and the classical network is left as it is). With
-    `groups="all"` there is no classical part: as many groups as fit are quantum, and every channel
+    narrower `WSConv2d` whose kernels have variance `1 / fan_in`, so that both kinds of output are
+    of one size (our addition: it has no parameters, and the classical network is left as it is).
+    With `groups="all"` there is no classical part: as many groups as fit are quantum, and every channel
     that is left has a circuit of its own (`Basic`, four layers).
 
     Args:

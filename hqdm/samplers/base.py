@@ -10,6 +10,7 @@ and hands the state that one step returns to the next:
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -157,7 +158,7 @@ class Sampler(ABC):
         x, state = x1, self.init(x1)
         trajectory = [x1] if return_trajectory else []
         task = progress.add_task(self.name, total=len(times) - 1) if progress else None
-        for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True), start=1):
+        for i, (t, s) in enumerate(pairwise(times), start=1):
             x, state = self.step(evaluator, x, t, s, state, noise)
             if return_trajectory:
                 trajectory.append(x)

@@ -16,9 +16,9 @@ def test_resnet_block_is_its_formula():
     block = ResnetBlock(4, 6, emb_dim=5, conv=plain_conv, norm_groups=2).double()
     x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
     emb = torch.randn(2, 5, dtype=torch.float64)
-    scale, shift = (emb * emb.sigmoid() @ block.scale_shift.weight.T + block.scale_shift.bias).split(
-        6, dim=1
-    )
+    scale, shift = (
+        emb * emb.sigmoid() @ block.scale_shift.weight.T + block.scale_shift.bias
+    ).split(6, dim=1)
 
     def group_norm(h):
         grouped = h.reshape(2, 2, -1)

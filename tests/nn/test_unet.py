@@ -47,9 +47,7 @@ def test_every_weight_is_alive(preset):
     network = small_presets()[preset]
     x, t = torch.randn(4, 1, 8, 8), torch.rand(4)
     network(x, t).pow(2).mean().backward()
-    dead = [
-        name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()
-    ]
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
     for name, p in network.named_parameters():
         if name.endswith("theta"):

@@ -1,6 +1,7 @@
 """DDPM's moments on Gaussian data, where every step is an affine map plus noise."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ def exact_moments(schedule, steps):
     """Mean and variance that the chain of posteriors ends in, by recursion over its steps."""
     times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     mean, variance = 0.0, 1.0
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         (a_t, s_t), (a_s, s_s) = ([float(v) for v in schedule(u)] for u in (t, s))
         # E[x0 | x_t] = c x_t + d
         c = a_t * VARIANCE / (a_t**2 * VARIANCE + s_t**2)
