@@ -97,8 +97,8 @@ class HybridConv(nn.Module):
     values as angles, to expectations in [-1, 1] at the same places; the remaining ones through a
     narrower `WSConv2d` whose kernels have variance `1 / fan_in`, so that both kinds of output are
     of one size (our addition: it has no parameters, and the classical network is left as it is).
-    With `groups="all"` there is no classical part: as many groups as fit are quantum, and every channel
-    that is left has a circuit of its own (`Basic`, four layers).
+    With `groups="all"` there is no classical part: as many groups as fit are quantum, and every
+    channel that is left has a circuit of its own (`Basic`, four layers).
 
     Args:
         in_channels: Number of input channels.
