@@ -57,8 +57,6 @@ def run(out: Path, steps: int | None, overwrite: bool) -> None:
     report["val_loss"] = list(losses.values())[-1]
     write_report(report, images, out)
     console.print(_table(report, time.monotonic() - started))
-    for line in report["warnings"]:
-        console.print(f"note: {line}")
     for name in (
         "samples/grid.png",
         "samples/strip.png",

@@ -9,6 +9,7 @@ circuits do anything?
 import json
 import platform
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -191,13 +192,14 @@ def _resize(extractor: FeatureExtractor, shape: tuple[int, int, int]) -> str:
 
 
 def _warnings(protocol: Protocol, real: RealImages) -> list[str]:
-    lines = [warn_if_few(protocol.n)]
+    few, small = warn_if_few(protocol.n), None
     if len(real.other) < protocol.n:
-        lines.append(
+        small = (
             f"{protocol.data} has too few images for a floor at n = {protocol.n}: reference and "
             f"floor use {len(real.other)}"
         )
-    return [line for line in lines if line]
+        warnings.warn(small, UserWarning, stacklevel=2)
+    return [line for line in (few, small) if line]
 
 
 @torch.no_grad()

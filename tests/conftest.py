@@ -1,9 +1,15 @@
 """What several tests share."""
 
 import os
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+import yaml
+
+from hqdm.cli import main
 
 # Rich and the progress bars of libraries would fill the logs.
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -24,3 +30,143 @@ def data_dir():
     if not folder or not os.path.isdir(folder):
         pytest.skip("HQDM_DATA_DIR names no folder of data sets")
     return folder
+
+
+TINY = {
+    "seed_everything": 0,
+    "data": {"name": "digits", "batch_size": 16, "limit": 48, "val_limit": 16},
+    "model": {
+        "network": {
+            "dim": 8,
+            "mults": [1, 2],
+            "hybrid": {
+                "vertex": {
+                    "groups": 1,
+                    "channels_per_group": 1,
+                    "ansatz": "HQConv",
+                    "n_layers": 1,
+                }
+            },
+        },
+        "ema": {"decay": 0.5, "every": 2, "start": 2},
+    },
+    "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1},
+    "sample_every": 0,
+}
+"""A training run of two epochs of three batches that takes half a second."""
+
+
+def write_tiny(path, **changes):
+    """Write `TINY` to a file, with keys such as `data__flip` changed; `...` removes a key."""
+    config = deepcopy(TINY)
+    for name, value in changes.items():
+        *groups, key = name.split("__")
+        place = config
+        for group in groups:
+            place = place.setdefault(group, {})
+        if value is ...:
+            del place[key]
+        else:
+            place[key] = value
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Writes a variant of the tiny configuration and returns its path."""
+
+    def write(**changes):
+        return write_tiny(tmp_path / "tiny.yaml", **changes)
+
+    return write
+
+
+class Outcome(NamedTuple):
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def hqdm(capsys):
+    """Runs the command line in this process."""
+
+    def run(*args):
+        capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(hqdm):
+    """Runs a command that must be refused in one line; returns the line."""
+
+    def run(*args):
+        outcome = hqdm(*args)
+        assert outcome.code == 2
+        assert outcome.err.startswith("error: ")
+        assert outcome.err.count("\n") == 1
+        assert "Traceback" not in outcome.err
+        return outcome.err.strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The folder of a finished tiny run; tests only read it."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = write_tiny(folder / "tiny.yaml", sample_every=1)
+    assert main(["fit", "--config", str(config), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def trained_classes(tmp_path_factory):
+    """The folder of a finished tiny run with class labels; tests only read it."""
+    folder = tmp_path_factory.mktemp("trained_classes")
+    config = write_tiny(
+        folder / "tiny.yaml", data__labelled=True, model__network__n_classes=10, sample_every=1
+    )
+    assert main(["fit", "--config", str(config), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def repository():
+    """The checkout, for tests that run `train.py` or read `configs/`."""
+    return Path(__file__).parents[1]
+
+
+def named(value, name=""):
+    """Everything inside nested dictionaries and lists, by name."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from named(inner, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from named(inner, f"{name}.{i}")
+    else:
+        yield name, value
+
+
+@pytest.fixture
+def same_run():
+    """Compares two training checkpoints bit for bit, in all that the rest of a run depends on."""
+
+    def compare(one, other):
+        for key in ("state_dict", "optimizer_states", "hqdm", "global_step", "epoch"):
+            expected, actual = dict(named(one[key])), dict(named(other[key]))
+            assert expected.keys() == actual.keys()
+            for name, value in expected.items():
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(value, actual[name]), name
+                else:
+                    assert value == actual[name], name
+
+    return compare

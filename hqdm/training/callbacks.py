@@ -1,5 +1,6 @@
 """What happens beside the steps: sample grids, the loss curve, and leaving when told to."""
 
+import shutil
 import signal
 import threading
 import time
@@ -17,6 +18,32 @@ from hqdm.guidance import Clip
 from hqdm.pictures import grid, save_loss_curve, save_picture
 from hqdm.samplers import DDIM, ImageNoise
 from hqdm.training.module import DiffusionModule
+
+
+class StepLimit(Callback):
+    """Ends training after a number of steps.
+
+    Lightning's own `max_steps` goes on from an epoch's end by running through that end once more,
+    which writes later losses beside the wrong steps.
+
+    Args:
+        max_steps: Optimiser steps of the whole run.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take no step more where a finished run is resumed."""
+        self._check(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Let the last validation and checkpoint follow."""
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        if trainer.global_step >= self.max_steps:
+            trainer.should_stop = True
 
 
 class LastCheckpoint(Callback):
@@ -68,8 +95,7 @@ class LastCheckpoint(Callback):
         if trainer.is_last_batch or not stepped:
             return
         told = self._told(trainer)
-        step = trainer.global_step
-        if told or step % self.every_n_steps == 0 or step == trainer.max_steps:
+        if told or trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
         if told:
             raise Interrupted(self._signum or signal.SIGTERM, self.path)
@@ -86,9 +112,13 @@ class LastCheckpoint(Callback):
             raise Interrupted(self._signum or signal.SIGTERM, self.path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a checkpoint where there was nothing to train."""
-        if self._saved_step < 0 and not self.path.exists():
+        """Leave a checkpoint where there was nothing to train: the one that was resumed, if any."""
+        if self._saved_step >= 0 or self.path.exists():
+            return
+        if not trainer.ckpt_path:
             self._save(trainer)
+        elif trainer.is_global_zero:
+            shutil.copy(trainer.ckpt_path, self.path)
 
     def _told(self, trainer: Trainer) -> bool:
         """Whether a signal has come to any of the processes."""

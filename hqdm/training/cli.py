@@ -133,9 +133,13 @@ class TrainingCLI(LightningCLI):
             HQDMError: If there can be no such trainer on this machine.
         """
         folder, options = self.folder, self.config_init["trainer"]
+        max_steps = options["max_steps"]
         ours = folder.callbacks(
-            self.config_init["sample_every"], self.config_init["checkpoint_every"]
+            max_steps, self.config_init["sample_every"], self.config_init["checkpoint_every"]
         )
+        if max_steps >= 0:
+            kwargs["max_steps"] = -1
+            kwargs["max_epochs"] = -1 if options["max_epochs"] is None else options["max_epochs"]
         if options["logger"] is None:
             kwargs["logger"] = folder.loggers()
         try:
@@ -196,4 +200,4 @@ class TrainingCLI(LightningCLI):
         for key in list(config.keys()):
             if config[key] is None and unset.get(key) is None:
                 del config[key]
-        self.parser.save(config, path, skip_none=False, overwrite=True)
+        path.write_text(self.parser.dump(config, "yaml", False))  # False: with nulls

@@ -6,13 +6,14 @@ spread over processes, therefore sees the same draws.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from hqdm.checkpoint import CHECKPOINT_KEY
 from hqdm.data.module import Batch
@@ -65,7 +66,7 @@ class DiffusionModule(LightningModule):
             if not ok:
                 raise HQDMError(f"{name} needs {expected}, got {came}")
         self.denoiser = denoiser
-        self.ema = AveragedModel(denoiser, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.ema = AveragedModel(denoiser, multi_avg_fn=partial(_move_average, decay=ema_decay))
         self.ema.requires_grad_(False)
         self.lr = lr
         self.betas = betas
@@ -168,6 +169,14 @@ class DiffusionModule(LightningModule):
         """Go on where the run stood."""
         check_version(checkpoint.get(CHECKPOINT_KEY, {}), "the checkpoint")
         self.batches_seen = checkpoint[CHECKPOINT_KEY]["batches_seen"]
+
+
+def _move_average(
+    averages: Sequence[Tensor], weights: Sequence[Tensor], updates: object, decay: float
+) -> None:
+    """Set each average to `decay * average + (1 - decay) * weight`; unlike torch's, it pickles."""
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, 1 - decay)
 
 
 def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> float:

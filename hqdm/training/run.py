@@ -27,7 +27,7 @@ from hqdm.checkpoint import CHECKPOINT_KEY, load_denoiser, read_checkpoint
 from hqdm.data.module import ImageDataModule
 from hqdm.errors import HQDMError
 from hqdm.folders import make_writable
-from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, Stopwatch
+from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit, Stopwatch
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 
@@ -86,8 +86,14 @@ class RunFolder:
             for logs in ("csv", "tensorboard"):
                 shutil.rmtree(self.path / logs, ignore_errors=True)
 
-    def callbacks(self, sample_every: int, checkpoint_every: int) -> list[Callback]:
-        """What saves, draws and stops; the one that may leave comes last."""
+    def callbacks(self, max_steps: int, sample_every: int, checkpoint_every: int) -> list[Callback]:
+        """What saves, draws and stops; the one that may leave comes last.
+
+        Args:
+            max_steps: Optimiser steps of the run; negative for any number.
+            sample_every: Epochs between sample grids; 0 draws none.
+            checkpoint_every: Optimiser steps between checkpoints.
+        """
         best = ModelCheckpoint(
             dirpath=self.path,
             filename="best",
@@ -97,6 +103,7 @@ class RunFolder:
             save_on_train_epoch_end=False,
         )
         return [
+            *([StepLimit(max_steps)] if max_steps >= 0 else []),
             Stopwatch(),
             SampleGrid(self.path / "samples", every_n_epochs=sample_every),
             LossCurve(self.path / "csv", self.path / "loss.png"),

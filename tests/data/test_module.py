@@ -1,0 +1,125 @@
+"""Batches: a function of the seed and the batch's number, over any number of processes."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hqdm.data.images import to_uint8
+from hqdm.data.module import ImageDataModule, ShuffledBatches
+from hqdm.errors import HQDMError
+
+
+def batches(position=0, n=23, size=4, seed=1, rank=0, world=1):
+    return list(ShuffledBatches(n, size, seed, lambda: position, rank, world))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(4, 50),
+    share=st.integers(1, 4),
+    world=st.integers(1, 3),
+    position=st.integers(0, 200),
+    seed=st.integers(0, 5),
+)
+def test_processes_share_batches_and_epochs_resume_anywhere(n, share, world, position, seed):
+    size = share * world
+    if size > n:
+        return
+    per_epoch = n // size
+    start = position // per_epoch * per_epoch
+    epoch = batches(start, n, size, seed)
+    assert len(epoch) == per_epoch
+    rows = torch.cat(epoch)
+    assert len(rows.unique()) == len(rows) == per_epoch * size
+    rest = batches(position, n, size, seed)
+    assert all(torch.equal(a, b) for a, b in zip(rest, epoch[position - start :], strict=True))
+    shares = [batches(start, n, size, seed, rank, world) for rank in range(world)]
+    for parts, whole in zip(zip(*shares, strict=True), epoch, strict=True):
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def test_order_changes_with_epoch_and_seed():
+    first, second = torch.cat(batches(0)), torch.cat(batches(5))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, torch.cat(batches(0, seed=2)))
+
+
+def module(rank=0, world=1, training=True, **options):
+    """A data module as a trainer sees it."""
+    data = ImageDataModule(**{"batch_size": 16, "limit": 40, "val_limit": 21, **options})
+    data.trainer = SimpleNamespace(
+        world_size=world,
+        global_rank=rank,
+        training=training,
+        lightning_module=SimpleNamespace(batches_seen=0),
+    )
+    data.setup()
+    return data
+
+
+def test_batches_hold_the_images_and_labels_of_their_rows():
+    data = module(labelled=True)
+    sampled = batches(0, 40, 16, seed=0)
+    loaded = list(data.train_dataloader())
+    for rows, (x, y) in zip(sampled, loaded, strict=True):
+        assert x.dtype == torch.float32
+        assert torch.equal(to_uint8(x), data.train_set.images[rows])
+        assert torch.equal(y, data.train_set.labels[rows])
+    assert all(y is None for _, y in module().train_dataloader())
+
+
+def test_processes_share_every_validation_batch():
+    """21 images on 2 processes: 20 of them, in batches of 16 and 4."""
+    single = [x for x, _ in module().val_dataloader()]
+    shares = [[x for x, _ in module(rank, 2).val_dataloader()] for rank in (0, 1)]
+    assert [len(x) for x in shares[0]] == [len(x) for x in shares[1]] == [8, 2]
+    joined = torch.cat([x for pair in zip(*shares, strict=True) for x in pair])
+    assert torch.equal(joined, torch.cat(single)[:20])
+
+
+def test_half_of_the_training_images_are_mirrored_the_same_every_time():
+    data = module(flip=True, batch_size=1000, limit=1000)
+    x = torch.rand(1000, 1, 8, 8)
+    once, y = data.on_after_batch_transfer((x, None), 0)
+    again, _ = data.on_after_batch_transfer((x, None), 0)
+    assert y is None
+    assert torch.equal(once, again)
+    mirrored = (once != x).flatten(1).any(1)
+    assert torch.equal(once[mirrored], x[mirrored].flip(-1))
+    # 1,000 fair coins have standard deviation 16.
+    assert abs(int(mirrored.sum()) - 500) < 60
+    data.trainer.lightning_module.batches_seen = 1
+    assert not torch.equal(data.on_after_batch_transfer((x, None), 0)[0], once)
+    data.trainer.training = False
+    assert torch.equal(data.on_after_batch_transfer((x, None), 0)[0], x)
+
+
+def test_processes_mirror_their_share():
+    x = torch.rand(16, 1, 8, 8)
+    whole = module(flip=True).on_after_batch_transfer((x, None), 0)[0]
+    shares = [
+        module(rank, 2, flip=True).on_after_batch_transfer((part, None), 0)[0]
+        for rank, part in enumerate(x.chunk(2))
+    ]
+    assert torch.equal(torch.cat(shares), whole)
+
+
+def test_images_are_loaded_once():
+    data = module()
+    images = data.train_set.images
+    data.setup("fit")
+    assert data.train_set.images is images
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(HQDMError, match="batch_size needs a positive number, got 0"):
+        ImageDataModule(batch_size=0)
+    with pytest.raises(HQDMError, match="40 training images, fewer than batch_size 100"):
+        module(batch_size=100)
+    with pytest.raises(HQDMError, match="batch_size 16 cannot be split over 3"):
+        module(world=3).train_dataloader()
+    with pytest.raises(HQDMError, match="no data set 'nosuch'"):
+        module(name="nosuch", offline=True)

@@ -1,0 +1,163 @@
+"""Callbacks: leaving when told to, surviving when killed, sample grids, the loss curve."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from lightning import Callback
+from PIL import Image
+
+from hqdm.checkpoint import read_checkpoint
+from hqdm.data.module import ImageDataModule
+from hqdm.training.callbacks import LastCheckpoint, SampleGrid, Stopwatch
+from hqdm.training.module import DiffusionModule
+
+
+def kill_self_once(monkeypatch, target, name, signum):
+    """Send a signal to this process at the first call of a method."""
+    original = getattr(target, name)
+    sent = []
+
+    def wrapped(*args, **kwargs):
+        if not sent:
+            sent.append(os.kill(os.getpid(), signum))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, wrapped)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("target", "name", "step"),
+    [
+        (DiffusionModule, "training_step", 1),
+        (DiffusionModule, "validation_step", 1),
+        (SampleGrid, "draw", 3),
+        (DiffusionModule, "on_validation_epoch_end", 1),
+    ],
+    ids=["training", "first validation", "sampling", "end of first validation"],
+)
+def test_signal_saves_and_leaves(
+    monkeypatch, hqdm, tiny, same_run, tmp_path, target, name, step, signum, code
+):
+    out, handler = tmp_path / "run", signal.getsignal(signum)
+    config = tiny(sample_every=1)
+    with monkeypatch.context() as patch:
+        kill_self_once(patch, target, name, signum)
+        outcome = hqdm("fit", "--config", config, "--out", out)
+    assert outcome.code == code
+    last = out / "last.ckpt"
+    expected = f"stopped by {signal.Signals(signum).name}: saved {last}; go on with --resume {last}"
+    assert outcome.err.splitlines()[1:] == [expected]
+    assert read_checkpoint(last)["global_step"] == step
+    assert signal.getsignal(signum) == handler
+
+    assert hqdm("fit", "--config", config, "--resume", last).code == 0
+    assert hqdm("fit", "--config", config, "--out", tmp_path / "whole").code == 0
+    same_run(read_checkpoint(last), read_checkpoint(tmp_path / "whole" / "last.ckpt"))
+
+
+def test_interrupt_before_training_is_one_word(monkeypatch, hqdm, tiny, tmp_path):
+    kill_self_once(monkeypatch, ImageDataModule, "_load", signal.SIGINT)
+    outcome = hqdm("fit", "--config", tiny(), "--out", tmp_path / "run")
+    assert (outcome.code, outcome.err) == (130, "stopped\n")
+    assert not (tmp_path / "run").exists()
+
+
+class Script:
+    """`train.py fit` in a process of its own."""
+
+    def __init__(self, repository, *args):
+        # As many threads as here, since sums depend on it.
+        env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        self.process = subprocess.Popen(
+            [sys.executable, repository / "train.py", "fit", *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+
+    def wait_for(self, file):
+        deadline = time.monotonic() + 120
+        while not file.exists():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def end(self, signum):
+        self.process.send_signal(signum)
+        _, err = self.process.communicate(timeout=60)
+        return self.process.returncode, err
+
+
+# Ten steps an epoch; a checkpoint at every third step and at each epoch's end.
+LONG = {"data__limit": 160, "checkpoint_every": 3, "trainer__max_epochs": 1000}
+
+
+def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, repository):
+    out = tmp_path / "run"
+    script = Script(repository, "--config", tiny(**LONG), "--out", out)
+    script.wait_for(out / "last.ckpt")
+    time.sleep(0.7)  # any later moment, in any step
+    assert script.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    killed_at = read_checkpoint(out / "last.ckpt")["global_step"]
+    epochs = ("--trainer.max_epochs", killed_at // 10 + 2)
+    args = ("fit", "--config", tiny(**LONG), *epochs)
+    assert hqdm(*args, "--resume", out / "last.ckpt").code == 0
+    assert hqdm(*args, "--out", tmp_path / "whole").code == 0
+    same_run(read_checkpoint(out / "last.ckpt"), read_checkpoint(tmp_path / "whole" / "last.ckpt"))
+
+
+def test_terminated_script_says_how_to_go_on(tiny, tmp_path, repository):
+    out = tmp_path / "run"
+    script = Script(repository, "--config", tiny(**LONG), "--out", out)
+    script.wait_for(out / "last.ckpt")
+    code, err = script.end(signal.SIGTERM)
+    assert code == 143
+    assert err.splitlines()[-1].endswith(f"go on with --resume {out / 'last.ckpt'}")
+    assert "Traceback" not in err
+
+
+def test_save_leaves_no_moment_without_a_whole_checkpoint(tmp_path):
+    """What is written under the final name is whole: the bytes go to another file first."""
+    seen = []
+
+    class FakeTrainer:
+        is_global_zero, loggers, global_step = True, (), 7
+
+        def save_checkpoint(self, path):
+            seen.append((path, (tmp_path / "last.ckpt").read_bytes()))
+            path.write_bytes(b"new")
+
+    (tmp_path / "last.ckpt").write_bytes(b"old")
+    LastCheckpoint(tmp_path / "last.ckpt", 5)._save(FakeTrainer())
+    assert seen == [(tmp_path / "last.part", b"old")]
+    assert [f.name for f in tmp_path.iterdir()] == ["last.ckpt"]
+    assert (tmp_path / "last.ckpt").read_bytes() == b"new"
+
+
+def test_sample_grids_come_from_the_same_noise(trained_classes):
+    """Sixteen 8x8 images, each class in turn, in two rows of eight with a gap of one pixel."""
+    pictures = sorted((trained_classes / "samples").iterdir())
+    assert [p.name for p in pictures] == ["step_0000003.png", "step_0000006.png"]
+    with Image.open(pictures[0]) as picture:
+        assert picture.width / picture.height == (8 * 9) / (2 * 9)
+
+
+def test_stopwatch_counts_over_interruptions():
+    watch = Stopwatch()
+    watch.on_train_start(None, None)
+    time.sleep(0.01)
+    state = watch.state_dict()
+    assert state["seconds"] >= 0.01
+    later = Stopwatch()
+    later.load_state_dict(state)
+    later.on_train_start(None, None)
+    later.on_train_end(None, None)
+    assert later.seconds >= state["seconds"]
+    assert isinstance(later, Callback)

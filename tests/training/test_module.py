@@ -1,0 +1,193 @@
+"""The Lightning module: average of the weights, gradient norms, random draws, processes."""
+
+import os
+import pickle
+import subprocess
+import sys
+from copy import deepcopy
+
+import pytest
+import torch
+from lightning import Callback
+
+from hqdm.checkpoint import load_denoiser, read_checkpoint
+from hqdm.data.images import load_images, to_float
+from hqdm.denoiser import Denoiser
+from hqdm.errors import HQDMError
+from hqdm.nn.unet import UNet
+from hqdm.pictures import read_metric
+from hqdm.schedule import CosineSchedule
+from hqdm.seeds import generator
+from hqdm.training.cli import TrainingCLI
+from hqdm.training.module import DiffusionModule
+
+
+def denoiser():
+    return Denoiser(UNet(size=8, dim=8, mults=(1, 2)), CosineSchedule())
+
+
+class Watch(Callback):
+    """Keeps weights, averages and gradients as they are during training."""
+
+    def __init__(self):
+        self.weights, self.averages, self.norms = [], [], []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        squares = {"quantum": 0.0, "classical": 0.0}
+        for name, p in module.denoiser.named_parameters():
+            kind = "quantum" if name.endswith(".theta") else "classical"
+            squares[kind] += float((p.grad.double() ** 2).sum())
+        self.norms.append({kind: square**0.5 for kind, square in squares.items()})
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.weights.append(deepcopy(module.denoiser.state_dict()))
+        self.averages.append(deepcopy(module.averaged.state_dict()))
+
+
+@pytest.fixture
+def watched(tiny, tmp_path):
+    config = tiny(model__ema={"decay": 0.7, "every": 2, "start": 3}, trainer__max_epochs=3)
+    cli = TrainingCLI(["--config", str(config), "--out", str(tmp_path / "run")])
+    watch = Watch()
+    cli.trainer.callbacks.insert(0, watch)
+    cli.run()
+    return watch, tmp_path / "run"
+
+
+def test_average_follows_its_definition(watched):
+    """A copy up to step 3; then, at steps 4, 6 and 8, 0.7 of itself and 0.3 of the weights."""
+    watch, _ = watched
+    assert len(watch.weights) == 9
+    average = None
+    for step, (weights, actual) in enumerate(zip(watch.weights, watch.averages, strict=True), 1):
+        if step <= 3:
+            average = {k: v.double() for k, v in weights.items()}
+        elif step % 2 == 0:
+            average = {k: 0.7 * average[k] + 0.3 * v.double() for k, v in weights.items()}
+        for name, value in actual.items():
+            # Three updates in float32, each with a relative rounding of 6e-8.
+            torch.testing.assert_close(value.double(), average[name], rtol=1e-6, atol=1e-7)
+
+
+def test_gradient_norms_of_quantum_and_classical_parameters_are_logged_apart(watched):
+    watch, out = watched
+    for kind in ("quantum", "classical"):
+        logged = read_metric(out / "csv", f"grad_norm/{kind}")
+        expected = [norm[kind] for norm in watch.norms]
+        assert min(expected) > 0
+        # Sums of squares in float32 there, in float64 here.
+        assert list(logged.values()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_classical_network_logs_no_quantum_norm(tiny, tmp_path):
+    config = tiny(model__network__hybrid={}, trainer__max_steps=1)
+    TrainingCLI(["--config", str(config), "--out", str(tmp_path / "run")]).run()
+    assert read_metric(tmp_path / "run" / "csv", "grad_norm/classical")
+    assert not read_metric(tmp_path / "run" / "csv", "grad_norm/quantum")
+
+
+def test_all_labels_dropped_is_training_without_labels(tiny, tmp_path):
+    """Label n_classes stands for "no label"; with a share of 1 no class is ever seen."""
+    labels = {"data__labelled": True, "model__network__n_classes": 10}
+    moved = {}
+    for share in (0.0, 0.5, 1.0):
+        config = tiny(**labels, model__label_dropout=share, trainer__max_epochs=1)
+        cli = TrainingCLI(["--config", str(config), "--out", str(tmp_path / f"run_{share}")])
+        table = next(
+            m
+            for m in cli.model.denoiser.network.embedding.modules()
+            if isinstance(m, torch.nn.Embedding)
+        )
+        before = table.weight.detach().clone()
+        cli.run()
+        moved[share] = (table.weight != before).any(1)
+    assert moved[0.0][:10].any()
+    assert not moved[0.0][10]
+    assert moved[0.5][:10].any()
+    assert moved[0.5][10]
+    assert not moved[1.0][:10].any()
+    assert moved[1.0][10]
+
+
+def test_validation_scores_the_averaged_weights(trained):
+    """The last val_loss is the loss of the average, on the same noise at every validation."""
+    test = load_images("digits", "test", limit=16)
+    draws = generator(0, 0, 3)
+    t, eps = 1 - torch.rand(16, generator=draws), torch.randn(16, 1, 8, 8, generator=draws)
+    losses = {
+        weights: load_denoiser(trained / "last.ckpt", weights)
+        .loss(to_float(test.images), t=t, eps=eps)
+        .item()
+        for weights in ("averaged", "raw")
+    }
+    logged = list(read_metric(trained / "csv", "val_loss").values())[-1]
+    assert logged == pytest.approx(losses["averaged"], rel=1e-6)
+    assert logged != pytest.approx(losses["raw"], rel=1e-3)
+
+
+def test_module_copies_and_pickles():
+    module = DiffusionModule(denoiser(), ema_decay=0.9)
+    for other in (deepcopy(module), pickle.loads(pickle.dumps(module))):
+        for name, value in module.state_dict().items():
+            assert torch.equal(other.state_dict()[name], value)
+
+
+def test_average_is_saved_but_not_trained():
+    module = DiffusionModule(denoiser())
+    trained = {
+        id(p) for group in module.configure_optimizers().param_groups for p in group["params"]
+    }
+    assert trained == {id(p) for p in module.denoiser.parameters()}
+    assert not any(p.requires_grad for p in module.ema.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lr": 0}, "lr needs a positive number, got 0"),
+        ({"lr": float("nan")}, "lr needs a positive number, got nan"),
+        ({"betas": (0.9, 1.0)}, "betas needs numbers in"),
+        ({"ema_decay": 1.0}, "ema_decay needs a number in"),
+        ({"ema_every": 0}, "ema_every needs 1 step or more, got 0"),
+        ({"ema_start": -1}, "ema_start needs 0 steps or more, got -1"),
+        ({"label_dropout": 1.5}, "label_dropout needs a share in"),
+    ],
+)
+def test_numbers_out_of_range_are_named(options, said):
+    with pytest.raises(HQDMError, match=said):
+        DiffusionModule(denoiser(), **options)
+
+
+def test_two_processes_train_like_one(hqdm, tiny, tmp_path, repository):
+    config = tiny(data__flip=True, data__labelled=True, model__network__n_classes=10)
+    assert hqdm("fit", "--config", config, "--out", tmp_path / "one").code == 0
+    process = subprocess.run(
+        [
+            *(sys.executable, repository / "train.py", "fit", "--config", config),
+            *("--out", tmp_path / "two", "--trainer.strategy", "ddp", "--trainer.devices", "2"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=240,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    # One process speaks and writes.
+    assert process.stderr.splitlines() == [
+        f"training from scratch; into {tmp_path / 'two'}",
+        f"wrote {tmp_path / 'two' / 'last.ckpt'}",
+    ]
+    assert [f.name for f in (tmp_path / "two" / "csv").iterdir()] == ["version_0"]
+    # The mean over two halves is the mean over the whole up to the order of a float32 sum; six
+    # steps of Adam, which divides by small second moments, magnify that.
+    for name in ("train_loss", "val_loss"):
+        one, two = (read_metric(tmp_path / run / "csv", name) for run in ("one", "two"))
+        assert one.keys() == two.keys()
+        assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
+    one, two = (read_checkpoint(tmp_path / run / "last.ckpt") for run in ("one", "two"))
+    assert one["global_step"] == two["global_step"]
+    assert one["hqdm"] == two["hqdm"]
+    for name, value in one["state_dict"].items():
+        # A tenth of one step of size lr = 1e-3.
+        torch.testing.assert_close(two["state_dict"][name], value, rtol=0, atol=1e-4)
