@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Classical U-Net and QVU-Net on MNIST for the same number of steps: the figures in docs/results.md.
+#
+#   benchmarks/mnist.sh [STEPS] [FOLDER]
+#
+# The average of the weights looks back over 200 steps (the papers' 2,000 suit 20 epochs).
+set -euo pipefail
+steps=${1:-1000}
+runs=${2:-runs}
+
+for net in unet qvunet; do
+    run="$runs/mnist_$net"
+    hqdm fit --config "configs/mnist_$net.yaml" --out "$run" \
+        --trainer.max_steps "$steps" --model.ema.decay 0.95
+    hqdm sample --checkpoint "$run/last.ckpt" --n 64 --sampler ddim --steps 50 --out "$run/final"
+    hqdm evaluate --checkpoint "$run/last.ckpt" --data mnist --n 2048 --sampler ddim --steps 50
+done
