@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hqdm.checkpoint import load_denoiser
+from hqdm.errors import HQDMError
 from hqdm.evaluation import Protocol, evaluate, write_report
 from hqdm.pictures import read_metric
 from hqdm.samplers import DDIM
@@ -33,11 +34,17 @@ def run(out: Path, steps: int | None, overwrite: bool) -> None:
         out: Folder of the run.
         steps: Training steps; those of the preset where None.
         overwrite: Replace a run in `out`.
+
+    Raises:
+        HQDMError: If there are no steps, or `out` holds a run.
     """
+    if steps is not None and steps < 1:
+        raise HQDMError(f"steps needs 1 or more, got {steps}")
     console = Console()
     arguments = ["--config", str(config_file()), "--out", str(out)]
     if steps is not None:
-        arguments += ["--trainer.max_steps", str(steps)]
+        # A short run ends before the preset's first validation.
+        arguments += ["--trainer.max_steps", str(steps), "--trainer.check_val_every_n_epoch", "1"]
     if overwrite:
         arguments.append("--overwrite")
     started = time.monotonic()

@@ -58,13 +58,13 @@ def parameter_table(denoiser: Denoiser) -> Table:
 
 def layer_table(layers: dict[str, QuantumLayer]) -> Table:
     """The quantum layers: how many circuits of what kind, run by which simulator."""
-    table = Table(title="quantum layers")
+    table = Table(title="quantum layers", pad_edge=False)
     table.add_column("layer", no_wrap=True)
     for header in ("circuits", "ansatz", "qubits", "angles", "simulator"):
-        table.add_column(header)
+        table.add_column(header, overflow="fold")
     for name, layer in layers.items():
         table.add_row(
-            name,
+            name.removesuffix(".layer").removesuffix(".quantum"),
             str(layer.n_circuits),
             type(layer.circuit.ansatz).__name__,
             str(layer.circuit.n_wires),
