@@ -47,7 +47,7 @@ def test_every_angle_gets_a_gradient():
     assert (layer.theta.grad.abs() > 1e-6).all()
 
 
-@pytest.mark.parametrize("simulator", ["auto", "statevector", "pennylane:lightning.qubit"])
+@pytest.mark.parametrize("simulator", ["auto", "pennylane:default.qubit"])
 def test_copies_give_the_same_outputs(simulator):
     layer = QuantumLayer(CIRCUIT, n_circuits=2, simulator=simulator)
     x = torch.randn(3, 2, 4)

@@ -131,6 +131,14 @@ def test_other_phases_are_traced_in_every_call(f):
     torch.testing.assert_close(of_inputs, expected, rtol=0, atol=1e-14)
 
 
+def test_inputs_that_matter_at_some_weights_only():
+    def fn(x, w):
+        qml.RX(torch.relu(w[0]) * x[0], wires=0)
+        qml.RX(torch.relu(-w[0]) * x[1], wires=1)
+
+    assert program(fn).input_gates == (0, 1)
+
+
 def test_amplitudes_are_left_to_the_embedding():
     embedding = AmplitudeEmbedding(3, 5)
     traced = trace(Circuit(embedding, StronglyEntangling(3, 2)))

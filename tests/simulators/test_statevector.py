@@ -161,6 +161,18 @@ def test_embeddings_and_ansaetze_agree_with_pennylane(circuit):
     assert_agrees_with_pennylane(circuit, *sample(circuit), atol=1e-12)
 
 
+def divides(x, w):
+    qml.RX(w[0] / x[0], wires=0)
+    qml.RY(torch.sin(w[1]), wires=1)
+    qml.CNOT(wires=[0, 1])
+
+
+def test_functions_are_traced_at_the_inputs_only():
+    # At any other place, such as zero, the gradient of w / x could be infinite.
+    circuit = circuit_of(divides, 2)
+    assert_agrees_with_pennylane(circuit, *sample(circuit), atol=1e-12)
+
+
 def test_weight_only_and_constant_circuits():
     only_weights = GateList((("RX", (0,), (("weight", 0),)), ("CNOT", (0, 1), ())))
     constant = GateList((("Hadamard", (1,), ()), ("CNOT", (1, 0), ())))
