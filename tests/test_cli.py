@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 
 from hqdm import __version__, cli
 from hqdm.checkpoint import load_denoiser
-from hqdm.errors import HQDMError
 
 
 @pytest.fixture
@@ -74,10 +73,8 @@ def test_export_takes_either_weights(hqdm, last, tmp_path):
     for weights in ("averaged", "raw"):
         out = tmp_path / weights
         assert hqdm("export", "--checkpoint", last, "--out", out, "--weights", weights).code == 0
-        expected, actual = (
-            load_denoiser(last, weights).state_dict(),
-            load_file(out / "model.safetensors"),
-        )
+        expected = load_denoiser(last, weights).state_dict()
+        actual = load_file(out / "model.safetensors")
         assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
@@ -203,4 +200,3 @@ def test_errors_that_are_not_the_users_are_not_hidden(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "inspect", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["inspect"])
-    assert issubclass(HQDMError, ValueError)

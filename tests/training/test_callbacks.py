@@ -8,7 +8,6 @@ import time
 
 import pytest
 import torch
-from lightning import Callback
 from PIL import Image
 
 from hqdm.checkpoint import read_checkpoint
@@ -160,4 +159,3 @@ def test_stopwatch_counts_over_interruptions():
     later.on_train_start(None, None)
     later.on_train_end(None, None)
     assert later.seconds >= state["seconds"]
-    assert isinstance(later, Callback)

@@ -14,12 +14,16 @@ from hqdm.checkpoint import load_denoiser, read_checkpoint
 from hqdm.data.images import load_images, to_float
 from hqdm.denoiser import Denoiser
 from hqdm.errors import HQDMError
-from hqdm.nn.unet import UNet
+from hqdm.nn.conv import Hybrid
+from hqdm.nn.unet import QVUNet, UNet
 from hqdm.pictures import read_metric
 from hqdm.schedule import CosineSchedule
 from hqdm.seeds import generator
 from hqdm.training.cli import TrainingCLI
 from hqdm.training.module import DiffusionModule
+
+
+FOUR = Hybrid(channels_per_group=1, ansatz="HQConv", n_layers=1)
 
 
 def denoiser():
@@ -77,6 +81,19 @@ def test_gradient_norms_of_quantum_and_classical_parameters_are_logged_apart(wat
         assert min(expected) > 0
         # Sums of squares in float32 there, in float64 here.
         assert list(logged.values()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient_norms_are_those_of_their_parameters_only(monkeypatch):
+    hybrid = QVUNet(FOUR, size=8, dim=8, mults=(1, 2))
+    module, logged = DiffusionModule(Denoiser(hybrid, CosineSchedule())), {}
+    monkeypatch.setattr(module, "log", logged.__setitem__)
+    squares = {"grad_norm/quantum": 0, "grad_norm/classical": 0}
+    for name, p in module.denoiser.named_parameters():
+        kind, size = ("quantum", 2.0) if name.endswith(".theta") else ("classical", 0.5)
+        p.grad = torch.full_like(p, size)
+        squares[f"grad_norm/{kind}"] += p.numel() * size**2
+    module.on_before_optimizer_step(module.configure_optimizers())
+    assert logged == pytest.approx({name: square**0.5 for name, square in squares.items()})
 
 
 def test_classical_network_logs_no_quantum_norm(tiny, tmp_path):

@@ -83,8 +83,18 @@ def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):
     outcome = hqdm("fit", "--config", tiny(), *more)
     assert outcome.err.splitlines()[0].endswith(f"frozen: encoder, decoder; into {out}")
     assert read_checkpoint(out / "last.ckpt")["hqdm"]["frozen"] == ["encoder", "decoder"]
+    assert "freeze: encoder,decoder" in (out / "config.yaml").read_text()
     ours = load_denoiser(out / "last.ckpt", "raw").state_dict()
     assert all(torch.equal(ours[n], theirs[n]) for n in done.taken if ".encoder." in f".{n}")
     outcome = hqdm("fit", "--config", tiny(), *more, "--freeze", "stem")
     assert outcome.code == 2
     assert "was trained with encoder, decoder frozen: leave --freeze out" in outcome.err
+
+
+def test_average_starts_from_the_weights_taken_over(hqdm, tiny, trained, tmp_path):
+    args = ("--config", tiny(), "--out", tmp_path / "run", "--trainer.max_steps", 0)
+    assert hqdm("fit", *args, "--init-from", trained / "last.ckpt").code == 0
+    theirs = load_denoiser(trained / "last.ckpt").state_dict()
+    for weights in ("averaged", "raw"):
+        ours = load_denoiser(tmp_path / "run" / "last.ckpt", weights).state_dict()
+        assert all(torch.equal(ours[name], value) for name, value in theirs.items())
