@@ -22,7 +22,6 @@ from hqdm.seeds import generator
 from hqdm.training.cli import TrainingCLI
 from hqdm.training.module import DiffusionModule
 
-
 FOUR = Hybrid(channels_per_group=1, ansatz="HQConv", n_layers=1)
 
 
