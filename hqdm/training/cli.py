@@ -83,7 +83,11 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of a run, and say image size, channels and seed once."""
         parser.add_argument("--out", type=str | None, help="folder of the run")
-        parser.add_argument("--init-from", type=str | None, help="a model to take weights from")
+        parser.add_argument(
+            "--init-from",
+            type=str | None,
+            help="a model to take weights from; not read on --resume",
+        )
         parser.add_argument(
             "--freeze",
             type=str | None,
@@ -169,8 +173,6 @@ class TrainingCLI(LightningCLI):
         config, module, data, folder = self.config, self.model, self.datamodule, self.folder
         assert isinstance(module, DiffusionModule)
         assert isinstance(data, ImageDataModule)
-        if config["resume"] and config["init_from"]:
-            raise HQDMError("--resume goes on with a run, --init-from starts one: give one of them")
         resume = Path(config["resume"]) if config["resume"] else None
         frozen = [name for name in (config["freeze"] or "").split(",") if name]
         data.setup()

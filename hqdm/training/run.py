@@ -153,7 +153,7 @@ def prepare(
     Args:
         module: The fresh module.
         data: The data, set up.
-        init_from: A model whose matching tensors are taken over.
+        init_from: A model whose matching tensors are taken over, unless the run is resumed.
         frozen: Parts that are not trained; on resume those of the run.
         resume: A checkpoint of the same run.
 

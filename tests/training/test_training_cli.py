@@ -85,8 +85,6 @@ def test_missing_file_and_mistyped_options_are_named(refused, tiny, tmp_path):
     assert "did you mean --trainer.max_epochs" in refused("fit", "--trainr.max_epochs", 3)
     config = tiny()
     assert "unknown option 3" in refused("fit", "--config", config, 3)
-    both = ("--resume", "a.ckpt", "--init-from", "b.ckpt")
-    assert "give one of them" in refused("fit", "--config", config, *both)
     line = refused("fit", "--config", config, "--freeze", "nosuch", "--out", tmp_path / "run")
     assert "unknown part of the network 'nosuch'" in line
     assert not (tmp_path / "run").exists()

@@ -80,7 +80,7 @@ def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):
 
     # The run remembers what is frozen.
     more = ("--resume", out / "last.ckpt", "--trainer.max_epochs", 3)
-    outcome = hqdm("fit", "--config", tiny(), *more)
+    outcome = hqdm("fit", "--config", out / "config.yaml", *more)
     assert outcome.err.splitlines()[0].endswith(f"frozen: encoder, decoder; into {out}")
     assert read_checkpoint(out / "last.ckpt")["hqdm"]["frozen"] == ["encoder", "decoder"]
     assert "freeze: encoder,decoder" in (out / "config.yaml").read_text()
