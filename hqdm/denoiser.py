@@ -171,7 +171,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             rest = {k: v for k, v in config.items() if k not in ("network", "schedule")}
             network = UNet.from_config(config["network"])
             return cls(network, build_schedule(**config["schedule"]), **rest)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise HQDMError(f"the model configuration cannot be read: {error}") from None
 
     def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
@@ -181,7 +181,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             HQDMError: If names or shapes differ; the line names the first that does.
         """
         own = self.state_dict()
-        for name in own.keys() | tensors.keys():
+        for name in dict.fromkeys([*own, *tensors]):
             if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
                 expected = tuple(own[name].shape) if name in own else "nothing"
                 came = tuple(tensors[name].shape) if name in tensors else "nothing"

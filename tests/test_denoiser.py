@@ -128,7 +128,7 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
         Denoiser.from_pretrained(tmp_path)
 
     config.write_text(text.replace('"dim": 8', '"dim": 10'))
-    with pytest.raises(HQDMError, match="another architecture"):
+    with pytest.raises(HQDMError, match=r"another architecture: network.stem.weight should be \(10, 1, 7, 7\), is \(8,"):
         Denoiser.from_pretrained(tmp_path)
 
     weights.unlink()
@@ -145,3 +145,5 @@ def test_bad_input(denoiser):
         Denoiser(denoiser.network, denoiser.schedule, p2_gamma=-1)
     with pytest.raises(HQDMError, match="cannot be read"):
         Denoiser.from_config({"network": {}})
+    with pytest.raises(HQDMError, match="cannot be read"):
+        Denoiser.from_config({"network": 3, "schedule": {"name": "cosine"}})
