@@ -76,11 +76,12 @@ def run(out: Path, steps: int | None, overwrite: bool) -> None:
 
 def _table(report: dict[str, Any], seconds: float) -> Table:
     scores, floor, pairs = report["scores"], report["floor"], report["restoration"]
-    model = report["model"]
+    model, effect = report["model"], report["quantum_effect"]
     table = Table("measure", "value", "real against real", title="hybrid U-Net on 8x8 digits")
     rows = [
         ("parameters (quantum)", f"{model['parameters']:,} ({model['quantum']:,})", ""),
         ("validation loss", f"{report['val_loss']:.4f}", ""),
+        ("loss with circuits silenced", f"{effect['mean_output'] / effect['loss'] - 1:+.2%}", ""),
         ("FID (digits classifier)", f"{scores['fid']:.2f}", f"{floor['fid']:.2f}"),
         ("KID (digits classifier)", f"{scores['kid_mean']:.4f}", f"{floor['kid_mean']:.4f}"),
         (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.3f}", ""),

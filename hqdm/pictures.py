@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hqdm.data.images import to_uint8
 
-PAGE_WIDTH = 560
+PAGE_WIDTH = 640
 GAP = 1
 
 
