@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hqdm.pictures import grid, read_metric, save_grid, save_loss_curve, save_picture, save_strip
+from hqdm.pictures import PAGE_WIDTH, grid, read_metric, save_grid, save_loss_curve, save_picture, save_strip
 
 
 def constants(values, channels=1, size=2):
@@ -36,7 +36,7 @@ def test_picture_is_enlarged_by_whole_factors(tmp_path):
     picture = torch.tensor([[[-1.0, 1.0, 0.0]]])
     save_picture(picture, tmp_path / "new" / "grey.png")
     pixels = np.asarray(Image.open(tmp_path / "new" / "grey.png"))
-    factor = 560 // 3
+    factor = PAGE_WIDTH // 3
     assert pixels.shape == (factor, 3 * factor)
     assert (pixels[:, ::factor] == [0, 255, 128]).all()
     save_picture(picture.expand(3, 1, 3), tmp_path / "colour.png")
