@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hqdm.pictures import PAGE_WIDTH, grid, read_metric, save_grid, save_loss_curve, save_picture, save_strip
+from hqdm.pictures import (
+    PAGE_WIDTH,
+    grid,
+    read_metric,
+    save_grid,
+    save_loss_curve,
+    save_picture,
+    save_strip,
+)
 
 
 def constants(values, channels=1, size=2):
