@@ -128,7 +128,8 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
         Denoiser.from_pretrained(tmp_path)
 
     config.write_text(text.replace('"dim": 8', '"dim": 10'))
-    with pytest.raises(HQDMError, match=r"another architecture: network.stem.weight should be \(10, 1, 7, 7\), is \(8,"):
+    differs = r"another architecture: network.stem.weight should be \(10, 1, 7, 7\), is \(8,"
+    with pytest.raises(HQDMError, match=differs):
         Denoiser.from_pretrained(tmp_path)
 
     weights.unlink()

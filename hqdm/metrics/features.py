@@ -8,6 +8,7 @@ features before its last linear layer, `(N, D)`, and into logits, `(N, K)`, for 
 import importlib
 import json
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -65,7 +66,7 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
     return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(nn.Module, ABC):
     """A frozen network that turns images into features.
 
     `forward` takes what `as_float` takes, of any size and number of channels, and returns features
@@ -101,9 +102,9 @@ class FeatureExtractor(nn.Module):
             images, size=(self.size, self.size), mode="bilinear", antialias=True
         )
 
+    @abstractmethod
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features `(N, num_features)` and logits `(N, K)` of images, in one pass."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Features `(N, num_features)` of images."""
