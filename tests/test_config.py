@@ -54,7 +54,7 @@ def test_real_data_trains_one_step_and_is_sampled(hqdm, data_dir, tmp_path, repo
     config = repository / "configs" / f"{name}.yaml"
     small = ("--data.batch_size", 8, "--data.val_limit", 8, "--trainer.max_steps", 1)
     out = tmp_path / "run"
-    outcome = hqdm("fit", "--config", config, "--out", out, *small, "--data.offline", "true")
+    outcome = hqdm("fit", "--config", config, "--out", out, *small, "--offline")
     assert outcome.code == 0
     assert read_checkpoint(out / "last.ckpt")["global_step"] == 1
     sample = ("sample", "--checkpoint", out / "last.ckpt", "--n", 2, "--steps", 2)

@@ -94,14 +94,11 @@ class TrainingCLI(LightningCLI):
             help="parts not to train, with commas: encoder,decoder",
         )
         parser.add_argument("--resume", type=str | None, help="a checkpoint to go on from")
-        parser.add_argument(
-            "--overwrite",
-            type=bool,
-            nargs="?",
-            const=True,
-            default=False,
-            help="replace a run in --out",
-        )
+        for flag, text in (
+            ("--overwrite", "replace a run in --out"),
+            ("--offline", "never touch the network"),
+        ):
+            parser.add_argument(flag, type=bool, nargs="?", const=True, default=False, help=text)
         parser.add_argument(
             "--sample-every",
             type=NonNegativeInt,
@@ -116,6 +113,7 @@ class TrainingCLI(LightningCLI):
         )
         parser.link_arguments("data.size", "model.network.size")
         parser.link_arguments("data.channels", "model.network.channels")
+        parser.link_arguments("offline", "data.offline")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
 
