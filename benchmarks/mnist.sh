@@ -5,7 +5,7 @@
 #
 # The average of the weights looks back over 200 steps (the papers' 2,000 suit 20 epochs).
 set -euo pipefail
-steps=${1:-1000}
+steps=${1:-2000}
 runs=${2:-runs}
 
 for net in unet qvunet; do
