@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.denoiser import Denoiser
-from hqdm.nn.quantum import QuantumLayer
+from hqdm.nn.parts import quantum_layers
 from hqdm.seeds import generator
 
 RANDOM_DRAWS = 5
@@ -50,7 +50,7 @@ def quantum_effect(
     Returns:
         The losses, or None where the model has no circuits.
     """
-    if not _layers(denoiser):
+    if not quantum_layers(denoiser):
         return None
     draws = [
         _loss(_with_random_angles(denoiser, seed, k), x0, y, seed, batch_size)
@@ -61,10 +61,6 @@ def quantum_effect(
         statistics.median(draws),
         _loss(_with_mean_output(denoiser), x0, y, seed, batch_size),
     )
-
-
-def _layers(denoiser: Denoiser) -> list[QuantumLayer]:
-    return [m for m in denoiser.modules() if isinstance(m, QuantumLayer)]
 
 
 @torch.no_grad()
@@ -84,14 +80,14 @@ def _loss(denoiser: Denoiser, x0: Tensor, y: Tensor | None, seed: int, batch_siz
 def _with_random_angles(denoiser: Denoiser, seed: int, draw: int) -> Denoiser:
     other = copy.deepcopy(denoiser)
     random = generator(seed, draw)
-    for layer in _layers(other):
+    for layer in quantum_layers(other).values():
         layer.theta.data = torch.rand(layer.theta.shape, generator=random).to(layer.theta)
     return other
 
 
 def _with_mean_output(denoiser: Denoiser) -> Denoiser:
     other = copy.deepcopy(denoiser)
-    for layer in _layers(other):
+    for layer in quantum_layers(other).values():
         layer.register_forward_hook(_mean_over_batch)
     return other
 

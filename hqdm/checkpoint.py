@@ -7,6 +7,7 @@ ones and everything that resumes the run; an exported folder holds one set of we
 import pickle
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,17 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
         return Denoiser.from_folder(path).eval()
     if not path.exists():
         raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
-    checkpoint = read_checkpoint(path)
+    return denoiser_in(read_checkpoint(path), path, weights)
+
+
+def denoiser_in(
+    checkpoint: Mapping[str, Any], path: Path, weights: Literal["averaged", "raw"]
+) -> Denoiser:
+    """The denoiser in a training checkpoint that `read_checkpoint` read from `path`.
+
+    Raises:
+        HQDMError: If something is missing, or tensors do not fit the configuration.
+    """
     try:
         config, state = checkpoint[CHECKPOINT_KEY]["denoiser"], checkpoint["state_dict"]
     except KeyError as error:

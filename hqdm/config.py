@@ -44,7 +44,7 @@ class NetworkConfig:
 
     def build(self) -> UNet:
         """The network."""
-        return UNet(**{**vars(self)})
+        return UNet(**vars(self))
 
 
 @dataclass

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from hqdm.circuits import Ansatz, Circuit
 from hqdm.denoiser import Denoiser
-from hqdm.nn.parts import classical_parameters, count, part, quantum_parameters
+from hqdm.nn.parts import classical_parameters, count, part, quantum_layers, quantum_parameters
 from hqdm.nn.quantum import QuantumLayer
 from hqdm.nn.unet import PARTS
 
@@ -21,9 +21,7 @@ def report(denoiser: Denoiser, console: Console) -> None:
         f"classes: {denoiser.n_classes or 'none'}"
     )
     console.print(parameter_table(denoiser))
-    layers = {
-        name: layer for name, layer in network.named_modules() if isinstance(layer, QuantumLayer)
-    }
+    layers = quantum_layers(network)
     if not layers:
         console.print("no quantum layers: this is the classical U-Net")
         return

@@ -9,11 +9,15 @@ from hqdm.nn.quantum import QuantumLayer
 from hqdm.nn.unet import PARTS, UNet
 
 
+def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:
+    """The quantum layers inside a module, by name."""
+    return {name: m for name, m in module.named_modules() if isinstance(m, QuantumLayer)}
+
+
 def quantum_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
     """The circuit angles inside a module."""
-    for child in module.modules():
-        if isinstance(child, QuantumLayer):
-            yield from child.parameters(recurse=False)
+    for layer in quantum_layers(module).values():
+        yield from layer.parameters(recurse=False)
 
 
 def classical_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

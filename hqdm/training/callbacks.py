@@ -8,15 +8,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from hqdm.errors import Interrupted
-from hqdm.guidance import Clip
 from hqdm.pictures import grid, save_loss_curve, save_picture
-from hqdm.samplers import DDIM, ImageNoise
+from hqdm.samplers import DDIM
+from hqdm.sampling import sample_images
 from hqdm.training.module import DiffusionModule
 
 
@@ -158,16 +157,9 @@ class SampleGrid(Callback):
         self.n = n
         self.steps = steps
 
-    @torch.no_grad()
     def draw(self, module: DiffusionModule) -> Tensor:
         """The images, `(n, C, H, W)`; of each class in turn where there are classes."""
-        denoiser = module.averaged
-        noise = ImageNoise(0, self.n)
-        y = None
-        if denoiser.n_classes is not None:
-            y = (torch.arange(self.n) % denoiser.n_classes).to(module.device)
-        x1 = noise.draw(denoiser.image_shape).to(module.device)
-        return DDIM(self.steps)(Clip(denoiser), x1, y)
+        return sample_images(module.averaged, DDIM(self.steps), self.n).images
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, write a PNG and tell TensorBoard."""

@@ -23,7 +23,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from hqdm.checkpoint import CHECKPOINT_KEY, load_denoiser, read_checkpoint
+from hqdm.checkpoint import CHECKPOINT_KEY, denoiser_in, load_denoiser, read_checkpoint
 from hqdm.data.module import ImageDataModule
 from hqdm.errors import HQDMError
 from hqdm.folders import make_writable
@@ -31,7 +31,7 @@ from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepL
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+LAST = "last.ckpt"
 CHECKPOINT_EVERY = 500
 
 # Warnings of Lightning that are not about anything a user of this package can change.
@@ -183,7 +183,8 @@ def _resumed(
 ) -> Sequence[str]:
     """See that a checkpoint belongs to this run; the parts that are frozen in it."""
     checkpoint = read_checkpoint(resume)
-    load_denoiser(resume, "raw")  # names a damaged tensor in one line, as Lightning would not
+    # Names a damaged tensor in one line, as Lightning would not.
+    denoiser_in(checkpoint, resume, "raw")
     own = checkpoint[CHECKPOINT_KEY]
     here = {"seed_everything": module.seed, "model": module.denoiser.config, "data": data.identity}
     there = {
