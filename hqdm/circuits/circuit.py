@@ -45,16 +45,18 @@ class Circuit:
         measure: "expval_z" for the expectation of Pauli Z on each measured wire, "probs" for the
             probabilities of their joint outcomes (first wire most significant).
         wires: The measured wires, in the order of the outputs; None measures all.
+        n_outcomes: With "probs", how many outcomes to keep, from 0...0 on; None keeps all.
 
     Raises:
-        HQDMError: If the parts have different numbers of wires, or the measurement is unknown or
-            of wires that do not exist.
+        HQDMError: If the parts have different numbers of wires, or the measurement is unknown, of
+            wires that do not exist, or of outcomes that do not exist.
     """
 
     embedding: Embedding | QuantumFunction
     ansatz: Ansatz | QuantumFunction
     measure: str = "expval_z"
     wires: tuple[int, ...] | None = None
+    n_outcomes: int | None = None
 
     def __post_init__(self) -> None:
         if self.measure not in MEASUREMENTS:
@@ -76,6 +78,16 @@ class Circuit:
         ):
             raise HQDMError(
                 f"measured wires must be different and within 0..{self.n_wires - 1}, got {measured}"
+            )
+        if self.n_outcomes is not None:
+            self._check_outcomes(self.n_outcomes)
+
+    def _check_outcomes(self, n_outcomes: int) -> None:
+        n_possible = 2 ** len(self.measured_wires)
+        if self.measure != "probs" or not 1 <= n_outcomes <= n_possible:
+            raise HQDMError(
+                f"n_outcomes needs measure='probs' and 1 to {n_possible} outcomes, "
+                f"got n_outcomes={n_outcomes} with measure={self.measure!r}"
             )
 
     @classmethod
@@ -138,7 +150,9 @@ class Circuit:
     def n_outputs(self) -> int:
         """Number of outputs of one sample."""
         n_measured = len(self.measured_wires)
-        return n_measured if self.measure == "expval_z" else 2**n_measured
+        if self.measure == "expval_z":
+            return n_measured
+        return self.n_outcomes or 2**n_measured
 
     def queue(self, x: Tensor, weights: Tensor) -> None:
         """Queue the gates, without the measurement."""
@@ -157,7 +171,8 @@ class Circuit:
             weights: Angles in radians, of shape `weights_shape`.
 
         Returns:
-            PennyLane measurements: a list of `qml.expval`, or one `qml.probs`.
+            PennyLane measurements: a list of `qml.expval`, or one `qml.probs` of all outcomes, of
+            which simulators keep the first `n_outputs`.
         """
         self.queue(x, weights)
         if self.measure == "probs":

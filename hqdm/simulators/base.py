@@ -60,3 +60,21 @@ def no_outputs(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
     """The outputs for an empty batch, with gradients of zero."""
     empty = inputs.new_zeros(inputs.shape[0], 0, circuit.n_outputs)
     return empty + 0 * (inputs.sum() + weights.sum())
+
+
+def refuse_memory(what: str, n_bytes: int, memory_limit: int) -> None:
+    """Refuse what would take too much memory, before any of it is allocated.
+
+    Args:
+        what: What takes it.
+        n_bytes: How much it takes.
+        memory_limit: How much it may take.
+
+    Raises:
+        HQDMError: If it is more.
+    """
+    if n_bytes > memory_limit:
+        raise HQDMError(
+            f"{what} would take {n_bytes:,} bytes, more than memory_limit={memory_limit:,}: use "
+            "fewer qubits or samples, or a simulator with a higher memory_limit"
+        )

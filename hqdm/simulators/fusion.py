@@ -88,6 +88,14 @@ class Block:
         )
 
 
+def earliest(blocks: list[Block], gate: Gate) -> int:
+    """The first of the blocks that the gate may be appended to: it commutes with all later ones."""
+    for position in reversed(range(len(blocks))):
+        if not blocks[position].commutes_with(gate):
+            return position
+    return 0
+
+
 def fuse(gates: Iterable[tuple[int, Gate]], input_gates: frozenset[int]) -> list[Block]:
     """Fuse gates greedily into blocks, each gate into the earliest block that can take it.
 
@@ -98,12 +106,7 @@ def fuse(gates: Iterable[tuple[int, Gate]], input_gates: frozenset[int]) -> list
     blocks: list[Block] = []
     for index, gate in gates:
         per_sample = index in input_gates
-        earliest = 0
-        for position in reversed(range(len(blocks))):
-            if not blocks[position].commutes_with(gate):
-                earliest = position
-                break
-        for block in blocks[earliest:]:
+        for block in blocks[earliest(blocks, gate) :]:
             if block.accepts(gate, per_sample):
                 break
         else:

@@ -69,7 +69,7 @@ class PennyLaneSimulator:
             else:
                 outputs.append(torch.stack([as_tensor(node(sample, w)) for sample in x]))
         # PennyLane computes in float64.
-        return torch.stack(outputs).to(inputs)
+        return torch.stack(outputs).to(inputs)[..., : circuit.n_outputs]
 
 
 def as_tensor(measurements: Tensor | list[Tensor]) -> Tensor:

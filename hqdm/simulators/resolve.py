@@ -1,22 +1,27 @@
 """How the name of a simulator becomes one."""
 
 from hqdm.errors import HQDMError, unknown
+from hqdm.simulators.auto import AutoSimulator
 from hqdm.simulators.base import Simulator
+from hqdm.simulators.cpu import CompiledSimulator
 from hqdm.simulators.pennylane import PREFIX, PennyLaneSimulator
 from hqdm.simulators.statevector import StatevectorSimulator
+from hqdm.simulators.unitary import UnitarySimulator
 
-
-def fastest_simulator() -> Simulator:
-    """What "auto" stands for."""
-    return StatevectorSimulator()
+BY_NAME = {
+    simulator.name: simulator
+    for simulator in (AutoSimulator, CompiledSimulator, UnitarySimulator, StatevectorSimulator)
+}
 
 
 def resolve_simulator(simulator: str | Simulator) -> Simulator:
     """The simulator of a name; a simulator is returned as it is.
 
     Args:
-        simulator: "auto" (the fastest one here), "statevector", "pennylane:DEVICE" with any
-            PennyLane device such as `default.qubit` or `lightning.qubit`, or a `Simulator`.
+        simulator: "auto" (for each call the fastest exact one), "compiled" (on the CPU), "unitary"
+            (amplitude embeddings, on the CPU), "statevector" (in torch, on any device),
+            "pennylane:DEVICE" with any PennyLane device such as `default.qubit` or
+            `lightning.qubit`, or a `Simulator`.
 
     Raises:
         HQDMError: If the name is unknown.
@@ -25,11 +30,9 @@ def resolve_simulator(simulator: str | Simulator) -> Simulator:
         return simulator
     if not isinstance(simulator, str):
         raise HQDMError(f"expected a simulator or the name of one, got {simulator!r}")
-    if simulator == "auto":
-        return fastest_simulator()
-    if simulator == StatevectorSimulator.name:
-        return StatevectorSimulator()
+    if simulator in BY_NAME:
+        return BY_NAME[simulator]()
     if simulator.startswith(PREFIX):
         return PennyLaneSimulator(simulator.removeprefix(PREFIX))
     devices = [f"{PREFIX}default.qubit", f"{PREFIX}lightning.qubit"]
-    raise unknown("simulator", simulator, ["auto", StatevectorSimulator.name, *devices])
+    raise unknown("simulator", simulator, [*BY_NAME, *devices])

@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hqdm.circuits import Circuit
-from hqdm.errors import HQDMError
-from hqdm.simulators.base import check_shapes, no_outputs
+from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
 from hqdm.simulators.fusion import Block, Build, Wires, fuse, split_product
 from hqdm.simulators.program import Gate, trace
 
@@ -321,7 +320,8 @@ class Plan:
         if self.circuit.measure == "expval_z":
             return torch.cat(outputs, 1)[:, measured].mT
         joint = kronecker(outputs).unflatten(1, (2,) * len(order))
-        return joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2).mT
+        outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2)
+        return outcomes[:, : self.circuit.n_outputs].mT
 
 
 @lru_cache(maxsize=256)
@@ -375,14 +375,11 @@ class StatevectorSimulator:
         if not n_samples:
             return no_outputs(circuit, inputs, weights)
         amplitudes = sum(2 ** len(wires) for wires in trace(circuit).components)
-        n_numbers = n_circuits * max(amplitudes, circuit.n_outputs)
+        n_outcomes = 2 ** len(circuit.measured_wires) if circuit.measure == "probs" else 0
+        n_numbers = n_circuits * max(amplitudes, n_outcomes)
         state_bytes = 2 * inputs.element_size() * n_numbers
-        if state_bytes > self.memory_limit:
-            raise HQDMError(
-                f"the states of {n_circuits} x {circuit.n_wires} qubits take {state_bytes:,} bytes "
-                f"a sample, more than memory_limit={self.memory_limit:,}: use fewer qubits, or a "
-                "StatevectorSimulator with a higher memory_limit"
-            )
+        what = f"a sample of {n_circuits} x {circuit.n_wires} qubits"
+        refuse_memory(what, state_bytes, self.memory_limit)
         ready = plan(circuit, inputs.device, inputs.dtype)
         weight_phases = ready.phases.of_weights(inputs, weights)
         shared = (weights, weight_phases, *ready.weight_matrices(weight_phases))

@@ -298,11 +298,11 @@ def test_first_use_in_inference_mode_does_not_prevent_training():
 def test_too_many_qubits_are_refused_before_anything_is_allocated():
     circuit = Circuit(AngleEmbedding(30), Basic(30, 1))
     # 2^30 amplitudes of eight bytes.
-    with pytest.raises(HQDMError, match="2 x 30 qubits take 17,179,869,184 bytes a sample"):
+    with pytest.raises(HQDMError, match="2 x 30 qubits would take 17,179,869,184 bytes"):
         StatevectorSimulator()(circuit, torch.zeros(2, 1, 30), torch.zeros(2, 1, 30))
     # The parts are small here, but not the probabilities of all outcomes together.
     circuit = Circuit(AngleEmbedding(40), FQConv(40), "probs")
-    with pytest.raises(HQDMError, match="1 x 40 qubits take 8,796,093,022,208 bytes a sample"):
+    with pytest.raises(HQDMError, match="1 x 40 qubits would take 8,796,093,022,208 bytes"):
         StatevectorSimulator()(circuit, torch.zeros(1, 1, 40), torch.zeros(1, 1, 80))
 
 

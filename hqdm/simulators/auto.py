@@ -1,0 +1,88 @@
+"""The simulator "auto": for each call the fastest exact one, by the estimates of `costs`."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hqdm.circuits import Circuit
+from hqdm.simulators.base import Simulator, check_shapes
+from hqdm.simulators.costs import Work, compiled_seconds, statevector_seconds, unitary_seconds
+from hqdm.simulators.cpu import CompiledSimulator
+from hqdm.simulators.statevector import StatevectorSimulator
+from hqdm.simulators.unitary import UnitarySimulator
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What "auto" chose, and why.
+
+    Attributes:
+        simulator: The simulator.
+        seconds: Estimates by name; infinite where a simulator cannot run the circuit.
+        reason: The reason in words.
+    """
+
+    simulator: Simulator
+    seconds: dict[str, float]
+    reason: str
+
+
+def choose(work: Work, device: torch.device) -> Choice:
+    """The fastest exact simulator for a call.
+
+    Args:
+        work: The call.
+        device: Where the inputs are.
+    """
+    statevector = StatevectorSimulator(work.memory_limit)
+    if device.type != "cpu":
+        return Choice(statevector, {}, f"the state vector runs whole on {device.type}")
+    candidates: dict[Simulator, float] = {
+        CompiledSimulator(work.memory_limit): compiled_seconds(work),
+        UnitarySimulator(work.memory_limit): unitary_seconds(work),
+        statevector: statevector_seconds(work),
+    }
+    best = min(candidates, key=candidates.__getitem__)
+    seconds = {simulator.name: estimate for simulator, estimate in candidates.items()}
+    return Choice(best, seconds, f"estimated {_in_words(seconds)}")
+
+
+def _in_words(seconds: dict[str, float]) -> str:
+    return ", ".join(
+        f"{name} {'not possible' if math.isinf(estimate) else f'{1e3 * estimate:.1f} ms'}"
+        for name, estimate in sorted(seconds.items(), key=lambda item: item[1])
+    )
+
+
+@dataclass(frozen=True)
+class AutoSimulator:
+    """Chooses a simulator for each call.
+
+    Attributes:
+        memory_limit: Bytes that the chosen one may take.
+    """
+
+    memory_limit: int = 2**30
+
+    name: ClassVar[str] = "auto"
+
+    def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Evaluate the circuits; see `Simulator`.
+
+        Raises:
+            HQDMError: As the chosen simulator.
+        """
+        check_shapes(circuit, inputs, weights)
+        gradients = torch.is_grad_enabled() and (inputs.requires_grad or weights.requires_grad)
+        work = Work(
+            circuit,
+            n_circuits=inputs.shape[0],
+            n_samples=inputs.shape[1],
+            itemsize=inputs.element_size(),
+            gradients=gradients,
+            memory_limit=self.memory_limit,
+        )
+        return choose(work, inputs.device).simulator(circuit, inputs, weights)

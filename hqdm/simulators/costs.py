@@ -1,0 +1,122 @@
+"""What a call costs, estimated from the program before it runs: "auto" takes the cheapest.
+
+A multiply-add of real numbers is the unit. One pass of the compiled kernels takes
+
+    n_circuits * B * sum over instructions (multiplications of each amplitude) * 2^n.
+
+Only ratios matter to the choice; the rates below are of one core of a recent x86-64 processor, and
+`benchmarks/simulators.py` prints the estimates beside measured seconds.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from hqdm.circuits import Circuit
+from hqdm.simulators import unitary
+from hqdm.simulators.cpu import is_supported, work_bytes
+from hqdm.simulators.fusion import fuse
+from hqdm.simulators.lanes import n_lanes
+from hqdm.simulators.lowering import lower
+from hqdm.simulators.program import trace
+
+# Passes over the states with the gradient: forward; on the way back once more forward, undoing the
+# state, undoing lambda, and the gradient with respect to the matrices.
+KERNEL_PASSES = 5
+TORCH_PASSES = 3  # the states are kept instead
+# Multiply-adds a second and core, in float32.
+KERNEL_RATE = 7e10
+MATMUL_RATE = 6e10
+TORCH_RATE = 1.5e10
+# Seconds that a call takes however small the work is, forward or with the gradient.
+KERNEL_OVERHEAD = (3e-4, 1e-3)
+TORCH_OVERHEAD_A_BLOCK = (3e-5, 1.2e-4)
+LINE_SECONDS = 1.5e-8  # to begin an instruction on a group of lanes
+
+
+@dataclass(frozen=True)
+class Work:
+    """A call of a simulator.
+
+    Attributes:
+        circuit: The circuit.
+        n_circuits: How many of them.
+        n_samples: Samples of each.
+        itemsize: Bytes of a real number.
+        gradients: Whether gradients are needed.
+        memory_limit: Bytes that may be taken.
+    """
+
+    circuit: Circuit
+    n_circuits: int
+    n_samples: int
+    itemsize: int = 4
+    gradients: bool = True
+    memory_limit: int = 2**30
+
+
+def multiply_adds(work: Work) -> float:
+    """Multiply-adds of the instructions: the arithmetic floor of the compiled kernels.
+
+    With the gradient it counts what cannot be done without: forward, undoing the state, undoing
+    lambda, and the gradient with respect to the matrices. Embedding and measurement are left out.
+    """
+    passes = KERNEL_PASSES - 1 if work.gradients else 1
+    return passes * work.n_circuits * work.n_samples * lower(work.circuit).multiplications
+
+
+def compiled_seconds(work: Work) -> float:
+    """Estimate for the compiled kernels; infinite where they cannot run."""
+    if not is_supported(work.circuit):
+        return math.inf
+    if work_bytes(work.circuit, work.itemsize) > work.memory_limit:
+        return math.inf
+    return _kernel_seconds(work, lower(work.circuit).multiplications, work.n_samples)
+
+
+def _kernel_seconds(work: Work, multiplications: float, n_samples: int) -> float:
+    lanes = n_lanes(work.itemsize)
+    groups = work.n_circuits * math.ceil(n_samples / lanes)
+    lines = len(lower(work.circuit).tables.code) * LINE_SECONDS
+    seconds = groups * (lanes * multiplications / _rate(KERNEL_RATE, work) + lines / _threads())
+    return KERNEL_OVERHEAD[work.gradients] + (KERNEL_PASSES if work.gradients else 1) * seconds
+
+
+def unitary_seconds(work: Work) -> float:
+    """Estimate for the unitary path; infinite where it cannot run."""
+    circuit = work.circuit
+    if not unitary.is_applicable(circuit) or not is_supported(circuit):
+        return math.inf
+    needed = work_bytes(circuit, work.itemsize)
+    needed += unitary.row_bytes(circuit, work.n_circuits, work.n_samples, work.itemsize)
+    if needed > work.memory_limit:
+        return math.inf
+    n_rows = unitary.n_rows(circuit)
+    product = 2.0 * work.n_circuits * work.n_samples * n_rows * 2**circuit.n_wires
+    passes = 3 if work.gradients else 1
+    rows = _kernel_seconds(work, lower(circuit).multiplications, n_rows)
+    return rows + passes * product / _rate(MATMUL_RATE, work)
+
+
+def statevector_seconds(work: Work) -> float:
+    """Estimate for the torch state vector on a CPU."""
+    program = trace(work.circuit)
+    gates = enumerate(program.gates)
+    blocks = fuse(gates, frozenset(program.input_gates))
+    multiplications = 0.0
+    for wires in program.components:
+        here = [block for block in blocks if block.wires[0] in wires]
+        multiplications += 2 ** len(wires) * sum(4 * 2 ** len(block.targets) for block in here)
+    amount = work.n_circuits * work.n_samples * multiplications
+    passes = TORCH_PASSES if work.gradients else 1
+    overhead = len(blocks) * TORCH_OVERHEAD_A_BLOCK[work.gradients]
+    return overhead + passes * amount / _rate(TORCH_RATE, work)
+
+
+def _rate(rate: float, work: Work) -> float:
+    return rate * _threads() * 4 / work.itemsize
+
+
+def _threads() -> int:
+    return torch.get_num_threads()

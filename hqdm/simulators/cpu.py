@@ -1,0 +1,306 @@
+"""The compiled simulator: a differentiable torch function around the kernels.
+
+    inputs, weights -> phases -> matrices        torch, which carries the gradients back
+    matrices, phases of the samples -> outputs   the kernels, which keep no states
+
+Numba compiles the kernels at first use, once for each precision, and keeps them on disk.
+"""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from hqdm.circuits import Circuit
+from hqdm.errors import HQDMError
+from hqdm.simulators import kernels
+from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.kernels import Samples
+from hqdm.simulators.lanes import n_lanes
+from hqdm.simulators.lowering import Lowered, lower, unknown_gates
+from hqdm.simulators.matrices import Entries
+from hqdm.simulators.program import trace
+from hqdm.simulators.reference import evolve
+from hqdm.simulators.statevector import StatevectorSimulator
+
+log = logging.getLogger(__name__)
+
+MIN_PIECES = 64  # of work, so that threads get equal shares; results do not depend on the threads
+SILENT_SECONDS = 1.0  # loading compiled code takes less, compiling takes more
+
+
+class Plan:
+    """A lowered circuit with everything in one precision.
+
+    Args:
+        lowered: The circuit.
+        dtype: Real dtype of inputs and weights.
+    """
+
+    def __init__(self, lowered: Lowered, dtype: torch.dtype) -> None:
+        self.lowered = lowered
+        self.entries = Entries(lowered.factors, dtype.to_complex())
+        self.phases = lowered.program.phases.to(torch.device("cpu"), dtype)
+        self.input_gates = torch.tensor(lowered.program.input_gates, dtype=torch.long)
+        constants = torch.from_numpy(lowered.tables.constants).to(dtype.to_complex())
+        self.tables = lowered.tables._replace(constants=constants.numpy())
+
+    def run(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> "_Run":
+        """A call of the kernels; see `Evolve` for the arguments."""
+        return _Run(self, entries, phases, amplitudes)
+
+    def reference(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
+        """`Evolve` in operations of torch."""
+        return evolve(self.tables, self.lowered, entries, phases, amplitudes)
+
+
+@lru_cache(maxsize=256)
+def plan(circuit: Circuit, dtype: torch.dtype, inverse: bool = False) -> Plan:
+    """The plan of a circuit, made once; see `lower`."""
+    # Its tensors must be able to take part in training even if first used in inference mode.
+    with torch.inference_mode(False), torch.no_grad():
+        return Plan(lower(circuit, inverse), dtype)
+
+
+class Evolve(torch.autograd.Function):
+    """The kernels as a function of torch.
+
+    Inputs are the plan, entries `(n_circuits, n_entries)`, phases of the samples
+    `(n_circuits, n_phases, B)` and initial amplitudes `(n_circuits, 2**n_wires, B)` or none; the
+    output is `(n_circuits, n_outputs, B)`. Derivatives beyond the gradient come from torch
+    (`reference.evolve`).
+    """
+
+    @staticmethod
+    def forward(plan: Plan, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
+        """Evaluate."""
+        return plan.run(entries, phases, amplitudes).forward()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the inputs: the states are computed again."""
+        ctx.plan = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients from the gradient with respect to the outputs."""
+        if torch.is_grad_enabled():
+            pull_back = torch.func.vjp(ctx.plan.reference, *ctx.saved_tensors)[1]
+            return None, *pull_back(grad)
+        return None, *ctx.plan.run(*ctx.saved_tensors).backward(grad)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Tensor:
+        """Forward-mode derivative; the simulator itself avoids it where it can."""
+        filled = tuple(
+            torch.zeros_like(tensor) if tangent is None else tangent
+            for tensor, tangent in zip(ctx.saved_tensors, tangents, strict=True)
+        )
+        return torch.func.jvp(ctx.plan.reference, ctx.saved_tensors, filled)[1]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, plan: Plan, *tensors: Tensor) -> tuple[Tensor, int]:
+        """Evaluate one after the other."""
+        outputs = [
+            Evolve.apply(
+                plan,
+                *(
+                    tensor if dim is None else tensor.select(dim, i)
+                    for tensor, dim in zip(tensors, in_dims[1:], strict=True)
+                ),
+            )
+            for i in range(info.batch_size)
+        ]
+        return torch.stack(outputs), 0
+
+
+class _Run:
+    """One call of the kernels: tensors as arrays, padded to whole groups of lanes.
+
+    Args:
+        plan: The plan.
+        entries: See `Evolve`, like the others.
+        phases: Phases of the samples.
+        amplitudes: Initial amplitudes.
+    """
+
+    def __init__(self, plan: Plan, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> None:
+        self.tables, self.lowered = plan.tables, plan.lowered
+        self.n_circuits, self.n_phases, self.n_samples = phases.shape
+        self.padding = -self.n_samples % n_lanes(phases.element_size())
+        self.entries = entries.detach().resolve_conj().contiguous()
+        phases = self._padded(phases)
+        self.cos, self.sin = phases.cos(), phases.sin()
+        self.amplitudes = self._padded(amplitudes)
+        n_groups = phases.shape[2] // n_lanes(phases.element_size())
+        pieces = -(-MIN_PIECES // (self.n_circuits * len(self.tables.parts)))
+        self.chunk = max(1, n_groups // pieces)
+        self.n_chunks = -(-n_groups // self.chunk)
+        self.samples = Samples(
+            _flat(self.cos),
+            _flat(self.sin),
+            _flat(self.amplitudes),
+            self.n_phases,
+            phases.shape[2],
+        )
+        self.n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+    def _padded(self, tensor: Tensor) -> Tensor:
+        return F.pad(tensor.detach(), (0, self.padding)).contiguous()
+
+    def forward(self) -> Tensor:
+        """The outputs."""
+        n_padded = self.n_samples + self.padding
+        out = self.cos.new_zeros(self.n_circuits, self.lowered.n_outputs, n_padded)
+        with _announced(self.cos.dtype, "forward"), _threads(self.n_threads):
+            kernels.forward(
+                self.tables,
+                self.entries.numpy(),
+                self.samples,
+                self.lowered.measure,
+                self.chunk,
+                self.n_threads,
+                _flat(out),
+            )
+        return out[..., : self.n_samples]
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients with respect to entries, phases and amplitudes."""
+        sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
+        grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
+        with _announced(self.cos.dtype, "backward"), _threads(self.n_threads):
+            kernels.backward(
+                self.tables,
+                self.entries.numpy(),
+                self.samples,
+                self.lowered.measure,
+                self.chunk,
+                self.n_threads,
+                _flat(self._padded(grad)),
+                sums.numpy(),
+                tuple(map(_flat, grads)),
+            )
+        grad_cos, grad_sin, grad_amplitudes = grads
+        grad_phases = self.cos * grad_sin - self.sin * grad_cos
+        n = self.n_samples
+        return sums.sum(1), grad_phases[..., :n], grad_amplitudes[..., :n]
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    return tensor.view(-1).numpy()
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Let Numba use as many threads as torch does."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(n)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+_compiled: set[tuple[torch.dtype, str]] = set()
+
+
+@contextmanager
+def _announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
+    """Say so if the first call takes long, which means that it compiles."""
+    if (dtype, kernel) in _compiled:
+        yield
+        return
+    message = (
+        "compiling the %s kernel of the simulator for %s: about 10 seconds, once on this machine"
+    )
+    timer = threading.Timer(SILENT_SECONDS, log.warning, (message, kernel, dtype))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    _compiled.add((dtype, kernel))
+
+
+@lru_cache(maxsize=256)
+def is_supported(circuit: Circuit) -> bool:
+    """Whether the kernels know all gates; warns, once for each circuit, of those they do not."""
+    unknown = unknown_gates(trace(circuit))
+    if unknown:
+        warnings.warn(
+            f"the compiled simulator does not know the gate {', '.join(unknown)} on these wires: "
+            "this circuit runs on the torch state vector",
+            stacklevel=2,
+        )
+    return not unknown
+
+
+def work_bytes(circuit: Circuit, itemsize: int) -> int:
+    """Bytes of the states and index lists that all threads hold together."""
+    n_wires = circuit.n_wires
+    if circuit.measure == "expval_z":
+        n_wires = max(map(len, trace(circuit).components))
+    state = 2 * itemsize * n_lanes(itemsize) * 2**n_wires
+    lists = 8 * 2**n_wires * n_wires
+    return 2 * state * torch.get_num_threads() + lists
+
+
+def is_differentiated_forward(*tensors: Tensor) -> bool:
+    """Whether forward-mode derivatives are wanted."""
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class CompiledSimulator:
+    """Exact simulation on the CPU, with memory that does not grow with batch or depth.
+
+    Forward-mode derivatives, and circuits with gates that the kernels do not know (with a warning),
+    run on the torch state vector.
+
+    Attributes:
+        memory_limit: Bytes that the states of all threads may take.
+    """
+
+    memory_limit: int = 2**30
+
+    name: ClassVar[str] = "compiled"
+
+    def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Evaluate the circuits; see `Simulator`.
+
+        Raises:
+            HQDMError: If the shapes do not fit, the inputs are not on the CPU, the states exceed
+                the memory limit, or the circuit cannot be traced.
+        """
+        check_shapes(circuit, inputs, weights)
+        if inputs.device.type != "cpu":
+            raise HQDMError(
+                f"the compiled simulator runs on the CPU, got inputs on {inputs.device}: "
+                "use simulator='auto'"
+            )
+        if not inputs.shape[1]:
+            return no_outputs(circuit, inputs, weights)
+        if is_differentiated_forward(inputs, weights) or not is_supported(circuit):
+            return StatevectorSimulator(self.memory_limit)(circuit, inputs, weights)
+        n_bytes = work_bytes(circuit, inputs.element_size())
+        refuse_memory(f"the states of {circuit.n_wires} qubits", n_bytes, self.memory_limit)
+        ready = plan(circuit, inputs.dtype)
+        weight_phases = ready.phases.of_weights(inputs, weights)
+        phases = ready.phases.of_inputs(inputs, weights, weight_phases, ready.input_gates)
+        amplitudes = inputs.new_empty(len(inputs), 0, inputs.shape[1])
+        if ready.lowered.program.embedding is not None:
+            amplitudes = ready.lowered.program.embedding.amplitudes(inputs).mT
+        return Evolve.apply(ready, ready.entries(weight_phases), phases.mT, amplitudes).mT

@@ -1,0 +1,112 @@
+"""The unitary path: the rows of a circuit's unitary once a step, then one matrix product.
+
+With amplitudes a embedded, outcome r has the probability |<r| U |a>|^2. The rows <r| U are the
+conjugates of U^dag |r>, which the compiled kernels give for all measured r as if they were samples.
+It pays where the batch is larger than the state.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hqdm.circuits import Circuit
+from hqdm.errors import HQDMError
+from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.cpu import (
+    CompiledSimulator,
+    Evolve,
+    is_differentiated_forward,
+    is_supported,
+    plan,
+    work_bytes,
+)
+from hqdm.simulators.program import trace
+from hqdm.simulators.statevector import z_signs
+
+
+def is_applicable(circuit: Circuit) -> bool:
+    """Whether the circuit embeds amplitudes, and no gate depends on the inputs."""
+    program = trace(circuit)
+    return program.embedding is not None and not program.input_gates and bool(program.gates)
+
+
+def n_rows(circuit: Circuit) -> int:
+    """Number of basis states that are measured."""
+    n_states = 2**circuit.n_wires
+    if circuit.measure == "expval_z":
+        return n_states
+    return n_states // 2 ** len(circuit.measured_wires) * circuit.n_outputs
+
+
+@lru_cache(maxsize=256)
+def measured_rows(circuit: Circuit) -> Tensor:
+    """The basis states that are measured; for probabilities, those of an outcome are neighbours."""
+    n = circuit.n_wires
+    if circuit.measure == "expval_z":
+        return torch.arange(2**n)
+    rest = tuple(wire for wire in range(n) if wire not in circuit.measured_wires)
+    basis = torch.arange(2**n).reshape((2,) * n)
+    by_outcome = basis.permute(*circuit.measured_wires, *rest).reshape(-1, 2 ** len(rest))
+    return by_outcome[: circuit.n_outputs].flatten()
+
+
+def row_bytes(circuit: Circuit, n_circuits: int, n_samples: int, itemsize: int) -> int:
+    """Bytes of rows and amplitudes of all samples, with what the backward pass keeps."""
+    return itemsize * n_circuits * n_rows(circuit) * (4 * 2**circuit.n_wires + 4 * n_samples)
+
+
+@dataclass(frozen=True)
+class UnitarySimulator:
+    """Exact simulation of amplitude-embedded circuits by matrix products, on the CPU.
+
+    Attributes:
+        memory_limit: Bytes that the unitaries and the final amplitudes may take.
+    """
+
+    memory_limit: int = 2**30
+
+    name: ClassVar[str] = "unitary"
+
+    def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Evaluate the circuits; see `Simulator`.
+
+        Raises:
+            HQDMError: If the circuit embeds anything but amplitudes, or has gates that depend on
+                the inputs; otherwise as for `CompiledSimulator`.
+        """
+        check_shapes(circuit, inputs, weights)
+        if not is_applicable(circuit):
+            raise HQDMError(
+                "the unitary simulator needs an AmplitudeEmbedding and gates that do not depend on "
+                "the inputs: use simulator='auto'"
+            )
+        if not inputs.shape[1]:
+            return no_outputs(circuit, inputs, weights)
+        if is_differentiated_forward(inputs, weights) or not is_supported(circuit):
+            return CompiledSimulator(self.memory_limit)(circuit, inputs, weights)
+        n_bytes = row_bytes(circuit, len(inputs), inputs.shape[1], inputs.element_size())
+        n_bytes += work_bytes(circuit, inputs.element_size())
+        what = f"{inputs.shape[1]} samples of {len(inputs)} x {circuit.n_wires} qubits"
+        refuse_memory(what, n_bytes, self.memory_limit)
+        real, imag = self.rows(circuit, inputs, weights)
+        embedding = trace(circuit).embedding
+        assert embedding is not None
+        amplitudes = embedding.amplitudes(inputs)
+        probabilities = (amplitudes @ real).square() + (amplitudes @ imag).square()
+        if circuit.measure == "expval_z":
+            signs = z_signs(circuit.n_wires, inputs.device, inputs.dtype)
+            return probabilities @ signs[list(circuit.measured_wires)].T
+        return probabilities.unflatten(-1, (circuit.n_outputs, -1)).sum(-1)
+
+    def rows(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Real and imaginary part of the measured rows, `(n_circuits, 2**n_wires, n_rows)`."""
+        ready = plan(circuit, inputs.dtype, inverse=True)
+        entries = ready.entries.inverse(ready.phases.of_weights(inputs, weights))
+        basis = torch.eye(2**circuit.n_wires, dtype=inputs.dtype)[:, measured_rows(circuit)]
+        basis = basis.expand(len(inputs), -1, -1)
+        phases = basis.new_empty(len(inputs), 0, basis.shape[2])
+        columns = Evolve.apply(ready, entries, phases, basis).unflatten(1, (-1, 2))
+        return columns[:, :, 0], -columns[:, :, 1]
