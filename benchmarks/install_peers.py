@@ -1,0 +1,69 @@
+"""Install the peers of the speed benchmark into `.venv-bench`, each on its own.
+
+    python benchmarks/install_peers.py
+
+The environment sees the packages of the Python that runs this, so that the peers use the same
+torch, numpy and PennyLane as hqdm. One peer that cannot be installed does not stop the others.
+"""
+
+import subprocess
+import sysconfig
+import venv
+from collections.abc import Iterable
+from pathlib import Path
+
+from speed.contestants import CONTESTANTS
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = ROOT / ".venv-bench"
+PYTHON = ENVIRONMENT / "bin" / "python"
+REQUIREMENTS = Path(__file__).with_name("peers.txt")
+
+
+def make_environment() -> None:
+    """Make the environment if it is not there."""
+    if not PYTHON.exists():
+        venv.create(ENVIRONMENT, with_pip=True)
+        (ENVIRONMENT / ".gitignore").write_text("*\n")
+    paths = sysconfig.get_paths("venv", {"base": ENVIRONMENT, "installed_base": ENVIRONMENT})
+    ours = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
+    Path(paths["purelib"], "hqdm-environment.pth").write_text("\n".join(ours) + "\n")
+
+
+def install(packages: tuple[str, ...]) -> str | None:
+    """Install some packages at their pinned versions.
+
+    Returns:
+        None, or the last line of pip's reason why not.
+    """
+    pins = ["--constraint", ROOT / "constraints.txt", "--constraint", REQUIREMENTS]
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*pip, *pins, *packages], capture_output=True, text=True)
+    if not done.returncode:
+        return None
+    lines = (done.stderr.strip() or done.stdout.strip() or "pip failed").splitlines()
+    return lines[-1]
+
+
+def install_peers(names: Iterable[str]) -> dict[str, str]:
+    """Install what some contestants need.
+
+    Returns:
+        For each contestant that cannot be installed, the reason.
+    """
+    missing = {
+        name: CONTESTANTS[name].packages for name in names if not CONTESTANTS[name].installed
+    }
+    if missing:
+        make_environment()
+    failures = {packages: install(packages) for packages in dict.fromkeys(missing.values())}
+    return {name: reason for name, packages in missing.items() if (reason := failures[packages])}
+
+
+def main() -> None:
+    for name, reason in install_peers(CONTESTANTS).items():
+        print(f"{name} cannot be installed: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,458 @@
+"""How each library evaluates circuits and their gradients, at the settings that suit it best.
+
+Every contestant computes, for inputs `(n_circuits, B, n_inputs)` and weights
+`(n_circuits, n_weights)`, the outputs y and the gradients of sum(c y) with respect to both.
+A contestant is made in a process of its own (see `speed.worker`), so each imports its library only
+when it is made.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import numpy as np
+
+from speed.gates import Angle, Gate, GateList
+
+
+class Contestant(ABC):
+    """One library with one setting.
+
+    Attributes:
+        packages: The distributions that it needs.
+        setting: How it runs the circuits, in a few words.
+        installed: Whether its packages come with hqdm, or in the peers' environment.
+        n_circuits: How many circuits it runs; None for all. Only a library that runs one circuit
+            after the other runs fewer, and its time is scaled to all.
+    """
+
+    packages: ClassVar[tuple[str, ...]]
+    setting: ClassVar[str]
+    installed: ClassVar[bool] = True
+    n_circuits: ClassVar[int | None] = None
+
+    @abstractmethod
+    def step(self) -> Any:
+        """Compute outputs and gradients; return when they are there."""
+
+    @abstractmethod
+    def arrays(self, results: Any) -> list[np.ndarray]:
+        """Outputs, gradient of the inputs and gradient of the weights from what `step` returned."""
+
+    def first(self) -> tuple[float, list[np.ndarray]]:
+        """Seconds of the first step, and its outputs and gradients."""
+        seconds, results = self._timed_step()
+        return seconds, self.arrays(results)
+
+    def turn(self, seconds: float) -> list[float]:
+        """Seconds of each step, for as many as fit into `seconds`, at least one."""
+        taken = [self._timed_step()[0]]
+        while sum(taken) + taken[-1] < seconds:
+            taken.append(self._timed_step()[0])
+        return taken
+
+    def _timed_step(self) -> tuple[float, Any]:
+        started = time.perf_counter()
+        results = self.step()
+        return time.perf_counter() - started, results
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages."""
+        return {package: version(package) for package in self.packages}
+
+
+class TorchContestant(Contestant):
+    """A library that torch differentiates.
+
+    Args:
+        inputs: Features, `(n_circuits, B, n_inputs)`.
+        weights: Angles, `(n_circuits, ...)`.
+        cotangent: What the outputs are multiplied with, `(n_circuits, B, n_outputs)`.
+    """
+
+    def __init__(self, inputs: np.ndarray, weights: np.ndarray, cotangent: np.ndarray) -> None:
+        import torch
+
+        self.differentiate = torch.autograd.grad
+        self.inputs = torch.tensor(inputs, requires_grad=True)
+        self.weights = torch.tensor(weights, requires_grad=True)
+        self.cotangent = torch.tensor(cotangent)
+
+    @abstractmethod
+    def outputs(self) -> Any:
+        """The outputs, a tensor `(n_circuits, B, n_outputs)`."""
+
+    def step(self) -> Any:
+        """Forward and backward pass."""
+        outputs = self.outputs()
+        leaves = (self.inputs, self.weights)
+        return outputs, *self.differentiate(outputs, leaves, self.cotangent.to(outputs))
+
+    def arrays(self, results: Any) -> list[np.ndarray]:
+        """The tensors as arrays."""
+        return [tensor.detach().numpy() for tensor in results]
+
+
+class HQDM(TorchContestant):
+    """This package.
+
+    Args:
+        circuit: The circuit.
+        arrays: As in `TorchContestant`.
+    """
+
+    packages = ("torch", "numba")
+    simulator: ClassVar[str]
+
+    def __init__(self, circuit: Any, *arrays: np.ndarray) -> None:
+        from hqdm.simulators import resolve_simulator
+
+        inputs, weights, cotangent = arrays
+        super().__init__(inputs, weights.reshape(-1, *circuit.weights_shape), cotangent)
+        self.circuit = circuit
+        self.run = resolve_simulator(self.simulator)
+
+    def outputs(self) -> Any:
+        """All circuits together."""
+        return self.run(self.circuit, self.inputs, self.weights)
+
+
+class Compiled(HQDM):
+    """The compiled simulator."""
+
+    setting = "all circuits and samples in one call, float32"
+    simulator = "compiled"
+
+
+class Statevector(HQDM):
+    """The torch path."""
+
+    setting = "all circuits and samples as one tensor, complex64"
+    simulator = "statevector"
+
+
+def queue_pennylane(gates: GateList, x: Any, w: Any) -> Any:
+    """Queue a circuit for PennyLane; return its measurements.
+
+    Args:
+        gates: The circuit.
+        x: Features, `(n_inputs,)` or `(B, n_inputs)`.
+        w: Weights, `(n_weights,)`.
+    """
+    import pennylane as qml
+
+    wires = range(gates.n_wires)
+    if gates.amplitudes:
+        qml.AmplitudeEmbedding(x, wires=wires, normalize=True)
+    for gate in gates.gates:
+        angles = [x[..., i] if of_inputs else w[i] for of_inputs, i in gate.angles]
+        getattr(qml, gate.name)(*angles, wires=gate.wires)
+    if gates.measure == "probs":
+        return qml.probs(wires=wires)
+    return [qml.expval(qml.Z(wire)) for wire in wires]
+
+
+class PennyLane(TorchContestant):
+    """A PennyLane device with the torch interface.
+
+    Args:
+        gates: The circuit.
+        arrays: As in `TorchContestant`.
+    """
+
+    packages = ("pennylane", "torch")
+    device: ClassVar[str]
+    diff_method: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
+        import pennylane as qml
+        import torch
+
+        super().__init__(*arrays)
+        self.stack = torch.stack
+        device = qml.device(self.device, wires=gates.n_wires, **self.options)
+        self.node = qml.QNode(
+            lambda x, w: queue_pennylane(gates, x, w), device, "torch", self.diff_method
+        )
+
+    def outputs(self) -> Any:
+        """One circuit after the other, each with its whole batch."""
+        results = [self.node(*pair) for pair in zip(self.inputs, self.weights, strict=True)]
+        return self.stack([self.stack(y, -1) if isinstance(y, list) else y for y in results])
+
+
+class DefaultQubit(PennyLane):
+    """PennyLane's simulator in Python."""
+
+    setting = "backprop, parameter broadcasting, torch; complex128"
+    device = "default.qubit"
+    diff_method = "backprop"
+
+
+class LightningQubit(PennyLane):
+    """PennyLane's simulator in C++."""
+
+    packages = ("pennylane-lightning", "pennylane", "torch")
+    setting = "adjoint, observables in parallel, torch; complex64"
+    n_circuits = 1
+    device = "lightning.qubit"
+    diff_method = "adjoint"
+    options: ClassVar = {"c_dtype": np.complex64, "batch_obs": True}
+
+    def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
+        if gates.measure == "probs":
+            raise NotImplementedError("the adjoint method takes expectation values only")
+        super().__init__(gates, *arrays)
+
+
+class JaxContestant(Contestant):
+    """A library that JAX compiles and differentiates.
+
+    Args:
+        gates: The circuit.
+        inputs: Features, `(n_circuits, B, n_inputs)`.
+        weights: Angles, `(n_circuits, n_weights)`.
+        cotangent: What the outputs are multiplied with, `(n_circuits, B, n_outputs)`.
+    """
+
+    installed = False
+
+    def __init__(
+        self, gates: GateList, inputs: np.ndarray, weights: np.ndarray, cotangent: np.ndarray
+    ) -> None:
+        import jax
+
+        self.gates = gates
+        self.wait = jax.block_until_ready
+        self.operands = [jax.numpy.asarray(array) for array in (inputs, weights, cotangent)]
+        batched = jax.vmap(self.circuit, (0, None))
+
+        def loss(x: Any, w: Any, c: Any) -> tuple[Any, Any]:
+            y = batched(x, w)
+            return (c * y).sum(), y
+
+        self.gradient = self.compile(jax, jax.grad(loss, (0, 1), has_aux=True))
+
+    @abstractmethod
+    def circuit(self, x: Any, w: Any) -> Any:
+        """The outputs for one sample, `(n_outputs,)`."""
+
+    @abstractmethod
+    def compile(self, jax: Any, gradient: Any) -> Any:
+        """The gradient for all circuits, from that for one, which returns `(gradients, y)`."""
+
+    def step(self) -> Any:
+        """Run what is compiled."""
+        return self.wait(self.gradient(*self.operands))
+
+    def arrays(self, results: Any) -> list[np.ndarray]:
+        """The arrays in the order of all contestants."""
+        gradients, outputs = results
+        return [np.asarray(outputs), *map(np.asarray, gradients)]
+
+
+class PennyLaneJax(JaxContestant):
+    """PennyLane under JAX.
+
+    Mapping over the circuits, too, takes 1.6 times as long: the states leave the cache.
+    """
+
+    packages = ("pennylane", "jax", "jaxlib")
+    setting = "default.qubit, jit + vmap over samples, circuit after circuit; complex64"
+
+    def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
+        import pennylane as qml
+
+        device = qml.device("default.qubit", wires=gates.n_wires)
+        self.node = qml.QNode(lambda x, w: queue_pennylane(gates, x, w), device, "jax", "backprop")
+        super().__init__(gates, *arrays)
+
+    def circuit(self, x: Any, w: Any) -> Any:
+        """The node's outputs."""
+        from jax import numpy as jnp
+
+        outputs = self.node(x, w)
+        return jnp.stack(outputs) if isinstance(outputs, list) else outputs
+
+    def compile(self, jax: Any, gradient: Any) -> Any:
+        """One program for a circuit, called for each."""
+        compiled = jax.jit(gradient)
+        return lambda *operands: [compiled(*of_one) for of_one in zip(*operands, strict=True)]
+
+    def arrays(self, results: Any) -> list[np.ndarray]:
+        """The arrays of all circuits."""
+        of_circuits = (super(PennyLaneJax, self).arrays(result) for result in results)
+        return [np.stack(parts) for parts in zip(*of_circuits, strict=True)]
+
+
+class TensorCircuit(JaxContestant):
+    """tensorcircuit-ng on JAX; the final state is computed, and the outputs from it.
+
+    Layers that repeat are scanned: XLA's time to compile grows with the square of the gates.
+    """
+
+    packages = ("tensorcircuit-ng", "jax", "jaxlib")
+    setting = "JAX, jit + vmap, outputs from the state, repeated layers scanned; complex64"
+
+    def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
+        import tensorcircuit
+
+        tensorcircuit.set_backend("jax")
+        tensorcircuit.set_dtype("complex64")
+        self.library = tensorcircuit
+        self.block = gates.repeated_block()
+        super().__init__(gates, *arrays)
+
+    def circuit(self, x: Any, w: Any) -> Any:
+        """Apply the gates and measure."""
+        from jax import lax
+
+        block, n_weights = self.block
+        n_blocks = len(self.gates.gates) // len(block)
+        state = x / (x @ x) ** 0.5 + 0j if self.gates.amplitudes else None
+        if n_blocks > 1:
+            of_blocks = w[: n_blocks * n_weights].reshape(n_blocks, n_weights)
+            state, _ = lax.scan(
+                lambda state, part: (self._queue(block, state, x, part).state(), None),
+                state,
+                of_blocks,
+            )
+            w = w[n_blocks * n_weights :]
+            block = block[: len(self.gates.gates) % len(block)]
+        circuit = self._queue(block, state, x, w)
+        return circuit.probability() if self.gates.measure == "probs" else self.z(circuit)
+
+    def _queue(self, gates: Sequence[Gate], state: Any, x: Any, w: Any) -> Any:
+        """A circuit of some gates from a state, None for |0...0>."""
+        circuit = self.library.Circuit(self.gates.n_wires, inputs=state)
+        for gate in gates:
+            angles = [x[i] if of_inputs else w[i] for of_inputs, i in gate.angles]
+            if gate.name == "Rot":  # equal up to a global phase
+                lambda_, theta, phi = angles
+                circuit.u(*gate.wires, theta=theta, phi=phi, lbd=lambda_)
+            elif angles:
+                getattr(circuit, gate.name.lower())(*gate.wires, theta=angles[0])
+            else:
+                getattr(circuit, gate.name.lower())(*gate.wires)
+        return circuit
+
+    def z(self, circuit: Any) -> Any:
+        """Expectations from the marginals of the probabilities."""
+        from jax import numpy as jnp
+
+        n = self.gates.n_wires
+        joint = circuit.probability().reshape((2,) * n)
+        marginals = [joint.sum([axis for axis in range(n) if axis != wire]) for wire in range(n)]
+        return jnp.stack([p0 - p1 for p0, p1 in marginals])
+
+    def compile(self, jax: Any, gradient: Any) -> Any:
+        """One program for all circuits."""
+        return jax.jit(jax.vmap(gradient))
+
+
+class LightCone(TensorCircuit):
+    """tensorcircuit-ng, contracting for each output only the gates that it depends on."""
+
+    setting = "JAX, jit + vmap, light cone of each output; complex64"
+
+    def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
+        if gates.measure == "probs":
+            raise NotImplementedError("joint probabilities depend on all gates")
+        super().__init__(gates, *arrays)
+
+    def z(self, circuit: Any) -> Any:
+        """One tensor network for each expectation."""
+        from jax import numpy as jnp
+
+        wires = range(self.gates.n_wires)
+        values = [circuit.expectation_ps(z=[wire], enable_lightcone=True) for wire in wires]
+        return jnp.stack(values).real
+
+
+class DeepQuantum(TorchContestant):
+    """deepquantum: samples are encoded as data, weights are parameters that a batch shares.
+
+    Args:
+        gates: The circuit.
+        arrays: As in `TorchContestant`.
+    """
+
+    packages = ("deepquantum", "torch")
+    setting = "encoded batch, torch, circuit after circuit; complex64"
+    installed = False
+
+    def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
+        import deepquantum
+        import torch
+
+        super().__init__(*arrays)
+        self.stack = torch.stack
+        self.gates = gates
+        self.circuit = deepquantum.QubitCircuit(gates.n_wires)
+        for gate in gates.gates:
+            self._add(gate)
+        if gates.measure == "expval_z":
+            for wire in range(gates.n_wires):
+                self.circuit.observable(wire)
+        of_inputs = [gate.angles[0].of_inputs if gate.angles else None for gate in gates.gates]
+        self.features = [
+            gate.angles[0].index
+            for gate, feature in zip(gates.gates, of_inputs, strict=True)
+            if feature
+        ]
+        self.trainable = [
+            (operator, [angle.index for angle in _reordered(gate)])
+            for operator, gate, feature in zip(
+                self.circuit.operators, gates.gates, of_inputs, strict=True
+            )
+            if feature is False
+        ]
+
+    def _add(self, gate: Gate) -> None:
+        """Append a gate: of a feature, of weights that come later, or constant."""
+        add = getattr(self.circuit, "u3" if gate.name == "Rot" else gate.name.lower())
+        if not gate.angles:
+            add(*gate.wires)
+        elif gate.angles[0].of_inputs:
+            add(*gate.wires, encode=True)
+        else:
+            add(*gate.wires, inputs=[0.0] * len(gate.angles))
+
+    def outputs(self) -> Any:
+        """One circuit after the other, each with its whole batch."""
+        results = [self._of_one(*pair) for pair in zip(self.inputs, self.weights, strict=True)]
+        return self.stack(results)
+
+    def _of_one(self, x: Any, w: Any) -> Any:
+        for operator, indices in self.trainable:
+            operator.init_para([w[i] for i in indices])
+        if self.gates.amplitudes:
+            state = self.circuit(state=(x / x.norm(dim=-1, keepdim=True)).unsqueeze(-1) + 0j)
+        else:
+            state = self.circuit(x[:, self.features])
+        if self.gates.measure == "probs":
+            return state.squeeze(-1).abs().square()
+        return self.circuit.expectation()
+
+
+def _reordered(gate: Gate) -> tuple[Angle, ...]:
+    """The angles in deepquantum's order; its U3 is Rot up to a global phase."""
+    if gate.name != "Rot":
+        return gate.angles
+    lambda_, theta, phi = gate.angles
+    return theta, phi, lambda_
+
+
+CONTESTANTS: dict[str, type[Contestant]] = {
+    "hqdm compiled": Compiled,
+    "hqdm statevector": Statevector,
+    "default.qubit": DefaultQubit,
+    "lightning.qubit": LightningQubit,
+    "PennyLane + JAX": PennyLaneJax,
+    "deepquantum": DeepQuantum,
+    "tensorcircuit-ng": TensorCircuit,
+    "tensorcircuit-ng light cone": LightCone,
+}

@@ -1,0 +1,251 @@
+"""The results as tables, on the console and in Markdown, and as a plot."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from speed.scaling import AXES
+from speed.step import TARGETS
+
+OURS = "hqdm compiled"
+ABSENT = "-"
+LINES = {"hqdm statevector": "o-", OURS: "s-"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a title above and notes below.
+
+    Attributes:
+        title: The title.
+        headers: Names of the columns; all but the first are aligned right.
+        rows: The cells.
+        notes: What a reader has to know.
+    """
+
+    title: str
+    headers: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+    def print(self, console: Console) -> None:
+        """Print it."""
+        table = RichTable(title=self.title, title_justify="left")
+        for i, header in enumerate(self.headers):
+            table.add_column(header, justify="right" if i else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+        for note in self.notes:
+            console.print(f"  {note}", markup=False, highlight=False)
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        aligned = ("---", *("---:" for _ in self.headers[1:]))
+        lines = ["| " + " | ".join(cells) + " |" for cells in (self.headers, aligned, *self.rows)]
+        notes = [f"* {note}" for note in self.notes]
+        return "\n\n".join([f"### {self.title}", "\n".join(lines), "\n".join(notes)])
+
+
+def seconds(value: float) -> str:
+    """Three digits, in a readable unit."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 1 or unit == "us":
+            break
+    return f"{value * factor:.3g} {unit}"
+
+
+def megabytes(value: float) -> str:
+    """Whole megabytes."""
+    return f"{value / 1e6:,.0f} MB"
+
+
+def ratio(value: float) -> str:
+    """How many times."""
+    return f"{value:.0f}x" if value >= 100 else f"{value:.3g}x"
+
+
+def optional(form: Callable[[float], str], value: float | None) -> str:
+    """A number, or a dash if there is none."""
+    return ABSENT if value is None else form(value)
+
+
+def divided(one: float | None, other: float | None) -> float | None:
+    """The quotient of two numbers if there are both."""
+    return None if one is None or other is None else one / other
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """What a section was measured on, in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores, "
+        f"{machine['system']}, Python {machine['python']}, {versions}; {machine['date']}, "
+        f"seed {machine['seed']}."
+    )
+
+
+def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
+    """One table for each work."""
+    for work in section["works"]:
+        rows = work["rows"]
+        ours = next((row.get("seconds") for row in rows if row["contestant"] == OURS), None)
+        cells = []
+        notes = []
+        for row in rows:
+            name = row["contestant"]
+            note = f"{name}: {row['setting']}."
+            if row["circuits"] < work["n_circuits"]:
+                note += (
+                    f" It runs circuits one after the other: {row['circuits']} of "
+                    f"{work['n_circuits']} was measured, and its time multiplied."
+                )
+            if "failure" in row:
+                note += f" **Not measured: {row['failure']}.**"
+            notes.append(note)
+            target = row["target"] if name != OURS else None
+            cells.append(
+                (
+                    name,
+                    optional(seconds, row.get("seconds")),
+                    optional(seconds, row.get("compile_seconds")),
+                    optional(ratio, divided(row.get("seconds"), ours)),
+                    optional(ratio, target),
+                    optional("{:.0e}".format, row.get("difference")),
+                )
+            )
+        if work["name"] == "FQConv":
+            notes.append(
+                "FQConv is four independent circuits of a quarter of the qubits. hqdm simulates "
+                "them apart; so does tensorcircuit-ng with its light cones, and partly by the "
+                "order of its contractions. HQConv connects all qubits."
+            )
+        yield Table(
+            f"{work['name']}: {work['n_circuits']} circuits x {work['n_samples']} samples, "
+            "forward and backward",
+            (
+                "simulator",
+                "time",
+                "more in the first call",
+                "against compiled",
+                "target",
+                "max. difference",
+            ),
+            cells,
+            (*notes, f"`{work['circuit']}`. {machine_line(section['machine'])}"),
+        )
+
+
+def step_tables(section: dict[str, Any]) -> Iterator[Table]:
+    """Time and memory of the presets."""
+    classical = section["rows"][0]
+    cells = []
+    for row in section["rows"]:
+        added, base = (r["peak_bytes"] - r["before_bytes"] for r in (row, classical))
+        target = TARGETS.get(row["model"], {})
+        cells.append(
+            (
+                row["model"],
+                seconds(row["seconds"]),
+                ratio(row["seconds"] / classical["seconds"]),
+                optional(ratio, target.get("time")),
+                megabytes(row["peak_bytes"]),
+                ratio(row["peak_bytes"] / classical["peak_bytes"]),
+                optional(ratio, target.get("memory")),
+                megabytes(added),
+                ratio(added / base),
+            )
+        )
+    yield Table(
+        f"Training step on 28x28x1 images, batch {section['batch']}",
+        (
+            "model",
+            "time",
+            "against UNet",
+            "at most",
+            "peak memory",
+            "against UNet",
+            "at most",
+            "added by the step",
+            "against UNet",
+        ),
+        cells,
+        (
+            "Peak memory is that of the process, libraries included.",
+            machine_line(section["machine"]),
+        ),
+    )
+
+
+def scaling_tables(section: dict[str, Any]) -> Iterator[Table]:
+    """One table for each size that was varied."""
+    for axis in AXES:
+        rows = [row for row in section["rows"] if row["axis"] == axis]
+        if not rows:
+            continue
+        names = list(rows[0]["simulators"])
+        cells = []
+        notes = []
+        for row in rows:
+            floor = row["floor_seconds"]
+            line = [str(row["value"]), optional(seconds, floor)]
+            for name in names:
+                measured = row["simulators"][name]
+                taken = measured.get("seconds")
+                line += [
+                    optional(seconds, taken),
+                    optional("{:.0%}".format, divided(floor, taken)),
+                    optional(megabytes, measured.get("added_bytes")),
+                ]
+                if "failure" in measured:
+                    notes.append(f"{name}, {axis} {row['value']}: {measured['failure']}.")
+            cells.append(tuple(line))
+        others = ", ".join(f"{n} {key}" for key, n in section["base"].items() if key != axis)
+        headers = (f"{name}: {what}" for name in names for what in ("time", "of floor", "memory"))
+        yield Table(
+            f"Growth with {axis} ({others})",
+            (axis, "arithmetic floor", *headers),
+            cells,
+            (*notes, machine_line(section["machine"])),
+        )
+
+
+SECTIONS = {"peers": peers_tables, "step": step_tables, "scaling": scaling_tables}
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All tables."""
+    tables = [
+        table for name, make in SECTIONS.items() if name in results for table in make(results[name])
+    ]
+    note = "<!-- written by benchmarks/simulators.py -->"
+    return "\n\n".join([note, *(table.markdown() for table in tables)]) + "\n"
+
+
+def plot(section: dict[str, Any], path: Path) -> None:
+    """Draw the time against each size, with the arithmetic floor."""
+    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    for axis, panel in zip(AXES, panels.flat, strict=True):
+        rows = [row for row in section["rows"] if row["axis"] == axis]
+        values = [row["value"] for row in rows]
+        for name, style in LINES.items():
+            taken = [row["simulators"].get(name, {}).get("seconds") for row in rows]
+            panel.plot(values, [float("nan") if t is None else t for t in taken], style, label=name)
+        floors = [row["floor_seconds"] for row in rows]
+        if all(floors):
+            panel.plot(values, floors, "k--", label="arithmetic floor")
+        if axis != "qubits":  # time is exponential in these already
+            panel.set_xscale("log")
+        panel.set_yscale("log")
+        others = ", ".join(f"{n} {key}" for key, n in section["base"].items() if key != axis)
+        panel.set(xlabel=axis, ylabel="seconds, forward and backward", title=others)
+        panel.grid(which="major", alpha=0.3)
+    panels[0, 0].legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

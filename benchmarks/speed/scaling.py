@@ -1,0 +1,113 @@
+"""Section 3: how time and memory grow, against the arithmetic floor."""
+
+import statistics
+import sys
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from hqdm.circuits import AngleEmbedding, Circuit, StronglyEntangling
+from speed.contestants import CONTESTANTS, HQDM
+from speed.memory import peak_bytes, reset_peak
+from speed.settings import Report, Save, Settings
+from speed.work import Work
+from speed.worker import Worker, WorkerError
+
+BASE = {"qubits": 10, "samples": 128, "layers": 4, "circuits": 1}
+AXES = {
+    "qubits": (4, 6, 8, 10, 12, 14, 16),
+    "samples": (1, 16, 128, 1024, 8192),
+    "layers": (1, 4, 16, 64),
+    "circuits": (1, 4, 16, 64),
+}
+QUICK_BASE = {"qubits": 4, "samples": 2, "layers": 1, "circuits": 1}
+QUICK_AXES = {"qubits": (4, 5), "samples": (2,), "layers": (1,), "circuits": (1,)}
+TURN = 1.0  # seconds; steps that are shorter are repeated
+
+
+def work_at(point: dict[str, int]) -> Work:
+    """Angle embedding and strongly entangling layers of some size."""
+    n = point["qubits"]
+    circuit = Circuit(AngleEmbedding(n), StronglyEntangling(n, point["layers"]))
+    return Work("scaling", circuit, point["circuits"], point["samples"])
+
+
+def floor_seconds(circuit: Circuit, n_circuits: int, n_samples: int) -> float | None:
+    """The time that the multiply-adds alone take at the rate measured on this machine."""
+    try:
+        from hqdm.simulators.costs import multiply_adds
+    except ImportError:
+        return None
+    return multiply_adds(circuit, n_circuits, n_samples) / rate()
+
+
+@lru_cache(maxsize=1)
+def rate() -> float:
+    """Multiply-adds a second of this machine."""
+    from hqdm.simulators.costs import measured_rate
+
+    return measured_rate()
+
+
+class Point:
+    """One work for one of our simulators, in a process of its own.
+
+    Args:
+        contestant: Name of the simulator among the contestants.
+        work: The work.
+    """
+
+    def __init__(self, contestant: str, work: Work) -> None:
+        self.make = CONTESTANTS[contestant]
+        self.work = work
+
+    def measure(self) -> dict[str, Any]:
+        """Seconds of a forward and backward pass, and by how many bytes it raises the memory."""
+        # What is loaded and compiled once is no part of it.
+        self._start(replace(self.work, n_samples=1)).step()
+        contestant = self._start(self.work)
+        before = reset_peak()
+        contestant.step()
+        added = peak_bytes() - before
+        seconds = contestant.turn(TURN)
+        return {
+            "seconds": statistics.median(seconds),
+            "steps": len(seconds),
+            "added_bytes": added,
+        }
+
+    def _start(self, work: Work) -> Any:
+        return self.make(work.circuit, *work.operands())
+
+
+def measure(contestant: str, work: Work, settings: Settings) -> dict[str, Any]:
+    """Measure in a new process; the numbers, or why there are none."""
+    worker = Worker(sys.executable, f"{__name__}:Point", settings.threads)
+    try:
+        worker.make(contestant, work)
+        return worker.call("measure")
+    except WorkerError as error:
+        return {"failure": str(error)}
+    finally:
+        worker.close()
+
+
+def run(settings: Settings, report: Report, save: Save) -> None:
+    """Vary one size at a time."""
+    base, axes = (QUICK_BASE, QUICK_AXES) if settings.quick else (BASE, AXES)
+    ours = [name for name in settings.contestants if issubclass(CONTESTANTS[name], HQDM)]
+    rows: list[dict[str, Any]] = []
+    measured: dict[tuple[int, ...], dict[str, Any]] = {}  # the axes share the base point
+    for axis, values in axes.items():
+        for value in values:
+            point = {**base, axis: value}
+            work = work_at(point)
+            key = tuple(point.values())
+            if key not in measured:
+                report(f"scaling: {axis} = {value}")
+                measured[key] = {
+                    "floor_seconds": floor_seconds(work.circuit, work.n_circuits, work.n_samples),
+                    "simulators": {name: measure(name, work, settings) for name in ours},
+                }
+            rows.append({"axis": axis, "value": value, **measured[key]})
+            save({"base": base, "rows": rows})

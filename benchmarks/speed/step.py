@@ -1,0 +1,88 @@
+"""Section 2: time and memory of a training step of each 28x28 preset.
+
+A step is loss, gradient and Adam. Each model is in training on random images in a process of its
+own; they take turns, so that a busy moment of the machine hits all of them.
+"""
+
+import statistics
+import sys
+import time
+from typing import Any
+
+from speed.memory import peak_bytes, reset_peak
+from speed.settings import SEED, Report, Save, Settings
+from speed.worker import Worker
+
+PRESETS = ("UNet", "QVUNet", "QuanvUNet", "FullQVUNet")
+QUICK_PRESETS = ("UNet", "FullQVUNet")
+TARGETS = {"FullQVUNet": {"time": 2.0, "memory": 1.3}}  # ratios to the first preset
+BATCH = 128
+QUICK_BATCH = 2
+REPEATS = 7
+MEMORY_STEPS = 3  # the second one has Adam's moments, too
+
+
+class Stepper:
+    """A model in training on random images.
+
+    Args:
+        name: The preset.
+        batch: Batch size.
+    """
+
+    def __init__(self, name: str, batch: int) -> None:
+        import torch
+
+        import hqdm
+
+        torch.manual_seed(SEED)
+        self.denoiser = hqdm.Denoiser(getattr(hqdm, name)(), hqdm.CosineSchedule())
+        self.optimizer = torch.optim.Adam(self.denoiser.parameters(), 1e-3)
+        self.images = 2 * torch.rand(batch, 1, 28, 28) - 1
+
+    def seconds(self) -> float:
+        """Take a step."""
+        started = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.denoiser.loss(self.images).backward()
+        self.optimizer.step()
+        return time.perf_counter() - started
+
+    def memory(self) -> dict[str, int]:
+        """Take the first steps; the peak of memory, and the memory before them, in bytes."""
+        before = reset_peak()
+        for _ in range(MEMORY_STEPS):
+            self.seconds()
+        return {"before_bytes": before, "peak_bytes": peak_bytes()}
+
+
+def start(name: str, batch: int, settings: Settings) -> Worker:
+    """A model in a new process."""
+    worker = Worker(sys.executable, f"{__name__}:Stepper", settings.threads)
+    worker.make(name, batch)
+    return worker
+
+
+def run(settings: Settings, report: Report, save: Save) -> None:
+    """Measure all presets."""
+    batch = QUICK_BATCH if settings.quick else BATCH
+    workers: dict[str, Worker] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for name in QUICK_PRESETS if settings.quick else PRESETS:
+        report(f"training step: {name}: memory")
+        # What is compiled once and kept on disk is no part of a step's memory.
+        first = start(name, batch, settings)
+        first.call("seconds")
+        first.close()
+        workers[name] = start(name, batch, settings)
+        rows[name] = {"model": name, **workers[name].call("memory")}
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    for i in range(1 if settings.quick else REPEATS):
+        report(f"training step: turn {i + 1}")
+        for name, worker in workers.items():
+            seconds[name].append(worker.call("seconds"))
+    for name, worker in workers.items():
+        worker.close()
+        rows[name]["seconds"] = statistics.median(seconds[name])
+        rows[name]["steps"] = len(seconds[name])
+    save({"batch": batch, "rows": list(rows.values())})
