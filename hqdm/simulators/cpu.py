@@ -205,13 +205,14 @@ def _flat(tensor: Tensor) -> np.ndarray:
 
 @contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """Let Numba use as many threads as torch does."""
-    before = numba.get_num_threads()
+    """Let Numba use n threads, and leave torch those that it has."""
+    of_torch = torch.get_num_threads()
     numba.set_num_threads(n)
     try:
         yield
     finally:
-        numba.set_num_threads(before)
+        if torch.get_num_threads() != of_torch:  # both share OpenMP, and Numba's start sets it
+            torch.set_num_threads(of_torch)
 
 
 _compiled: set[tuple[torch.dtype, str]] = set()

@@ -13,7 +13,7 @@ All samples of all circuits are shared out over the threads in chunks that do no
 number of threads, and sums over chunks have a fixed order: results are the same for any number.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -31,6 +31,10 @@ from hqdm.simulators.lanes import (
 )
 
 Array = np.ndarray
+
+# For functions that allocate nothing: without it, counting references to the arrays, atomically and
+# for every group of samples, takes longer than running a circuit of a few qubits.
+borrowing = njit(error_model="numpy", _nrt=False)
 
 # Columns of the table of instructions.
 SIZE, PER_SAMPLE, MATRIX, PHASE, START, COUNT, HIGH, LOW = range(8)
@@ -144,71 +148,68 @@ def workspace(tables: Tables, n_entries: int, like: Array, backward: bool) -> Wo
     )
 
 
-@njit(error_model="numpy")
-def apply_1(line: Array, index: Array, m: Array, psi: Array, base: int) -> None:
-    """Multiply a number into the amplitudes of a list."""
+@borrowing
+def apply_1(code: Array, row: int, lists: Array, a: Any, psi: Array, base: int) -> None:
+    """Multiply a number, the same or one for each lane, into the amplitudes of a list."""
     unit = 2 * width(psi)
-    a = m[line[MATRIX]]
-    for k in range(line[START], line[START] + line[COUNT]):
-        i = base + unit * index[k]
+    first = code[row, START]
+    for k in range(first, first + code[row, COUNT]):
+        i = base + unit * lists[k]
         store(psi, i, a * load_complex(psi, i))
 
 
-@njit(error_model="numpy")
-def apply_2(line: Array, index: Array, m: Array, psi: Array, base: int) -> None:
-    """Multiply a 2x2 matrix into the pairs of a list."""
+@borrowing
+def apply_2(
+    code: Array, row: int, lists: Array, a: Any, b: Any, c: Any, d: Any, psi: Array, base: int
+) -> None:
+    """Multiply a matrix ((a, b), (c, d)) of numbers or lanes into the pairs of a list."""
     unit = 2 * width(psi)
-    o = line[MATRIX]
-    a, b, c, d = m[o], m[o + 1], m[o + 2], m[o + 3]
-    stride = unit * line[LOW]
-    for k in range(line[START], line[START] + line[COUNT]):
-        i = base + unit * index[k]
+    first, stride = code[row, START], unit * code[row, LOW]
+    for k in range(first, first + code[row, COUNT]):
+        i = base + unit * lists[k]
         j = i + stride
         x, y = load_complex(psi, i), load_complex(psi, j)
         store(psi, i, multiply_add(a * x, b, y))
         store(psi, j, multiply_add(c * x, d, y))
 
 
-@njit(error_model="numpy")
-def undo_1(
-    line: Array, index: Array, m: Array, psi: Array, lam: Array, base: int, grad: Array
-) -> None:
-    """Undo `apply_1`."""
+@borrowing
+def undo_1(code: Array, row: int, lists: Array, a: Any, psi: Array, lam: Array, base: int) -> Any:
+    """Undo the number whose conjugate is a; returns the gradient."""
     unit = 2 * width(psi)
-    o = line[MATRIX]
-    a = m[o].conjugate()
-    g = load_complex(grad, unit * o)
-    for k in range(line[START], line[START] + line[COUNT]):
-        i = base + unit * index[k]
+    first = code[row, START]
+    g = spread(psi, 0j)
+    for k in range(first, first + code[row, COUNT]):
+        i = base + unit * lists[k]
         x, u = a * load_complex(psi, i), load_complex(lam, i)
         g = multiply_add(g, u, conj(x))
         store(psi, i, x)
         store(lam, i, a * u)
-    store(grad, unit * o, g)
+    return g
 
 
-@njit(error_model="numpy")
+@borrowing
 def undo_2(
-    line: Array, index: Array, m: Array, psi: Array, lam: Array, base: int, grad: Array
-) -> None:
-    """Undo `apply_2`."""
+    code: Array,
+    row: int,
+    lists: Array,
+    a: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    psi: Array,
+    lam: Array,
+    base: int,
+) -> Any:
+    """Undo the matrix whose entries' conjugates are ((a, b), (c, d)); returns the gradients."""
     unit = 2 * width(psi)
-    o = line[MATRIX]
-    a, b = m[o].conjugate(), m[o + 1].conjugate()
-    c, d = m[o + 2].conjugate(), m[o + 3].conjugate()
-    g = unit * o
-    ga, gb = load_complex(grad, g), load_complex(grad, g + unit)
-    gc, gd = load_complex(grad, g + 2 * unit), load_complex(grad, g + 3 * unit)
-    stride = unit * line[LOW]
-    for k in range(line[START], line[START] + line[COUNT]):
-        i = base + unit * index[k]
+    first, stride = code[row, START], unit * code[row, LOW]
+    ga = gb = gc = gd = spread(psi, 0j)
+    for k in range(first, first + code[row, COUNT]):
+        i = base + unit * lists[k]
         j = i + stride
-        x, y, u, v = (
-            load_complex(psi, i),
-            load_complex(psi, j),
-            load_complex(lam, i),
-            load_complex(lam, j),
-        )
+        x, y = load_complex(psi, i), load_complex(psi, j)
+        u, v = load_complex(lam, i), load_complex(lam, j)
         p, q = multiply_add(a * x, c, y), multiply_add(b * x, d, y)
         ga, gb = multiply_add(ga, u, conj(p)), multiply_add(gb, u, conj(q))
         gc, gd = multiply_add(gc, v, conj(p)), multiply_add(gd, v, conj(q))
@@ -216,60 +217,71 @@ def undo_2(
         store(psi, j, q)
         store(lam, i, multiply_add(a * u, c, v))
         store(lam, j, multiply_add(b * u, d, v))
-    store(grad, g, ga)
-    store(grad, g + unit, gb)
-    store(grad, g + 2 * unit, gc)
-    store(grad, g + 3 * unit, gd)
+    return ga, gb, gc, gd
 
 
-@njit(error_model="numpy")
+@borrowing
 def spread_matrix(
-    line: Array, m: Array, constants: Array, samples: Samples, phases: int, matrix: Array
+    code: Array,
+    row: int,
+    m: Array,
+    constants: Array,
+    samples: Samples,
+    phases: int,
+    matrix: Array,
 ) -> None:
     """Write the matrix of any instruction with an entry for each lane.
 
     Args:
-        line: The instruction.
+        code: The instructions.
+        row: Which one.
         m: The matrices of the circuit.
         constants: Those of the tables.
         samples: Cosines and sines.
         phases: Place of the first phase of the group.
         matrix: The result.
     """
-    unit, n, o = 2 * width(matrix), line[SIZE] ** 2, line[MATRIX]
-    if not line[PER_SAMPLE]:
+    unit, n, o = 2 * width(matrix), code[row, SIZE] ** 2, code[row, MATRIX]
+    if not code[row, PER_SAMPLE]:
         for e in range(n):
             store(matrix, unit * e, spread(matrix, m[o + e]))
         return
-    place = phases + line[PHASE] * samples.n_samples
+    place = phases + code[row, PHASE] * samples.n_samples
     cos, sin = load(samples.cos, place), load(samples.sin, place)
     for e in range(n):
         z = multiply_add(spread(matrix, constants[o + e]), constants[o + n + e], cos)
         store(matrix, unit * e, multiply_add(z, constants[o + 2 * n + e], sin))
 
 
-@njit(error_model="numpy")
+@borrowing
+def amplitude_of(code: Array, row: int, k: int, r: int) -> int:
+    """The amplitude of row r of the matrix, if that of row 0 is k."""
+    return k + (r >> 1) * code[row, HIGH] + (r & 1) * code[row, LOW]
+
+
+@borrowing
 def apply_any(
-    line: Array, index: Array, matrix: Array, psi: Array, base: int, scratch: Array
+    code: Array, row: int, lists: Array, matrix: Array, psi: Array, base: int, scratch: Array
 ) -> None:
     """Multiply a matrix of any size, with an entry for each lane, into the tuples of a list."""
-    unit, n = 2 * width(psi), line[SIZE]
-    for k in range(line[START], line[START] + line[COUNT]):
+    unit, n, first = 2 * width(psi), code[row, SIZE], code[row, START]
+    for k in range(first, first + code[row, COUNT]):
         for r in range(n):
             x = spread(psi, 0j)
             for c in range(n):
-                i = base + unit * (index[k] + (c >> 1) * line[HIGH] + (c & 1) * line[LOW])
-                x = multiply_add(x, load_complex(matrix, unit * (n * r + c)), load_complex(psi, i))
+                y = load_complex(psi, base + unit * amplitude_of(code, row, lists[k], c))
+                x = multiply_add(x, load_complex(matrix, unit * (n * r + c)), y)
             store(scratch, unit * r, x)
         for r in range(n):
-            i = base + unit * (index[k] + (r >> 1) * line[HIGH] + (r & 1) * line[LOW])
+            i = base + unit * amplitude_of(code, row, lists[k], r)
             store(psi, i, load_complex(scratch, unit * r))
 
 
-@njit(error_model="numpy")
+@borrowing
 def undo_any(
-    line: Array,
-    index: Array,
+    code: Array,
+    row: int,
+    lists: Array,
     matrix: Array,
     psi: Array,
     lam: Array,
@@ -277,37 +289,37 @@ def undo_any(
     scratch: Array,
     grad: Array,
 ) -> None:
-    """Undo `apply_any`; the gradient is written, not added."""
-    unit, n = 2 * width(psi), line[SIZE]
+    """Undo `apply_any`, and write the gradient."""
+    unit, n, first = 2 * width(psi), code[row, SIZE], code[row, START]
     half = unit * MAX_SIZE
     for e in range(n * n):
         store(grad, unit * e, spread(grad, 0j))
-    for k in range(line[START], line[START] + line[COUNT]):
+    for k in range(first, first + code[row, COUNT]):
         for r in range(n):
             x, u = spread(psi, 0j), spread(psi, 0j)
             for c in range(n):
-                i = base + unit * (index[k] + (c >> 1) * line[HIGH] + (c & 1) * line[LOW])
+                i = base + unit * amplitude_of(code, row, lists[k], c)
                 a = conj(load_complex(matrix, unit * (n * c + r)))
                 x = multiply_add(x, a, load_complex(psi, i))
                 u = multiply_add(u, a, load_complex(lam, i))
             store(scratch, unit * r, x)
             store(scratch, half + unit * r, u)
         for r in range(n):
-            i = base + unit * (index[k] + (r >> 1) * line[HIGH] + (r & 1) * line[LOW])
-            u = load_complex(lam, i)
+            u = load_complex(lam, base + unit * amplitude_of(code, row, lists[k], r))
             for c in range(n):
                 e = unit * (n * r + c)
-                g = multiply_add(load_complex(grad, e), u, conj(load_complex(scratch, unit * c)))
-                store(grad, e, g)
+                x = conj(load_complex(scratch, unit * c))
+                store(grad, e, multiply_add(load_complex(grad, e), u, x))
         for r in range(n):
-            i = base + unit * (index[k] + (r >> 1) * line[HIGH] + (r & 1) * line[LOW])
+            i = base + unit * amplitude_of(code, row, lists[k], r)
             store(psi, i, load_complex(scratch, unit * r))
             store(lam, i, load_complex(scratch, half + unit * r))
 
 
-@njit(error_model="numpy")
+@borrowing
 def add_gradient(
-    line: Array,
+    code: Array,
+    row: int,
     constants: Array,
     samples: Samples,
     phases: int,
@@ -316,14 +328,14 @@ def add_gradient(
     grad_cos: Array,
     grad_sin: Array,
 ) -> None:
-    """Carry the gradient with respect to a lane's matrix to its cosine and sine, or to all."""
-    unit, n, o = 2 * width(grad), line[SIZE] ** 2, line[MATRIX]
-    if not line[PER_SAMPLE]:
+    """Add the gradient with respect to a matrix to those of its phase, or of the matrices."""
+    unit, n, o = 2 * width(grad), code[row, SIZE] ** 2, code[row, MATRIX]
+    if not code[row, PER_SAMPLE]:
         for e in range(n):
-            g = load_complex(grad, unit * (o + e)) + load_complex(matrix_grad, unit * e)
-            store(grad, unit * (o + e), g)
+            i = unit * (o + e)
+            store(grad, i, load_complex(grad, i) + load_complex(matrix_grad, unit * e))
         return
-    place = phases + line[PHASE] * samples.n_samples
+    place = phases + code[row, PHASE] * samples.n_samples
     cos, sin = spread(grad, 0j), spread(grad, 0j)
     for e in range(n):
         g = load_complex(matrix_grad, unit * e)
@@ -333,7 +345,7 @@ def add_gradient(
     store(grad_sin, place, load(grad_sin, place) + real(sin))
 
 
-@njit(error_model="numpy")
+@borrowing
 def apply_all(
     first: int,
     last: int,
@@ -346,18 +358,29 @@ def apply_all(
     base: int,
 ) -> None:
     """Run instructions on a state that begins at base."""
-    for k in range(first, last):
-        line = tables.code[k]
-        if line[PER_SAMPLE] or line[SIZE] > 2:
-            spread_matrix(line, m, tables.constants, samples, phases, work.matrix)
-            apply_any(line, tables.lists, work.matrix, psi, base, work.scratch)
-        elif line[SIZE] == 2:
-            apply_2(line, tables.lists, m, psi, base)
+    code, lists, matrix = tables.code, tables.lists, work.matrix
+    unit = 2 * width(psi)
+    for row in range(first, last):
+        size, o = code[row, SIZE], code[row, MATRIX]
+        shared = not code[row, PER_SAMPLE]
+        if shared and size == 2:
+            apply_2(code, row, lists, m[o], m[o + 1], m[o + 2], m[o + 3], psi, base)
+            continue
+        if shared and size == 1:
+            apply_1(code, row, lists, m[o], psi, base)
+            continue
+        spread_matrix(code, row, m, tables.constants, samples, phases, matrix)
+        if size == 2:
+            a, b = load_complex(matrix, 0), load_complex(matrix, unit)
+            c, d = load_complex(matrix, 2 * unit), load_complex(matrix, 3 * unit)
+            apply_2(code, row, lists, a, b, c, d, psi, base)
+        elif size == 1:
+            apply_1(code, row, lists, load_complex(matrix, 0), psi, base)
         else:
-            apply_1(line, tables.lists, m, psi, base)
+            apply_any(code, row, lists, matrix, psi, base, work.scratch)
 
 
-@njit(error_model="numpy")
+@borrowing
 def undo_all(
     first: int,
     last: int,
@@ -373,30 +396,47 @@ def undo_all(
     grad_sin: Array,
 ) -> None:
     """Undo instructions, the last one first."""
-    for k in range(last - 1, first - 1, -1):
-        line = tables.code[k]
-        if line[PER_SAMPLE] or line[SIZE] > 2:
-            spread_matrix(line, m, tables.constants, samples, phases, work.matrix)
-            undo_any(
-                line, tables.lists, work.matrix, psi, lam, base, work.scratch, work.matrix_grad
-            )
-            add_gradient(
-                line,
-                tables.constants,
-                samples,
-                phases,
-                work.matrix_grad,
-                work.grad,
-                grad_cos,
-                grad_sin,
-            )
-        elif line[SIZE] == 2:
-            undo_2(line, tables.lists, m, psi, lam, base, work.grad)
+    code, lists, matrix, grad = tables.code, tables.lists, work.matrix, work.matrix_grad
+    unit = 2 * width(psi)
+    for row in range(last - 1, first - 1, -1):
+        size, o = code[row, SIZE], code[row, MATRIX]
+        shared = not code[row, PER_SAMPLE]
+        if size > 2 or not shared:
+            spread_matrix(code, row, m, tables.constants, samples, phases, matrix)
+        if size == 2:
+            if shared:
+                a, b = m[o].conjugate(), m[o + 1].conjugate()
+                c, d = m[o + 2].conjugate(), m[o + 3].conjugate()
+                gradients = undo_2(code, row, lists, a, b, c, d, psi, lam, base)
+            else:
+                gradients = undo_2(
+                    code,
+                    row,
+                    lists,
+                    conj(load_complex(matrix, 0)),
+                    conj(load_complex(matrix, unit)),
+                    conj(load_complex(matrix, 2 * unit)),
+                    conj(load_complex(matrix, 3 * unit)),
+                    psi,
+                    lam,
+                    base,
+                )
+            for e in range(4):
+                store(grad, unit * e, gradients[e])
+        elif size == 1:
+            if shared:
+                g = undo_1(code, row, lists, m[o].conjugate(), psi, lam, base)
+            else:
+                g = undo_1(code, row, lists, conj(load_complex(matrix, 0)), psi, lam, base)
+            store(grad, 0, g)
         else:
-            undo_1(line, tables.lists, m, psi, lam, base, work.grad)
+            undo_any(code, row, lists, matrix, psi, lam, base, work.scratch, grad)
+        add_gradient(
+            code, row, tables.constants, samples, phases, grad, work.grad, grad_cos, grad_sin
+        )
 
 
-@njit(error_model="numpy")
+@borrowing
 def write_product(
     part: int, tables: Tables, m: Array, samples: Samples, phases: int, work: Work
 ) -> None:
@@ -409,7 +449,8 @@ def write_product(
         base = 2 * unit * wire
         store(vectors, base, spread(psi, 1 + 0j))
         store(vectors, base + unit, spread(psi, 0j))
-        first, last = tables.wires[tables.parts[part, FIRST_WIRE] + wire]
+        row = tables.parts[part, FIRST_WIRE] + wire
+        first, last = tables.wires[row, 0], tables.wires[row, 1]
         apply_all(first, last, tables, m, samples, phases, work, vectors, base)
         v, w = load_complex(vectors, base), load_complex(vectors, base + unit)
         for a in range(2**wire - 1, -1, -1):
@@ -418,7 +459,7 @@ def write_product(
             store(psi, unit * (2 * a), v * x)
 
 
-@njit(error_model="numpy")
+@borrowing
 def undo_product(
     part: int,
     tables: Tables,
@@ -447,7 +488,8 @@ def undo_product(
             store(lam, unit * a, multiply_add(v * y, w, z))
         store(work.vectors_lam, base, gv)
         store(work.vectors_lam, base + unit, gw)
-        first, last = tables.wires[tables.parts[part, FIRST_WIRE] + wire]
+        row = tables.parts[part, FIRST_WIRE] + wire
+        first, last = tables.wires[row, 0], tables.wires[row, 1]
         undo_all(
             first,
             last,
@@ -464,7 +506,7 @@ def undo_product(
         )
 
 
-@njit(error_model="numpy")
+@borrowing
 def run_part(
     part: int, tables: Tables, m: Array, samples: Samples, phases: int, amplitudes: int, work: Work
 ) -> None:
@@ -482,7 +524,7 @@ def run_part(
     apply_all(first, last, tables, m, samples, phases, work, work.psi, np.int64(0))
 
 
-@njit(error_model="numpy")
+@borrowing
 def measure_z(
     part: int, tables: Tables, work: Work, n_samples: int, out: Array, place: int
 ) -> None:
@@ -510,7 +552,7 @@ def measure_z(
         store(out, place + tables.outputs[o, 1] * n_samples, z)
 
 
-@njit(error_model="numpy")
+@borrowing
 def measure_z_back(
     part: int, tables: Tables, work: Work, n_samples: int, grad: Array, place: int
 ) -> None:
@@ -536,7 +578,7 @@ def measure_z_back(
             store(lam, i, (total + load(low, lanes * b)) * load_complex(psi, i))
 
 
-@njit(error_model="numpy")
+@borrowing
 def measure_probabilities(
     part: int, tables: Tables, work: Work, n_samples: int, out: Array, place: int
 ) -> None:
@@ -550,7 +592,7 @@ def measure_probabilities(
             store(out, i, multiply_add(p, imag(z), imag(z)))
 
 
-@njit(error_model="numpy")
+@borrowing
 def measure_probabilities_back(
     part: int, tables: Tables, work: Work, n_samples: int, grad: Array, place: int
 ) -> None:
@@ -564,7 +606,7 @@ def measure_probabilities_back(
         store(work.lam, unit * a, z)
 
 
-@njit(error_model="numpy")
+@borrowing
 def copy_state(source: Array, n: int, n_samples: int, out: Array, place: int) -> None:
     """Write real and imaginary parts of n amplitudes to neighbouring outputs."""
     lanes = width(source)
@@ -572,7 +614,7 @@ def copy_state(source: Array, n: int, n_samples: int, out: Array, place: int) ->
         store(out, place + a * n_samples, load(source, lanes * a))
 
 
-@njit(error_model="numpy")
+@borrowing
 def read_state(target: Array, n: int, n_samples: int, grad: Array, place: int) -> None:
     """The reverse of `copy_state`."""
     lanes = width(target)
@@ -580,7 +622,7 @@ def read_state(target: Array, n: int, n_samples: int, grad: Array, place: int) -
         store(target, lanes * a, load(grad, place + a * n_samples))
 
 
-@njit(error_model="numpy")
+@borrowing
 def forward_group(
     part: int,
     tables: Tables,
@@ -603,7 +645,7 @@ def forward_group(
         copy_state(work.psi, 2 ** tables.parts[part, N_WIRES], samples.n_samples, out, place)
 
 
-@njit(error_model="numpy")
+@borrowing
 def backward_group(
     part: int,
     tables: Tables,
@@ -650,47 +692,47 @@ def backward_group(
         undo_product(part, tables, m, samples, phases, work, grad_cos, grad_sin)
 
 
-@njit(error_model="numpy")
+@borrowing
 def lines_of(part: int, tables: Tables) -> tuple[int, int]:
     """First and last instruction of a part, those of its product state among them."""
     return tables.wires[tables.parts[part, FIRST_WIRE], 0], tables.parts[part, LAST_LINE]
 
 
-@njit(error_model="numpy")
+@borrowing
 def clear(part: int, tables: Tables, grad: Array) -> None:
     """Set the gradients with respect to the matrices of a part to zero."""
     unit = 2 * width(grad)
     first, last = lines_of(part, tables)
     for k in range(first, last):
-        line = tables.code[k]
-        if not line[PER_SAMPLE]:
-            for e in range(line[MATRIX], line[MATRIX] + line[SIZE] ** 2):
+        if not tables.code[k, PER_SAMPLE]:
+            place = tables.code[k, MATRIX]
+            for e in range(place, place + tables.code[k, SIZE] ** 2):
                 store(grad, unit * e, spread(grad, 0j))
 
 
-@njit(error_model="numpy")
+@borrowing
 def sum_lanes(part: int, tables: Tables, grad: Array, sums: Array) -> None:
     """Write the sums over the lanes of the gradients with respect to the matrices of a part."""
     lanes = width(grad)
     first, last = lines_of(part, tables)
     for k in range(first, last):
-        line = tables.code[k]
-        if not line[PER_SAMPLE]:
-            for e in range(line[MATRIX], line[MATRIX] + line[SIZE] ** 2):
+        if not tables.code[k, PER_SAMPLE]:
+            place = tables.code[k, MATRIX]
+            for e in range(place, place + tables.code[k, SIZE] ** 2):
                 g = 0j
                 for i in range(2 * lanes * e, 2 * lanes * e + lanes):
                     g += grad[i] + 1j * grad[i + lanes]
                 sums[e] = g
 
 
-@njit(error_model="numpy")
+@borrowing
 def piece_of(item: int, n_parts: int, n_chunks: int) -> tuple[int, int, int]:
     """Part, circuit and chunk of a piece of work."""
     part, rest = item % n_parts, item // n_parts
     return part, rest // n_chunks, rest % n_chunks
 
 
-@njit(error_model="numpy")
+@borrowing
 def places_of(
     circuit: int, group: int, n_circuits: int, samples: Samples, out: Array
 ) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from hqdm.simulators.program import Gate, Program, trace
 from hqdm.simulators.statevector import compose
 
 MAX_GATE_TARGETS = 2
-MAX_CONTROLS = 3  # of a block of several gates
+MAX_CONTROLS = 2  # of a block of several gates
 MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
 PROBE_PHASES = (0.0, 0.7, 2.0)
 
