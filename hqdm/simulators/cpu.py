@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numba
 import numpy as np
@@ -40,23 +40,44 @@ MIN_PIECES = 64  # of work, so that threads get equal shares; results do not dep
 SILENT_SECONDS = 1.0  # loading compiled code takes less, compiling takes more
 
 
+class Run(Protocol):
+    """One call of the kernels; see `Evolve` for the shapes."""
+
+    def forward(self) -> Tensor:
+        """The outputs."""
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients with respect to entries, phases and amplitudes."""
+
+
 class Plan:
     """A lowered circuit with everything in one precision.
 
     Args:
         lowered: The circuit.
         dtype: Real dtype of inputs and weights.
+        device: Where they are.
     """
 
-    def __init__(self, lowered: Lowered, dtype: torch.dtype) -> None:
+    def __init__(self, lowered: Lowered, dtype: torch.dtype, device: torch.device) -> None:
         self.lowered = lowered
-        self.entries = Entries(lowered.factors, dtype.to_complex())
-        self.phases = lowered.program.phases.to(torch.device("cpu"), dtype)
-        self.input_gates = torch.tensor(lowered.program.input_gates, dtype=torch.long)
+        self.entries = Entries(lowered.factors, dtype.to_complex(), device)
+        self.phases = lowered.program.phases.to(device, dtype)
+        gates = lowered.program.input_gates
+        self.input_gates = torch.tensor(gates, dtype=torch.long, device=device)
         constants = torch.from_numpy(lowered.tables.constants).to(dtype.to_complex())
         self.tables = lowered.tables._replace(constants=constants.numpy())
 
-    def run(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> "_Run":
+    def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Evaluate the circuits; see `Simulator`."""
+        weight_phases = self.phases.of_weights(inputs, weights)
+        phases = self.phases.of_inputs(inputs, weights, weight_phases, self.input_gates)
+        amplitudes = inputs.new_empty(len(inputs), 0, inputs.shape[1])
+        if self.lowered.program.embedding is not None:
+            amplitudes = self.lowered.program.embedding.amplitudes(inputs).mT
+        return Evolve.apply(self, self.entries(weight_phases), phases.mT, amplitudes).mT
+
+    def run(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Run:
         """A call of the kernels; see `Evolve` for the arguments."""
         return _Run(self, entries, phases, amplitudes)
 
@@ -70,7 +91,7 @@ def plan(circuit: Circuit, dtype: torch.dtype, inverse: bool = False) -> Plan:
     """The plan of a circuit, made once; see `lower`."""
     # Its tensors must be able to take part in training even if first used in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        return Plan(lower(circuit, inverse), dtype)
+        return Plan(lower(circuit, inverse), dtype, torch.device("cpu"))
 
 
 class Evolve(torch.autograd.Function):
@@ -165,7 +186,7 @@ class _Run:
         """The outputs."""
         n_padded = self.n_samples + self.padding
         out = self.cos.new_zeros(self.n_circuits, self.lowered.n_outputs, n_padded)
-        with _announced(self.cos.dtype, "forward"), _threads(self.n_threads):
+        with announced(self.cos.dtype, "forward"), _threads(self.n_threads):
             kernels.forward(
                 self.tables,
                 self.entries.numpy(),
@@ -181,7 +202,7 @@ class _Run:
         """Gradients with respect to entries, phases and amplitudes."""
         sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
         grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
-        with _announced(self.cos.dtype, "backward"), _threads(self.n_threads):
+        with announced(self.cos.dtype, "backward"), _threads(self.n_threads):
             kernels.backward(
                 self.tables,
                 self.entries.numpy(),
@@ -219,7 +240,7 @@ _compiled: set[tuple[torch.dtype, str]] = set()
 
 
 @contextmanager
-def _announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
+def announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
     """Say so if the first call takes long, which means that it compiles."""
     if (dtype, kernel) in _compiled:
         yield
@@ -298,10 +319,4 @@ class CompiledSimulator:
             return StatevectorSimulator(self.memory_limit)(circuit, inputs, weights)
         n_bytes = work_bytes(circuit, inputs.element_size())
         refuse_memory(f"the states of {circuit.n_wires} qubits", n_bytes, self.memory_limit)
-        ready = plan(circuit, inputs.dtype)
-        weight_phases = ready.phases.of_weights(inputs, weights)
-        phases = ready.phases.of_inputs(inputs, weights, weight_phases, ready.input_gates)
-        amplitudes = inputs.new_empty(len(inputs), 0, inputs.shape[1])
-        if ready.lowered.program.embedding is not None:
-            amplitudes = ready.lowered.program.embedding.amplitudes(inputs).mT
-        return Evolve.apply(ready, ready.entries(weight_phases), phases.mT, amplitudes).mT
+        return plan(circuit, inputs.dtype)(inputs, weights)

@@ -17,18 +17,22 @@ class InstructionMatrices:
     Args:
         factors: For each instruction its factors, the first one applied first.
         dtype: Complex dtype of the matrices.
+        device: Where to keep the constants.
     """
 
-    def __init__(self, factors: list[list[Factor]], dtype: torch.dtype) -> None:
+    def __init__(
+        self, factors: list[list[Factor]], dtype: torch.dtype, device: torch.device
+    ) -> None:
         size = len(factors[0][0].matrices[0])
         identity = torch.zeros(3, size, size, dtype=torch.complex128)
         identity[0] = torch.eye(size)
         longest = max(map(len, factors))
         filled = [row + [Factor(0, identity)] * (longest - len(row)) for row in factors]
         by_step = list(zip(*filled, strict=True))
-        self.gates = torch.tensor([[factor.gate for factor in step] for step in by_step])
+        gates = [[factor.gate for factor in step] for step in by_step]
+        self.gates = torch.tensor(gates, device=device)
         matrices = [torch.stack([factor.matrices for factor in step], 1) for step in by_step]
-        self.constant, self.cosine, self.sine = torch.stack(matrices, 1).to(dtype)
+        self.constant, self.cosine, self.sine = torch.stack(matrices, 1).to(device, dtype)
 
     def __call__(self, cos: Tensor, sin: Tensor) -> Tensor:
         """Evaluate the matrices.
@@ -54,12 +58,15 @@ class Entries:
     Args:
         factors: `Lowered.factors`.
         dtype: Complex dtype of the matrices.
+        device: Where to keep the constants.
     """
 
-    def __init__(self, factors: list[list[Factor]], dtype: torch.dtype) -> None:
+    def __init__(
+        self, factors: list[list[Factor]], dtype: torch.dtype, device: torch.device
+    ) -> None:
         by_size = groupby(factors, lambda row: len(row[0].matrices[0]))
-        self.groups = [InstructionMatrices(list(rows), dtype) for _, rows in by_size]
-        self.none = torch.empty(0, dtype=dtype)
+        self.groups = [InstructionMatrices(list(rows), dtype, device) for _, rows in by_size]
+        self.none = torch.empty(0, dtype=dtype, device=device)
 
     def __call__(self, phases: Tensor) -> Tensor:
         """The entries `(n_circuits, n_entries)` for the phases `(n_circuits, n_gates)`."""

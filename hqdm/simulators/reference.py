@@ -3,6 +3,7 @@
 It does what the kernels do, in operations that torch can differentiate as often as one likes.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,8 +38,12 @@ class _Evolution:
         self.tables, self.lowered = tables, lowered
         self.entries, self.amplitudes = entries, amplitudes
         self.cos, self.sin = phases.cos(), phases.sin()
-        self.constants = torch.from_numpy(tables.constants)
+        self.constants = self.tensor(tables.constants)
         self.n_circuits, self.n_samples = phases.shape[0], phases.shape[2]
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """A table where the samples are."""
+        return torch.from_numpy(array).to(self.cos.device)
 
     def outputs(self) -> Tensor:
         """The outputs of all parts."""
@@ -51,11 +56,11 @@ class _Evolution:
                 return torch.view_as_real(state).permute(0, 1, 3, 2).flatten(1, 2)
             probabilities = torch.view_as_real(state).square().sum(-1)
             if self.lowered.measure == EXPVAL:
-                rows = torch.from_numpy(self.tables.outputs[first_output:last_output])
-                bits = torch.arange(2**n_wires) >> rows[:, :1] & 1
+                rows = self.tensor(self.tables.outputs[first_output:last_output])
+                bits = torch.arange(2**n_wires, device=rows.device) >> rows[:, :1] & 1
                 out = out.index_add(1, rows[:, 1], (1 - 2 * bits).to(out) @ probabilities)
             else:
-                places = torch.from_numpy(self.tables.outputs[:, 0])
+                places = self.tensor(self.tables.outputs[:, 0])
                 kept = places >= 0
                 out = out.index_add(1, places[kept], probabilities[:, kept])
         return out
@@ -82,8 +87,8 @@ class _Evolution:
                 cos, sin = self.cos[:, phase, None], self.sin[:, phase, None]
                 matrix = constants[0] + cos * constants[1] + sin * constants[2]
             matrix = matrix.unflatten(1, (size, size, 1))
-            offsets = torch.tensor([(c >> 1) * high + (c & 1) * low for c in range(size)])
-            rows = offsets[:, None] + torch.from_numpy(self.tables.lists[start : start + count])
+            offsets = np.array([(c >> 1) * high + (c & 1) * low for c in range(size)])
+            rows = self.tensor(offsets[:, None] + self.tables.lists[start : start + count])
             columns = state[:, rows.flatten()].unflatten(1, (size, count))
             product = (matrix * columns.unsqueeze(1)).sum(2)
             state = state.index_copy(1, rows.flatten(), product.flatten(1, 2))
