@@ -26,6 +26,7 @@ from hqdm.circuits import Circuit
 from hqdm.errors import HQDMError
 from hqdm.simulators import kernels
 from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.caching import made_once
 from hqdm.simulators.kernels import Samples
 from hqdm.simulators.lanes import n_lanes
 from hqdm.simulators.lowering import Lowered, lower, unknown_gates
@@ -86,12 +87,10 @@ class Plan:
         return evolve(self.tables, self.lowered, entries, phases, amplitudes)
 
 
-@lru_cache(maxsize=256)
+@made_once
 def plan(circuit: Circuit, dtype: torch.dtype, inverse: bool = False) -> Plan:
-    """The plan of a circuit, made once; see `lower`."""
-    # Its tensors must be able to take part in training even if first used in inference mode.
-    with torch.inference_mode(False), torch.no_grad():
-        return Plan(lower(circuit, inverse), dtype, torch.device("cpu"))
+    """The plan of a circuit; see `lower`."""
+    return Plan(lower(circuit, inverse), dtype, torch.device("cpu"))
 
 
 class Evolve(torch.autograd.Function):

@@ -11,13 +11,13 @@ identity:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hqdm.circuits import Circuit
+from hqdm.simulators.caching import made_once
 from hqdm.simulators.fusion import Block, Build, Wires, earliest, split_product
 from hqdm.simulators.kernels import EXPVAL, PROBS, STATE, Tables
 from hqdm.simulators.program import Gate, Program, trace
@@ -314,14 +314,13 @@ def _bits(wires: Wires, chosen: Wires) -> list[int]:
     return [len(wires) - 1 - wires.index(wire) for wire in chosen]
 
 
-@lru_cache(maxsize=256)
+@made_once
 def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
-    """A circuit, lowered once.
+    """A circuit, lowered.
 
     Args:
         circuit: The circuit; its gates must be known, see `unknown_gates`.
         inverse: Whether to put the blocks in reverse order, for their conjugate transposes, and to
             return the state; the gates must not depend on the inputs.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        return _Lowering(circuit, inverse).lower()
+    return _Lowering(circuit, inverse).lower()

@@ -12,7 +12,7 @@ again in each call, vectorised over the batch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import pennylane as qml
@@ -24,6 +24,7 @@ from torch.func import vmap
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
 from hqdm.errors import HQDMError
+from hqdm.simulators.caching import made_once
 
 MAX_GATE_WIRES = 4  # gates on more wires are decomposed where PennyLane knows how
 NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
@@ -171,7 +172,7 @@ class Program:
         return sorted(tuple(sorted(component)) for component in components)
 
 
-@lru_cache(maxsize=256)
+@made_once
 def trace(circuit: Circuit) -> Program:
     """The program of a circuit.
 
@@ -183,27 +184,25 @@ def trace(circuit: Circuit) -> Program:
             that the circuit does not have, if the choice of gates depends on values, or if there
             are no gates.
     """
-    # What is made in inference mode could never take part in training later.
-    with torch.inference_mode(False), torch.no_grad():
-        inputs, weights = _probes(circuit)
-        # First without vectorising, so that mistakes in a user's function show as themselves.
-        operations = _native_operations(circuit, inputs[-1], weights[-1])
-        gates = tuple(_gate(operation) for operation in operations)
-        if not gates:
-            raise HQDMError("the circuit queues no gates")
-        traced = TracedPhases(circuit, tuple(gate.frequency for gate in gates))
-        phases = _vectorised(traced, inputs, weights)
-        affine, depends = _fit_affine(inputs, weights, phases)
-        if affine is None:
-            depends = _depends_on_inputs(traced, inputs, weights)
-        embedding = circuit.embedding
-        return Program(
-            circuit.n_wires,
-            embedding if isinstance(embedding, AmplitudeEmbedding) else None,
-            gates,
-            tuple(depends.nonzero().flatten().tolist()),
-            affine or traced,
-        )
+    inputs, weights = _probes(circuit)
+    # First without vectorising, so that mistakes in a user's function show as themselves.
+    operations = _native_operations(circuit, inputs[-1], weights[-1])
+    gates = tuple(_gate(operation) for operation in operations)
+    if not gates:
+        raise HQDMError("the circuit queues no gates")
+    traced = TracedPhases(circuit, tuple(gate.frequency for gate in gates))
+    phases = _vectorised(traced, inputs, weights)
+    affine, depends = _fit_affine(inputs, weights, phases)
+    if affine is None:
+        depends = _depends_on_inputs(traced, inputs, weights)
+    embedding = circuit.embedding
+    return Program(
+        circuit.n_wires,
+        embedding if isinstance(embedding, AmplitudeEmbedding) else None,
+        gates,
+        tuple(depends.nonzero().flatten().tolist()),
+        affine or traced,
+    )
 
 
 def _probes(circuit: Circuit) -> tuple[Tensor, Tensor]:

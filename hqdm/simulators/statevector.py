@@ -13,7 +13,7 @@ over control bits c, target bits t, the other bits r and the samples b.
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 from typing import ClassVar
 
 import torch
@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.caching import made_once
 from hqdm.simulators.fusion import Block, Build, Wires, fuse, split_product
 from hqdm.simulators.program import Gate, trace
 
@@ -324,12 +325,10 @@ class Plan:
         return outcomes[:, : self.circuit.n_outputs].mT
 
 
-@lru_cache(maxsize=256)
+@made_once
 def plan(circuit: Circuit, device: torch.device, dtype: torch.dtype) -> Plan:
-    """The plan of a circuit, made once."""
-    # Its tensors must be able to take part in training even if first used in inference mode.
-    with torch.inference_mode(False):
-        return Plan(circuit, device, dtype)
+    """The plan of a circuit."""
+    return Plan(circuit, device, dtype)
 
 
 def kronecker(vectors: list[Tensor]) -> Tensor:

@@ -6,7 +6,6 @@ It pays where the batch is larger than the state.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from hqdm.circuits import Circuit
 from hqdm.errors import HQDMError
 from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.caching import made_once
 from hqdm.simulators.cpu import (
     CompiledSimulator,
     Evolve,
@@ -41,7 +41,7 @@ def n_rows(circuit: Circuit) -> int:
     return n_states // 2 ** len(circuit.measured_wires) * circuit.n_outputs
 
 
-@lru_cache(maxsize=256)
+@made_once
 def measured_rows(circuit: Circuit) -> Tensor:
     """The basis states that are measured; for probabilities, those of an outcome are neighbours."""
     n = circuit.n_wires
