@@ -24,13 +24,15 @@ class Contestant(ABC):
         packages: The distributions that it needs.
         setting: How it runs the circuits, in a few words.
         installed: Whether its packages come with hqdm, or in the peers' environment.
-        n_circuits: How many circuits it runs; None for all. Only a library that runs one circuit
-            after the other runs fewer, and its time is scaled to all.
+        one_by_one: Whether it runs one circuit after the other, or all together.
+        n_circuits: How many circuits it runs, if that is not all; one that runs them one by one
+            may run fewer, and its time is scaled to all.
     """
 
     packages: ClassVar[tuple[str, ...]]
     setting: ClassVar[str]
     installed: ClassVar[bool] = True
+    one_by_one: ClassVar[bool] = True
     n_circuits: ClassVar[int | None] = None
 
     @abstractmethod
@@ -75,24 +77,29 @@ class TorchContestant(Contestant):
     def __init__(self, inputs: np.ndarray, weights: np.ndarray, cotangent: np.ndarray) -> None:
         import torch
 
-        self.differentiate = torch.autograd.grad
-        self.inputs = torch.tensor(inputs, requires_grad=True)
-        self.weights = torch.tensor(weights, requires_grad=True)
-        self.cotangent = torch.tensor(cotangent)
+        self.torch = torch
+        operands = [torch.from_numpy(array) for array in (inputs, weights, cotangent)]
+        circuits = zip(*operands, strict=True) if self.one_by_one else [operands]
+        self.circuits = [
+            (x.clone().requires_grad_(), w.clone().requires_grad_(), c) for x, w, c in circuits
+        ]
 
     @abstractmethod
-    def outputs(self) -> Any:
-        """The outputs, a tensor `(n_circuits, B, n_outputs)`."""
+    def outputs(self, x: Any, w: Any) -> Any:
+        """The outputs of one circuit, `(B, n_outputs)`, or of all, `(n_circuits, B, n_outputs)`."""
 
     def step(self) -> Any:
-        """Forward and backward pass."""
-        outputs = self.outputs()
-        leaves = (self.inputs, self.weights)
-        return outputs, *self.differentiate(outputs, leaves, self.cotangent.to(outputs))
+        """Forward and backward passes; the graph of a circuit is freed before the next."""
+        results = []
+        for x, w, c in self.circuits:
+            y = self.outputs(x, w)
+            results.append((y.detach(), *self.torch.autograd.grad(y, (x, w), c.to(y))))
+        return results
 
     def arrays(self, results: Any) -> list[np.ndarray]:
-        """The tensors as arrays."""
-        return [tensor.detach().numpy() for tensor in results]
+        """The tensors of all circuits as arrays."""
+        parts = zip(*results, strict=True)
+        return [np.stack(part) if self.one_by_one else part[0].numpy() for part in parts]
 
 
 class HQDM(TorchContestant):
@@ -104,6 +111,7 @@ class HQDM(TorchContestant):
     """
 
     packages = ("torch", "numba")
+    one_by_one = False
     simulator: ClassVar[str]
 
     def __init__(self, circuit: Any, *arrays: np.ndarray) -> None:
@@ -114,9 +122,9 @@ class HQDM(TorchContestant):
         self.circuit = circuit
         self.run = resolve_simulator(self.simulator)
 
-    def outputs(self) -> Any:
+    def outputs(self, x: Any, w: Any) -> Any:
         """All circuits together."""
-        return self.run(self.circuit, self.inputs, self.weights)
+        return self.run(self.circuit, x, w)
 
 
 class Compiled(HQDM):
@@ -131,6 +139,13 @@ class Statevector(HQDM):
 
     setting = "all circuits and samples as one tensor, complex64"
     simulator = "statevector"
+
+
+class Auto(HQDM):
+    """What a model uses unless it is told otherwise."""
+
+    setting = "the simulator that the cost model chooses"
+    simulator = "auto"
 
 
 def queue_pennylane(gates: GateList, x: Any, w: Any) -> Any:
@@ -169,19 +184,17 @@ class PennyLane(TorchContestant):
 
     def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
         import pennylane as qml
-        import torch
 
         super().__init__(*arrays)
-        self.stack = torch.stack
         device = qml.device(self.device, wires=gates.n_wires, **self.options)
         self.node = qml.QNode(
             lambda x, w: queue_pennylane(gates, x, w), device, "torch", self.diff_method
         )
 
-    def outputs(self) -> Any:
-        """One circuit after the other, each with its whole batch."""
-        results = [self.node(*pair) for pair in zip(self.inputs, self.weights, strict=True)]
-        return self.stack([self.stack(y, -1) if isinstance(y, list) else y for y in results])
+    def outputs(self, x: Any, w: Any) -> Any:
+        """The node's outputs for the whole batch."""
+        y = self.node(x, w)
+        return self.torch.stack(y, -1) if isinstance(y, list) else y
 
 
 class DefaultQubit(PennyLane):
@@ -227,31 +240,29 @@ class JaxContestant(Contestant):
 
         self.gates = gates
         self.wait = jax.block_until_ready
-        self.operands = [jax.numpy.asarray(array) for array in (inputs, weights, cotangent)]
+        operands = [jax.numpy.asarray(array) for array in (inputs, weights, cotangent)]
+        self.calls = list(zip(*operands, strict=True)) if self.one_by_one else [operands]
         batched = jax.vmap(self.circuit, (0, None))
 
         def loss(x: Any, w: Any, c: Any) -> tuple[Any, Any]:
             y = batched(x, w)
             return (c * y).sum(), y
 
-        self.gradient = self.compile(jax, jax.grad(loss, (0, 1), has_aux=True))
+        gradient = jax.grad(loss, (0, 1), has_aux=True)
+        self.gradient = jax.jit(gradient if self.one_by_one else jax.vmap(gradient))
 
     @abstractmethod
     def circuit(self, x: Any, w: Any) -> Any:
         """The outputs for one sample, `(n_outputs,)`."""
 
-    @abstractmethod
-    def compile(self, jax: Any, gradient: Any) -> Any:
-        """The gradient for all circuits, from that for one, which returns `(gradients, y)`."""
-
     def step(self) -> Any:
         """Run what is compiled."""
-        return self.wait(self.gradient(*self.operands))
+        return self.wait([self.gradient(*operands) for operands in self.calls])
 
     def arrays(self, results: Any) -> list[np.ndarray]:
-        """The arrays in the order of all contestants."""
-        gradients, outputs = results
-        return [np.asarray(outputs), *map(np.asarray, gradients)]
+        """The arrays of all circuits."""
+        parts = zip(*((y, of_x, of_w) for (of_x, of_w), y in results), strict=True)
+        return [np.stack(part) if self.one_by_one else np.asarray(part[0]) for part in parts]
 
 
 class PennyLaneJax(JaxContestant):
@@ -277,16 +288,6 @@ class PennyLaneJax(JaxContestant):
         outputs = self.node(x, w)
         return jnp.stack(outputs) if isinstance(outputs, list) else outputs
 
-    def compile(self, jax: Any, gradient: Any) -> Any:
-        """One program for a circuit, called for each."""
-        compiled = jax.jit(gradient)
-        return lambda *operands: [compiled(*of_one) for of_one in zip(*operands, strict=True)]
-
-    def arrays(self, results: Any) -> list[np.ndarray]:
-        """The arrays of all circuits."""
-        of_circuits = (super(PennyLaneJax, self).arrays(result) for result in results)
-        return [np.stack(parts) for parts in zip(*of_circuits, strict=True)]
-
 
 class TensorCircuit(JaxContestant):
     """tensorcircuit-ng on JAX; the final state is computed, and the outputs from it.
@@ -295,6 +296,7 @@ class TensorCircuit(JaxContestant):
     """
 
     packages = ("tensorcircuit-ng", "jax", "jaxlib")
+    one_by_one = False
     setting = "JAX, jit + vmap, outputs from the state, repeated layers scanned; complex64"
 
     def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
@@ -348,10 +350,6 @@ class TensorCircuit(JaxContestant):
         marginals = [joint.sum([axis for axis in range(n) if axis != wire]) for wire in range(n)]
         return jnp.stack([p0 - p1 for p0, p1 in marginals])
 
-    def compile(self, jax: Any, gradient: Any) -> Any:
-        """One program for all circuits."""
-        return jax.jit(jax.vmap(gradient))
-
 
 class LightCone(TensorCircuit):
     """tensorcircuit-ng, contracting for each output only the gates that it depends on."""
@@ -386,10 +384,8 @@ class DeepQuantum(TorchContestant):
 
     def __init__(self, gates: GateList, *arrays: np.ndarray) -> None:
         import deepquantum
-        import torch
 
         super().__init__(*arrays)
-        self.stack = torch.stack
         self.gates = gates
         self.circuit = deepquantum.QubitCircuit(gates.n_wires)
         for gate in gates.gates:
@@ -421,12 +417,8 @@ class DeepQuantum(TorchContestant):
         else:
             add(*gate.wires, inputs=[0.0] * len(gate.angles))
 
-    def outputs(self) -> Any:
-        """One circuit after the other, each with its whole batch."""
-        results = [self._of_one(*pair) for pair in zip(self.inputs, self.weights, strict=True)]
-        return self.stack(results)
-
-    def _of_one(self, x: Any, w: Any) -> Any:
+    def outputs(self, x: Any, w: Any) -> Any:
+        """The outputs for the whole batch."""
         for operator, indices in self.trainable:
             operator.init_para([w[i] for i in indices])
         if self.gates.amplitudes:
@@ -447,6 +439,7 @@ def _reordered(gate: Gate) -> tuple[Angle, ...]:
 
 
 CONTESTANTS: dict[str, type[Contestant]] = {
+    "hqdm auto": Auto,
     "hqdm compiled": Compiled,
     "hqdm statevector": Statevector,
     "default.qubit": DefaultQubit,

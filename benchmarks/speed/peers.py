@@ -97,6 +97,7 @@ class Entry:
             "circuits": n_circuits,
             "target": work.targets.get(name),
         }
+        self.turn_seconds = settings.turn(TURN)
         self.seconds: list[float] = []
         self.worker: Worker | None = None
         if failure:
@@ -133,7 +134,7 @@ class Entry:
         if not self.worker:
             return
         try:
-            self.seconds += self.worker.call("turn", TURN)
+            self.seconds += self.worker.call("turn", self.turn_seconds)
         except WorkerError as error:
             self._fail(error)
 
@@ -158,6 +159,7 @@ def measure(
     work: Work, settings: Settings, failures: dict[str, str], report: Report
 ) -> dict[str, Any]:
     """Let all contestants do one work."""
+    circuit = work.circuit
     expected = reference(work)
     entries = []
     for name in settings.contestants:
@@ -172,7 +174,7 @@ def measure(
             entry.turn()
     return {
         "name": work.name,
-        "circuit": repr(work.circuit),
+        "circuit": f"{circuit.embedding}, {circuit.ansatz}, measured by {circuit.measure}",
         "n_circuits": work.n_circuits,
         "n_samples": work.n_samples,
         "rows": [entry.finish() for entry in entries],

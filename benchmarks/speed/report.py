@@ -61,8 +61,8 @@ def seconds(value: float) -> str:
 
 
 def megabytes(value: float) -> str:
-    """Whole megabytes."""
-    return f"{value / 1e6:,.0f} MB"
+    """Megabytes, small numbers with a decimal."""
+    return f"{value / 1e6:.1f} MB" if value < 1e7 else f"{value / 1e6:,.0f} MB"
 
 
 def ratio(value: float) -> str:
@@ -80,9 +80,14 @@ def divided(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one / other
 
 
+def in_words(versions: dict[str, str]) -> str:
+    """Packages with their versions."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
 def machine_line(machine: dict[str, Any]) -> str:
     """What a section was measured on, in one line."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    versions = in_words(machine["versions"])
     return (
         f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores, "
         f"{machine['system']}, Python {machine['python']}, {versions}; {machine['date']}, "
@@ -99,7 +104,8 @@ def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
         notes = []
         for row in rows:
             name = row["contestant"]
-            note = f"{name}: {row['setting']}."
+            versions = f" ({in_words(row['versions'])})" if "versions" in row else ""
+            note = f"{name}{versions}: {row['setting']}."
             if row["circuits"] < work["n_circuits"]:
                 note += (
                     f" It runs circuits one after the other: {row['circuits']} of "
@@ -192,26 +198,34 @@ def scaling_tables(section: dict[str, Any]) -> Iterator[Table]:
         cells = []
         notes = []
         for row in rows:
-            floor = row["floor_seconds"]
-            line = [str(row["value"]), optional(seconds, floor)]
+            line = [str(row["value"]), seconds(row["floor_seconds"])]
             for name in names:
                 measured = row["simulators"][name]
-                taken = measured.get("seconds")
-                line += [
-                    optional(seconds, taken),
-                    optional("{:.0%}".format, divided(floor, taken)),
-                    optional(megabytes, measured.get("added_bytes")),
-                ]
+                taken, estimate = measured.get("seconds"), measured["estimate_seconds"]
+                line.append(f"{optional(seconds, taken)} ({seconds(estimate)})")
+                if name == OURS:
+                    line.append(optional("{:.0%}".format, divided(row["floor_seconds"], taken)))
+                line.append(optional(megabytes, measured.get("added_bytes")))
                 if "failure" in measured:
                     notes.append(f"{name}, {axis} {row['value']}: {measured['failure']}.")
             cells.append(tuple(line))
         others = ", ".join(f"{n} {key}" for key, n in section["base"].items() if key != axis)
-        headers = (f"{name}: {what}" for name in names for what in ("time", "of floor", "memory"))
+        headers: list[str] = []
+        for name in names:
+            headers += [name, *(["of floor"] if name == OURS else []), "memory"]
+        rate = section["multiply_adds_per_second"] / 1e9
         yield Table(
             f"Growth with {axis} ({others})",
-            (axis, "arithmetic floor", *headers),
+            (axis, "floor", *headers),
             cells,
-            (*notes, machine_line(section["machine"])),
+            (
+                *notes,
+                f"Floor: multiply-adds of the compiled program at {rate:.0f} billion a second, "
+                "what this machine does with vectors that stay in registers. In parentheses: the "
+                "estimate by which `auto` chooses. Memory: what a forward and backward pass adds "
+                "to the process.",
+                machine_line(section["machine"]),
+            ),
         )
 
 
@@ -236,9 +250,7 @@ def plot(section: dict[str, Any], path: Path) -> None:
         for name, style in LINES.items():
             taken = [row["simulators"].get(name, {}).get("seconds") for row in rows]
             panel.plot(values, [float("nan") if t is None else t for t in taken], style, label=name)
-        floors = [row["floor_seconds"] for row in rows]
-        if all(floors):
-            panel.plot(values, floors, "k--", label="arithmetic floor")
+        panel.plot(values, [row["floor_seconds"] for row in rows], "k--", label="arithmetic floor")
         if axis != "qubits":  # time is exponential in these already
             panel.set_xscale("log")
         panel.set_yscale("log")

@@ -3,12 +3,13 @@
 import statistics
 import sys
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from hqdm.circuits import AngleEmbedding, Circuit, StronglyEntangling
-from speed.contestants import CONTESTANTS, HQDM
+from hqdm.simulators import costs
+from speed.contestants import CONTESTANTS
 from speed.memory import peak_bytes, reset_peak
+from speed.rate import multiply_add_rate
 from speed.settings import Report, Save, Settings
 from speed.work import Work
 from speed.worker import Worker, WorkerError
@@ -22,6 +23,10 @@ AXES = {
 }
 QUICK_BASE = {"qubits": 4, "samples": 2, "layers": 1, "circuits": 1}
 QUICK_AXES = {"qubits": (4, 5), "samples": (2,), "layers": (1,), "circuits": (1,)}
+ESTIMATES = {  # of the simulators that are compared here
+    "hqdm compiled": costs.compiled_seconds,
+    "hqdm statevector": costs.statevector_seconds,
+}
 TURN = 1.0  # seconds; steps that are shorter are repeated
 
 
@@ -32,21 +37,14 @@ def work_at(point: dict[str, int]) -> Work:
     return Work("scaling", circuit, point["circuits"], point["samples"])
 
 
-def floor_seconds(circuit: Circuit, n_circuits: int, n_samples: int) -> float | None:
-    """The time that the multiply-adds alone take at the rate measured on this machine."""
-    try:
-        from hqdm.simulators.costs import multiply_adds
-    except ImportError:
-        return None
-    return multiply_adds(circuit, n_circuits, n_samples) / rate()
+def floor_seconds(work: costs.Work, rate: float) -> float:
+    """The time that the multiply-adds of the compiled program alone take.
 
-
-@lru_cache(maxsize=1)
-def rate() -> float:
-    """Multiply-adds a second of this machine."""
-    from hqdm.simulators.costs import measured_rate
-
-    return measured_rate()
+    Args:
+        work: The call.
+        rate: Multiply-adds a second of this machine.
+    """
+    return costs.multiply_adds(work) / rate
 
 
 class Point:
@@ -61,15 +59,19 @@ class Point:
         self.make = CONTESTANTS[contestant]
         self.work = work
 
-    def measure(self) -> dict[str, Any]:
-        """Seconds of a forward and backward pass, and by how many bytes it raises the memory."""
+    def measure(self, turn: float) -> dict[str, Any]:
+        """Seconds of a forward and backward pass, and by how many bytes it raises the memory.
+
+        Args:
+            turn: For how many seconds to repeat it.
+        """
         # What is loaded and compiled once is no part of it.
         self._start(replace(self.work, n_samples=1)).step()
         contestant = self._start(self.work)
         before = reset_peak()
         contestant.step()
         added = peak_bytes() - before
-        seconds = contestant.turn(TURN)
+        seconds = contestant.turn(turn)
         return {
             "seconds": statistics.median(seconds),
             "steps": len(seconds),
@@ -85,29 +87,38 @@ def measure(contestant: str, work: Work, settings: Settings) -> dict[str, Any]:
     worker = Worker(sys.executable, f"{__name__}:Point", settings.threads)
     try:
         worker.make(contestant, work)
-        return worker.call("measure")
+        return worker.call("measure", settings.turn(TURN))
     except WorkerError as error:
         return {"failure": str(error)}
     finally:
         worker.close()
 
 
+def measure_all(work: Work, names: list[str], rate: float, settings: Settings) -> dict[str, Any]:
+    """Measure some simulators; with the floor, and the estimates by which "auto" chooses."""
+    call = costs.Work(work.circuit, work.n_circuits, work.n_samples)
+    return {
+        "floor_seconds": floor_seconds(call, rate),
+        "simulators": {
+            name: {"estimate_seconds": ESTIMATES[name](call), **measure(name, work, settings)}
+            for name in names
+        },
+    }
+
+
 def run(settings: Settings, report: Report, save: Save) -> None:
     """Vary one size at a time."""
     base, axes = (QUICK_BASE, QUICK_AXES) if settings.quick else (BASE, AXES)
-    ours = [name for name in settings.contestants if issubclass(CONTESTANTS[name], HQDM)]
+    ours = [name for name in ESTIMATES if name in settings.contestants]
+    rate = multiply_add_rate(settings.threads)
     rows: list[dict[str, Any]] = []
     measured: dict[tuple[int, ...], dict[str, Any]] = {}  # the axes share the base point
     for axis, values in axes.items():
         for value in values:
             point = {**base, axis: value}
-            work = work_at(point)
             key = tuple(point.values())
             if key not in measured:
                 report(f"scaling: {axis} = {value}")
-                measured[key] = {
-                    "floor_seconds": floor_seconds(work.circuit, work.n_circuits, work.n_samples),
-                    "simulators": {name: measure(name, work, settings) for name in ours},
-                }
+                measured[key] = measure_all(work_at(point), ours, rate, settings)
             rows.append({"axis": axis, "value": value, **measured[key]})
-            save({"base": base, "rows": rows})
+            save({"base": base, "multiply_adds_per_second": rate, "rows": rows})

@@ -23,3 +23,7 @@ class Settings:
     quick: bool
     threads: int
     contestants: tuple[str, ...]
+
+    def turn(self, seconds: float) -> float:
+        """How long a turn lasts; 0 is a single step."""
+        return 0.0 if self.quick else seconds

@@ -5,6 +5,7 @@
 The first message says what to make, the others which method to call; each gets one reply.
 """
 
+import atexit
 import importlib
 import os
 import subprocess
@@ -48,6 +49,7 @@ class Worker:
             stderr=self.log,
         )
         theirs.close()
+        atexit.register(self.process.kill)  # a busy one would not notice that this one ended
 
     def make(self, *arguments: Any, timeout: float | None = None) -> None:
         """Make the object."""
