@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -30,6 +31,7 @@ class Choice:
     reason: str
 
 
+@lru_cache(maxsize=1024)
 def choose(work: Work, device: torch.device) -> Choice:
     """The fastest exact simulator for a call.
 

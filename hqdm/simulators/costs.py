@@ -9,7 +9,7 @@ Only ratios matter to the choice; the rates below are of one core of a recent x8
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -31,7 +31,13 @@ MATMUL_RATE = 6e10
 TORCH_RATE = 1.5e10
 # Seconds that a call takes however small the work is, forward or with the gradient.
 KERNEL_OVERHEAD = (3e-4, 1e-3)
-TORCH_OVERHEAD_A_BLOCK = (3e-5, 1.2e-4)
+TORCH_OVERHEAD = (5e-4, 2e-3)
+TORCH_OVERHEAD_A_BLOCK = (8e-5, 3e-4)
+# Seconds that a core takes for each amplitude read and each one written around a matrix product.
+AMPLITUDE_SECONDS = (1.2e-9, 2.5e-9)
+# A group of states that leaves the caches runs slower by this factor.
+CACHE_BYTES = 2**24
+OUTSIDE_CACHE = 2.5
 LINE_SECONDS = 1.5e-8  # to begin an instruction on a group of lanes
 
 
@@ -46,6 +52,7 @@ class Work:
         itemsize: Bytes of a real number.
         gradients: Whether gradients are needed.
         memory_limit: Bytes that may be taken.
+        n_threads: Threads that share the work.
     """
 
     circuit: Circuit
@@ -54,6 +61,7 @@ class Work:
     itemsize: int = 4
     gradients: bool = True
     memory_limit: int = 2**30
+    n_threads: int = field(default_factory=torch.get_num_threads)
 
 
 def multiply_adds(work: Work) -> float:
@@ -79,7 +87,10 @@ def _kernel_seconds(work: Work, multiplications: float, n_samples: int) -> float
     lanes = n_lanes(work.itemsize)
     groups = work.n_circuits * math.ceil(n_samples / lanes)
     lines = len(lower(work.circuit).tables.code) * LINE_SECONDS
-    seconds = groups * (lanes * multiplications / _rate(KERNEL_RATE, work) + lines / _threads())
+    rate = _rate(KERNEL_RATE, work)
+    if 2 * work.itemsize * lanes * 2 ** lower(work.circuit).largest_part > CACHE_BYTES:
+        rate /= OUTSIDE_CACHE
+    seconds = groups * (lanes * multiplications / rate + lines / work.n_threads)
     return KERNEL_OVERHEAD[work.gradients] + (KERNEL_PASSES if work.gradients else 1) * seconds
 
 
@@ -93,30 +104,32 @@ def unitary_seconds(work: Work) -> float:
     if needed > work.memory_limit:
         return math.inf
     n_rows = unitary.n_rows(circuit)
-    product = 2.0 * work.n_circuits * work.n_samples * n_rows * 2**circuit.n_wires
-    passes = 3 if work.gradients else 1
+    n_states, n_samples = 2**circuit.n_wires, work.n_circuits * work.n_samples
+    products = (3.0 if work.gradients else 1.0) * 2 * n_samples * n_rows * n_states
+    amplitudes = n_samples * (n_states + 2 * n_rows) * AMPLITUDE_SECONDS[work.gradients]
     rows = _kernel_seconds(work, lower(circuit).multiplications, n_rows)
-    return rows + passes * product / _rate(MATMUL_RATE, work)
+    return rows + products / _rate(MATMUL_RATE, work) + amplitudes / work.n_threads
 
 
 def statevector_seconds(work: Work) -> float:
     """Estimate for the torch state vector on a CPU."""
-    program = trace(work.circuit)
-    gates = enumerate(program.gates)
-    blocks = fuse(gates, frozenset(program.input_gates))
-    multiplications = 0.0
-    for wires in program.components:
-        here = [block for block in blocks if block.wires[0] in wires]
-        multiplications += 2 ** len(wires) * sum(4 * 2 ** len(block.targets) for block in here)
+    n_blocks, multiplications = _torch_blocks(work.circuit)
     amount = work.n_circuits * work.n_samples * multiplications
     passes = TORCH_PASSES if work.gradients else 1
-    overhead = len(blocks) * TORCH_OVERHEAD_A_BLOCK[work.gradients]
+    overhead = TORCH_OVERHEAD[work.gradients] + n_blocks * TORCH_OVERHEAD_A_BLOCK[work.gradients]
     return overhead + passes * amount / _rate(TORCH_RATE, work)
 
 
+def _torch_blocks(circuit: Circuit) -> tuple[int, int]:
+    """Number of blocks of the torch state vector, and their multiplications for one sample."""
+    program = trace(circuit)
+    blocks = fuse(enumerate(program.gates), frozenset(program.input_gates))
+    multiplications = 0
+    for wires in program.components:
+        here = [block for block in blocks if block.wires[0] in wires]
+        multiplications += 2 ** len(wires) * sum(4 * 2 ** len(block.targets) for block in here)
+    return len(blocks), multiplications
+
+
 def _rate(rate: float, work: Work) -> float:
-    return rate * _threads() * 4 / work.itemsize
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
+    return rate * work.n_threads * 4 / work.itemsize

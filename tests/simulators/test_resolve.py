@@ -4,15 +4,24 @@ import torch
 from hqdm.circuits import AngleEmbedding, Basic, Circuit
 from hqdm.errors import HQDMError
 from hqdm.simulators import (
+    AutoSimulator,
+    CompiledSimulator,
     PennyLaneSimulator,
     Simulator,
     StatevectorSimulator,
+    UnitarySimulator,
     resolve_simulator,
 )
 
 
 def test_names():
-    assert resolve_simulator("statevector") == StatevectorSimulator()
+    for simulator in (
+        AutoSimulator(),
+        CompiledSimulator(),
+        StatevectorSimulator(),
+        UnitarySimulator(),
+    ):
+        assert resolve_simulator(simulator.name) == simulator
     for device in ("default.qubit", "lightning.qubit", "default.mixed"):
         name = f"pennylane:{device}"
         assert resolve_simulator(name) == PennyLaneSimulator(device)

@@ -1,0 +1,51 @@
+import pennylane as qml
+import pytest
+import torch
+from programs import sample
+
+from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, StronglyEntangling
+from hqdm.errors import HQDMError
+from hqdm.simulators import UnitarySimulator
+from hqdm.simulators.unitary import is_applicable, measured_rows, n_rows
+
+
+@pytest.mark.parametrize(
+    ("measure", "wires", "n_outcomes", "expected"),
+    [
+        ("expval_z", (1,), None, list(range(8))),
+        ("probs", None, 3, [0, 1, 2]),
+        # Outcome 00 of wires 2 and 1 is that of the basis states 000 and 100, 01 of 010 and 110.
+        ("probs", (2, 1), 2, [0, 4, 2, 6]),
+    ],
+)
+def test_only_the_measured_rows_are_made(measure, wires, n_outcomes, expected):
+    ansatz = StronglyEntangling(3, 2)
+    circuit = Circuit(AmplitudeEmbedding(3), ansatz, measure, wires, n_outcomes)
+    assert measured_rows(circuit).tolist() == expected
+    assert n_rows(circuit) == len(expected)
+    inputs, weights = sample(circuit, 2)
+    real, imag = UnitarySimulator().rows(circuit, inputs, weights)
+    assert real.shape == (2, 8, len(expected))
+    for i in range(2):
+        unitary = qml.matrix(ansatz.queue, wire_order=range(3))(weights[i].detach())
+        rows = torch.complex(real[i], imag[i]).detach().T
+        torch.testing.assert_close(rows, unitary[expected], rtol=0, atol=1e-13)
+
+
+def test_where_it_applies():
+    assert is_applicable(Circuit(AmplitudeEmbedding(3), Basic(3, 1)))
+    angle = Circuit(AngleEmbedding(3), Basic(3, 1))
+    assert not is_applicable(angle)
+    with pytest.raises(HQDMError, match="needs an AmplitudeEmbedding"):
+        UnitarySimulator()(angle, *sample(angle))
+
+
+def test_an_empty_batch():
+    circuit = Circuit(AmplitudeEmbedding(3), Basic(3, 1))
+    assert UnitarySimulator()(circuit, *sample(circuit, 2, 0)).shape == (2, 0, 3)
+
+
+def test_memory_is_refused_before_it_is_taken():
+    circuit = Circuit(AmplitudeEmbedding(3), Basic(3, 1))
+    with pytest.raises(HQDMError, match=r"5 samples of 2 x 3 qubits would take [\d,]+ bytes"):
+        UnitarySimulator(1000)(circuit, *sample(circuit, 2, 5))
