@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-bench"
 PYTHON = ENVIRONMENT / "bin" / "python"
 REQUIREMENTS = Path(__file__).with_name("peers.txt")
+PIP_INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 
 
 def make_environment() -> None:
@@ -36,9 +37,10 @@ def install(packages: tuple[str, ...]) -> str | None:
     Returns:
         None, or the last line of pip's reason why not.
     """
-    pins = ["--constraint", ROOT / "constraints.txt", "--constraint", REQUIREMENTS]
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *pins, *packages], capture_output=True, text=True)
+    command: list[str | Path] = [PYTHON, *PIP_INSTALL]
+    for pins in (ROOT / "constraints.txt", REQUIREMENTS):
+        command += ["--constraint", pins]
+    done = subprocess.run([*command, *packages], capture_output=True, text=True)
     if not done.returncode:
         return None
     lines = (done.stderr.strip() or done.stdout.strip() or "pip failed").splitlines()

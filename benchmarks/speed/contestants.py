@@ -177,7 +177,7 @@ class PennyLane(TorchContestant):
         arrays: As in `TorchContestant`.
     """
 
-    packages = ("pennylane", "torch")
+    packages: ClassVar[tuple[str, ...]] = ("pennylane", "torch")
     device: ClassVar[str]
     diff_method: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
@@ -315,7 +315,7 @@ class TensorCircuit(JaxContestant):
         block, n_weights = self.block
         n_blocks = len(self.gates.gates) // len(block)
         state = x / (x @ x) ** 0.5 + 0j if self.gates.amplitudes else None
-        if n_blocks > 1:
+        if n_blocks > 1 and self.gates.amplitudes:
             of_blocks = w[: n_blocks * n_weights].reshape(n_blocks, n_weights)
             state, _ = lax.scan(
                 lambda state, part: (self._queue(block, state, x, part).state(), None),
@@ -395,12 +395,12 @@ class DeepQuantum(TorchContestant):
                 self.circuit.observable(wire)
         of_inputs = [gate.angles[0].of_inputs if gate.angles else None for gate in gates.gates]
         self.features = [
-            gate.angles[0].index
+            gate.angles[0].place
             for gate, feature in zip(gates.gates, of_inputs, strict=True)
             if feature
         ]
         self.trainable = [
-            (operator, [angle.index for angle in _reordered(gate)])
+            (operator, [angle.place for angle in _reordered(gate)])
             for operator, gate, feature in zip(
                 self.circuit.operators, gates.gates, of_inputs, strict=True
             )

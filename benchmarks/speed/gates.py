@@ -20,11 +20,11 @@ class Angle(NamedTuple):
 
     Attributes:
         of_inputs: Whether it is a feature; otherwise it is a weight.
-        index: Place in the features or in the flattened weights.
+        place: Where in the features or in the flattened weights.
     """
 
     of_inputs: bool
-    index: int
+    place: int
 
 
 class Gate(NamedTuple):
@@ -44,7 +44,7 @@ class Gate(NamedTuple):
         """The same gate with the weights `n` places further."""
         return self._replace(
             angles=tuple(
-                angle if angle.of_inputs else angle._replace(index=angle.index + n)
+                angle if angle.of_inputs else angle._replace(place=angle.place + n)
                 for angle in self.angles
             )
         )

@@ -5,6 +5,7 @@ Vectors of float32 stay in registers, enough of them that none waits for another
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -17,18 +18,18 @@ REPEATS = 5
 
 
 @njit
-def _three(x, y, z, a):
+def _three(x: Any, y: Any, z: Any, a: Any) -> Any:
     return multiply_add(x, x, a), multiply_add(y, y, a), multiply_add(z, z, a)
 
 
 @njit
-def _load_three(values, i):
+def _load_three(values: Any, i: Any) -> Any:
     w = width(values)
     return load(values, i * w), load(values, (i + 1) * w), load(values, (i + 2) * w)
 
 
 @njit(nogil=True)
-def _run(values, n_steps):
+def _run(values: Any, n_steps: int) -> None:
     """Multiply and add `N_CHAINS` vectors, each step waiting for the one before."""
     w = width(values)
     a = load(values, 0)

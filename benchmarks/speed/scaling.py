@@ -2,12 +2,13 @@
 
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from hqdm.circuits import AngleEmbedding, Circuit, StronglyEntangling
 from hqdm.simulators import costs
-from speed.contestants import CONTESTANTS
+from speed.contestants import CONTESTANTS, Contestant
 from speed.memory import peak_bytes, reset_peak
 from speed.rate import multiply_add_rate
 from speed.settings import Report, Save, Settings
@@ -56,7 +57,7 @@ class Point:
     """
 
     def __init__(self, contestant: str, work: Work) -> None:
-        self.make = CONTESTANTS[contestant]
+        self.make: Callable[..., Contestant] = CONTESTANTS[contestant]
         self.work = work
 
     def measure(self, turn: float) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class Point:
             "added_bytes": added,
         }
 
-    def _start(self, work: Work) -> Any:
+    def _start(self, work: Work) -> Contestant:
         return self.make(work.circuit, *work.operands())
 
 
