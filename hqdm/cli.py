@@ -151,7 +151,12 @@ def inspect(args: Sequence[str]) -> None:
     parser = Parser("hqdm inspect", description=inspect.__doc__)
     parser.add_argument("--config", help="a training configuration")
     _add_checkpoint(parser, required=False)
+    parser.add_argument(
+        "--batch", type=int, default=128, help="images in a step, for the simulators (default 128)"
+    )
     options = parser.parse_args(args)
+    if options.batch < 1:
+        raise HQDMError(f"batch needs 1 or more, got {options.batch}")
     if bool(options.config) == bool(options.checkpoint):
         raise HQDMError("inspect needs one of --config and --checkpoint")
 
@@ -165,7 +170,7 @@ def inspect(args: Sequence[str]) -> None:
         from hqdm.checkpoint import load_denoiser
 
         denoiser = load_denoiser(options.checkpoint)
-    report(denoiser, Console())
+    report(denoiser, Console(), options.batch)
 
 
 def export(args: Sequence[str]) -> None:

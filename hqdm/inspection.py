@@ -1,19 +1,29 @@
-"""What a model is made of: parameters by part, and every circuit with its gates and depth."""
+"""What a model is made of: parameters by part, circuits with gates and depth, simulators."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 
 from hqdm.circuits import Ansatz, Circuit
 from hqdm.denoiser import Denoiser
 from hqdm.nn.parts import classical_parameters, count, part, quantum_layers, quantum_parameters
 from hqdm.nn.quantum import QuantumLayer
 from hqdm.nn.unet import PARTS
+from hqdm.simulators import AutoSimulator, Work, choose
 
 
-def report(denoiser: Denoiser, console: Console) -> None:
-    """Print the model's parts, layers and circuits."""
+def report(denoiser: Denoiser, console: Console, batch: int) -> None:
+    """Print the model's parts, layers, simulators and circuits.
+
+    Args:
+        denoiser: The model.
+        console: Where to print.
+        batch: Images in a step, for the choice of simulators.
+    """
     network = denoiser.network
     c, h, w = denoiser.image_shape
     console.print(
@@ -26,6 +36,8 @@ def report(denoiser: Denoiser, console: Console) -> None:
         console.print("no quantum layers: this is the classical U-Net")
         return
     console.print(layer_table(layers))
+    for line in simulator_lines(denoiser, layers, batch):
+        console.print(line, soft_wrap=True, highlight=False)
     for circuit in dict.fromkeys(layer.circuit for layer in layers.values()):
         _print_circuit(circuit, console)
 
@@ -70,3 +82,48 @@ def layer_table(layers: dict[str, QuantumLayer]) -> Table:
             layer.simulator.name,
         )
     return table
+
+
+def simulator_lines(
+    denoiser: Denoiser, layers: dict[str, QuantumLayer], batch: int
+) -> Iterator[str]:
+    """Which simulator runs which layers in a training step, and why."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield f"simulators in a training step of {batch} images on {device}:"
+    names: dict[str, list[str]] = {}
+    for name, n_samples in samples_of_an_image(denoiser, layers).items():
+        layer = layers[name]
+        told = f"circuits x samples {layer.n_circuits} x {batch * n_samples:,}: "
+        if isinstance(layer.simulator, AutoSimulator):
+            work = Work(
+                layer.circuit,
+                layer.n_circuits,
+                batch * n_samples,
+                memory_limit=layer.simulator.memory_limit,
+            )
+            choice = choose(work, device)
+            told += f"{choice.simulator.name} ({choice.reason})"
+        else:
+            told += f"{layer.simulator.name} (as configured)"
+        names.setdefault(told, []).append(name)
+    for told, of_layers in names.items():
+        yield f"  {len(of_layers)} layers, {told}"
+
+
+def samples_of_an_image(denoiser: Denoiser, layers: dict[str, QuantumLayer]) -> dict[str, int]:
+    """How many samples each layer sees of one image, by running one through the network."""
+    samples: dict[str, int] = {}
+
+    def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def count_samples(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            samples[name] = inputs[0].shape[:-2].numel()
+
+        return count_samples
+
+    hooks = [layer.register_forward_pre_hook(counting(name)) for name, layer in layers.items()]
+    y = None if denoiser.n_classes is None else torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        denoiser(torch.zeros(1, *denoiser.image_shape), torch.full((1,), 0.5), y)
+    for hook in hooks:
+        hook.remove()
+    return samples

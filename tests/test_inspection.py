@@ -3,6 +3,7 @@
 import io
 
 import pytest
+import torch
 from rich.console import Console
 
 from hqdm.denoiser import Denoiser
@@ -12,9 +13,9 @@ from hqdm.nn.unet import FullQVUNet, UNet
 from hqdm.schedule import CosineSchedule
 
 
-def shown(network):
+def shown(network, batch=128):
     console = Console(file=io.StringIO(), width=100)
-    report(Denoiser(network, CosineSchedule()), console)
+    report(Denoiser(network, CosineSchedule()), console, batch)
     return console.file.getvalue()
 
 
@@ -52,5 +53,24 @@ def test_classical_network_says_so():
 def test_nothing_is_cut_off(width):
     console = Console(file=io.StringIO(), width=width)
     network = FullQVUNet(Hybrid(n_layers=1), size=8, dim=8, mults=(1, 2))
-    report(Denoiser(network, CosineSchedule()), console)
+    report(Denoiser(network, CosineSchedule()), console, batch)
     assert "…" not in console.file.getvalue()
+
+
+def test_simulators_are_chosen_for_the_batch_and_explained():
+    network = UNet(
+        size=8,
+        dim=8,
+        mults=(1, 2),
+        hybrid={
+            "encoder.0": Hybrid(2, 1, "HQConv", 1),
+            "vertex": Hybrid(1, 1, "HQConv", 1, simulator="statevector"),
+        },
+    )
+    text = shown(network, batch=3)
+    assert "simulators in a training step of 3 images on" in text
+    # 8x8 pixels are 16 patches, at the vertex they are 4.
+    assert "4 layers, circuits x samples 2 x 48: " in text
+    assert "4 layers, circuits x samples 1 x 12: statevector (as configured)" in text
+    if not torch.cuda.is_available():
+        assert "2 x 48: compiled (estimated compiled " in text
