@@ -53,7 +53,7 @@ def test_classical_network_says_so():
 def test_nothing_is_cut_off(width):
     console = Console(file=io.StringIO(), width=width)
     network = FullQVUNet(Hybrid(n_layers=1), size=8, dim=8, mults=(1, 2))
-    report(Denoiser(network, CosineSchedule()), console, batch)
+    report(Denoiser(network, CosineSchedule()), console, 128)
     assert "…" not in console.file.getvalue()
 
 
