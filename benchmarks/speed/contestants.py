@@ -371,7 +371,10 @@ class LightCone(TensorCircuit):
 
 
 class DeepQuantum(TorchContestant):
-    """deepquantum: samples are encoded as data, weights are parameters that a batch shares.
+    """deepquantum: samples and weights are encoded as data, one row a sample.
+
+    With weights as parameters that the batch shares, the gradients of FQConv are too inexact in
+    float32. Amplitudes leave no features to encode: there the weights are shared, and exact enough.
 
     Args:
         gates: The circuit.
@@ -393,38 +396,28 @@ class DeepQuantum(TorchContestant):
         if gates.measure == "expval_z":
             for wire in range(gates.n_wires):
                 self.circuit.observable(wire)
-        of_inputs = [gate.angles[0].of_inputs if gate.angles else None for gate in gates.gates]
-        self.features = [
-            gate.angles[0].place
-            for gate, feature in zip(gates.gates, of_inputs, strict=True)
-            if feature
-        ]
-        self.trainable = [
-            (operator, [angle.place for angle in _reordered(gate)])
-            for operator, gate, feature in zip(
-                self.circuit.operators, gates.gates, of_inputs, strict=True
-            )
-            if feature is False
-        ]
 
     def _add(self, gate: Gate) -> None:
-        """Append a gate: of a feature, of weights that come later, or constant."""
+        """Append a gate; its angles come later."""
         add = getattr(self.circuit, "u3" if gate.name == "Rot" else gate.name.lower())
         if not gate.angles:
             add(*gate.wires)
-        elif gate.angles[0].of_inputs:
-            add(*gate.wires, encode=True)
-        else:
+        elif self.gates.amplitudes:
             add(*gate.wires, inputs=[0.0] * len(gate.angles))
+        else:
+            add(*gate.wires, encode=True)
 
     def outputs(self, x: Any, w: Any) -> Any:
         """The outputs for the whole batch."""
-        for operator, indices in self.trainable:
-            operator.init_para([w[i] for i in indices])
         if self.gates.amplitudes:
+            for operator, gate in zip(self.circuit.operators, self.gates.gates, strict=True):
+                if gate.angles:
+                    operator.init_para([w[angle.place] for angle in _reordered(gate)])
             state = self.circuit(state=(x / x.norm(dim=-1, keepdim=True)).unsqueeze(-1) + 0j)
         else:
-            state = self.circuit(x[:, self.features])
+            angles = [angle for gate in self.gates.gates for angle in _reordered(gate)]
+            columns = [x[:, i] if of_inputs else w[i].expand(len(x)) for of_inputs, i in angles]
+            state = self.circuit(self.torch.stack(columns, 1))
         if self.gates.measure == "probs":
             return state.squeeze(-1).abs().square()
         return self.circuit.expectation()
