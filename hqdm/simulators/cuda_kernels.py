@@ -228,18 +228,15 @@ def apply_2(line: Array, lists: Array, source: Source, psi: Array, base: int, te
 @cuda.jit(device=True)
 def apply_4(line: Array, lists: Array, source: Source, psi: Array, base: int, team: Team) -> None:
     """Multiply a 4x4 matrix into the quadruples of a list."""
-    matrix = cuda.local.array(N_ENTRIES, psi.dtype)
     x = cuda.local.array(MAX_SIZE, psi.dtype)
-    for e in range(N_ENTRIES):
-        matrix[e] = entry(line, source, e)
     for k in range(team.lane, line[COUNT], team.n_lanes):
         first = base + lists[line[START] + k]
         for c in range(MAX_SIZE):
             x[c] = psi[place(team, first + row_of(line, c))]
         for r in range(MAX_SIZE):
-            y = matrix[MAX_SIZE * r] * x[0]
+            y = entry(line, source, MAX_SIZE * r) * x[0]
             for c in range(1, MAX_SIZE):
-                y += matrix[MAX_SIZE * r + c] * x[c]
+                y += entry(line, source, MAX_SIZE * r + c) * x[c]
             psi[place(team, first + row_of(line, r))] = y
 
 
@@ -314,24 +311,23 @@ def undo_4(
     sums: Array,
 ) -> None:
     """Undo `apply_4`, likewise."""
-    inverse = cuda.local.array(N_ENTRIES, psi.dtype)
     grad = cuda.local.array(N_ENTRIES, psi.dtype)
     x = cuda.local.array(MAX_SIZE, psi.dtype)
     u = cuda.local.array(MAX_SIZE, psi.dtype)
-    for r in range(MAX_SIZE):
-        for c in range(MAX_SIZE):
-            inverse[MAX_SIZE * c + r] = entry(line, source, MAX_SIZE * r + c).conjugate()
-            grad[MAX_SIZE * r + c] = sums.dtype.type(0)
+    for e in range(N_ENTRIES):
+        grad[e] = sums.dtype.type(0)
     for k in range(team.lane, line[COUNT], team.n_lanes):
         first = base + lists[line[START] + k]
         for c in range(MAX_SIZE):
             x[c] = psi[place(team, first + row_of(line, c))]
             u[c] = lam[place(team, first + row_of(line, c))]
         for r in range(MAX_SIZE):
-            p, v = inverse[MAX_SIZE * r] * x[0], inverse[MAX_SIZE * r] * u[0]
+            a = entry(line, source, r).conjugate()
+            p, v = a * x[0], a * u[0]
             for c in range(1, MAX_SIZE):
-                p += inverse[MAX_SIZE * r + c] * x[c]
-                v += inverse[MAX_SIZE * r + c] * u[c]
+                a = entry(line, source, MAX_SIZE * c + r).conjugate()
+                p += a * x[c]
+                v += a * u[c]
             for c in range(MAX_SIZE):
                 grad[MAX_SIZE * c + r] += u[c] * p.conjugate()
             psi[place(team, first + row_of(line, r))] = p
@@ -477,7 +473,6 @@ def undo_product(
         if team.lane == 0:
             shared.vectors_lam[low] = sums[team.slot]
             shared.vectors_lam[high] = sums[cuda.blockDim.x + team.slot]
-        cuda.syncthreads()
         first, last = tables.wires[wires + wire, 0], tables.wires[wires + wire, 1]
         undo_all(
             first,
@@ -545,9 +540,7 @@ def probability(z: complex) -> float:
 
 
 @cuda.jit(device=True)
-def measure_z(
-    part: int, tables: DeviceTables, shared: Shared, team: Team, is_sample: bool, out: Array
-) -> None:
+def measure_z(part: int, tables: DeviceTables, shared: Shared, team: Team, out: Array) -> None:
     """Write expectations of Z, as many at a time as there is room for sums."""
     sums, n_threads = shared.sums, cuda.blockDim.x
     room = sums.size // n_threads
@@ -562,10 +555,9 @@ def measure_z(
                 z += -p if (a >> bit) & 1 else p
             sums[e * n_threads + cuda.threadIdx.x] = z
         sum_threads(sums, n, team.n_slots)
-        if team.lane == 0 and is_sample:
+        if team.lane == 0:
             for e in range(n):
                 out[tables.outputs[first + e, 1]] = sums[e * n_threads + team.slot].real
-        cuda.syncthreads()
 
 
 @cuda.jit(device=True)
@@ -583,16 +575,13 @@ def measure_z_back(
 
 
 @cuda.jit(device=True)
-def measure_probabilities(
-    tables: DeviceTables, shared: Shared, team: Team, is_sample: bool, out: Array
-) -> None:
+def measure_probabilities(tables: DeviceTables, shared: Shared, team: Team, out: Array) -> None:
     """Write the sum of the probabilities of the amplitudes of each output."""
     for o in range(team.lane, out.size, team.n_lanes):
         p = out.dtype.type(0)
         for k in range(tables.members.shape[1]):
             p += probability(shared.psi[place(team, tables.members[o, k])])
-        if is_sample:
-            out[o] = p
+        out[o] = p
 
 
 @cuda.jit(device=True)
@@ -609,13 +598,12 @@ def measure_probabilities_back(
 
 
 @cuda.jit(device=True)
-def copy_state(shared: Shared, team: Team, is_sample: bool, out: Array) -> None:
+def copy_state(shared: Shared, team: Team, out: Array) -> None:
     """Write real and imaginary parts of all amplitudes to neighbouring outputs."""
-    if is_sample:
-        for a in range(team.lane, out.size // 2, team.n_lanes):
-            z = shared.psi[place(team, a)]
-            out[2 * a] = z.real
-            out[2 * a + 1] = z.imag
+    for a in range(team.lane, out.size // 2, team.n_lanes):
+        z = shared.psi[place(team, a)]
+        out[2 * a] = z.real
+        out[2 * a + 1] = z.imag
 
 
 @cuda.jit(device=True)
@@ -682,8 +670,7 @@ def forward(
     team, shared, n_samples = team_of(part, tables), shared_memory(sizes, matrices), out.shape[1]
     first = piece * chunks.size
     for begin in range(first, min(first + chunks.size, n_samples), team.n_slots):
-        is_sample = begin + team.slot < n_samples
-        sample = min(begin + team.slot, n_samples - 1)
+        sample = min(begin + team.slot, n_samples - 1)  # a slot that is left repeats the last one
         source = Source(
             matrices[circuit],
             tables.constants,
@@ -692,11 +679,11 @@ def forward(
         )
         run_part(part, tables, source, samples.amplitudes[circuit, sample], shared, team)
         if measure == EXPVAL:
-            measure_z(part, tables, shared, team, is_sample, out[circuit, sample])
+            measure_z(part, tables, shared, team, out[circuit, sample])
         elif measure == PROBS:
-            measure_probabilities(tables, shared, team, is_sample, out[circuit, sample])
+            measure_probabilities(tables, shared, team, out[circuit, sample])
         else:
-            copy_state(shared, team, is_sample, out[circuit, sample])
+            copy_state(shared, team, out[circuit, sample])
         cuda.syncthreads()
 
 

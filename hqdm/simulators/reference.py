@@ -60,9 +60,10 @@ class _Evolution:
                 bits = torch.arange(2**n_wires, device=rows.device) >> rows[:, :1] & 1
                 out = out.index_add(1, rows[:, 1], (1 - 2 * bits).to(out) @ probabilities)
             else:
-                places = self.tensor(self.tables.outputs[:, 0])
-                kept = places >= 0
-                out = out.index_add(1, places[kept], probabilities[:, kept])
+                places = self.tables.outputs[:, 0]
+                kept = np.flatnonzero(places >= 0)
+                probabilities = probabilities[:, self.tensor(kept)]
+                out = out.index_add(1, self.tensor(places[kept]), probabilities)
         return out
 
     def initial(self, part: Tensor) -> Tensor:

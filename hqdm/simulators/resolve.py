@@ -4,13 +4,20 @@ from hqdm.errors import HQDMError, unknown
 from hqdm.simulators.auto import AutoSimulator
 from hqdm.simulators.base import Simulator
 from hqdm.simulators.cpu import CompiledSimulator
+from hqdm.simulators.cuda import CudaSimulator
 from hqdm.simulators.pennylane import PREFIX, PennyLaneSimulator
 from hqdm.simulators.statevector import StatevectorSimulator
 from hqdm.simulators.unitary import UnitarySimulator
 
 BY_NAME = {
     simulator.name: simulator
-    for simulator in (AutoSimulator, CompiledSimulator, UnitarySimulator, StatevectorSimulator)
+    for simulator in (
+        AutoSimulator,
+        CompiledSimulator,
+        UnitarySimulator,
+        CudaSimulator,
+        StatevectorSimulator,
+    )
 }
 
 
@@ -19,7 +26,8 @@ def resolve_simulator(simulator: str | Simulator) -> Simulator:
 
     Args:
         simulator: "auto" (for each call the fastest exact one), "compiled" (on the CPU), "unitary"
-            (amplitude embeddings, on the CPU), "statevector" (in torch, on any device),
+            (amplitude embeddings, on the CPU), "cuda" (on an NVIDIA GPU; not tried on one yet),
+            "statevector" (in torch, on any device),
             "pennylane:DEVICE" with any PennyLane device such as `default.qubit` or
             `lightning.qubit`, or a `Simulator`.
 
