@@ -116,7 +116,9 @@ def members(lowered: Lowered) -> np.ndarray:
 @made_once
 def cuda_plan(circuit: Circuit, dtype: torch.dtype, device: torch.device) -> CudaPlan:
     """The plan of a circuit on a device."""
-    return CudaPlan(lower(circuit), dtype, device)
+    ready = CudaPlan(lower(circuit), dtype, device)
+    torch.cuda.synchronize(device)  # once: it may be used on another stream than it was made on
+    return ready
 
 
 @lru_cache(maxsize=1)
@@ -219,8 +221,8 @@ def _as_arrays(argument: Any) -> Any:
 def fits(circuit: Circuit, dtype: torch.dtype) -> bool:
     """Whether the states fit into shared memory; warns, once for each circuit, where they do not.
 
-    The largest set of wires that gates connect may have 11 qubits in float32, 10 in float64; for
-    probabilities all wires count.
+    The largest set of wires that gates connect may have 11 qubits in float32, 10 in float64, or one
+    or two fewer where a gate has a 4x4 matrix; for probabilities all wires count.
     """
     n_wires = circuit.n_wires
     if circuit.measure == "expval_z":
