@@ -32,15 +32,15 @@ def make_environment() -> None:
 
 
 def install(packages: tuple[str, ...]) -> str | None:
-    """Install some packages at their pinned versions.
+    """Install some packages, at the versions in `peers.txt` and `constraints.txt`.
 
     Returns:
         None, or the last line of pip's reason why not.
     """
-    command: list[str | Path] = [PYTHON, *PIP_INSTALL]
-    for pins in (ROOT / "constraints.txt", REQUIREMENTS):
-        command += ["--constraint", pins]
-    done = subprocess.run([*command, *packages], capture_output=True, text=True)
+    pins = dict(line.split("==") for line in REQUIREMENTS.read_text().split() if "==" in line)
+    pinned = [f"{name}=={pins[name]}" if name in pins else name for name in packages]
+    command = [PYTHON, *PIP_INSTALL, "--constraint", ROOT / "constraints.txt", *pinned]
+    done = subprocess.run(command, capture_output=True, text=True)
     if not done.returncode:
         return None
     lines = (done.stderr.strip() or done.stdout.strip() or "pip failed").splitlines()
