@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-bench"
 PYTHON = ENVIRONMENT / "bin" / "python"
 REQUIREMENTS = Path(__file__).with_name("peers.txt")
-PIP_INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+CONSTRAINTS = str(ROOT / "constraints.txt")
+PIP_INSTALL = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint"]
 
 
 def make_environment() -> None:
@@ -39,7 +40,7 @@ def install(packages: tuple[str, ...]) -> str | None:
     """
     pins = dict(line.split("==") for line in REQUIREMENTS.read_text().split() if "==" in line)
     pinned = [f"{name}=={pins[name]}" if name in pins else name for name in packages]
-    command = [PYTHON, *PIP_INSTALL, "--constraint", ROOT / "constraints.txt", *pinned]
+    command = [str(PYTHON), *PIP_INSTALL, CONSTRAINTS, *pinned]
     done = subprocess.run(command, capture_output=True, text=True)
     if not done.returncode:
         return None

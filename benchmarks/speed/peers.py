@@ -24,7 +24,7 @@ from speed.work import Work
 from speed.worker import Worker, WorkerError
 
 TOLERANCE = 1e-4  # of float32 against float64, on outputs and gradients of order 1 to 10
-FIRST_STEP_LIMIT = 120.0  # seconds, for building and compiling
+FIRST_STEP_LIMIT = 150.0  # seconds, for building and compiling
 TURN = 0.5  # seconds; steps that are shorter are repeated
 REPEATS = 5
 
