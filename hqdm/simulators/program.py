@@ -30,6 +30,7 @@ MAX_GATE_WIRES = 4  # gates on more wires are decomposed where PennyLane knows h
 NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
 FREQUENCIES = (0.5, 1.0)  # of the gates of one angle; RX is the first kind, PhaseShift the second
 PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
+PROBE_NUMBERS = 2**24  # phases in memory at once
 ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
 HINT = "use simulator='pennylane:default.qubit' for it"
 
@@ -184,15 +185,15 @@ def trace(circuit: Circuit) -> Program:
             that the circuit does not have, if the choice of gates depends on values, or if there
             are no gates.
     """
-    inputs, weights = _probes(circuit)
+    points = _random_points(circuit.n_inputs + torch.Size(circuit.weights_shape).numel())
+    inputs, weights = _split(circuit, points)
     # First without vectorising, so that mistakes in a user's function show as themselves.
     operations = _native_operations(circuit, inputs[-1], weights[-1])
     gates = tuple(_gate(operation) for operation in operations)
     if not gates:
         raise HQDMError("the circuit queues no gates")
     traced = TracedPhases(circuit, tuple(gate.frequency for gate in gates))
-    phases = _vectorised(traced, inputs, weights)
-    affine, depends = _fit_affine(inputs, weights, phases)
+    affine, depends = _fit_affine(traced, circuit, points)
     if affine is None:
         depends = _depends_on_inputs(traced, inputs, weights)
     embedding = circuit.embedding
@@ -205,16 +206,18 @@ def trace(circuit: Circuit) -> Program:
     )
 
 
-def _probes(circuit: Circuit) -> tuple[Tensor, Tensor]:
-    """Inputs and weights at which to look at the phases: zero, each unit vector, random points."""
-    n_inputs, n_weights = circuit.n_inputs, torch.Size(circuit.weights_shape).numel()
-    n = n_inputs + n_weights
+def _random_points(n: int) -> Tensor:
+    """Points at which to look at the phases as functions of n numbers, `(n_points, n)`."""
     generator = torch.Generator().manual_seed(0)
-    random = [scale * torch.randn(1, n, generator=generator).double() for scale in PROBE_SCALES]
+    points = [scale * torch.randn(1, n, generator=generator).double() for scale in PROBE_SCALES]
     # Both signs, as many a function is constant on one side.
-    random += [-point for point in random]
-    points = torch.cat([torch.zeros(1, n).double(), torch.eye(n).double(), *random])
-    inputs, weights = points.split([n_inputs, n_weights], 1)
+    return torch.cat([*points, *(-point for point in points)])
+
+
+def _split(circuit: Circuit, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and weights at points, `(n_points, n_inputs)` and `(n_points, *weights_shape)`."""
+    n_weights = torch.Size(circuit.weights_shape).numel()
+    inputs, weights = points.split([circuit.n_inputs, n_weights], 1)
     return inputs, weights.reshape(-1, *circuit.weights_shape)
 
 
@@ -235,40 +238,77 @@ def _vectorised(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor
 
 
 def _fit_affine(
-    inputs: Tensor, weights: Tensor, phases: Tensor
+    traced: TracedPhases, circuit: Circuit, points: Tensor
 ) -> tuple[AffinePhases | None, Tensor]:
     """The affine function through zero and the unit vectors, if the random points agree with it.
 
     Returns:
         The function or None, and a mask of the gates that depend on the inputs.
     """
-    points = torch.cat([inputs, weights.flatten(1)], 1)
-    n_inputs, n = inputs.shape[1], points.shape[1]
-    constant = phases[0]
-    slope = (phases[1 : n + 1] - constant).T
-    slope = torch.where(slope.abs() < ROUNDING, 0, slope)
-    depends = (slope[:, :n_inputs] != 0).any(1)
-    predicted = constant + points[n + 1 :] @ slope.T
-    if not torch.allclose(predicted, phases[n + 1 :], rtol=1e-10, atol=1e-10):
+    n_inputs, n = circuit.n_inputs, points.shape[1]
+    constant = _vectorised(traced, *_split(circuit, torch.zeros(1, n).double()))[0]
+    gates, entries, values = _slopes(traced, circuit, constant, n)
+    predicted = constant.expand(len(points), -1).clone()
+    predicted.index_add_(1, gates, values * points[:, entries])
+    of_inputs = entries < n_inputs
+    depends = torch.zeros(len(constant), dtype=torch.bool)
+    depends[gates[of_inputs]] = True
+    phases = _vectorised(traced, *_split(circuit, points))
+    if not torch.allclose(predicted, phases, rtol=1e-10, atol=1e-10):
         return None, depends
-    weight_terms = _sparse_rows(slope[:, n_inputs:])
-    input_terms = _sparse_rows(slope[depends, :n_inputs])
+    of_weights = ~of_inputs
+    weight_terms = _padded_rows(
+        gates[of_weights], entries[of_weights] - n_inputs, values[of_weights], len(constant)
+    )
+    input_gates = depends.cumsum(0) - 1  # their numbers among the gates that depend on the inputs
+    input_terms = _padded_rows(
+        input_gates[gates[of_inputs]],
+        entries[of_inputs],
+        values[of_inputs],
+        int(depends.sum()),
+    )
     return AffinePhases(constant, *weight_terms, *input_terms), depends
+
+
+def _slopes(
+    traced: TracedPhases, circuit: Circuit, constant: Tensor, n: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The derivatives that are not zero: numbers of gates and of arguments, and values.
+
+    Unit vectors are looked at in pieces: the table of all of them is large for deep circuits.
+    """
+    found = []
+    for rows in torch.arange(n).split(max(1, PROBE_NUMBERS // len(constant))):
+        units = torch.zeros(len(rows), n).double()
+        units[torch.arange(len(rows)), rows] = 1
+        slopes = _vectorised(traced, *_split(circuit, units)) - constant
+        entries, gates = (slopes.abs() >= ROUNDING).nonzero(as_tuple=True)
+        found.append((gates, rows[entries], slopes[entries, gates]))
+    gates, entries, values = (torch.cat(part) for part in zip(*found, strict=True))
+    return gates, entries, values
 
 
 def _depends_on_inputs(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
     """Mask of the gates whose phase differs between inputs, at any of the random weights."""
-    n = 2 * len(PROBE_SCALES)
-    pairs = inputs[-n:].repeat(n, 1), weights[-n:].repeat_interleave(n, 0)
+    n = len(inputs)
+    pairs = inputs.repeat(n, 1), weights.repeat_interleave(n, 0)
     phases = _vectorised(traced, *pairs).unflatten(0, (n, n))
     return (phases != phases[:, :1]).flatten(0, 1).any(0)
 
 
-def _sparse_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Column indices and values of the non-zero entries of each row, padded to the longest."""
-    longest = int((matrix != 0).sum(1).max()) if matrix.numel() else 0
-    index = matrix.abs().topk(longest, dim=1).indices
-    return index, matrix.gather(1, index)
+def _padded_rows(
+    rows: Tensor, columns: Tensor, values: Tensor, n_rows: int
+) -> tuple[Tensor, Tensor]:
+    """Columns and values of the entries of each row of a sparse matrix, padded to the longest."""
+    order = rows.argsort(stable=True)
+    counts = rows.bincount(minlength=n_rows)
+    first = counts.cumsum(0) - counts
+    places = torch.arange(len(rows)) - first[rows[order]]
+    index = torch.zeros(n_rows, int(counts.max()) if n_rows else 0, dtype=torch.long)
+    value = torch.zeros(index.shape).double()
+    index[rows[order], places] = columns[order]
+    value[rows[order], places] = values[order]
+    return index, value
 
 
 def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Operator]:

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import fields
 
 import numpy as np
 import pennylane as qml
@@ -159,6 +160,17 @@ def test_a_circuit_is_traced_once():
     n_calls = len(calls)
     assert trace(circuit) is first
     assert len(calls) == n_calls
+
+
+def test_the_table_of_slopes_may_be_made_in_pieces(monkeypatch):
+    circuit = Circuit(AngleEmbedding(8), FQConv(8, 2))
+    whole = trace(circuit).phases
+    trace.cache_clear()
+    monkeypatch.setattr("hqdm.simulators.program.PROBE_NUMBERS", 100)  # two angles at a time
+    pieces = trace(circuit).phases
+    trace.cache_clear()
+    for field in fields(AffinePhases):
+        assert torch.equal(getattr(whole, field.name), getattr(pieces, field.name))
 
 
 def test_a_program_pickles():
