@@ -10,7 +10,7 @@ and weights, which is the rule, they are read off by indexing; otherwise the fun
 again in each call, vectorised over the batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -372,6 +372,27 @@ def _sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
     """A, B, C and the frequency of a gate of one angle, or None if it has no such form."""
     if len(operation.parameters) != 1 or operation.parameters[0].ndim:
         return None
+    kind = _kind(operation)
+    if kind is None:
+        return _fit_sinusoid(operation)
+    if kind not in _sinusoids:
+        _sinusoids[kind] = _fit_sinusoid(operation)
+    return _sinusoids[kind]
+
+
+_sinusoids: dict[Hashable, tuple[np.ndarray, float] | None] = {}
+
+
+def _kind(operation: Operator) -> Hashable:
+    """What the matrix of a gate depends on beside its angle; None where that is not plain."""
+    if isinstance(operation, qml.ops.Controlled):
+        of_base = _kind(operation.base)
+        return of_base and (type(operation), of_base, tuple(operation.control_values))
+    return None if operation.hyperparameters else (type(operation), len(operation.wires))
+
+
+def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
+    """A, B, C and the frequency, from the matrices at a few angles."""
 
     def matrix(phase: float) -> np.ndarray:
         return _matrix(bind_new_parameters(operation, [phase / frequency]))
