@@ -21,6 +21,7 @@ from numba import njit, prange
 from hqdm.simulators.lanes import (
     conj,
     imag,
+    lane_sum,
     load,
     load_complex,
     multiply_add,
@@ -713,16 +714,14 @@ def clear(part: int, tables: Tables, grad: Array) -> None:
 @borrowing
 def sum_lanes(part: int, tables: Tables, grad: Array, sums: Array) -> None:
     """Write the sums over the lanes of the gradients with respect to the matrices of a part."""
-    lanes = width(grad)
+    unit = 2 * width(grad)
     first, last = lines_of(part, tables)
     for k in range(first, last):
         if not tables.code[k, PER_SAMPLE]:
             place = tables.code[k, MATRIX]
             for e in range(place, place + tables.code[k, SIZE] ** 2):
-                g = 0j
-                for i in range(2 * lanes * e, 2 * lanes * e + lanes):
-                    g += grad[i] + 1j * grad[i + lanes]
-                sums[e] = g
+                g = load_complex(grad, unit * e)
+                sums[e] = lane_sum(real(g)) + 1j * lane_sum(imag(g))
 
 
 @borrowing

@@ -242,6 +242,27 @@ def imag(typing: Any, z: Any) -> Any:
     return Lanes(z.dtype)(z), generate
 
 
+@intrinsic
+def lane_sum(typing: Any, x: Any) -> Any:
+    """The sum over real lanes, added in halves."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:
+        (vector,) = values
+        count = vector.type.count
+        while count > 1:
+            count //= 2
+            low, high = (
+                ir.Constant(ir.VectorType(INDEX, count), list(range(first, first + count)))
+                for first in (0, count)
+            )
+            undefined = ir.Constant(vector.type, ir.Undefined)
+            halves = (builder.shuffle_vector(vector, undefined, mask) for mask in (low, high))
+            vector = builder.fadd(*halves)
+        return builder.extract_element(vector, ir.Constant(INDEX, 0))
+
+    return x.dtype(x), generate
+
+
 def _address(context: Any, builder: Any, array_type: Any, array: Any, i: Any) -> ir.Value:
     """Address of the lanes that begin at place i of a contiguous array."""
     data = context.make_array(array_type)(context, builder, array).data

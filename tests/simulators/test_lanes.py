@@ -5,6 +5,7 @@ from numba import njit
 from hqdm.simulators.lanes import (
     conj,
     imag,
+    lane_sum,
     load,
     load_complex,
     multiply_add,
@@ -31,6 +32,7 @@ def arithmetic(z, x, number, out):
     store(out, 5 * unit, spread(z, number) + number * a + 2.0)
     store(out, 6 * unit, real(a) * imag(b))
     store(out, 6 * unit + width(z), multiply_add(r, r, 0.5))
+    store(out, 7 * unit, spread(z, lane_sum(r) + 0j))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -39,7 +41,7 @@ def test_arithmetic_is_that_of_numpy(dtype):
     generator = np.random.default_rng(0)
     z, x = generator.normal(size=(2, 2, n)).astype(dtype), generator.normal(size=n).astype(dtype)
     number = 0.3 - 0.7j
-    out = np.zeros((7, 2, n), dtype)
+    out = np.zeros((8, 2, n), dtype)
     arithmetic(z.ravel(), x, number, out.ravel())
     a, b = (part[0] + 1j * part[1] for part in z.astype(np.float64))
     r = x.astype(np.float64)
@@ -51,6 +53,7 @@ def test_arithmetic_is_that_of_numpy(dtype):
         r * a - r + b * r,
         number + number * a + 2,
         a.real * b.imag + 1j * (r + 0.5 * r),
+        np.full(n, r.sum()),
     ]
     # A few operations on numbers of order one.
     tolerance = 8 * np.finfo(dtype).eps * 10
