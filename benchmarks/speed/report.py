@@ -61,7 +61,8 @@ def seconds(value: float) -> str:
 
 
 def megabytes(value: float) -> str:
-    """Megabytes, small numbers with a decimal."""
+    """Megabytes, small numbers with a decimal; a difference below zero is noise."""
+    value = max(value, 0.0)
     return f"{value / 1e6:.1f} MB" if value < 1e7 else f"{value / 1e6:,.0f} MB"
 
 
