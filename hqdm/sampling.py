@@ -1,7 +1,7 @@
 """Many images from a denoiser: in batches, the same whatever the batch size."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,7 @@ def sample_images(
     seed: int = 0,
     label: int | None = None,
     guidance: float = 1.0,
+    around: Callable[[Denoising], Denoising] | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Samples:
@@ -104,6 +105,7 @@ def sample_images(
         seed: Key of all noise.
         label: The class of all images; None takes every class in turn.
         guidance: Scale of classifier-free guidance; 1 is none.
+        around: Makes a denoiser around the guided one, such as `hqdm.inverse.Replacement`.
         batch_size: Images at a time.
         progress: Shows a bar where given.
 
@@ -122,6 +124,8 @@ def sample_images(
     device = next(denoiser.parameters()).device
     labels = class_labels(denoiser, n, label)
     wrapped = guided(denoiser, guidance)
+    if around is not None:
+        wrapped = around(wrapped)
     task = progress.add_task("images", total=n) if progress else None
     images, evaluations = [], 0
     for first in range(0, n, batch_size):

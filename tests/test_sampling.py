@@ -1,6 +1,7 @@
 """Many images: the same whatever the batch size, of the class asked for, written once."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from hqdm.checkpoint import load_denoiser
 from hqdm.data.images import to_uint8
 from hqdm.errors import HQDMError
-from hqdm.guidance import ClassifierFreeGuidance, Clip
+from hqdm.guidance import ClassifierFreeGuidance, Clip, DynamicThreshold
 from hqdm.samplers import DDIM, DDPM, ImageNoise
 from hqdm.sampling import SAMPLE_FILES, class_labels, guided, sample_images, write_samples
 
@@ -54,6 +55,16 @@ def test_images_are_what_the_sampler_gives(labelled):
     plain = sample_images(labelled, DDIM(3), 12, seed=2)
     assert not torch.equal(plain.images, samples.images)
     assert torch.equal(plain.images, DDIM(3)(Clip(labelled), x1, y))
+
+
+def test_a_denoiser_may_go_around_the_guided_one(denoiser):
+    around = partial(DynamicThreshold, percentile=0.5)
+    samples = sample_images(denoiser, DDIM(3), 4, seed=2, around=around)
+    x1 = ImageNoise(2, 4).draw((1, 8, 8))
+    assert torch.equal(samples.images, DDIM(3)(around(Clip(denoiser)), x1))
+    # Bounds below 1 change nothing in clipped images, up to how eps follows from x0 twice.
+    plain = sample_images(denoiser, DDIM(3), 4, seed=2)
+    torch.testing.assert_close(samples.images, plain.images, rtol=0, atol=1e-4)
 
 
 def test_one_class_for_all(labelled):
