@@ -17,6 +17,7 @@ class DDPM(Sampler):
 
     name = "ddpm"
     default_steps = 1000
+    reversible = False
 
     def step(
         self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
@@ -27,6 +28,8 @@ class DDPM(Sampler):
         alpha_ts = alpha_t / alpha_s
         var_ts = sigma_t**2 - (alpha_ts * sigma_s) ** 2
         x0 = denoise(x, t).x0
+        if s == 0:
+            return x0, None
         mean = (alpha_ts * sigma_s**2 * x + alpha_s * var_ts * x0) / sigma_t**2
         std = var_ts.sqrt() * sigma_s / sigma_t
         return mean + std * noise.draw_like(x), None

@@ -8,10 +8,10 @@ and hands the state that one step returns to the next:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.progress import Progress
@@ -19,11 +19,23 @@ from torch import Tensor
 
 from hqdm.denoiser import Denoising, Prediction
 from hqdm.errors import HQDMError
+from hqdm.samplers.grids import T_CUT, build_grid, check_grid
 from hqdm.samplers.noise import ImageNoise
 from hqdm.schedule import Schedule
 
 Callback = Callable[[int, Tensor, Tensor], None]
 """Called after each step with its number, the time reached and the images there."""
+
+
+class Evaluating(Protocol):
+    """What a step sees of a denoiser."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The denoiser's schedule."""
+
+    def __call__(self, x_t: Tensor, t: Tensor, /) -> Prediction:
+        """Evaluate at time `t`."""
 
 
 @dataclass
@@ -34,11 +46,13 @@ class Evaluator:
         denoiser: The denoiser.
         y: The labels that each evaluation gets.
         count: Evaluations so far.
+        rejected: Steps that were taken back so far, of the batch or `(B,)` of each image.
     """
 
     denoiser: Denoising
     y: Tensor | None = None
     count: int = 0
+    rejected: Tensor = field(default_factory=lambda: torch.tensor(0))
 
     @property
     def schedule(self) -> Schedule:
@@ -59,12 +73,14 @@ class Result:
         x0: The images `(B, C, H, W)`.
         times: The grid `(n + 1,)` in float64, from noise to data.
         evaluations: How often the network was evaluated on the batch.
+        rejected: Steps that were taken back, of the batch or `(B,)` of each image.
         trajectory: The images at every grid point, `(n + 1, B, C, H, W)`; empty unless asked for.
     """
 
     x0: Tensor
     times: Tensor
     evaluations: int
+    rejected: Tensor
     trajectory: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
@@ -72,24 +88,48 @@ class Sampler(ABC):
     """From noise to images with a given number of steps.
 
     Args:
-        steps: Number of steps, 1 or more.
+        steps: Number of steps, 1 or more; those of the grid where that is made of times.
+        grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; `default_grid` where None.
+
+    Attributes:
+        evaluations_a_step: Network evaluations of a step that does not end in 0; that one takes
+            a single evaluation.
+        reversible: Whether it can run from data to noise.
 
     Raises:
-        HQDMError: If there are no steps.
+        HQDMError: If there are no steps, or the grid is unknown or not decreasing.
     """
 
     name: str
     default_steps: int
+    default_grid: str = "time"
+    evaluations_a_step: int = 1
+    reversible: bool = True
 
-    def __init__(self, steps: int | None = None) -> None:
-        steps = self.default_steps if steps is None else steps
+    def __init__(self, steps: int | None = None, grid: str | Sequence[float] | None = None) -> None:
+        self.times = self.default_grid if grid is None else grid
+        check_grid(self.times)
+        of_grid = None if isinstance(self.times, str) else len(self.times) - 1
+        if steps is None:
+            steps = of_grid or self.default_steps
         if steps < 1:
             raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+        if of_grid not in (None, steps):
+            raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: leave one out")
         self.steps = steps
 
-    def grid(self, schedule: Schedule, t_start: float) -> Tensor:
-        """The times of the walk, `(steps + 1,)` in float64: uniform in t, ending in 0."""
-        return torch.linspace(t_start, 0, self.steps + 1, dtype=torch.float64)
+    def steps_for(self, evaluations: int) -> int:
+        """The number of steps that takes as many network evaluations, or a few less."""
+        return max(1, (evaluations - 1) // self.evaluations_a_step + 1)
+
+    def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
+        """The times of the walk, `(steps + 1,)` in float64."""
+        return build_grid(self.times, schedule, t_start, t_end, self.steps)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the record of a run says of the sampler."""
+        return {"sampler": self.name, "steps": self.steps, "grid": self.times}
 
     def init(self, x: Tensor) -> Any:
         """What the first step gets as `state`; most one-step samplers need none."""
@@ -127,18 +167,20 @@ class Sampler(ABC):
         y: Tensor | None = None,
         *,
         t_start: float = 1.0,
+        t_end: float = 0.0,
         noise: ImageNoise | None = None,
         callback: Callback | None = None,
         progress: Progress | None = None,
         return_trajectory: bool = False,
     ) -> Result:
-        """Walk from `x1` at time `t_start` to images at time 0.
+        """Walk from `x1` at time `t_start` to images at time `t_end`.
 
         Args:
             denoiser: A denoiser, or a denoiser around one.
             x1: Images at `t_start`, `(B, C, H, W)`; at t = 1 standard normal noise.
             y: Class labels `(B,)`, or None.
             t_start: Where the walk starts, in (0, 1].
+            t_end: Where it ends, in [0, t_start).
             noise: The noise of a stochastic sampler; seed 0 where None.
             callback: Called after each step.
             progress: Shows a bar where given.
@@ -148,15 +190,72 @@ class Sampler(ABC):
             The images, the grid, the number of evaluations and the trajectory.
 
         Raises:
-            HQDMError: If `t_start` is outside (0, 1].
+            HQDMError: If a time is out of its range.
         """
         if not 0 < t_start <= 1:
             raise HQDMError(f"t_start needs a time in (0, 1], got {t_start}")
+        if not 0 <= t_end < t_start:
+            raise HQDMError(f"t_end needs a time in [0, {t_start}), got {t_end}")
+        times = self.grid(denoiser.schedule, t_start, t_end)
         noise = noise or ImageNoise(0, x1.shape[0])
-        times = self.grid(denoiser.schedule, t_start)
         evaluator = Evaluator(denoiser, y)
-        x, state = x1, self.init(x1)
-        trajectory = [x1] if return_trajectory else []
+        return self._walk(evaluator, x1, times, noise, callback, progress, return_trajectory)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        denoiser: Denoising,
+        x0: Tensor,
+        y: Tensor | None = None,
+        *,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+        return_trajectory: bool = False,
+    ) -> Result:
+        """Walk from images at time 0 to the noise at time 1 that `run` would make them from.
+
+        The first step, from 0 to the grid's first time, takes the noise that the denoiser sees in
+        the images themselves.
+
+        Args:
+            denoiser: As in `run`.
+            x0: Images, `(B, C, H, W)`.
+            y: Class labels `(B,)`, or None.
+            callback: As in `run`.
+            progress: As in `run`.
+            return_trajectory: As in `run`.
+
+        Returns:
+            As `run`; `x0` holds the noise.
+
+        Raises:
+            HQDMError: If the sampler is stochastic or adaptive.
+        """
+        if not self.reversible:
+            raise HQDMError(
+                f"{self.name} cannot run from data to noise: use a deterministic solver with fixed "
+                "steps, such as ddim, dpm or unipc"
+            )
+        times = self.grid(denoiser.schedule, 1.0, T_CUT).flip(0)
+        evaluator = Evaluator(denoiser, y)
+        alpha, sigma = denoiser.schedule(times[0])
+        x = alpha * x0 + sigma * evaluator(alpha * x0, times[0]).eps
+        noise = ImageNoise(0, x0.shape[0])
+        return self._walk(evaluator, x, times, noise, callback, progress, return_trajectory)
+
+    def _walk(
+        self,
+        evaluator: Evaluator,
+        x: Tensor,
+        times: Tensor,
+        noise: ImageNoise,
+        callback: Callback | None,
+        progress: Progress | None,
+        return_trajectory: bool,
+    ) -> Result:
+        """Take the steps between the times."""
+        state = self.init(x)
+        trajectory = [x] if return_trajectory else []
         task = progress.add_task(self.name, total=len(times) - 1) if progress else None
         for i, (t, s) in enumerate(pairwise(times), start=1):
             x, state = self.step(evaluator, x, t, s, state, noise)
@@ -169,4 +268,4 @@ class Sampler(ABC):
         if progress and task is not None:
             progress.remove_task(task)
         kept = torch.stack(trajectory) if return_trajectory else torch.empty(0)
-        return Result(x, times, evaluator.count, kept)
+        return Result(x, times, evaluator.count, evaluator.rejected, kept)

@@ -6,6 +6,8 @@ r"""Denoising diffusion implicit models (Song, Meng and Ermon 2021), eq. 12.
 eta = 0 is deterministic and a first-order solver of the probability-flow ODE; eta = 1 is DDPM.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from hqdm.errors import HQDMError
@@ -19,19 +21,26 @@ class DDIM(Sampler):
     Args:
         steps: Number of steps; 50 by default.
         eta: Share of the ancestral noise, in [0, 1].
+        grid: See `Sampler`.
 
     Raises:
-        HQDMError: If there are no steps or eta is outside [0, 1].
+        HQDMError: If eta is outside [0, 1]; otherwise as for `Sampler`.
     """
 
     name = "ddim"
     default_steps = 50
 
-    def __init__(self, steps: int | None = None, eta: float = 0.0) -> None:
-        super().__init__(steps)
+    def __init__(
+        self,
+        steps: int | None = None,
+        eta: float = 0.0,
+        grid: str | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(steps, grid)
         if not 0 <= eta <= 1:
             raise HQDMError(f"DDIM needs eta in [0, 1], got {eta}")
         self.eta = eta
+        self.reversible = eta == 0
 
     def step(
         self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise

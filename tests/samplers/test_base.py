@@ -5,7 +5,17 @@ import torch
 
 from hqdm.analytic import GaussianDenoiser
 from hqdm.errors import HQDMError
-from hqdm.samplers import DDIM, DDPM, ImageNoise, build_sampler
+from hqdm.samplers import (
+    DDIM,
+    DDPM,
+    SAMPLERS,
+    AdaptiveDPMSolver,
+    DPMSolver,
+    DPMSolverPP,
+    ImageNoise,
+    UniPC,
+    build_sampler,
+)
 from hqdm.schedule import CosineSchedule
 
 
@@ -19,11 +29,14 @@ def x1():
     return ImageNoise(0, 6).draw((1, 3, 3))
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ddim"])
+@pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 13])
-def test_one_evaluation_a_step_and_a_finite_end(denoiser, x1, name, steps):
-    result = build_sampler(name, steps).run(denoiser, x1, return_trajectory=True)
-    assert result.evaluations == steps
+def test_evaluations_are_counted_and_the_end_is_finite(denoiser, x1, name, steps):
+    sampler = build_sampler(name, steps)
+    result = sampler.run(denoiser, x1, return_trajectory=True)
+    assert result.evaluations == (steps - 1) * sampler.evaluations_a_step + 1
+    assert sampler.steps_for(result.evaluations) == steps
+    assert sampler.steps_for(1) == 1
     assert result.trajectory.shape == (steps + 1, *x1.shape)
     assert (result.times.diff() < 0).all()
     assert result.times[0] == 1
@@ -65,6 +78,40 @@ def test_seeds_and_images_have_streams_of_their_own():
     assert torch.equal(ImageNoise(0, 3).draw((4,)), a)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_walk_may_end_before_the_data(denoiser, x1, name):
+    sampler = build_sampler(name, 30)
+    result = sampler.run(denoiser, x1.double(), t_start=0.8, t_end=0.3)
+    assert result.times[0] == 0.8
+    assert result.times[-1] == 0.3
+    start, end = result.times[0], result.times[-1]
+    if sampler.reversible:
+        flow = denoiser.flow(x1.double(), start, end)
+        torch.testing.assert_close(result.x0, flow, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("sampler", [DDIM(200), DPMSolver(30), DPMSolverPP(60), UniPC(40)])
+def test_encoding_leads_back_to_the_images(sampler):
+    mean, variance = torch.tensor(0.2).double(), torch.tensor(0.5).double()
+    denoiser = GaussianDenoiser(mean, variance, CosineSchedule())
+    x0 = 0.2 + 0.5**0.5 * ImageNoise(3, 6).draw((1, 3, 3)).double()
+    encoded = sampler.encode(denoiser, x0, return_trajectory=True)
+    assert encoded.times[-1] == 1
+    alpha, sigma = denoiser.schedule(torch.ones(()).double())
+    exact = alpha * mean + (alpha**2 * variance + sigma**2).sqrt() * (x0 - mean) / variance.sqrt()
+    torch.testing.assert_close(encoded.x0, exact, rtol=0, atol=0.03)
+    back = sampler(denoiser, encoded.x0)
+    torch.testing.assert_close(back, x0, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "sampler", [DDPM(5), DDIM(5, eta=0.5), DPMSolverPP(5, sde=True), AdaptiveDPMSolver()]
+)
+def test_only_fixed_deterministic_steps_run_backwards(denoiser, x1, sampler):
+    with pytest.raises(HQDMError, match="cannot run from data to noise: use a deterministic"):
+        sampler.encode(denoiser, x1)
+
+
 def test_bad_input(denoiser, x1):
     with pytest.raises(HQDMError, match="1 step or more, got 0"):
         DDIM(0)
@@ -72,3 +119,5 @@ def test_bad_input(denoiser, x1):
         build_sampler("dimm")
     with pytest.raises(HQDMError, match=r"t_start needs a time in \(0, 1\], got 0"):
         DDIM(3)(denoiser, x1, t_start=0.0)
+    with pytest.raises(HQDMError, match=r"t_end needs a time in \[0, 0.5\), got 0.5"):
+        DDIM(3)(denoiser, x1, t_start=0.5, t_end=0.5)

@@ -1,0 +1,129 @@
+r"""DPM-Solver with steps of adaptive size (Lu et al. 2022, appendix C).
+
+Solvers of orders k - 1 and k share their evaluations; their difference estimates the error,
+
+    E = rms( (x_low - x_high) / max(atol, rtol max(|x_low|, |x_before|)) ),
+
+and a step of h in lambda is taken where E <= 1. The next one is 0.9 h E^(-1/k) long. Every image
+has steps of its own, so that it does not depend on the others of its batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hqdm.denoiser import Prediction
+from hqdm.errors import HQDMError
+from hqdm.samplers.base import Evaluator, Sampler
+from hqdm.samplers.dpm_solver import check_order, embedded_step
+from hqdm.samplers.exponential import level_at, level_of
+from hqdm.samplers.grids import T_CUT
+from hqdm.samplers.noise import ImageNoise
+from hqdm.schedule import Schedule
+
+SAFETY = 0.9
+FIRST_STEP = 0.05  # in lambda
+GROWTH = 0.2, 5.0  # least and most factor from one step to the next
+MAX_TRIALS = 10_000
+SMALLEST_STEP = 1e-9  # in lambda: less is rounding
+
+
+@dataclass
+class ByImage:
+    """A denoiser for levels `(B, 1, 1, 1)` in float64 and images in another precision.
+
+    Attributes:
+        denoise: The denoiser.
+        dtype: Precision of the images that it takes.
+    """
+
+    denoise: Evaluator
+    dtype: torch.dtype
+
+    @property
+    def schedule(self) -> Schedule:
+        """The denoiser's schedule."""
+        return self.denoise.schedule
+
+    def __call__(self, x: Tensor, t: Tensor) -> Prediction:
+        """Evaluate at times `t` `(B, 1, 1, 1)`."""
+        return self.denoise(x.to(self.dtype), t.flatten().to(x.device))
+
+
+class AdaptiveDPMSolver(Sampler):
+    """DPM-Solver-12 or -23 with an error tolerance instead of a number of steps.
+
+    `Result.rejected` says how many steps each image took back.
+
+    Args:
+        tolerance: Relative error of a step, above 0.
+        order: k, of 2 or 3.
+        absolute: Absolute error of a step; an eighth of a grey level of 256 by default.
+
+    Raises:
+        HQDMError: If a tolerance is not positive, or the order is another one.
+    """
+
+    name = "dpm-adaptive"
+    default_steps = 2  # of the driver: to the cut, and from there to t = 0
+    reversible = False
+
+    def __init__(self, tolerance: float = 0.05, order: int = 3, absolute: float = 0.0078) -> None:
+        super().__init__()
+        check_order("adaptive DPM-Solver", order, (2, 3))
+        if tolerance <= 0 or absolute <= 0:
+            raise HQDMError(f"a tolerance needs more than 0, got {tolerance} and {absolute}")
+        self.tolerance = tolerance
+        self.absolute = absolute
+        self.order = order
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `Sampler`: there is no number of steps."""
+        return {"sampler": self.name, "tolerance": self.tolerance, "order": self.order}
+
+    def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
+        """Start, cut and end."""
+        times = [t_start, T_CUT, t_end] if t_end < T_CUT < t_start else [t_start, t_end]
+        return torch.tensor(times, dtype=torch.float64)
+
+    def step(
+        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
+    ) -> tuple[Tensor, None]:
+        """See `Sampler.step`; many steps of the solver.
+
+        Raises:
+            HQDMError: If the tolerance is too small to reach the end.
+        """
+        a, b = (level_at(denoise.schedule, time) for time in (t, s))
+        if b.is_data:
+            return denoise(x, t).x0, None
+        evaluate = ByImage(denoise, x.dtype)
+        lam = a.lam.to(x.device).expand(x.shape[0], 1, 1, 1)
+        h = torch.full_like(lam, FIRST_STEP)
+        now = before = x.double()
+        for _ in range(MAX_TRIALS):
+            left = b.lam - lam
+            going = left > SMALLEST_STEP
+            if not going.any():
+                return now.to(x.dtype), None
+            h = torch.minimum(h, left)
+            here, there = (level_of(denoise.schedule, level) for level in (lam, lam + h))
+            low, high = embedded_step(evaluate, self.order, now, here, there)
+            error = self._error(low, high, before)
+            taken = going & (error <= 1)
+            denoise.rejected = denoise.rejected + (going & ~taken).flatten().cpu()
+            now, before = torch.where(taken, high, now), torch.where(taken, low, before)
+            lam = torch.where(taken, lam + h, lam)
+            h = h * (SAFETY * error ** (-1 / self.order)).clamp(*GROWTH)
+        raise HQDMError(
+            f"tolerance {self.tolerance} was not met in {MAX_TRIALS:,} steps: use a larger one"
+        )
+
+    def _error(self, low: Tensor, high: Tensor, before: Tensor) -> Tensor:
+        """E, `(B, 1, 1, 1)`."""
+        size = torch.maximum(low.abs(), before.abs())
+        scale = (self.tolerance * size).clamp_min(self.absolute)
+        return ((low - high) / scale).square().mean((1, 2, 3), keepdim=True).sqrt()

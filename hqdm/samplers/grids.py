@@ -1,0 +1,97 @@
+r"""Grids: the times that a sampler visits, from noise to data.
+
+In lambda = log(alpha / sigma) the flow of a diffusion model changes at an even pace, so that few
+steps go further on a grid that is even there (Lu et al. 2022). At t = 0 lambda is infinite: grids
+in lambda run to `T_CUT` and take one last step from there to 0, which every solver takes to first
+order, x_0 = (x - sigma eps) / alpha.
+
+    time        t even
+    lambda      lambda even
+    karras      (sigma / alpha)^(1 / rho) even, rho = 7 (Karras et al. 2022, eq. 5)
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from hqdm.errors import HQDMError, unknown
+from hqdm.schedule import Schedule
+
+T_CUT = 1e-2  # where the last step to 0 begins
+RHO = 7.0
+
+
+def even(start: Tensor, end: Tensor, n: int) -> Tensor:
+    """The n + 1 numbers from start to end, both exact."""
+    share = torch.linspace(0, 1, n + 1, dtype=torch.float64)
+    return start + share * (end - start)
+
+
+def time_grid(schedule: Schedule, t_start: float, t_end: float, steps: int) -> Tensor:
+    """Even in t; reaches 0 without a cut."""
+    return torch.linspace(t_start, t_end, steps + 1, dtype=torch.float64)
+
+
+def lambda_grid(schedule: Schedule, t_start: float, t_end: float, steps: int) -> Tensor:
+    """Even in lambda."""
+    start, end = schedule.lam(torch.tensor([t_start, t_end], dtype=torch.float64))
+    return schedule.inverse(even(start, end, steps))
+
+
+def karras_grid(schedule: Schedule, t_start: float, t_end: float, steps: int) -> Tensor:
+    """Even in a power of the noise-to-signal ratio."""
+    lam = schedule.lam(torch.tensor([t_start, t_end], dtype=torch.float64))
+    start, end = (-lam / RHO).exp()
+    return schedule.inverse(-RHO * even(start, end, steps).log())
+
+
+GRIDS: dict[str, Callable[[Schedule, float, float, int], Tensor]] = {
+    "time": time_grid,
+    "lambda": lambda_grid,
+    "karras": karras_grid,
+}
+
+
+def check_grid(grid: str | Sequence[float]) -> None:
+    """Refuse a grid that is neither a name nor decreasing times.
+
+    Raises:
+        HQDMError: If the name is unknown, or the times do not decrease within [0, 1].
+    """
+    if isinstance(grid, str):
+        if grid not in GRIDS:
+            raise unknown("grid", grid, GRIDS)
+        return
+    times = torch.as_tensor(grid, dtype=torch.float64)
+    if times.ndim != 1 or len(times) < 2 or not (times.diff() < 0).all():
+        raise HQDMError("a grid needs two times or more, each smaller than the one before")
+    if times[-1] < 0 or times[0] > 1:
+        raise HQDMError(
+            f"a grid needs times in [0, 1], got {float(times[0])} to {float(times[-1])}"
+        )
+
+
+def build_grid(
+    grid: str | Sequence[float], schedule: Schedule, t_start: float, t_end: float, steps: int
+) -> Tensor:
+    """The times of a walk, `(steps + 1,)` in float64.
+
+    Args:
+        grid: A key of `GRIDS`, or the times themselves.
+        schedule: The noise schedule.
+        t_start: First time, in (0, 1].
+        t_end: Last time, in [0, t_start).
+        steps: Number of steps.
+    """
+    if not isinstance(grid, str):
+        return torch.as_tensor(grid, dtype=torch.float64)
+    if grid == "time" or t_end > 0:
+        times = GRIDS[grid](schedule, t_start, t_end, steps)
+    elif steps == 1 or t_start <= T_CUT:
+        times = time_grid(schedule, t_start, 0, steps)
+    else:
+        cut = GRIDS[grid](schedule, t_start, T_CUT, steps - 1)
+        times = torch.cat([cut, torch.zeros(1, dtype=torch.float64)])
+    times[0], times[-1] = t_start, t_end
+    return times

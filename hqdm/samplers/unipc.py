@@ -1,0 +1,141 @@
+r"""UniPC (Zhao et al. 2023): predictor and corrector of any order from the evaluations behind.
+
+With h = lambda_s - lambda_t, r_m = (lambda_m - lambda_t) / h for earlier points m, and differences
+D_m = (eps_m - eps_t) / r_m, both are
+
+    x_s = alpha_s / alpha_t x_t - sigma_s (e^h - 1) eps_t - sigma_s B(h) sum_m rho_m D_m,
+
+where rho solves  sum_m rho_m r_m^(n-1) = n! h phi_{n+1}(h) / B(h), n = 1, 2, ...  The predictor of
+order p uses p - 1 earlier points; the corrector also the prediction at s itself (r = 1), whose
+evaluation the next step needs anyway, and reaches order p + 1. For data prediction exchange
+eps -> x_0, alpha <-> sigma and h -> -h in e^h, phi and B.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hqdm.errors import unknown
+from hqdm.samplers.base import Evaluator, Sampler
+from hqdm.samplers.dpm_solver import check_order
+from hqdm.samplers.exponential import Level, level_at, phi
+from hqdm.samplers.noise import ImageNoise
+
+PREDICTIONS = ("eps", "x0")
+B_FUNCTIONS = ("h", "expm1")
+
+
+@dataclass(frozen=True)
+class History:
+    """What a step leaves to the next one.
+
+    Attributes:
+        points: Levels and evaluations at them, the newest first.
+        x: The images at the newest of them, after correction.
+        order: The order of the predictor that was used.
+    """
+
+    points: tuple[tuple[Level, Tensor], ...]
+    x: Tensor
+    order: int
+
+
+class UniPC(Sampler):
+    """UniPC-p: one evaluation a step.
+
+    Args:
+        steps: Number of steps; 10 by default.
+        grid: See `Sampler`.
+        order: p, of 1, 2 or 3.
+        predict: What is expanded, "eps" or "x0".
+        b: B(h), "h" or "expm1".
+        corrector: Whether to correct.
+
+    Raises:
+        HQDMError: If an option is out of range; otherwise as for `Sampler`.
+    """
+
+    name = "unipc"
+    default_steps = 10
+    default_grid = "lambda"
+
+    def __init__(
+        self,
+        steps: int | None = None,
+        grid: str | Sequence[float] | None = None,
+        order: int = 3,
+        predict: Literal["eps", "x0"] = "x0",
+        b: Literal["h", "expm1"] = "expm1",
+        corrector: bool = True,
+    ) -> None:
+        super().__init__(steps, grid)
+        check_order("UniPC", order)
+        if predict not in PREDICTIONS:
+            raise unknown("prediction", predict, PREDICTIONS)
+        if b not in B_FUNCTIONS:
+            raise unknown("B(h)", b, B_FUNCTIONS)
+        self.order = order
+        self.predict = predict
+        self.b = b
+        self.corrector = corrector
+
+    def step(
+        self,
+        denoise: Evaluator,
+        x: Tensor,
+        t: Tensor,
+        s: Tensor,
+        state: History | None,
+        noise: ImageNoise,
+    ) -> tuple[Tensor, History]:
+        """See `Sampler.step`: evaluate, correct the step before, predict."""
+        a, b = (level_at(denoise.schedule, time) for time in (t, s))
+        prediction = denoise(x, t)
+        value = getattr(prediction, self.predict)
+        if state is not None and self.corrector:
+            x = self._advance(state.x, state.points[: state.order], a, (a, value))
+        points = ((a, value), *(state.points if state else ()))[: self.order]
+        order = min(self.order, len(points))
+        if b.is_data:
+            data = value if self.predict == "x0" else (x - a.sigma * value) / a.alpha
+            return data, History(points, x, 1)
+        return self._advance(x, points[:order], b, None), History(points, x, order)
+
+    def _advance(
+        self,
+        x: Tensor,
+        points: tuple[tuple[Level, Tensor], ...],
+        b: Level,
+        new: tuple[Level, Tensor] | None,
+    ) -> Tensor:
+        """From the newest point to b: predict, or, with the evaluation there, correct."""
+        (a, value), *earlier = points
+        h = b.lam - a.lam
+        others = [*earlier, *([new] if new else [])]
+        r = torch.stack([(level.lam - a.lam) / h for level, _ in others]) if others else None
+        signed = h if self.predict == "eps" else -h
+        scale = signed if self.b == "h" else torch.expm1(signed)
+        if self.predict == "eps":
+            base, factor = b.alpha / a.alpha * x, b.sigma
+        else:
+            base, factor = b.sigma / a.sigma * x, b.alpha
+        x_s = base - factor * torch.expm1(signed) * value
+        if r is None:
+            return x_s
+        rho = self._weights(r, signed, scale)
+        for weight, ratio, (_, other) in zip(rho, r, others, strict=True):
+            x_s = x_s - factor * scale * weight / ratio * (other - value)
+        return x_s
+
+    def _weights(self, r: Tensor, h: Tensor, scale: Tensor) -> Tensor:
+        """The weights rho."""
+        n = len(r)
+        if n == 1:  # as the paper simplifies it: the limit for small h
+            return torch.tensor([0.5], dtype=r.dtype)
+        rows = torch.stack([r**k for k in range(n)])
+        sides = [math.factorial(k) * h * phi(k + 1, h) / scale for k in range(1, n + 1)]
+        return torch.linalg.solve(rows, torch.stack(sides))

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from hqdm.errors import HQDMError
+from hqdm.samplers import DDIM, GRIDS
+from hqdm.samplers.grids import RHO, T_CUT, build_grid
+from hqdm.schedule import CosineSchedule, LinearSchedule
+
+SCHEDULES = [CosineSchedule(), LinearSchedule()]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=["cosine", "linear"])
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 50])
+@pytest.mark.parametrize(("t_start", "t_end"), [(1.0, 0.0), (0.4, 0.0), (0.9, 0.2), (0.005, 0.0)])
+def test_grids_fall_from_start_to_end(grid, schedule, steps, t_start, t_end):
+    times = build_grid(grid, schedule, t_start, t_end, steps)
+    assert times.shape == (steps + 1,)
+    assert times.dtype == torch.float64
+    assert (times[0], times[-1]) == (t_start, t_end)
+    assert (times.diff() < 0).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=["cosine", "linear"])
+def test_what_is_even(schedule):
+    def inner(grid):
+        times = build_grid(grid, schedule, 1.0, 0.0, 9)
+        assert times[-2] == pytest.approx(T_CUT)
+        return schedule.lam(times[:-1])
+
+    def is_even(numbers):
+        torch.testing.assert_close(
+            numbers.diff().diff(), torch.zeros(7).double(), atol=1e-9, rtol=0
+        )
+
+    is_even(inner("lambda"))
+    is_even((-inner("karras") / RHO).exp())
+    is_even(build_grid("time", schedule, 1.0, 0.0, 8))
+
+
+def test_times_of_your_own():
+    sampler = DDIM(grid=[0.9, 0.5, 0.1])
+    assert sampler.steps == 2
+    assert sampler.grid(CosineSchedule(), 1.0, 0.0).tolist() == [0.9, 0.5, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": "lamda"}, "unknown grid 'lamda'.*did you mean 'lambda'"),
+        ({"grid": [0.5]}, "two times or more"),
+        ({"grid": [0.5, 0.5, 0.0]}, "each smaller than the one before"),
+        ({"grid": [1.5, 0.0]}, r"times in \[0, 1\], got 1.5 to 0.0"),
+        ({"grid": [1.0, 0.5, 0.0], "steps": 3}, "the grid has 2 steps, got steps=3"),
+        ({"steps": 0}, "1 step or more, got 0"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(HQDMError, match=message):
+        DDIM(**options)
