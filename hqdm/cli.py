@@ -1,4 +1,4 @@
-"""The command line: `hqdm fit | sample | evaluate | inspect | export | demo`.
+"""The command line: `hqdm fit | sample | evaluate | compare-samplers | ...`.
 
 Every command refuses bad input with one line and exit code 2, and overwrites nothing unless told.
 """
@@ -7,6 +7,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,6 +19,9 @@ from hqdm.folders import claim_files
 
 if TYPE_CHECKING:
     import torch
+
+    from hqdm.evaluation import Protocol
+    from hqdm.samplers import Sampler
 
 EXIT_BAD_INPUT = 2
 EXIT_SIGNAL = 128
@@ -36,9 +40,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def _add_sampler(parser: argparse.ArgumentParser, n: int) -> None:
+    parser.add_argument("--sampler", default="ddim", help="such as ddpm, ddim, dpm3, unipc3 (ddim)")
+    parser.add_argument("--steps", type=int, help="sampler steps (ddpm 1000, ddim 50, others 10)")
+    parser.add_argument("--tolerance", type=float, help="error of a step of dpm-adaptive (0.05)")
+    _add_drawing(parser, n)
+
+
+def _add_drawing(parser: argparse.ArgumentParser, n: int) -> None:
+    parser.add_argument("--grid", help="time, lambda or karras (each sampler has its own)")
     parser.add_argument("--n", type=int, default=n, help=f"number of images ({n})")
-    parser.add_argument("--sampler", default="ddim", help="ddpm or ddim (ddim)")
-    parser.add_argument("--steps", type=int, help="sampler steps (ddim 50, ddpm 1000)")
     parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
     parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
@@ -64,6 +74,26 @@ def _device(name: str) -> "torch.device":
         raise HQDMError(f"device {name!r} is not there: use auto, cpu or cuda") from None
 
 
+def _sampler(options: argparse.Namespace) -> "Sampler":
+    from hqdm.samplers import build_sampler
+
+    return build_sampler(options.sampler, options.steps, options.grid, options.tolerance)
+
+
+def _add_scores(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, help="the data set to compare with")
+    parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
+    parser.add_argument("--fid-weights", help="file of the Inception weights")
+    parser.add_argument("--offline", action="store_true", help="never touch the network")
+
+
+def _protocol(options: argparse.Namespace) -> "Protocol":
+    from hqdm.evaluation import Protocol
+
+    given = vars(options)
+    return Protocol(**{f.name: given[f.name] for f in fields(Protocol) if f.name in given})
+
+
 def fit(args: Sequence[str]) -> None:
     """Train a model."""
     from hqdm.training.cli import TrainingCLI
@@ -81,12 +111,11 @@ def sample(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
 
     from hqdm.checkpoint import load_denoiser
-    from hqdm.samplers import build_sampler
     from hqdm.sampling import SAMPLE_FILES, progress_bar, sample_images, write_samples
 
     out = Path(options.out)
     denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
-    sampler = build_sampler(options.sampler, options.steps)
+    sampler = _sampler(options)
     claim_files(out, SAMPLE_FILES, options.overwrite)
     with progress_bar() as progress:
         samples = sample_images(
@@ -100,7 +129,7 @@ def sample(args: Sequence[str]) -> None:
             progress=progress,
         )
     written = write_samples(denoiser, sampler, samples, out, vars(options))
-    print(f"{options.n} images, {samples.evaluations} network evaluations each: {written}")
+    print(f"{options.n} images, {samples.effort}: {written}")
 
 
 def evaluate(args: Sequence[str]) -> None:
@@ -108,42 +137,65 @@ def evaluate(args: Sequence[str]) -> None:
     parser = Parser("hqdm evaluate", description=evaluate.__doc__)
     _add_checkpoint(parser)
     _add_sampler(parser, n=2048)
-    parser.add_argument("--data", required=True, help="the data set to compare with")
-    parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
-    parser.add_argument("--fid-weights", help="file of the Inception weights")
+    _add_scores(parser)
     parser.add_argument("--restore-t", type=float, default=0.5, help="noise level of pairs (0.5)")
-    parser.add_argument("--offline", action="store_true", help="never touch the network")
     parser.add_argument("--out", help="folder to write to (evaluation, beside the checkpoint)")
     options = parser.parse_args(args)
 
     from hqdm.checkpoint import load_denoiser
-    from hqdm.evaluation import REPORT_FILES, Protocol, score_table, write_report
+    from hqdm.evaluation import REPORT_FILES, score_table, write_report
     from hqdm.evaluation import evaluate as score
-    from hqdm.samplers import build_sampler
     from hqdm.sampling import progress_bar
 
     checkpoint = Path(options.checkpoint)
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
     out = Path(options.out) if options.out else beside / "evaluation"
     denoiser = load_denoiser(checkpoint).to(_device(options.device))
-    sampler = build_sampler(options.sampler, options.steps)
+    sampler = _sampler(options)
     claim_files(out, REPORT_FILES, options.overwrite)
-    protocol = Protocol(
-        data=options.data,
-        n=options.n,
-        extractor=options.extractor,
-        fid_weights=options.fid_weights,
-        restore_t=options.restore_t,
-        guidance=options.guidance,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        offline=options.offline,
-    )
     with progress_bar() as progress:
-        report, images = score(denoiser, sampler, protocol, progress)
+        report, images = score(denoiser, sampler, _protocol(options), progress)
     written = write_report(report, images, out)
     Console().print(score_table(report))
     print(f"wrote {written}")
+
+
+def compare_samplers(args: Sequence[str]) -> None:
+    """Compare samplers of a trained model: FID against network evaluations and seconds."""
+    parser = Parser("hqdm compare-samplers", description=compare_samplers.__doc__)
+    _add_checkpoint(parser)
+    parser.add_argument(
+        "--samplers", default="ddim,dpm3,unipc3", help="names between commas; or name:evaluations"
+    )
+    parser.add_argument("--nfe", default="5,10,20,50", help="numbers of evaluations (5,10,20,50)")
+    _add_drawing(parser, n=1024)
+    _add_scores(parser)
+    parser.add_argument("--resume", action="store_true", help="take images that are in --out")
+    parser.add_argument("--out", default="comparison", help="folder to write to (comparison)")
+    options = parser.parse_args(args)
+
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.comparison import (
+        COMPARISON_FILES,
+        Comparison,
+        compare,
+        comparison_table,
+        parse_entries,
+    )
+    from hqdm.sampling import RECORD_FILE, progress_bar
+
+    out = Path(options.out)
+    entries = parse_entries(options.samplers, options.nfe)
+    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    records = [f"{entry.folder}/{RECORD_FILE}" for entry in entries]
+    claim_files(out, (*COMPARISON_FILES, *records), options.overwrite or options.resume)
+    comparison = Comparison(
+        options.checkpoint, entries, _protocol(options), out, options.grid, options.resume
+    )
+    with progress_bar() as progress:
+        report = compare(denoiser, comparison, progress)
+    Console().print(comparison_table(report))
+    print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
 
 
 def inspect(args: Sequence[str]) -> None:
@@ -208,6 +260,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "fit": fit,
     "sample": sample,
     "evaluate": evaluate,
+    "compare-samplers": compare_samplers,
     "inspect": inspect,
     "export": export,
     "demo": demo,

@@ -8,7 +8,6 @@ circuits do anything?
 
 import json
 import platform
-import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,7 +137,6 @@ def evaluate(
     name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
     extractor = load_extractor(name, protocol.fid_weights)
     real = RealImages.load(protocol, shape)
-    started = time.monotonic()
     samples = sample_images(
         denoiser,
         sampler,
@@ -148,7 +146,6 @@ def evaluate(
         batch_size=protocol.batch_size,
         progress=progress,
     )
-    seconds = time.monotonic() - started
     report = {
         "scores": distribution_scores(real.reference, samples.images, extractor, protocol.seed),
         "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
@@ -169,15 +166,14 @@ def evaluate(
             "value_range": [-1, 1],
             "image_shape": list(shape),
             "resize": _resize(extractor, shape),
-            "sampler": sampler.name,
-            "steps": sampler.steps,
+            **sampler.settings,
             "evaluations": samples.evaluations,
             "guidance": protocol.guidance,
             "seed": protocol.seed,
         },
-        "seconds": {"sampling": round(seconds, 2)},
+        "seconds": {"sampling": round(samples.seconds, 2)},
         "versions": versions(),
-        "warnings": _warnings(protocol, real),
+        "warnings": size_warnings(protocol, real),
     }
     return report, samples.images
 
@@ -191,7 +187,8 @@ def _resize(extractor: FeatureExtractor, shape: tuple[int, int, int]) -> str:
     )
 
 
-def _warnings(protocol: Protocol, real: RealImages) -> list[str]:
+def size_warnings(protocol: Protocol, real: RealImages) -> list[str]:
+    """What to bear in mind where there are few images; each is also a warning."""
     few, small = warn_if_few(protocol.n), None
     if len(real.other) < protocol.n:
         small = (
@@ -272,7 +269,7 @@ def score_table(report: dict[str, Any]) -> Table:
     table = Table("score", "model", "real against real")
     table.title = (
         f"{protocol['data']}, {protocol['n']} samples, {protocol['sampler']} "
-        f"{protocol['steps']} steps, {protocol['extractor']} features"
+        f"{protocol['evaluations']} evaluations, {protocol['extractor']} features"
     )
     table.add_row("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")
     for key, label in (("kid", "KID"), ("is", "IS")):

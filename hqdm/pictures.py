@@ -1,6 +1,7 @@
 """Pictures of images and of training: grids, denoising strips, loss curves."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from hqdm.data.images import to_uint8
 
 PAGE_WIDTH = 640
 GAP = 1
+ROWS_WIDTH = 7.0  # inches
+DPI = 120
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
@@ -58,6 +61,25 @@ def save_strip(trajectory: Tensor, path: str | Path, columns: int = 10, rows: in
     save_picture(grid(strip, columns), path)
 
 
+def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a row of images `(N, C, H, W)` for each label, the labels to their left."""
+    from matplotlib.figure import Figure  # slow to import, and training does not need it
+
+    columns = max(map(len, rows.values()))
+    pictures = [grid(images, columns) for images in rows.values()]
+    picture = torch.cat(pictures, dim=1)
+    height = pictures[0].shape[1]
+    pixels = to_uint8(picture).permute(1, 2, 0).squeeze(-1).numpy()
+    scale = ROWS_WIDTH / picture.shape[2]
+    figure = Figure(figsize=(ROWS_WIDTH, scale * picture.shape[1]))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_yticks([(i + 0.5) * height for i in range(len(rows))], rows)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+
+
 def read_metric(logs: Path, name: str) -> dict[int, float]:
     """One metric by step, from every table that Lightning's CSV logger wrote below a folder.
 
@@ -89,4 +111,4 @@ def save_loss_curve(logs: Path, path: str | Path) -> None:
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=DPI)

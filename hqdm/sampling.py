@@ -1,6 +1,7 @@
 """Many images from a denoiser: in batches, the same whatever the batch size."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,12 +35,23 @@ class Samples:
     Attributes:
         images: `(N, C, H, W)` in [-1, 1], on the CPU.
         labels: The class asked for, `(N,)`, or None.
-        evaluations: Network evaluations of each image.
+        evaluations: Network evaluations of each image; of the batch with the most of them where
+            the sampler is adaptive.
+        rejected: Steps that an adaptive sampler took back, the mean over the images.
+        seconds: How long the drawing took.
     """
 
     images: Tensor
     labels: Tensor | None
     evaluations: int
+    rejected: float
+    seconds: float
+
+    @property
+    def effort(self) -> str:
+        """What the images cost, for a message."""
+        said = f"{self.evaluations} network evaluations each"
+        return f"{said}, {self.rejected:.1f} steps rejected" if self.rejected else said
 
 
 @contextmanager
@@ -127,18 +139,23 @@ def sample_images(
     if around is not None:
         wrapped = around(wrapped)
     task = progress.add_task("images", total=n) if progress else None
-    images, evaluations = [], 0
+    started = time.monotonic()
+    results = []
     for first in range(0, n, batch_size):
         size = min(batch_size, n - first)
         noise = ImageNoise(seed, size, first)
         y = None if labels is None else labels[first : first + size].to(device)
         x1 = noise.draw(denoiser.image_shape).to(device)
-        result = sampler.run(wrapped, x1, y, noise=noise, progress=progress)
-        images.append(result.x0.cpu())
-        evaluations = result.evaluations
+        results.append(sampler.run(wrapped, x1, y, noise=noise, progress=progress))
         if progress and task is not None:
             progress.advance(task, size)
-    return Samples(torch.cat(images), labels, evaluations)
+    return Samples(
+        images=torch.cat([result.x0.cpu() for result in results]),
+        labels=labels,
+        evaluations=max(result.evaluations for result in results),
+        rejected=float(sum(result.rejected.sum() for result in results)) / n,
+        seconds=time.monotonic() - started,
+    )
 
 
 def write_samples(
@@ -169,9 +186,9 @@ def write_samples(
     save_file({"images": to_uint8(samples.images)}, out / IMAGES_FILE)
     record = {
         **settings,
-        "sampler": sampler.name,
-        "steps": sampler.steps,
+        **sampler.settings,
         "evaluations": samples.evaluations,
+        "seconds": round(samples.seconds, 3),
     }
     (out / RECORD_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n")
     return ", ".join(str(out / name) for name in SAMPLE_FILES)

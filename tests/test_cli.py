@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from itertools import combinations
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_unknown_command_is_named(refused):
     assert "did you mean 'fit'?" in refused("fitt")
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate", "inspect", "export", "demo"])
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "fit"])
 def test_commands_explain_themselves(capsys, command):
     with pytest.raises(SystemExit) as left:
         cli.main([command, "--help"])
@@ -58,6 +59,28 @@ def test_sample_writes_what_it_names(hqdm, last, tmp_path):
     other = hqdm(*args, "--out", tmp_path / "other", "--sampler", "ddpm", "--seed", 4)
     assert other.code == 0
     assert not torch.equal(images(tmp_path / "other"), images(out))
+
+
+def test_samplers_grids_and_tolerances_reach_the_images(hqdm, refused, last, tmp_path):
+    args = ("sample", "--checkpoint", last, "--n", 3)
+    for i, options in enumerate(
+        (
+            ("--sampler", "unipc2", "--steps", 4),
+            ("--sampler", "unipc3", "--steps", 4),
+            ("--sampler", "unipc3", "--steps", 4, "--grid", "time"),
+            ("--sampler", "dpm-adaptive", "--tolerance", 2),
+            ("--sampler", "dpm-adaptive", "--tolerance", 0.5),
+        )
+    ):
+        assert hqdm(*args, *options, "--out", tmp_path / str(i)).code == 0
+    drawn = [images(tmp_path / str(i)) for i in range(5)]
+    assert all(not torch.equal(a, b) for a, b in combinations(drawn, 2))
+    records = [json.loads((tmp_path / str(i) / "sample.json").read_text()) for i in range(5)]
+    assert (records[2]["sampler"], records[2]["grid"], records[2]["steps"]) == ("unipc3", "time", 4)
+    assert (records[3]["tolerance"], records[4]["tolerance"]) == (2.0, 0.5)
+    assert records[3]["evaluations"] < records[4]["evaluations"]
+    wrong = ("--sampler", "dpm-adaptive", "--tolerance", 0, "--out", tmp_path / "no")
+    assert "a tolerance needs more than 0, got 0.0" in refused(*args, *wrong)
 
 
 def test_exported_model_gives_identical_images(hqdm, last, tmp_path):
@@ -140,6 +163,10 @@ def test_files_that_are_there_stay(hqdm, refused, last, tmp_path):
         (("--steps", 0), "a sampler needs 1 step or more, got 0"),
         (("--steps", -3), "a sampler needs 1 step or more, got -3"),
         (("--sampler", "ddimm"), "unknown sampler 'ddimm': expected one of"),
+        (("--sampler", "dpm4"), "unknown sampler 'dpm4': expected one of"),
+        (("--sampler", "dpm-adaptive"), "dpm-adaptive takes no steps: it takes tolerance"),
+        (("--tolerance", 0.1), "ddim takes no tolerance: it takes steps and grid"),
+        (("--grid", "logarithmic"), "unknown grid 'logarithmic': expected one of"),
         (("--device", "meta"), "device 'meta' is not there"),
         (("--device", "abacus"), "device 'abacus' is not there: use auto, cpu or cuda"),
         (("--seed", -1), "seed needs 0 or more, got -1"),

@@ -40,6 +40,7 @@ def test_report_is_complete_and_repeatable(denoiser, tmp_path):
         "resize": "none",
         "sampler": "ddim",
         "steps": 2,
+        "grid": "time",
         "evaluations": 2,
         "guidance": 1.0,
         "seed": 3,

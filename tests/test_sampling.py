@@ -12,7 +12,7 @@ from hqdm.checkpoint import load_denoiser
 from hqdm.data.images import to_uint8
 from hqdm.errors import HQDMError
 from hqdm.guidance import ClassifierFreeGuidance, Clip, DynamicThreshold
-from hqdm.samplers import DDIM, DDPM, ImageNoise
+from hqdm.samplers import DDIM, DDPM, AdaptiveDPMSolver, ImageNoise
 from hqdm.sampling import SAMPLE_FILES, class_labels, guided, sample_images, write_samples
 
 
@@ -74,6 +74,22 @@ def test_one_class_for_all(labelled):
     assert not torch.equal(samples.images, other.images)
 
 
+def test_effort_of_an_adaptive_sampler_is_its_worst_batch_and_its_mean_image(denoiser):
+    sampler = AdaptiveDPMSolver(0.2, order=2)
+    samples = sample_images(denoiser, sampler, 4, seed=1, batch_size=2)
+    runs = [
+        sampler.run(Clip(denoiser), noise.draw((1, 8, 8)), noise=noise)
+        for noise in (ImageNoise(1, 2, first) for first in (0, 2))
+    ]
+    assert samples.evaluations == max(run.evaluations for run in runs)
+    assert samples.rejected == pytest.approx(
+        torch.cat([run.rejected for run in runs]).double().mean()
+    )
+    assert samples.rejected > 0
+    assert f"{samples.evaluations} network evaluations each, " in samples.effort
+    assert "rejected" not in sample_images(denoiser, DDIM(1), 1).effort
+
+
 def test_progress_counts_the_images(denoiser):
     with Progress(disable=True) as progress:
         sample_images(denoiser, DDIM(2), 5, batch_size=2, progress=progress)
@@ -105,4 +121,6 @@ def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
         load_file(tmp_path / "images.safetensors")["images"], to_uint8(samples.images)
     )
     record = json.loads((tmp_path / "sample.json").read_text())
-    assert record == {"seed": 3, "n": 5, "sampler": "ddim", "steps": 2, "evaluations": 2}
+    assert record.pop("seconds") == round(samples.seconds, 3) > 0
+    sampler = {"sampler": "ddim", "steps": 2, "grid": "time"}
+    assert record == {"seed": 3, "n": 5, **sampler, "evaluations": 2}
