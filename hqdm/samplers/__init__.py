@@ -11,6 +11,7 @@ from hqdm.samplers.ddim import DDIM
 from hqdm.samplers.dpm_solver import ORDERS, DPMSolver, DPMSolverExact, DPMSolverPP
 from hqdm.samplers.grids import GRIDS
 from hqdm.samplers.noise import ImageNoise
+from hqdm.samplers.repaint import RePaint
 from hqdm.samplers.runge_kutta import RK4, Heun
 from hqdm.samplers.unipc import UniPC
 
@@ -45,6 +46,7 @@ __all__ = [
     "DPMSolverPP",
     "Heun",
     "ImageNoise",
+    "RePaint",
     "Result",
     "Sampler",
     "UniPC",
