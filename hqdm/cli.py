@@ -107,6 +107,10 @@ def sample(args: Sequence[str]) -> None:
     _add_checkpoint(parser)
     _add_sampler(parser, n=64)
     parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="processes to spread images over (1)"
+    )
+    parser.add_argument("--strategy", default="auto", help="how to start them: auto or ddp (auto)")
     parser.add_argument("--out", default="samples", help="folder to write to (samples)")
     options = parser.parse_args(args)
 
@@ -114,20 +118,30 @@ def sample(args: Sequence[str]) -> None:
     from hqdm.sampling import SAMPLE_FILES, progress_bar, sample_images, write_samples
 
     out = Path(options.out)
-    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    device = _device(options.device)
+    denoiser = load_denoiser(options.checkpoint).to(device)
     sampler = _sampler(options)
     claim_files(out, SAMPLE_FILES, options.overwrite)
-    with progress_bar() as progress:
-        samples = sample_images(
+    given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
+    if (options.devices, options.strategy) == (1, "auto"):
+        with progress_bar() as progress:
+            samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
+    else:
+        from hqdm.sharding import sample_sharded  # Lightning is slow to import
+
+        gathered = sample_sharded(
             denoiser,
             sampler,
             options.n,
-            seed=options.seed,
-            label=options.label,
-            guidance=options.guidance,
-            batch_size=options.batch_size,
-            progress=progress,
+            **given,
+            devices=options.devices,
+            strategy=options.strategy,
+            accelerator=device.type,
+            progress=sys.stdout.isatty(),
         )
+        if gathered is None:  # another process has them
+            return
+        samples = gathered
     written = write_samples(denoiser, sampler, samples, out, vars(options))
     print(f"{options.n} images, {samples.effort}: {written}")
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from hqdm.denoiser import Denoiser, Denoising
 from hqdm.errors import HQDMError
 from hqdm.guidance import ClassifierFreeGuidance, Clip
 from hqdm.pictures import save_grid, save_strip
-from hqdm.samplers import ImageNoise, Sampler
+from hqdm.samplers import ImageNoise, Result, Sampler
 
 MAX_IN_GRID = 256
 STRIP_ROWS = 4
@@ -127,13 +127,7 @@ def sample_images(
     Raises:
         HQDMError: If a number is out of its range.
     """
-    if n < 1:
-        raise HQDMError(f"n needs 1 image or more, got {n}")
-    if batch_size < 1:
-        raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
-    if seed < 0:
-        raise HQDMError(f"seed needs 0 or more, got {seed}")
-    device = next(denoiser.parameters()).device
+    batches = image_batches(n, batch_size, seed)
     labels = class_labels(denoiser, n, label)
     wrapped = guided(denoiser, guidance)
     if around is not None:
@@ -141,19 +135,63 @@ def sample_images(
     task = progress.add_task("images", total=n) if progress else None
     started = time.monotonic()
     results = []
-    for first in range(0, n, batch_size):
-        size = min(batch_size, n - first)
-        noise = ImageNoise(seed, size, first)
-        y = None if labels is None else labels[first : first + size].to(device)
-        x1 = noise.draw(denoiser.image_shape).to(device)
-        results.append(sampler.run(wrapped, x1, y, noise=noise, progress=progress))
+    for indices in batches:
+        results.append(draw(denoiser, wrapped, sampler, indices, seed, labels, progress))
         if progress and task is not None:
-            progress.advance(task, size)
+            progress.advance(task, len(indices))
+    return gather(results, labels, started)
+
+
+def image_batches(n: int, batch_size: int, seed: int) -> tuple[Tensor, ...]:
+    """The indices 0, ..., n - 1 of a run's images, in batches.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+    if n < 1:
+        raise HQDMError(f"n needs 1 image or more, got {n}")
+    if batch_size < 1:
+        raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
+    if seed < 0:
+        raise HQDMError(f"seed needs 0 or more, got {seed}")
+    return torch.arange(n).split(batch_size)
+
+
+def draw(
+    denoiser: Denoiser,
+    denoising: Denoising,
+    sampler: Sampler,
+    indices: Tensor,
+    seed: int,
+    labels: Tensor | None,
+    progress: Progress | None = None,
+) -> Result:
+    """Draw the images of these consecutive indices.
+
+    Args:
+        denoiser: The model; its device is used.
+        denoising: What is sampled: the model with its guidance.
+        sampler: How to sample.
+        indices: `(B,)`.
+        seed: Key of all noise.
+        labels: The classes of all images of the run, `(N,)`, or None.
+        progress: Shows a bar where given.
+    """
+    device = next(denoiser.parameters()).device
+    noise = ImageNoise(seed, len(indices), int(indices[0]))
+    y = None if labels is None else labels[indices].to(device)
+    x1 = noise.draw(denoiser.image_shape).to(device)
+    return sampler.run(denoising, x1, y, noise=noise, progress=progress)
+
+
+def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> Samples:
+    """The samples that batches in their order make; `started` by `time.monotonic`."""
+    images = torch.cat([result.x0.cpu() for result in results])
     return Samples(
-        images=torch.cat([result.x0.cpu() for result in results]),
+        images=images,
         labels=labels,
         evaluations=max(result.evaluations for result in results),
-        rejected=float(sum(result.rejected.sum() for result in results)) / n,
+        rejected=float(sum(result.rejected.sum() for result in results)) / len(images),
         seconds=time.monotonic() - started,
     )
 
