@@ -39,8 +39,9 @@ class Parser(argparse.ArgumentParser):
         raise HQDMError(f"{message} (`{self.prog} --help` lists the options)")
 
 
-def _add_sampler(parser: argparse.ArgumentParser, n: int) -> None:
-    parser.add_argument("--sampler", default="ddim", help="such as ddpm, ddim, dpm3, unipc3 (ddim)")
+def _add_sampler(parser: argparse.ArgumentParser, n: int, sampler: str = "ddim") -> None:
+    names = f"such as ddpm, ddim, dpm3, unipc3 ({sampler})"
+    parser.add_argument("--sampler", default=sampler, help=names)
     parser.add_argument("--steps", type=int, help="sampler steps (ddpm 1000, ddim 50, others 10)")
     parser.add_argument("--tolerance", type=float, help="error of a step of dpm-adaptive (0.05)")
     _add_drawing(parser, n)
@@ -212,6 +213,81 @@ def compare_samplers(args: Sequence[str]) -> None:
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
 
 
+def interpolate(args: Sequence[str]) -> None:
+    """Draw what lies between two images, through their noise."""
+    parser = Parser("hqdm interpolate", description=interpolate.__doc__)
+    _add_checkpoint(parser)
+    parser.add_argument("--images", nargs=2, required=True, help="two image files of its size")
+    parser.add_argument("--sampler", default="unipc", help="a deterministic sampler (unipc)")
+    parser.add_argument("--steps", type=int, default=40, help="sampler steps (40)")
+    parser.add_argument("--n", type=int, default=9, help="images in the strip (9)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
+    parser.add_argument("--out", default="interpolation", help="folder to write to (interpolation)")
+    options = parser.parse_args(args)
+
+    import torch
+
+    from hqdm import interpolation
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.pictures import read_image
+    from hqdm.samplers import build_sampler
+    from hqdm.sampling import progress_bar
+
+    out = Path(options.out)
+    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    sampler = build_sampler(options.sampler, options.steps)
+    images = torch.stack([read_image(Path(file), denoiser.image_shape) for file in options.images])
+    claim_files(out, interpolation.INTERPOLATION_FILES, options.overwrite)
+    with progress_bar() as progress:
+        result = interpolation.interpolate(denoiser, sampler, images, options.n, progress)
+    written = interpolation.write_interpolation(result, sampler, options.images, out)
+    errors = ", ".join(f"{error:.4f}" for error in result.round_trip.tolist())
+    print(f"round trip errors (root mean square): {errors}; wrote {written}")
+
+
+def inpaint(args: Sequence[str]) -> None:
+    """Fill the hole in an image with what a trained model draws."""
+    parser = Parser("hqdm inpaint", description=inpaint.__doc__)
+    _add_checkpoint(parser)
+    parser.add_argument("--image", required=True, help="image file of the model's size")
+    parser.add_argument(
+        "--mask", required=True, help="image file of that size: white is filled, black is kept"
+    )
+    _add_sampler(parser, n=7, sampler="unipc")
+    parser.add_argument(
+        "--resample", type=int, default=10, help="how often each step is taken, as in RePaint (10)"
+    )
+    parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    parser.add_argument("--out", default="inpainting", help="folder to write to (inpainting)")
+    options = parser.parse_args(args)
+
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.inpainting import INPAINT_FILES, read_known, write_inpainting
+    from hqdm.samplers import RePaint
+    from hqdm.sampling import progress_bar, sample_images
+
+    out = Path(options.out)
+    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    sampler = RePaint(_sampler(options), options.resample)
+    known = read_known(Path(options.image), Path(options.mask), denoiser.image_shape)
+    claim_files(out, INPAINT_FILES, options.overwrite)
+    with progress_bar() as progress:
+        samples = sample_images(
+            denoiser,
+            sampler,
+            options.n,
+            seed=options.seed,
+            label=options.label,
+            guidance=options.guidance,
+            around=known.around,
+            batch_size=options.batch_size,
+            progress=progress,
+        )
+    written = write_inpainting(known, sampler, samples, out, vars(options))
+    print(f"{options.n} fillings, {samples.effort}: {written}")
+
+
 def inspect(args: Sequence[str]) -> None:
     """Show a model: layers, parameter counts, circuits with depth and gates."""
     parser = Parser("hqdm inspect", description=inspect.__doc__)
@@ -275,6 +351,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "sample": sample,
     "evaluate": evaluate,
     "compare-samplers": compare_samplers,
+    "interpolate": interpolate,
+    "inpaint": inpaint,
     "inspect": inspect,
     "export": export,
     "demo": demo,

@@ -1,7 +1,7 @@
 """Images to noise and back, and what lies between two of them.
 
-The probability-flow ODE runs both ways: `Sampler.encode` turns images into noise, `Sampler.run` turns
-it back. Between the noises a, b of two images lie the images of
+The probability-flow ODE runs both ways: `Sampler.encode` turns images into noise, `Sampler.run`
+turns it back. Between the noises a, b of two images lie the images of
 
     sin((1 - u) theta) / sin theta  a + sin(u theta) / sin theta  b,    cos theta = a.b / |a||b|,
 

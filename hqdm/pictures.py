@@ -4,16 +4,51 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from hqdm.data.images import to_uint8
+from hqdm.data.images import to_float, to_uint8
+from hqdm.errors import HQDMError
 
 PAGE_WIDTH = 640
 GAP = 1
 ROWS_WIDTH = 7.0  # inches
 DPI = 120
+GREY_MODES = ("1", "L", "LA")
+
+
+def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -> Tensor:
+    """An image file as the model sees it, `(C, H, W)` in [-1, 1]; transparency is dropped.
+
+    Args:
+        path: The file.
+        shape: `(C, H, W)` of the model.
+        convert: Whether to turn colours to grey and grey to colours instead of refusing them.
+
+    Raises:
+        HQDMError: If it cannot be read, or has another size, or grey where the model has colours.
+    """
+    channels, height, width = shape
+    try:
+        with Image.open(path) as file:
+            mode = file.mode
+            pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise HQDMError(f"{path} cannot be read as an image: {error}") from None
+    if pixels.shape[:2] != (height, width):
+        raise HQDMError(
+            f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, the model makes {width}x{height}: "
+            "resize it first"
+        )
+    if mode.startswith(("I", "F")):  # Pillow clips these to 255 instead of scaling them
+        raise HQDMError(f"{path} has more than 8 bits a pixel: convert it first")
+    if not convert and (mode in GREY_MODES) != (channels == 1):
+        came, expected = ("grey", "colours") if channels > 1 else ("colour", "grey")
+        raise HQDMError(f"{path} is in {came}, the model draws {expected}: convert it first")
+    pixels = pixels.reshape(height, width, channels).copy()
+    return to_float(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
 def grid(images: Tensor, columns: int) -> Tensor:

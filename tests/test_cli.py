@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from hqdm import __version__, cli
@@ -227,3 +228,30 @@ def test_errors_that_are_not_the_users_are_not_hidden(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "inspect", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["inspect"])
+
+
+def test_interpolate_draws_a_strip_and_says_the_error(hqdm, refused, last, tmp_path):
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for i, file in enumerate(files):
+        save_png(file, 8, i)
+    out = tmp_path / "between"
+    args = ("interpolate", "--checkpoint", last, "--images", *files, "--steps", 3, "--n", 4)
+    outcome = hqdm(*args, "--out", out)
+    assert outcome.code == 0
+    assert outcome.out.startswith("round trip errors (root mean square): ")
+    assert {f.name for f in out.iterdir()} == {"interpolation.png", "interpolation.json"}
+    assert "interpolation.png" in refused(*args, "--out", out)  # nothing is overwritten
+    save_png(files[1], 9, 1)
+    line = refused(*args, "--out", tmp_path / "other")
+    assert "b.png is 9x9, the model makes 8x8: resize it first" in line
+    files[1].write_text("no image")
+    assert "b.png cannot be read as an image" in refused(*args, "--out", tmp_path / "other")
+    assert "cannot run from data to noise" in refused(
+        "interpolate", "--checkpoint", last, "--images", files[0], files[0], "--sampler", "ddpm"
+    )
+
+
+def save_png(file, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (size, size), generator=generator, dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(file)
