@@ -82,7 +82,8 @@ def interpolate(
         raise HQDMError(f"an interpolation needs 2 images or more, got n={n}")
     images = images.to(next(denoiser.parameters()).device)
     noise = sampler.encode(denoiser, images, progress=progress).x0
-    between = slerp(*noise, torch.linspace(0, 1, n, device=noise.device, dtype=noise.dtype))
+    shares = torch.linspace(0, 1, n, device=noise.device, dtype=noise.dtype)
+    between = slerp(noise[0], noise[1], shares)
     strip = sampler(denoiser, between, progress=progress)
     errors = (strip[[0, -1]] - images).square().mean((1, 2, 3)).sqrt()
     moments = torch.stack([noise.mean((1, 2, 3)), noise.std((1, 2, 3))], 1)
