@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from hqdm.data.images import to_float, to_uint8
@@ -17,6 +17,9 @@ GAP = 1
 ROWS_WIDTH = 7.0  # inches
 DPI = 120
 GREY_MODES = ("1", "L", "LA")
+
+# What Pillow raises for files that are missing, foreign, damaged or far too large.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -> Tensor:
@@ -35,7 +38,7 @@ def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -
         with Image.open(path) as file:
             mode = file.mode
             pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except _UNREADABLE as error:
         raise HQDMError(f"{path} cannot be read as an image: {error}") from None
     if pixels.shape[:2] != (height, width):
         raise HQDMError(

@@ -221,6 +221,14 @@ def write_samples(
     denoising = guided(denoiser, settings.get("guidance", 1.0))
     walk = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
     save_strip(walk.trajectory.cpu(), out / STRIP_FILE, rows=size)
+    save_samples(samples, sampler, out, RECORD_FILE, settings)
+    return ", ".join(str(out / name) for name in SAMPLE_FILES)
+
+
+def save_samples(
+    samples: Samples, sampler: Sampler, out: Path, record_file: str, settings: dict[str, Any]
+) -> None:
+    """Write images as uint8, and a record of the settings, the sampler and what it cost."""
     save_file({"images": to_uint8(samples.images)}, out / IMAGES_FILE)
     record = {
         **settings,
@@ -228,5 +236,4 @@ def write_samples(
         "evaluations": samples.evaluations,
         "seconds": round(samples.seconds, 3),
     }
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, default=str) + "\n")
-    return ", ".join(str(out / name) for name in SAMPLE_FILES)
+    (out / record_file).write_text(json.dumps(record, indent=2, default=str) + "\n")
