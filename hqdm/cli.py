@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
@@ -20,6 +20,7 @@ from hqdm.folders import claim_files
 if TYPE_CHECKING:
     import torch
 
+    from hqdm.denoiser import Denoiser
     from hqdm.evaluation import Protocol
     from hqdm.samplers import Sampler
 
@@ -48,7 +49,7 @@ def _add_sampler(parser: argparse.ArgumentParser, n: int, sampler: str = "ddim")
 
 
 def _add_drawing(parser: argparse.ArgumentParser, n: int) -> None:
-    parser.add_argument("--grid", help="time, lambda or karras (each sampler has its own)")
+    parser.add_argument("--grid", help="time, lambda, karras or FILE.json (the sampler's)")
     parser.add_argument("--n", type=int, default=n, help=f"number of images ({n})")
     parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
     parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
@@ -75,10 +76,19 @@ def _device(name: str) -> "torch.device":
         raise HQDMError(f"device {name!r} is not there: use auto, cpu or cuda") from None
 
 
-def _sampler(options: argparse.Namespace) -> "Sampler":
+def _grid(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> Any:
+    if options.grid is None or not options.grid.endswith(".json"):
+        return options.grid
+    from hqdm.samplers.optimised import read_grid
+
+    return read_grid(Path(options.grid), sampler, denoiser.schedule)
+
+
+def _sampler(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
     from hqdm.samplers import build_sampler
 
-    return build_sampler(options.sampler, options.steps, options.grid, options.tolerance)
+    grid = _grid(options, options.sampler, denoiser)
+    return build_sampler(options.sampler, options.steps, grid, options.tolerance)
 
 
 def _add_scores(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +131,7 @@ def sample(args: Sequence[str]) -> None:
     out = Path(options.out)
     device = _device(options.device)
     denoiser = load_denoiser(options.checkpoint).to(device)
-    sampler = _sampler(options)
+    sampler = _sampler(options, denoiser)
     claim_files(out, SAMPLE_FILES, options.overwrite)
     given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
     if (options.devices, options.strategy) == (1, "auto"):
@@ -166,7 +176,7 @@ def evaluate(args: Sequence[str]) -> None:
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
     out = Path(options.out) if options.out else beside / "evaluation"
     denoiser = load_denoiser(checkpoint).to(_device(options.device))
-    sampler = _sampler(options)
+    sampler = _sampler(options, denoiser)
     claim_files(out, REPORT_FILES, options.overwrite)
     with progress_bar() as progress:
         report, images = score(denoiser, sampler, _protocol(options), progress)
@@ -202,10 +212,11 @@ def compare_samplers(args: Sequence[str]) -> None:
     out = Path(options.out)
     entries = parse_entries(options.samplers, options.nfe)
     denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    grid = _grid(options, entries[0].sampler, denoiser)
     records = [f"{entry.folder}/{RECORD_FILE}" for entry in entries]
     claim_files(out, (*COMPARISON_FILES, *records), options.overwrite or options.resume)
     comparison = Comparison(
-        options.checkpoint, entries, _protocol(options), out, options.grid, options.resume
+        options.checkpoint, entries, _protocol(options), out, grid, options.resume
     )
     with progress_bar() as progress:
         report = compare(denoiser, comparison, progress)
@@ -269,7 +280,7 @@ def inpaint(args: Sequence[str]) -> None:
 
     out = Path(options.out)
     denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
-    sampler = RePaint(_sampler(options), options.resample)
+    sampler = RePaint(_sampler(options, denoiser), options.resample)
     known = read_known(Path(options.image), Path(options.mask), denoiser.image_shape)
     claim_files(out, INPAINT_FILES, options.overwrite)
     with progress_bar() as progress:
@@ -286,6 +297,53 @@ def inpaint(args: Sequence[str]) -> None:
         )
     written = write_inpainting(known, sampler, samples, out, vars(options))
     print(f"{options.n} fillings, {samples.effort}: {written}")
+
+
+def optimise_grid(args: Sequence[str]) -> None:
+    """Fit a sampler's grid of times to a trained model."""
+    parser = Parser("hqdm optimise-grid", description=optimise_grid.__doc__)
+    _add_checkpoint(parser)
+    parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
+    parser.add_argument("--steps", type=int, default=10, help="sampler steps (10)")
+    parser.add_argument("--n", type=int, default=64, help="images to fit to (64)")
+    parser.add_argument("--trials", type=int, default=200, help="grids to try (200)")
+    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    parser.add_argument("--out", default="grid.json", help="file to write (grid.json)")
+    options = parser.parse_args(args)
+
+    from hqdm.checkpoint import load_denoiser
+    from hqdm.samplers import optimised
+    from hqdm.sampling import class_labels, guided, image_batches, progress_bar
+
+    out = Path(options.out)
+    if out.suffix != ".json":
+        raise HQDMError(f"--out needs a name that ends in .json, got {out}")
+    device = _device(options.device)
+    denoiser = load_denoiser(options.checkpoint).to(device)
+    denoising = guided(denoiser, options.guidance)
+    image_batches(options.n, options.n, options.seed)  # refuses what cannot be drawn
+    claim_files(out.parent, (out.name,), options.overwrite)
+    noises = optimised.noise_pair(options.seed, options.n, denoiser.image_shape)
+    labels = class_labels(denoiser, options.n, None)
+    with progress_bar() as progress:
+        grid = optimised.optimise_grid(
+            denoising,
+            options.sampler,
+            options.steps,
+            *(noise.to(device) for noise in noises),
+            y=None if labels is None else labels.to(device),
+            seed=options.seed,
+            trials=options.trials,
+            progress=progress,
+        )
+    grid.write(out)
+    print(
+        f"error on other noise {grid.before:.4f} even in lambda, {grid.after:.4f} on the new grid; "
+        f"wrote {out}: hqdm sample --sampler {grid.sampler} --grid {out}"
+    )
 
 
 def inspect(args: Sequence[str]) -> None:
@@ -351,6 +409,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "sample": sample,
     "evaluate": evaluate,
     "compare-samplers": compare_samplers,
+    "optimise-grid": optimise_grid,
     "interpolate": interpolate,
     "inpaint": inpaint,
     "inspect": inspect,

@@ -52,7 +52,7 @@ class Entry:
         """Where its images are."""
         return f"{self.sampler}-{self.nfe}"
 
-    def build(self, grid: str | None = None) -> Sampler:
+    def build(self, grid: str | Sequence[float] | None = None) -> Sampler:
         """The sampler, with the number of steps that takes as many evaluations or a few less."""
         return build_sampler(self.sampler, build_sampler(self.sampler).steps_for(self.nfe), grid)
 
@@ -74,7 +74,7 @@ class Comparison:
     entries: Sequence[Entry]
     protocol: Protocol
     out: Path
-    grid: str | None = None
+    grid: str | Sequence[float] | None = None
     resume: bool = False
 
 

@@ -9,6 +9,7 @@ circuits do anything?
 import json
 import platform
 import warnings
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,13 @@ def size_warnings(protocol: Protocol, real: RealImages) -> list[str]:
 def _restoration(
     denoiser: Denoiser, sampler: Sampler, protocol: Protocol, test: ImageSet
 ) -> dict[str, float | int]:
-    """SSIM and PSNR of test images that were noised to `restore_t` and restored."""
+    """SSIM and PSNR of test images that were noised to `restore_t` and restored.
+
+    A grid of given times starts from t = 1; the sampler's own takes its place.
+    """
+    sampler = copy(sampler)
+    if not isinstance(sampler.times, str):
+        sampler.times = sampler.default_grid
     device = next(denoiser.parameters()).device
     originals = to_float(test.images[:RESTORED])
     labels = test.labels if denoiser.n_classes is not None else None

@@ -1,0 +1,103 @@
+"""What samplers cost beside the network: seconds of a run over those of its network evaluations.
+
+    python benchmarks/sampler_overhead.py [--evaluations 10] [--batch 16 64] [--turns 7]
+
+The network is the U-Net of `configs/mnist_unet.yaml` with random weights. A run's evaluations are
+recorded and given to the bare network again: the same images, times and batch. The two take turns,
+so that a change of the machine's pace meets both; a table shows medians, of seconds and of the
+ratio within a turn. Samplers that differentiate the network or choose their own steps are left out.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from hqdm.denoiser import Denoiser, Prediction
+from hqdm.samplers import ImageNoise, Sampler, build_sampler
+from hqdm.sampling import guided
+from hqdm.training.cli import TrainingCLI
+
+CONFIG = Path(__file__).parents[1] / "configs" / "mnist_unet.yaml"
+NAMES = "ddpm", "ddim", "dpm2", "dpm3", "dpm++2m", "dpm++2m-sde", "unipc2", "unipc3", "heun", "rk4"
+COLUMNS = "sampler", "batch", "evaluations", "run, s", "network, s", "overhead"
+
+
+@dataclass
+class Recorder:
+    """A denoiser that keeps what its network is given.
+
+    Attributes:
+        denoiser: The denoiser.
+        calls: Images and times of each evaluation.
+    """
+
+    denoiser: Denoiser
+    calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Take over the schedule."""
+        self.schedule = self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
+        """See `hqdm.denoiser.Denoising`."""
+        self.calls.append((x_t, t.to(x_t).expand(len(x_t))))
+        return self.denoiser(x_t, t, y)
+
+
+@torch.no_grad()
+def overhead(denoiser: Denoiser, sampler: Sampler, batch: int, turns: int) -> tuple[float, ...]:
+    """Evaluations, median seconds of a run and of its evaluations, and the median overhead."""
+    x1 = ImageNoise(0, batch).draw(denoiser.image_shape)
+    recorder = Recorder(denoiser)
+    sampler.run(recorder, x1)
+    wrapped = guided(denoiser, 1.0)
+
+    def run() -> None:
+        sampler.run(wrapped, x1, noise=ImageNoise(0, batch))
+
+    def network() -> None:
+        for x_t, t in recorder.calls:
+            denoiser.network(x_t, t, None)
+
+    pairs = [(seconds(run), seconds(network)) for _ in range(turns)]
+    runs, networks = zip(*pairs, strict=True)
+    ratio = median(one / other for one, other in pairs)
+    return len(recorder.calls), median(runs), median(networks), ratio - 1
+
+
+def seconds(work: Callable[[], None]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samplers", nargs="+", default=NAMES)
+    parser.add_argument("--evaluations", type=int, default=10, help="of a run, at most (10)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 64], help="images (16 64)")
+    parser.add_argument("--turns", type=int, default=7, help="runs of each (7)")
+    options = parser.parse_args()
+    denoiser = TrainingCLI(["--config", str(CONFIG)]).model.denoiser.eval()
+    table = Table(*COLUMNS, title=f"{torch.get_num_threads()} threads, {options.turns} turns")
+    for batch in options.batch:
+        for name in options.samplers:
+            steps = build_sampler(name).steps_for(options.evaluations)
+            sampler = build_sampler(name, steps)
+            count, run, network, more = overhead(denoiser, sampler, batch, options.turns)
+            table.add_row(
+                name, str(batch), str(count), f"{run:.4f}", f"{network:.4f}", f"{more:+.1%}"
+            )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

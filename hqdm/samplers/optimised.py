@@ -1,0 +1,183 @@
+r"""Grids fitted to a trained denoiser, a sampler and a number of steps.
+
+The steps from t = 1 to the cut are shares of the way in lambda,
+
+    lambda_i = lambda_0 + (lambda_cut - lambda_0) sum_{j <= i} softmax(w)_j,
+
+so that any w gives decreasing times and w = 0 the grid that is even in lambda; the last step goes
+from the cut to 0. Powell's method looks for the w with the least distance to a solution by many
+steps, from the same noise; how good it is is measured on other noise.
+"""
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from scipy.optimize import minimize
+from torch import Tensor
+
+from hqdm.denoiser import Denoising
+from hqdm.errors import HQDMError
+from hqdm.samplers import DPMSolver, ImageNoise, build_sampler
+from hqdm.samplers.grids import T_CUT
+from hqdm.schedule import Schedule, schedule_config
+
+REFERENCE_STEPS = 60
+LEAST_STEPS = 3  # two steps have one time between them, the cut
+SPREAD = 3.0  # of w: shares differ at most by e^6
+
+
+@dataclass(frozen=True)
+class OptimisedGrid:
+    """A grid and what it was fitted to.
+
+    Attributes:
+        sampler: Name of the sampler.
+        steps: Number of steps.
+        schedule: Configuration of the noise schedule.
+        times: The grid, from 1 to 0.
+        before: Root mean square distance to the reference on other noise, of the grid that is even
+            in lambda.
+        after: That of this grid.
+        n: Images fitted to; as many others measure the distances.
+        seed: Key of all noise.
+        trials: Grids tried.
+    """
+
+    sampler: str
+    steps: int
+    schedule: dict[str, Any]
+    times: list[float]
+    before: float
+    after: float
+    n: int
+    seed: int
+    trials: int
+
+    def write(self, path: Path) -> None:
+        """Write the file that `read_grid` reads."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
+    """The times in a file that `OptimisedGrid.write` wrote.
+
+    Args:
+        path: The file.
+        sampler: Name of the sampler that takes them; another than the file's is warned of.
+        schedule: The schedule of the model, which has to be the file's.
+
+    Raises:
+        HQDMError: If the file is missing or damaged, or was made for another schedule.
+    """
+    if not path.is_file():
+        raise HQDMError(f"there is no grid {path}: expected a file of `hqdm optimise-grid`")
+    try:
+        grid = OptimisedGrid(**json.loads(path.read_text()))
+        times = [float(time) for time in grid.times]
+    except (OSError, ValueError, TypeError):
+        raise HQDMError(f"{path} is not a grid of `hqdm optimise-grid`: use another one") from None
+    own = schedule_config(schedule)
+    if grid.schedule != own:
+        raise HQDMError(f"{path} was made for the schedule {grid.schedule}, the model has {own}")
+    if grid.sampler != sampler:
+        warnings.warn(
+            f"{path} was made for {grid.sampler}, and may not suit {sampler}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return times
+
+
+def times_of(schedule: Schedule, w: Tensor) -> list[float]:
+    """The grid of weights `(steps - 1,)`."""
+    start, cut = schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64))
+    lam = start + (cut - start) * w.softmax(0).cumsum(0)[:-1]
+    return [1.0, *schedule.inverse(lam).tolist(), T_CUT, 0.0]
+
+
+def optimise_grid(
+    denoiser: Denoising,
+    name: str,
+    steps: int,
+    x1: Tensor,
+    held_out: Tensor,
+    *,
+    y: Tensor | None = None,
+    seed: int = 0,
+    trials: int = 200,
+    progress: Progress | None = None,
+) -> OptimisedGrid:
+    """Fit a grid.
+
+    Args:
+        denoiser: The denoiser, as it will be sampled.
+        name: Name of a deterministic sampler.
+        steps: Number of steps, 3 or more.
+        x1: Noise to fit to, `(N, C, H, W)`.
+        held_out: Other noise, to measure the result.
+        y: Class labels of either `(N,)`, or None.
+        seed: The key of the noise, for the record.
+        trials: Number of grids to try.
+        progress: Shows a bar where given.
+
+    Raises:
+        HQDMError: If there are too few steps or trials, or the sampler is stochastic or adaptive.
+    """
+    if steps < LEAST_STEPS:
+        raise HQDMError(f"a grid to optimise needs {LEAST_STEPS} steps or more, got {steps}")
+    if trials < 1:
+        raise HQDMError(f"trials needs 1 or more, got {trials}")
+    if not build_sampler(name).reversible:
+        raise HQDMError(f"{name} is stochastic or adaptive: optimise the grid of another sampler")
+    reference = DPMSolver(REFERENCE_STEPS, "lambda")
+    targets = [reference(denoiser, noise, y) for noise in (x1, held_out)]
+
+    def error(w: Tensor, noise: Tensor, target: Tensor) -> float:
+        sampler = build_sampler(name, grid=times_of(denoiser.schedule, w))
+        return (sampler(denoiser, noise, y) - target).square().mean().sqrt().item()
+
+    even = torch.zeros(steps - 1, dtype=torch.float64)
+    best = error(even, x1, targets[0]), even
+    tried = 1
+    task = progress.add_task("grids", total=trials, completed=1) if progress else None
+
+    def objective(free: Any) -> float:
+        nonlocal best, tried
+        if tried >= trials:
+            raise StopIteration
+        w = torch.cat([torch.as_tensor(free, dtype=torch.float64), even[:1]])
+        found = error(w, x1, targets[0])
+        tried += 1
+        if found < best[0]:
+            best = found, w
+        if progress and task is not None:
+            progress.update(task, advance=1, description=f"grids, error {best[0]:.4f}")
+        return found
+
+    try:
+        bounds = [(-SPREAD, SPREAD)] * (steps - 2)
+        minimize(objective, even[1:].numpy(), method="Powell", bounds=bounds)
+    except StopIteration:
+        pass  # Powell's own limit holds between its line searches only
+    return OptimisedGrid(
+        sampler=name,
+        steps=steps,
+        schedule=dict(schedule_config(denoiser.schedule)),
+        times=times_of(denoiser.schedule, best[1]),
+        before=error(even, held_out, targets[1]),
+        after=error(best[1], held_out, targets[1]),
+        n=len(x1),
+        seed=seed,
+        trials=tried,
+    )
+
+
+def noise_pair(seed: int, n: int, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Noise to fit to and other noise, `(n, *shape)` each: the first 2n images of a run."""
+    x1, held_out = ImageNoise(seed, 2 * n).draw(shape).split(n)
+    return x1, held_out
