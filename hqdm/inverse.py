@@ -74,8 +74,8 @@ class PosteriorSampling(nn.Module):
     moves x0 by scale C A^T r / |r|, r = y - A x0. For Gaussian data of which y is measured with
     noise of variance s^2, the posterior is met exactly at scale = |r| / (A C A^T + s^2).
 
-    Costs a differentiation of the denoiser with each evaluation. Put `hqdm.guidance.Clip` around
-    it, not inside: clipped pixels have no gradient.
+    Costs a differentiation of the denoiser with each evaluation. Put `hqdm.guidance.Clip` inside and
+    around: near t = 1 predictions may be far out of range, and so may their gradients.
 
     Args:
         denoiser: The denoiser to wrap.
