@@ -229,7 +229,7 @@ def interpolate(args: Sequence[str]) -> None:
     parser = Parser("hqdm interpolate", description=interpolate.__doc__)
     _add_checkpoint(parser)
     parser.add_argument("--images", nargs=2, required=True, help="two image files of its size")
-    parser.add_argument("--sampler", default="unipc", help="a deterministic sampler (unipc)")
+    parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
     parser.add_argument("--steps", type=int, default=40, help="sampler steps (40)")
     parser.add_argument("--n", type=int, default=9, help="images in the strip (9)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
@@ -247,7 +247,7 @@ def interpolate(args: Sequence[str]) -> None:
 
     out = Path(options.out)
     denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
-    sampler = build_sampler(options.sampler, options.steps)
+    sampler = build_sampler(options.sampler, options.steps, "lambda")
     images = torch.stack([read_image(Path(file), denoiser.image_shape) for file in options.images])
     claim_files(out, interpolation.INTERPOLATION_FILES, options.overwrite)
     with progress_bar() as progress:

@@ -28,7 +28,7 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "heun": partial(Heun),
     "rk4": partial(RK4),
 }
-"""Samplers that take a number of steps, by name; a digit is the order, which is 3 without one."""
+"""Samplers of a number of steps, by name; a digit is the order, without it 3, or 2 for UniPC."""
 
 ADAPTIVE: dict[str, Callable[..., Sampler]] = {"dpm-adaptive": partial(AdaptiveDPMSolver)}
 """Samplers that take a tolerance and choose their steps."""

@@ -169,7 +169,7 @@ class DPMSolverPP(Sampler):
 
     name = "dpm++2m"
     default_steps = 10
-    default_grid = "lambda"
+    default_grid = "karras"
 
     def __init__(
         self,

@@ -61,13 +61,13 @@ class UniPC(Sampler):
 
     name = "unipc"
     default_steps = 10
-    default_grid = "lambda"
+    default_grid = "karras"
 
     def __init__(
         self,
         steps: int | None = None,
         grid: str | Sequence[float] | None = None,
-        order: int = 3,
+        order: int = 2,
         predict: Literal["eps", "x0"] = "x0",
         b: Literal["h", "expm1"] = "expm1",
         corrector: bool = True,

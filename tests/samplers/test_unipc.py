@@ -16,7 +16,7 @@ X1 = torch.linspace(-2, 2, 5).double().view(5, 1, 1, 1)
 
 @pytest.mark.parametrize("predict", ["eps", "x0"])
 def test_the_first_order_predictor_is_ddim(predict):
-    unip = UniPC(8, order=1, predict=predict, corrector=False)
+    unip = UniPC(8, "lambda", order=1, predict=predict, corrector=False)
     expected = DDIM(8, grid="lambda")(DENOISER, X1)
     torch.testing.assert_close(unip(DENOISER, X1), expected, rtol=0, atol=1e-13)
 
@@ -31,7 +31,7 @@ def test_ten_evaluations_are_close_to_the_flow():
     exact = DENOISER.flow(X1, start, end)
     unipc, ddim = (
         (sampler.run(DENOISER, X1, t_end=0.05).x0 - exact).abs().max()
-        for sampler in (UniPC(10), DDIM(10, grid="lambda"))
+        for sampler in (UniPC(10, "lambda", order=3), DDIM(10, grid="lambda"))
     )
     assert unipc < ddim / 2
 
