@@ -272,6 +272,7 @@ def markdown(report: dict[str, Any]) -> str:
 def save_plot(report: dict[str, Any], path: Path) -> None:
     """Draw FID against evaluations and against seconds, a line a sampler."""
     from matplotlib.figure import Figure  # slow to import
+    from matplotlib.ticker import LogLocator
 
     results = report["results"]
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -285,6 +286,10 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         floor = report["floor"]["fid"]
         axes.axhline(floor, color="grey", linestyle="--", label="real against real")
         axes.set(xscale="log", yscale="log", xlabel=key)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel("FID")
     figure.axes[0].legend()

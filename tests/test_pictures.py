@@ -13,6 +13,7 @@ from hqdm.pictures import (
     save_grid,
     save_loss_curve,
     save_picture,
+    save_rows,
     save_strip,
 )
 
@@ -38,6 +39,20 @@ def test_grid_puts_every_pixel_in_its_place(n, columns, channels, h, w):
         top, left = i // columns * (h + 1), i % columns * (w + 1)
         expected[:, top : top + h, left : left + w] = images[i]
     assert torch.equal(picture, expected)
+
+
+def test_rows_are_in_order_beside_their_labels(tmp_path):
+    """White above grey, the shorter row filled up with black."""
+    rows = {"first": constants([1.0, 1.0, 1.0], size=8), "second": constants([0.0], size=8)}
+    save_rows(rows, tmp_path / "rows.png")
+    pixels = np.asarray(Image.open(tmp_path / "rows.png").convert("L"))
+    height, width = pixels.shape
+    right, middle = pixels[:, int(0.9 * width)], pixels[:, width // 3]
+    assert (right[height // 4], right[3 * height // 4]) == (255, 0)
+    assert (middle[height // 4], middle[3 * height // 4]) == (255, 128)
+    margin = pixels[:, : width // 20]
+    assert (margin[: height // 2] < 128).any()
+    assert (margin[height // 2 :] < 128).any()
 
 
 def test_picture_is_enlarged_by_whole_factors(tmp_path):

@@ -29,7 +29,7 @@ from hqdm.samplers import (
         ("dpm-exact2", DPMSolverExact, {"order": 2}),
         ("dpm++2m", DPMSolverPP, {"sde": False}),
         ("dpm++2m-sde", DPMSolverPP, {"sde": True}),
-        ("unipc", UniPC, {"order": 3}),
+        ("unipc", UniPC, {}),
         ("unipc2", UniPC, {"order": 2}),
         ("dpm-adaptive", AdaptiveDPMSolver, {"order": 3}),
         ("ddim", DDIM, {"eta": 0}),
