@@ -74,8 +74,8 @@ class PosteriorSampling(nn.Module):
     moves x0 by scale C A^T r / |r|, r = y - A x0. For Gaussian data of which y is measured with
     noise of variance s^2, the posterior is met exactly at scale = |r| / (A C A^T + s^2).
 
-    Costs a differentiation of the denoiser with each evaluation. Put `hqdm.guidance.Clip` inside and
-    around: near t = 1 predictions may be far out of range, and so may their gradients.
+    Costs a differentiation of the denoiser with each evaluation. Put `hqdm.guidance.Clip` inside
+    and around: near t = 1 predictions may be far out of range, and so may their gradients.
 
     Args:
         denoiser: The denoiser to wrap.
@@ -185,8 +185,8 @@ class Blur(nn.Module):
         self.register_buffer("kernel", (-(offsets**2) / (2 * std**2)).softmax(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Measure images `(B, C, H, W)`, `(B, C, H, W)`: rows, then columns."""
-        reach, channels = len(self.kernel) // 2, x.shape[1]
+        """Measure images `(B, C, H, W)` or `(C, H, W)`, same shape out: rows, then columns."""
+        reach, channels = len(self.kernel) // 2, x.shape[-3]
         row = self.kernel.to(x).expand(channels, 1, 1, -1)
         padded = F.pad(x, (reach,) * 4, mode="replicate")
         return F.conv2d(F.conv2d(padded, row, groups=channels), row.mT, groups=channels)

@@ -208,6 +208,7 @@ def test_blur_is_a_gaussian_filter(std):
     reach = max(1, round(3 * std))
     expected = gaussian_filter(images, std, axes=(2, 3), mode="nearest", radius=reach)
     np.testing.assert_allclose(Blur(std)(images), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(Blur(std)(images[0]), expected[0], rtol=0, atol=1e-12)
 
 
 def test_blur_needs_a_width():
