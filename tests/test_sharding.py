@@ -52,7 +52,9 @@ def run(*args):
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    assert process.stderr == ""
+    # The simulators say so where they have to compile their kernels first.
+    said = [line for line in process.stderr.splitlines() if not line.startswith("compiling ")]
+    assert said == []
     return process.stdout
 
 
