@@ -16,11 +16,11 @@ from torch import Tensor
 
 from hqdm.denoiser import Prediction
 from hqdm.errors import HQDMError
-from hqdm.samplers.base import Evaluator, Sampler
+from hqdm.samplers.base import Evaluator
 from hqdm.samplers.dpm_solver import check_order, embedded_step
-from hqdm.samplers.exponential import level_at, level_of
+from hqdm.samplers.exponential import Level, level_of
 from hqdm.samplers.grids import T_CUT
-from hqdm.samplers.noise import ImageNoise
+from hqdm.samplers.single_step import SingleStep
 from hqdm.schedule import Schedule
 
 SAFETY = 0.9
@@ -52,7 +52,7 @@ class ByImage:
         return self.denoise(x.to(self.dtype), t.flatten().to(x.device))
 
 
-class AdaptiveDPMSolver(Sampler):
+class AdaptiveDPMSolver(SingleStep):
     """DPM-Solver-12 or -23 with an error tolerance instead of a number of steps.
 
     `Result.rejected` says how many steps each image took back.
@@ -89,17 +89,12 @@ class AdaptiveDPMSolver(Sampler):
         times = [t_start, T_CUT, t_end] if t_end < T_CUT < t_start else [t_start, t_end]
         return torch.tensor(times, dtype=torch.float64)
 
-    def step(
-        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
-    ) -> tuple[Tensor, None]:
-        """See `Sampler.step`; many steps of the solver.
+    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+        """See `SingleStep.advance`; many steps of the solver.
 
         Raises:
             HQDMError: If the tolerance is too small to reach the end.
         """
-        a, b = (level_at(denoise.schedule, time) for time in (t, s))
-        if b.is_data:
-            return denoise(x, t).x0, None
         evaluate = ByImage(denoise, x.dtype)
         lam = a.lam.to(x.device).expand(x.shape[0], 1, 1, 1)
         h = torch.full_like(lam, FIRST_STEP)
@@ -108,7 +103,7 @@ class AdaptiveDPMSolver(Sampler):
             left = b.lam - lam
             going = left > SMALLEST_STEP
             if not going.any():
-                return now.to(x.dtype), None
+                return now.to(x.dtype)
             h = torch.minimum(h, left)
             here, there = (level_of(denoise.schedule, level) for level in (lam, lam + h))
             low, high = embedded_step(evaluate, self.order, now, here, there)

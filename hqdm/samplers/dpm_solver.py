@@ -16,6 +16,7 @@ from hqdm.errors import HQDMError
 from hqdm.samplers.base import Evaluating, Evaluator, Sampler
 from hqdm.samplers.exponential import Level, level_at, level_of, phi, transfer
 from hqdm.samplers.noise import ImageNoise
+from hqdm.samplers.single_step import SingleStep
 
 ORDERS = (1, 2, 3)
 
@@ -27,7 +28,7 @@ def check_order(name: str, order: int, orders: Sequence[int] = ORDERS) -> None:
         raise HQDMError(f"{name} needs an order of {expected}, got {order}")
 
 
-class DPMSolver(Sampler):
+class DPMSolver(SingleStep):
     """DPM-Solver-1, -2 or -3, single step: k evaluations a step; the step to t = 0 takes one.
 
     Args:
@@ -41,7 +42,6 @@ class DPMSolver(Sampler):
 
     name = "dpm"
     default_steps = 10
-    default_grid = "lambda"
 
     def __init__(
         self, steps: int | None = None, grid: str | Sequence[float] | None = None, order: int = 3
@@ -55,20 +55,11 @@ class DPMSolver(Sampler):
         """Evaluations of a step of that order."""
         return order
 
-    def step(
-        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
-    ) -> tuple[Tensor, None]:
-        """See `Sampler.step`."""
-        a, b = (level_at(denoise.schedule, time) for time in (t, s))
-        if b.is_data:
-            return denoise(x, t).x0, None
-        return self.advance(denoise, self.order, x, a, b), None
-
-    def advance(self, denoise: Evaluator, order: int, x: Tensor, a: Level, b: Level) -> Tensor:
-        """A step of that order from a to b."""
-        if order == 1:
+    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+        """See `SingleStep.advance`."""
+        if self.order == 1:
             return transfer(x, denoise(x, a.t).eps, a, b)
-        return embedded_step(denoise, order, x, a, b)[1]
+        return embedded_step(denoise, self.order, x, a, b)[1]
 
 
 def embedded_step(
@@ -111,11 +102,11 @@ class DPMSolverExact(DPMSolver):
         """Evaluations of a step of that order."""
         return order * (order + 1) // 2
 
-    def advance(self, denoise: Evaluator, order: int, x: Tensor, a: Level, b: Level) -> Tensor:
-        """A step of that order from a to b."""
+    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+        """See `SingleStep.advance`."""
         # Torch differentiates twice in formulas that it takes where gradients are on.
         with torch.enable_grad():
-            derivatives = total_derivatives(denoise, x, a, order)
+            derivatives = total_derivatives(denoise, x, a, self.order)
         eps, *derivatives = (derivative.detach() for derivative in derivatives)
         x_b, h = transfer(x, eps, a, b), b.lam - a.lam
         for n, derivative in enumerate(derivatives, start=1):

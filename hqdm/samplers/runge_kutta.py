@@ -7,9 +7,9 @@ Unlike exponential integrators they approximate the linear part too.
 
 from torch import Tensor
 
-from hqdm.samplers.base import Evaluator, Sampler
-from hqdm.samplers.exponential import Level, level_at, level_of
-from hqdm.samplers.noise import ImageNoise
+from hqdm.samplers.base import Evaluator
+from hqdm.samplers.exponential import Level, level_of
+from hqdm.samplers.single_step import SingleStep
 
 
 def slope(denoise: Evaluator, x: Tensor, level: Level) -> Tensor:
@@ -17,45 +17,33 @@ def slope(denoise: Evaluator, x: Tensor, level: Level) -> Tensor:
     return level.sigma**2 * x - level.sigma * denoise(x, level.t).eps
 
 
-class Heun(Sampler):
+class Heun(SingleStep):
     """Heun's method: order 2, two evaluations a step."""
 
     name = "heun"
     default_steps = 20
     evaluations_a_step = 2
-    default_grid = "lambda"
 
-    def step(
-        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
-    ) -> tuple[Tensor, None]:
-        """See `Sampler.step`."""
-        a, b = (level_at(denoise.schedule, time) for time in (t, s))
-        if b.is_data:
-            return denoise(x, t).x0, None
+    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+        """See `SingleStep.advance`."""
         h = b.lam - a.lam
         first = slope(denoise, x, a)
-        return x + h / 2 * (first + slope(denoise, x + h * first, b)), None
+        return x + h / 2 * (first + slope(denoise, x + h * first, b))
 
 
-class RK4(Sampler):
+class RK4(SingleStep):
     """The classical Runge-Kutta method: order 4, four evaluations a step."""
 
     name = "rk4"
     default_steps = 10
     evaluations_a_step = 4
-    default_grid = "lambda"
 
-    def step(
-        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
-    ) -> tuple[Tensor, None]:
-        """See `Sampler.step`."""
-        a, b = (level_at(denoise.schedule, time) for time in (t, s))
-        if b.is_data:
-            return denoise(x, t).x0, None
+    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+        """See `SingleStep.advance`."""
         h = b.lam - a.lam
         middle = level_of(denoise.schedule, a.lam + h / 2)
         first = slope(denoise, x, a)
         second = slope(denoise, x + h / 2 * first, middle)
         third = slope(denoise, x + h / 2 * second, middle)
         fourth = slope(denoise, x + h * third, b)
-        return x + h / 6 * (first + 2 * second + 2 * third + fourth), None
+        return x + h / 6 * (first + 2 * second + 2 * third + fourth)
