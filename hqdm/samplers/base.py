@@ -236,7 +236,8 @@ class Sampler(ABC):
                 f"{self.name} cannot run from data to noise: use a deterministic solver with fixed "
                 "steps, such as ddim, dpm or unipc"
             )
-        times = self.grid(denoiser.schedule, 1.0, T_CUT).flip(0)
+        times = self.grid(denoiser.schedule, 1.0, T_CUT)
+        times = times[times > 0].flip(0)  # a grid of one's own may end in 0, where lambda does not
         evaluator = Evaluator(denoiser, y)
         alpha, sigma = denoiser.schedule(times[0])
         x = alpha * x0 + sigma * evaluator(alpha * x0, times[0]).eps

@@ -90,7 +90,19 @@ def test_the_walk_may_end_before_the_data(denoiser, x1, name):
         torch.testing.assert_close(result.x0, flow, rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize("sampler", [DDIM(200), DPMSolver(30), DPMSolverPP(60), UniPC(40)])
+OWN_TIMES = [*torch.linspace(1, 0.01, 200).double().tolist(), 0.0]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        DDIM(200),
+        DPMSolver(30),
+        DPMSolverPP(60),
+        UniPC(40),
+        DPMSolver(grid=OWN_TIMES, order=2),
+    ],
+)
 def test_encoding_leads_back_to_the_images(sampler):
     mean, variance = torch.tensor(0.2).double(), torch.tensor(0.5).double()
     denoiser = GaussianDenoiser(mean, variance, CosineSchedule())
