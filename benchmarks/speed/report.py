@@ -77,8 +77,8 @@ def optional(form: Callable[[float], str], value: float | None) -> str:
 
 
 def divided(one: float | None, other: float | None) -> float | None:
-    """The quotient of two numbers if there are both."""
-    return None if one is None or other is None else one / other
+    """The quotient of two numbers if there are both; a tiny step may add no memory at all."""
+    return None if one is None or not other else one / other
 
 
 def in_words(versions: dict[str, str]) -> str:
@@ -165,7 +165,7 @@ def step_tables(section: dict[str, Any]) -> Iterator[Table]:
                 ratio(row["peak_bytes"] / classical["peak_bytes"]),
                 optional(ratio, target.get("memory")),
                 megabytes(added),
-                ratio(added / base),
+                optional(ratio, divided(added, base)),
             )
         )
     yield Table(
