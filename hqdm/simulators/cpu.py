@@ -47,7 +47,7 @@ class Run(Protocol):
     def forward(self) -> Tensor:
         """The outputs."""
 
-    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, grad_out: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients with respect to entries, phases and amplitudes."""
 
 
@@ -158,25 +158,34 @@ class _Run:
     """
 
     def __init__(self, plan: Plan, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> None:
-        self.tables, self.lowered = plan.tables, plan.lowered
-        self.n_circuits, self.n_phases, self.n_samples = phases.shape
+        self.n_outputs = plan.lowered.n_outputs
+        self.n_circuits, n_phases, self.n_samples = phases.shape
         self.padding = -self.n_samples % n_lanes(phases.element_size())
         self.entries = entries.detach().resolve_conj().contiguous()
         phases = self._padded(phases)
         self.cos, self.sin = phases.cos(), phases.sin()
         self.amplitudes = self._padded(amplitudes)
         n_groups = phases.shape[2] // n_lanes(phases.element_size())
-        pieces = -(-MIN_PIECES // (self.n_circuits * len(self.tables.parts)))
-        self.chunk = max(1, n_groups // pieces)
-        self.n_chunks = -(-n_groups // self.chunk)
-        self.samples = Samples(
+        pieces = -(-MIN_PIECES // (self.n_circuits * len(plan.tables.parts)))
+        chunk = max(1, n_groups // pieces)
+        self.n_chunks = -(-n_groups // chunk)
+        samples = Samples(
             _flat(self.cos),
             _flat(self.sin),
             _flat(self.amplitudes),
-            self.n_phases,
+            n_phases,
             phases.shape[2],
         )
         self.n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        # What both kernels begin with.
+        self.arguments = (
+            plan.tables,
+            self.entries.numpy(),
+            samples,
+            plan.lowered.measure,
+            chunk,
+            self.n_threads,
+        )
 
     def _padded(self, tensor: Tensor) -> Tensor:
         return F.pad(tensor.detach(), (0, self.padding)).contiguous()
@@ -184,35 +193,18 @@ class _Run:
     def forward(self) -> Tensor:
         """The outputs."""
         n_padded = self.n_samples + self.padding
-        out = self.cos.new_zeros(self.n_circuits, self.lowered.n_outputs, n_padded)
+        out = self.cos.new_zeros(self.n_circuits, self.n_outputs, n_padded)
         with announced(self.cos.dtype, "forward"), _threads(self.n_threads):
-            kernels.forward(
-                self.tables,
-                self.entries.numpy(),
-                self.samples,
-                self.lowered.measure,
-                self.chunk,
-                self.n_threads,
-                _flat(out),
-            )
+            kernels.forward(*self.arguments, _flat(out))
         return out[..., : self.n_samples]
 
-    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients with respect to entries, phases and amplitudes."""
         sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
         grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
         with announced(self.cos.dtype, "backward"), _threads(self.n_threads):
-            kernels.backward(
-                self.tables,
-                self.entries.numpy(),
-                self.samples,
-                self.lowered.measure,
-                self.chunk,
-                self.n_threads,
-                _flat(self._padded(grad)),
-                sums.numpy(),
-                tuple(map(_flat, grads)),
-            )
+            grad = _flat(self._padded(grad_out))
+            kernels.backward(*self.arguments, grad, sums.numpy(), tuple(map(_flat, grads)))
         grad_cos, grad_sin, grad_amplitudes = grads
         grad_phases = self.cos * grad_sin - self.sin * grad_cos
         n = self.n_samples
@@ -269,11 +261,16 @@ def is_supported(circuit: Circuit) -> bool:
     return not unknown
 
 
+def largest_part(circuit: Circuit) -> int:
+    """Number of wires of the largest state; joint probabilities need all wires in one."""
+    if circuit.measure == "expval_z":
+        return max(map(len, trace(circuit).components))
+    return circuit.n_wires
+
+
 def work_bytes(circuit: Circuit, itemsize: int) -> int:
     """Bytes of the states and index lists that all threads hold together."""
-    n_wires = circuit.n_wires
-    if circuit.measure == "expval_z":
-        n_wires = max(map(len, trace(circuit).components))
+    n_wires = largest_part(circuit)
     state = 2 * itemsize * n_lanes(itemsize) * 2**n_wires
     lists = 8 * 2**n_wires * n_wires
     return 2 * state * torch.get_num_threads() + lists

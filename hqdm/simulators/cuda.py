@@ -22,10 +22,15 @@ from hqdm.circuits import Circuit
 from hqdm.errors import HQDMError
 from hqdm.simulators.base import check_shapes, no_outputs
 from hqdm.simulators.caching import made_once
-from hqdm.simulators.cpu import Plan, announced, is_differentiated_forward, is_supported
+from hqdm.simulators.cpu import (
+    Plan,
+    announced,
+    is_differentiated_forward,
+    is_supported,
+    largest_part,
+)
 from hqdm.simulators.kernels import N_WIRES, PROBS, SIZE
 from hqdm.simulators.lowering import Lowered, lower
-from hqdm.simulators.program import trace
 from hqdm.simulators.statevector import StatevectorSimulator
 
 SHARED_BYTES = 48 * 1024  # that a block may take on any device, without asking for more
@@ -224,9 +229,7 @@ def fits(circuit: Circuit, dtype: torch.dtype) -> bool:
     The largest set of wires that gates connect may have 11 qubits in float32, 10 in float64, or one
     or two fewer where a gate has a 4x4 matrix; for probabilities all wires count.
     """
-    n_wires = circuit.n_wires
-    if circuit.measure == "expval_z":
-        n_wires = max(map(len, trace(circuit).components))
+    n_wires = largest_part(circuit)
     n_bytes = 4 * dtype.itemsize * 2**n_wires
     if n_bytes <= SHARED_BYTES:  # now that the lists of `lower` are known to be small
         n_bytes = Layout(lower(circuit), N_THREADS).shared_bytes(dtype.itemsize, backward=True)
