@@ -14,7 +14,7 @@ Every backend gets the same generators, so that backends differ by their own err
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from scipy.sparse.linalg import expm_multiply
 
 from hqdm.errors import HQDMError, unknown
 
-Vector = NDArray[np.float64]
-Matrix = sparse.csr_array
+Vector: TypeAlias = NDArray[np.float64]
+Matrix: TypeAlias = sparse.csr_array
 """A sparse, real, square matrix."""
 
 ORDERS = (2, 4)
