@@ -62,7 +62,8 @@ def schur_norm(matrix: Matrix) -> float:
     roots of the entries of rows and of columns.
     """
     entries = abs(matrix)
-    return math.sqrt(entries.sum(axis=0).max() * entries.sum(axis=1).max())
+    # A product of the two sums could overflow where its root does not.
+    return math.sqrt(entries.sum(axis=0).max()) * math.sqrt(entries.sum(axis=1).max())
 
 
 def taylor_tail(norm: float, order: int) -> float:
@@ -112,6 +113,7 @@ def block_system(
     check_walk(generators, start)
     norms = [schur_norm(generator) for generator in generators]
     parts = [max(1, math.ceil(norm)) for norm in norms]
+    cut = list(zip(generators, parts, strict=True))
     largest = max(norm / count for norm, count in zip(norms, parts, strict=True))
     p, n = sum(parts), len(start)
     K = taylor_order(largest, p, tolerance) if order is None else order
@@ -121,11 +123,11 @@ def block_system(
             f"a history needs an order of 1 or more and a padding of 0 or more, got {K} and "
             f"{copies}"
         )
-    taylor_entries = K * sum(g.nnz * count for g, count in zip(generators, parts, strict=True))
     n_blocks = p * (K + 1) + 1 + copies
-    check_memory(n_blocks * n, taylor_entries + (2 * n_blocks - 1) * n, memory_limit)
-    cut = [[generator / count] * count for generator, count in zip(generators, parts, strict=True)]
-    matrix = block_matrix(list(chain.from_iterable(cut)), K, copies)
+    entries = K * sum(generator.nnz * count for generator, count in cut) + (2 * n_blocks - 1) * n
+    check_memory(n_blocks * n, entries, memory_limit)
+    steps = chain.from_iterable([generator / count] * count for generator, count in cut)
+    matrix = block_matrix(list(steps), K, copies)
     rhs = np.zeros(n_blocks * n)
     rhs[:n] = start
     return History(matrix, rhs, n, p, K, copies, p * taylor_tail(largest, K))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, SuperLU, eigsh, splu
+from scipy.sparse.linalg import ArpackError, LinearOperator, SuperLU, eigsh, splu
 
 from hqdm.carleman.history import History, block_system, schur_norm
 from hqdm.carleman.inverse import (
@@ -296,11 +296,16 @@ def least_singular_value(factors: SuperLU) -> float:
     Raises:
         HQDMError: If it is zero to float64.
     """
-    norm = largest_singular_value(
-        lambda v: factors.solve(factors.solve(v), trans="T"), factors.shape[0]
-    )
-    if not 0 < norm < 1 / np.finfo(np.float64).tiny:
-        raise HQDMError("the block system is singular: walk over a shorter time or scale it")
+    try:
+        norm = largest_singular_value(
+            lambda v: factors.solve(factors.solve(v), trans="T"), factors.shape[0]
+        )
+    except ArpackError:  # what products with numbers that are not finite end in
+        norm = math.nan
+    if not 0 < norm < math.inf:
+        raise HQDMError(
+            "the block system is singular to float64: walk over a shorter time or scale it"
+        )
     return 1 / norm
 
 
