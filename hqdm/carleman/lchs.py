@@ -27,6 +27,7 @@ import numpy as np
 from hqdm.carleman.lchs_quadrature import Cauchy, Kernel, NearOptimal, Quadrature, quadrature
 from hqdm.carleman.lchs_unitaries import Parts, cartesian, emulate, qubits
 from hqdm.carleman.linear import Direct, Matrix, Solution, Vector
+from hqdm.carleman.qlss import amplified_runs
 from hqdm.errors import HQDMError, unknown
 
 KERNELS = ("cauchy", "near-optimal")
@@ -51,9 +52,8 @@ class LCHSAccount:
         one_norm: The sum of |c_j|.
         shifts: c_m of every generator.
         success_probability: Of the measurement that ends the circuit.
-        evolution: sum_m (K |L_m| + |H_m|), time times norm of the longest simulation, which all
-            nodes share where the circuit chooses between them coherently.
-        total_evolution: The same summed over the nodes, where each is simulated by itself.
+        hermitian_norm: sum_m |L_m|, time times norm.
+        skew_norm: sum_m |H_m|.
         system_qubits: Of y.
         ancilla_qubits: Of the nodes.
         order: Of the product formula; None where unitaries are exact.
@@ -70,8 +70,8 @@ class LCHSAccount:
     one_norm: float
     shifts: tuple[float, ...]
     success_probability: float
-    evolution: float
-    total_evolution: float
+    hermitian_norm: float
+    skew_norm: float
     system_qubits: int
     ancilla_qubits: int
     order: int | None = None
@@ -83,20 +83,28 @@ class LCHSAccount:
         return float(np.exp(sum(self.shifts)))
 
     @property
+    def evolution(self) -> float:
+        """Time times norm of the longest simulation, K sum_m |L_m| + sum_m |H_m|.
+
+        All nodes share it where the circuit chooses between them coherently.
+        """
+        return self.cutoff * self.hermitian_norm + self.skew_norm
+
+    @property
+    def total_evolution(self) -> float:
+        """The same summed over the nodes, where each is simulated by itself."""
+        mean = self.n_unitaries / 4 * self.spacing
+        return self.n_unitaries * (mean * self.hermitian_norm + self.skew_norm)
+
+    @property
     def repetitions(self) -> float:
-        """Runs of the circuit to one success, in the mean."""
+        """Expected runs of the circuit until one succeeds."""
         return 1 / self.success_probability
 
     @property
     def amplified_repetitions(self) -> float:
-        """The same with amplitude amplification (Brassard, Hoyer, Mosca and Tapp 2002).
-
-        r rounds run the circuit 2 r + 1 times, forwards and backwards, and succeed with the
-        probability sin^2((2 r + 1) asin sqrt p).
-        """
-        angle = np.arcsin(np.sqrt(self.success_probability))
-        runs = 2 * max(0, round(np.pi / (4 * angle) - 0.5)) + 1
-        return float(runs / np.sin(runs * angle) ** 2)
+        """Expected runs, their adjoints included, with amplitude amplification."""
+        return amplified_runs(self.success_probability)
 
 
 @dataclass(frozen=True)
@@ -185,8 +193,8 @@ class LCHS:
             one_norm=rule.one_norm,
             shifts=tuple(part.shift for part in parts),
             success_probability=float(np.linalg.norm(combined) / (rule.one_norm * size)) ** 2,
-            evolution=sum(part.evolution(rule.cutoff) for part in parts),
-            total_evolution=2 * sum(part.evolution(k) for part in parts for k in rule.nodes),
+            hermitian_norm=sum(part.hermitian_norm for part in parts),
+            skew_norm=sum(part.skew_norm for part in parts),
             system_qubits=qubits(len(y0)),
             ancilla_qubits=qubits(n_unitaries),
             order=self.order if simulated else None,

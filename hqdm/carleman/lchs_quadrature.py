@@ -18,6 +18,7 @@ with two errors, each with a bound of its own, for |U| = 1 on the real line:
   (Trefethen and Weideman 2014, theorem 5.1): geometric in 1 / h.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,8 +155,8 @@ class Quadrature:
         return float(2 * np.abs(self.coefficients).sum())
 
 
-def _mass(kernel: Kernel, height: float) -> float:
-    """M(a), the integral of |g(k + i a)| over k."""
+def mass(kernel: Kernel, height: float) -> float:
+    """M(a), the integral of |g(k + i a)| over k; M(0) is what |c|_1 tends to."""
 
     def density(log_k: float) -> float:
         k = np.exp(log_k)
@@ -179,8 +180,21 @@ def spacing_error(kernel: Kernel, spacing: float, extent: float) -> float:
 
 def _log_mass(kernel: Kernel, extent: float) -> float:
     """The logarithm of M(-a) + M(a) exp(a X), which itself overflows for long walks."""
-    below, above = np.log(_mass(kernel, -STRIP)), np.log(_mass(kernel, STRIP))
+    below, above = np.log(mass(kernel, -STRIP)), np.log(mass(kernel, STRIP))
     return float(np.logaddexp(below, above + STRIP * extent))
+
+
+def sizes(kernel: Kernel, extent: float, tolerance: float) -> tuple[float, int]:
+    """The spacing, and the number of positive nodes, at which both bounds are half a tolerance.
+
+    Args:
+        kernel: g.
+        extent: X, the sum of the norms of the Hermitian parts.
+        tolerance: Of the sum of unitaries, in the operator norm.
+    """
+    log_ratio = np.logaddexp(0, _log_mass(kernel, extent) - np.log(tolerance / 2))
+    spacing = float(2 * np.pi * STRIP / log_ratio)
+    return spacing, math.ceil(kernel.cutoff(tolerance / 2) / spacing + 0.5)
 
 
 def quadrature(kernel: Kernel, extent: float, tolerance: float) -> Quadrature:
@@ -188,23 +202,20 @@ def quadrature(kernel: Kernel, extent: float, tolerance: float) -> Quadrature:
 
     Args:
         kernel: g.
-        extent: X, the sum of the norms of the Hermitian parts.
-        tolerance: Of the sum of unitaries, in the operator norm.
+        extent: X, see `sizes`.
+        tolerance: See `sizes`.
 
     Raises:
         HQDMError: If there would be more than `MAX_UNITARIES` nodes.
     """
-    half = tolerance / 2
-    log_ratio = np.logaddexp(0, _log_mass(kernel, extent) - np.log(half))
-    spacing = float(2 * np.pi * STRIP / log_ratio)
-    cutoff = kernel.cutoff(half)
-    if 2 * cutoff / spacing > MAX_UNITARIES:
+    spacing, count = sizes(kernel, extent, tolerance)
+    if 2 * count > MAX_UNITARIES:
         raise HQDMError(
-            f"LCHS needs {2 * cutoff / spacing:.2g} unitaries at the tolerance {tolerance:.2g}, "
-            f"expected at most {MAX_UNITARIES}: raise the tolerance, shorten the walk, "
-            "or take the near-optimal kernel with beta near 0.75"
+            f"LCHS needs {2 * count:,} unitaries at the tolerance {tolerance:.2g}, expected at "
+            f"most {MAX_UNITARIES:,}: raise the tolerance, shorten the walk, or take the "
+            "near-optimal kernel with beta near 0.75"
         )
-    nodes = spacing * (np.arange(0.5, cutoff / spacing + 1))
+    nodes = spacing * (np.arange(count, dtype=np.float64) + 0.5)
     return Quadrature(
         nodes,
         spacing * kernel(nodes),

@@ -45,10 +45,6 @@ class Parts:
     hermitian_norm: float
     skew_norm: float
 
-    def evolution(self, k: float) -> float:
-        """A bound of the norm of k L + H: what a simulation's number of queries grows with."""
-        return abs(k) * self.hermitian_norm + self.skew_norm
-
 
 def qubits(dimension: int) -> int:
     """The qubits, one or more, whose states are no fewer than the dimension."""

@@ -30,7 +30,6 @@ def test_the_parts_make_the_generator_and_the_shift_is_the_smallest(n, damping):
     assert hermitian[0] > -1e-10
     assert part.hermitian_norm == pytest.approx(hermitian[-1], rel=1e-10)
     assert part.skew_norm == pytest.approx(skew[-1], rel=1e-10)
-    assert part.evolution(-2.0) == pytest.approx(2 * hermitian[-1] + skew[-1], rel=1e-10)
 
 
 @pytest.mark.parametrize("n", [5, DENSE + 6])
