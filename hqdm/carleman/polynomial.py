@@ -19,15 +19,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import factorial
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
+from scipy import sparse
 from scipy.interpolate import BarycentricInterpolator, CubicSpline
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit, gamma
 
 from hqdm.carleman.lift import Monomials
-from hqdm.carleman.linear import Vector
+from hqdm.carleman.linear import Matrix, Vector
 from hqdm.errors import HQDMError, unknown
 
 DEGREES = (1, 2, 3)
@@ -43,8 +44,15 @@ def levels(lam: float) -> tuple[float, float]:
 class Coefficients(Protocol):
     """A polynomial in x whose coefficients depend on time."""
 
-    dim: int
-    degree: int
+    @property
+    def dim(self) -> int:
+        """Number of variables, d."""
+        ...
+
+    @property
+    def degree(self) -> int:
+        """The degree p."""
+        ...
 
     def coefficients(self, t: float) -> Vector:
         """The coefficients at time t, `(d, C(d + p, p))`, in the order of `Monomials`."""
@@ -149,7 +157,7 @@ class ExpandedPolynomial:
 
     noise: NoisePolynomial
     edges: Vector
-    form: Literal["dpm", "unipc"]
+    form: str
     order: int
 
     def __post_init__(self) -> None:
@@ -286,7 +294,7 @@ def _fit_node(x: Vector, eps: Vector, degree: int, ridge: float) -> tuple[Vector
             "more samples, a smaller dimension or a lower degree"
         )
     change = orthonormal_hermite(monomials)
-    features = monomials.lift(x) @ change.T
+    features = (change @ monomials.lift(x).T).T
     gram = features[:cut].T @ features[:cut] / cut
     gram[np.diag_indices_from(gram)] += ridge
     weights = cho_solve(cho_factor(gram), features[:cut].T @ eps[:cut] / cut)
@@ -295,7 +303,7 @@ def _fit_node(x: Vector, eps: Vector, degree: int, ridge: float) -> tuple[Vector
     return (change.T @ weights).T, float(1 - (residual**2).sum() / (around**2).sum())
 
 
-def orthonormal_hermite(monomials: Monomials) -> Vector:
+def orthonormal_hermite(monomials: Monomials) -> Matrix:
     """He_gamma / sqrt(gamma!) in the monomials, `(n, n)`."""
     norm = np.sqrt(np.prod(gamma(monomials.exponents + 1.0), axis=1))
-    return monomials.hermite().toarray() / norm[:, None]
+    return sparse.csr_array(sparse.diags_array(1 / norm) @ monomials.hermite())

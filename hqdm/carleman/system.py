@@ -18,6 +18,7 @@ In the Hermite basis y = T m(x), and the matrix is T (A_in + A_out C) T^{-1}.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
@@ -37,6 +38,7 @@ Array: TypeAlias = NDArray[Any]
 
 BASES = ("monomial", "hermite")
 MEMORY_LIMIT = 4 * 2**30
+CLOSURE_LIMIT = 2**30
 BYTES_AN_ENTRY = 80  # of the structure while it is built: indices, weights, the sort
 RIDGE = 1e-8  # of the least-squares closure, relative to the mean square of a feature
 
@@ -205,7 +207,12 @@ def dropping(drift: Coefficients, order: int, basis: str) -> Closure:
 
 
 def fit_closure(
-    nodes: Vector, samples: Callable[[float], Vector], dim: int, order: int, degree: int
+    nodes: Vector,
+    samples: Callable[[float], Vector],
+    dim: int,
+    order: int,
+    degree: int,
+    memory_limit: int = CLOSURE_LIMIT,
 ) -> LeastSquares:
     """The least-squares closure of samples of a flow.
 
@@ -215,15 +222,25 @@ def fit_closure(
         dim: Number of variables, d.
         order: N.
         degree: Of the drift, p.
+        memory_limit: Bytes that the matrices may take.
+
+    Raises:
+        HQDMError: If they would take more.
     """
-    outer = Monomials(dim, order + degree - 1)
-    inner = Monomials(dim, order)
+    outer, inner = Monomials(dim, order + degree - 1), Monomials(dim, order)
+    needed = len(nodes) * (len(outer) - len(inner)) * len(inner) * 8
+    if needed > memory_limit:
+        raise HQDMError(
+            f"a least-squares closure of dimension {dim}, order {order} and degree {degree} needs "
+            f"{needed:,} bytes, the limit is {memory_limit:,}: lower the order, or drop what is "
+            "above it"
+        )
     change = orthonormal_hermite(inner)
     n = len(inner)
     values = []
     for t in nodes:
         lifted = outer.lift(samples(float(t)))
-        features = lifted[:, :n] @ change.T
+        features = (change @ lifted[:, :n].T).T
         gram = features.T @ features / len(lifted)
         gram[np.diag_indices_from(gram)] += RIDGE
         weights = cho_solve(cho_factor(gram), features.T @ lifted[:, n:] / len(lifted))
@@ -267,6 +284,12 @@ class CarlemanSystem:
     def __len__(self) -> int:
         """The dimension of the lift, C(d + N, N)."""
         return len(self.monomials)
+
+    def with_drift(self, drift: Coefficients) -> "CarlemanSystem":
+        """The system of another drift of the same dimension and degree."""
+        other = copy(self)
+        other.drift = drift
+        return other
 
     @cached_property
     def _change(self) -> tuple[Matrix, Matrix]:

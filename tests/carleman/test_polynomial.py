@@ -91,7 +91,7 @@ def test_fit_approaches_the_posterior_mean_of_gaussian_data():
 
 
 def test_r2_is_the_share_of_noise_that_can_be_known():
-    # R^2 = corr(x, eps)^2, averaged over coordinates of equal noise: sigma^2 / (alpha^2 v + sigma^2)
+    # R^2 = corr(x, eps)^2 = sigma^2 / (alpha^2 v + sigma^2), the mean over the coordinates
     fit = fit_noise(NODES[::5], gaussian_samples(n=40_000), degree=2)
     sigma2 = np.array([levels(lam)[1] ** 2 for lam in NODES[::5]])[:, None]
     expected = (sigma2 / ((1 - sigma2) * VARIANCES + sigma2)).mean(axis=1)
@@ -103,7 +103,7 @@ def test_ridge_shrinks():
         fit_noise(NODES[:2], gaussian_samples(), degree=3, ridge=ridge).polynomial.values[0]
         for ridge in (0.0, 1.0)
     )
-    inverse = np.linalg.inv(orthonormal_hermite(Monomials(2, 3)))
+    inverse = np.linalg.inv(orthonormal_hermite(Monomials(2, 3)).toarray())
     assert np.linalg.norm(held @ inverse) < 0.7 * np.linalg.norm(free @ inverse)
 
 
