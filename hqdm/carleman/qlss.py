@@ -90,7 +90,8 @@ class Inversion:
     @property
     def repetitions(self) -> float:
         """Expected runs until one succeeds."""
-        return 1 / self.success_probability
+        p = self.success_probability
+        return 1 / p if p else math.inf
 
     @property
     def amplified_repetitions(self) -> float:
@@ -104,6 +105,8 @@ def amplified_runs(probability: float) -> float:
     m rounds take 2 m + 1 runs and succeed with probability sin^2((2 m + 1) arcsin sqrt p)
     (Brassard, Hoyer, Mosca and Tapp 2002).
     """
+    if not probability:
+        return math.inf
     angle = math.asin(min(1.0, math.sqrt(probability)))
     full = math.floor(math.pi / (4 * angle))
     return min(runs / math.sin(runs * angle) ** 2 for runs in (1, 2 * full + 1))
@@ -141,8 +144,9 @@ class QLSS:
     Args:
         mode: `"solve"`, the sparse solve; `"emulate"`, what a quantum computer would give, by
             products with B and B^T; `"circuit"`, a simulated PennyLane circuit.
-        eps: Bound on |x g(x) - 1| on [1 / kappa, 1], and so on the error of x relative to x. The
-            error relative to the final state is up to `final_probability ** -0.5` times as large.
+        eps: Bound on |x g(x) - 1| on [1 / kappa, 1], and so on the error of x relative to x. With
+            p the share of the final state's copies in |x|^2, the error relative to the final state
+            is at most eps / sqrt(p): where the state fades away, eps has to be as small.
         degree: An odd degree instead of the one that meets eps.
         polynomial: `"minimax"` or `"cks"`, see `hqdm.carleman.inverse`.
         encoding: `"sparse"`: alpha = sqrt(|L|_1 |L|_inf), which access to the entries of rows and

@@ -29,6 +29,8 @@ from hqdm.carleman.phases import symmetric_phases
 
 Dense = NDArray[np.float64]
 REAL, ENCODING = 0, 1  # wires
+GATES = {"QubitUnitary", "Adjoint(QubitUnitary)", "IsingZZ", "Hadamard", "StatePrep"}
+"""What the circuit is made of once the QSVT template is written out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +73,10 @@ class QSVTCircuit:
         """V P(S) W^T b, `(n,)`: the amplitudes of the outcome real = encoding = 0, simulated."""
         import pennylane as qml
 
-        device = qml.device("default.qubit", wires=self.n_qubits)
-        state = np.asarray(qml.QNode(with_state(self.qfunc), device)())
+        node = qml.QNode(with_state(self.qfunc), qml.device("default.qubit", wires=self.n_qubits))
+        # The template as a whole would be simulated by its matrix: products of matrices, not of
+        # matrices and a state.
+        state = np.asarray(qml.transforms.decompose(node, gate_set=GATES)())
         return np.ascontiguousarray(state[: len(self.b)].real)
 
 

@@ -166,8 +166,19 @@ def test_the_circuit_is_the_emulation(polynomial, encoding, n):
     np.testing.assert_allclose(*probabilities, rtol=1e-8)
 
 
+def test_a_circuit_of_ten_qubits_is_the_emulation():
+    generator = sparse.csr_array(sparse.block_diag([SPIRAL, SPIRAL / 2, SPIRAL / 3]))
+    emulated, simulated = (
+        QLSS(mode, order=7, padding=7).solve([generator] * 2, np.ones(6))
+        for mode in ("emulate", "circuit")
+    )
+    assert simulated.account.inversion.qubits == 10  # 24 blocks of 6: 144 unknowns
+    np.testing.assert_allclose(simulated.y, emulated.y, rtol=1e-8)
+
+
 def test_amplitude_amplification():
     assert amplified_runs(1.0) == 1
+    assert amplified_runs(0.0) == math.inf
     assert amplified_runs(0.25) == pytest.approx(3)  # one round makes it certain
     assert amplified_runs(0.9) == pytest.approx(1 / 0.9)
     for probability in (1e-4, 1e-8):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
 
-from hqdm.carleman.qsvt_circuit import QSVTCircuit, dilation, qubits
+from hqdm.carleman.qsvt_circuit import GATES, QSVTCircuit, dilation, qubits
 
 
 def transformed(matrix, b, coefficients):
@@ -52,9 +52,7 @@ def test_the_block_encoding_is_applied_as_often_as_the_degree():
     matrix, b = random_case(1, 2)
     circuit = QSVTCircuit(matrix, b, np.array([0.3, 0.2, 0.1]))
     tape = qml.tape.make_qscript(circuit.qfunc)()
-    (decomposed,), _ = qml.transforms.decompose(
-        tape, gate_set={"QubitUnitary", "Adjoint(QubitUnitary)", "IsingZZ", "Hadamard", "StatePrep"}
-    )
+    (decomposed,), _ = qml.transforms.decompose(tape, gate_set=GATES)
     names = [operation.name for operation in decomposed.operations]
     assert sum("QubitUnitary" in name for name in names) == 5
     assert names.count("IsingZZ") == 6
