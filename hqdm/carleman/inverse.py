@@ -2,7 +2,7 @@ r"""Odd polynomials g that stand for 1 / x on [1 / kappa, 1], and what they do t
 
     g(x) = sum_{j=0}^{D} c_j T_{2j+1}(x),     degree 2 D + 1.
 
-`cks` (Childs, Kothari and Somma 2017, lemmas 17 to 19) cuts (1 - (1 - x^2)^b) / x short:
+`cks` (Childs, Kothari and Somma 2017, section 4) cuts (1 - (1 - x^2)^b) / x short:
 
     c_j = 4 (-1)^j 2^{-2b} sum_{i=j+1}^{b} C(2b, b+i),
     b = kappa^2 log(2 kappa / eps),     D = sqrt(b log(8 b / eps)),

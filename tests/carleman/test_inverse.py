@@ -45,7 +45,7 @@ def test_coefficients_of_large_powers_are_binomial_tails(b):
 
 
 def test_all_terms_together_are_the_power_that_they_expand():
-    # (1 - (1 - x^2)^b) / x with nothing cut, which is equation (17) of the source
+    # (1 - (1 - x^2)^b) / x with nothing cut
     x, b = np.linspace(0.05, 1, 50), 12
     g = InversePolynomial(cks_coefficients(b, b), kappa=2.0, bound=1.0)
     np.testing.assert_allclose(g(x), (1 - (1 - x**2) ** b) / x, rtol=1e-12)
