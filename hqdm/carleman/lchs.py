@@ -226,6 +226,8 @@ def _check_probability(parts: Sequence[Parts], gain: float) -> None:
         parts: Of every generator.
         gain: |y| / |y_0|.
     """
+    if not np.isfinite(gain):
+        raise HQDMError("the solution overflows: walk over a shorter time or scale the system")
     shifts = [part.shift for part in parts]
     probability = (gain * np.exp(-sum(shifts))) ** 2
     if probability < MIN_PROBABILITY:
