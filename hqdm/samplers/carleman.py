@@ -39,6 +39,7 @@ CLOSURES = ("least_squares", "drop")
 EXPANSIONS = ("spline", *(f"{form}{k}" for form in ("dpm", "unipc") for k in (1, 2, 3)))
 CLOSURE_NODES = 17
 STEPS_A_SEGMENT = 8
+LARGEST_LATENT = 1e3
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,25 @@ class Carleman(Sampler):
         return self._maps[a, b]
 
     def advance(self, z: Vector, a: float, b: float) -> Vector:
-        """Latents `(B, d)` from a to b, by the backend."""
+        """Latents `(B, d)` from a to b, by the backend.
+
+        Raises:
+            HQDMError: If latents, whose deviations are about 1, grow beyond every use.
+        """
         lifted = self.system.lift(z)
         if isinstance(self.backend, Direct):
-            return lifted @ self.map(a, b)
-        made = self.generators(a, b)
-        ends = [self.backend.solve(made, start).y for start in lifted]
-        return self.system.project(np.stack(ends))
+            with np.errstate(invalid="ignore", over="ignore"):
+                ends = lifted @ self.map(a, b)
+        else:
+            made = self.generators(a, b)
+            solved = [self.backend.solve(made, start).y for start in lifted]
+            ends = self.system.project(np.stack(solved))
+        if not (np.abs(ends) < LARGEST_LATENT).all():
+            raise HQDMError(
+                f"the linearised flow diverges between lambda {a:.2f} and {b:.2f}: take more "
+                'segments, the closure "least_squares", another order, or fit with a larger ridge'
+            )
+        return ends
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
         """Even in lambda to the switch, then the other sampler's; or to the cut, then 0."""
@@ -159,12 +172,13 @@ class Carleman(Sampler):
         if self.switch is None or self.then is None:
             steps = self.steps + 1 if t_end == 0 else self.steps
             return build_grid("lambda", schedule, t_start, t_end, steps)
-        middle = float(schedule.inverse(torch.tensor(self.switch, dtype=torch.float64)))
-        if not t_end < middle < t_start:
-            low, high = schedule.lam(torch.tensor([t_start, max(t_end, T_CUT)])).tolist()
+        ends = torch.tensor([t_start, max(t_end, T_CUT)], dtype=torch.float64)
+        low, high = schedule.lam(ends).tolist()
+        if not low < self.switch < high:
             raise HQDMError(
                 f"the switch needs a lambda between {low:.3g} and {high:.3g}, got {self.switch}"
             )
+        middle = float(schedule.inverse(torch.tensor(self.switch, dtype=torch.float64)))
         first = build_grid("lambda", schedule, t_start, middle, self.steps)
         return torch.cat([first[:-1], self.then.grid(schedule, middle, t_end)])
 
