@@ -3,106 +3,33 @@
 Every command refuses bad input with one line and exit code 2, and overwrites nothing unless told.
 """
 
-import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
 from hqdm import __version__
 from hqdm.errors import HQDMError, Interrupted, unknown
 from hqdm.folders import claim_files
-
-if TYPE_CHECKING:
-    import torch
-
-    from hqdm.denoiser import Denoiser
-    from hqdm.evaluation import Protocol
-    from hqdm.samplers import Sampler
+from hqdm.options import (
+    Parser,
+    add_checkpoint,
+    add_drawing,
+    add_noise,
+    add_output,
+    add_sampler,
+    add_scores,
+    fit_for,
+    grid_of,
+    load_model,
+    protocol_of,
+    sampler_of,
+)
 
 EXIT_BAD_INPUT = 2
 EXIT_SIGNAL = 128
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that refuses in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what `main` prints.
-
-        Raises:
-            HQDMError: Always.
-        """
-        raise HQDMError(f"{message} (`{self.prog} --help` lists the options)")
-
-
-def _add_sampler(parser: argparse.ArgumentParser, n: int, sampler: str = "ddim") -> None:
-    names = f"such as ddpm, ddim, dpm3, unipc3 ({sampler})"
-    parser.add_argument("--sampler", default=sampler, help=names)
-    parser.add_argument("--steps", type=int, help="sampler steps (ddpm 1000, ddim 50, others 10)")
-    parser.add_argument("--tolerance", type=float, help="error of a step of dpm-adaptive (0.05)")
-    _add_drawing(parser, n)
-
-
-def _add_drawing(parser: argparse.ArgumentParser, n: int) -> None:
-    parser.add_argument("--grid", help="time, lambda, karras or FILE.json (the sampler's)")
-    parser.add_argument("--n", type=int, default=n, help=f"number of images ({n})")
-    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
-
-
-def _add_checkpoint(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    parser.add_argument(
-        "--checkpoint", required=required, help="a .ckpt file or a folder that `export` wrote"
-    )
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).cpu()  # some devices have a name but hold no numbers
-        return torch.device(name)
-    except (RuntimeError, AssertionError):
-        raise HQDMError(f"device {name!r} is not there: use auto, cpu or cuda") from None
-
-
-def _grid(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> Any:
-    if options.grid is None or not options.grid.endswith(".json"):
-        return options.grid
-    from hqdm.samplers.optimised import read_grid
-
-    return read_grid(Path(options.grid), sampler, denoiser.schedule)
-
-
-def _sampler(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
-    from hqdm.samplers import build_sampler
-
-    grid = _grid(options, options.sampler, denoiser)
-    return build_sampler(options.sampler, options.steps, grid, options.tolerance)
-
-
-def _add_scores(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, help="the data set to compare with")
-    parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
-    parser.add_argument("--fid-weights", help="file of the Inception weights")
-    parser.add_argument("--offline", action="store_true", help="never touch the network")
-
-
-def _protocol(options: argparse.Namespace) -> "Protocol":
-    from hqdm.evaluation import Protocol
-
-    given = vars(options)
-    return Protocol(**{f.name: given[f.name] for f in fields(Protocol) if f.name in given})
 
 
 def fit(args: Sequence[str]) -> None:
@@ -115,23 +42,21 @@ def fit(args: Sequence[str]) -> None:
 def sample(args: Sequence[str]) -> None:
     """Draw images from a trained model."""
     parser = Parser("hqdm sample", description=sample.__doc__)
-    _add_checkpoint(parser)
-    _add_sampler(parser, n=64)
+    add_checkpoint(parser)
+    add_sampler(parser, n=64)
     parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
     parser.add_argument(
         "--devices", type=int, default=1, help="processes to spread images over (1)"
     )
     parser.add_argument("--strategy", default="auto", help="how to start them: auto or ddp (auto)")
-    parser.add_argument("--out", default="samples", help="folder to write to (samples)")
+    add_output(parser, "samples")
     options = parser.parse_args(args)
 
-    from hqdm.checkpoint import load_denoiser
     from hqdm.sampling import SAMPLE_FILES, progress_bar, sample_images, write_samples
 
     out = Path(options.out)
-    device = _device(options.device)
-    denoiser = load_denoiser(options.checkpoint).to(device)
-    sampler = _sampler(options, denoiser)
+    denoiser = load_model(options)
+    sampler = sampler_of(options, denoiser)
     claim_files(out, SAMPLE_FILES, options.overwrite)
     given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
     if (options.devices, options.strategy) == (1, "auto"):
@@ -147,7 +72,7 @@ def sample(args: Sequence[str]) -> None:
             **given,
             devices=options.devices,
             strategy=options.strategy,
-            accelerator=device.type,
+            accelerator=next(denoiser.parameters()).device.type,
             progress=sys.stdout.isatty(),
         )
         if gathered is None:  # another process has them
@@ -160,14 +85,13 @@ def sample(args: Sequence[str]) -> None:
 def evaluate(args: Sequence[str]) -> None:
     """Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation."""
     parser = Parser("hqdm evaluate", description=evaluate.__doc__)
-    _add_checkpoint(parser)
-    _add_sampler(parser, n=2048)
-    _add_scores(parser)
+    add_checkpoint(parser)
+    add_sampler(parser, n=2048)
+    add_scores(parser)
     parser.add_argument("--restore-t", type=float, default=0.5, help="noise level of pairs (0.5)")
-    parser.add_argument("--out", help="folder to write to (evaluation, beside the checkpoint)")
+    add_output(parser, None, "folder to write to (evaluation, beside the checkpoint)")
     options = parser.parse_args(args)
 
-    from hqdm.checkpoint import load_denoiser
     from hqdm.evaluation import REPORT_FILES, score_table, write_report
     from hqdm.evaluation import evaluate as score
     from hqdm.sampling import progress_bar
@@ -175,11 +99,11 @@ def evaluate(args: Sequence[str]) -> None:
     checkpoint = Path(options.checkpoint)
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
     out = Path(options.out) if options.out else beside / "evaluation"
-    denoiser = load_denoiser(checkpoint).to(_device(options.device))
-    sampler = _sampler(options, denoiser)
+    denoiser = load_model(options)
+    sampler = sampler_of(options, denoiser)
     claim_files(out, REPORT_FILES, options.overwrite)
     with progress_bar() as progress:
-        report, images = score(denoiser, sampler, _protocol(options), progress)
+        report, images = score(denoiser, sampler, protocol_of(options), progress)
     written = write_report(report, images, out)
     Console().print(score_table(report))
     print(f"wrote {written}")
@@ -188,18 +112,17 @@ def evaluate(args: Sequence[str]) -> None:
 def compare_samplers(args: Sequence[str]) -> None:
     """Compare samplers of a trained model: FID against network evaluations and seconds."""
     parser = Parser("hqdm compare-samplers", description=compare_samplers.__doc__)
-    _add_checkpoint(parser)
+    add_checkpoint(parser)
     parser.add_argument(
         "--samplers", default="ddim,dpm3,unipc3", help="names between commas; or name:evaluations"
     )
     parser.add_argument("--nfe", default="5,10,20,50", help="numbers of evaluations (5,10,20,50)")
-    _add_drawing(parser, n=1024)
-    _add_scores(parser)
+    add_drawing(parser, n=1024)
+    add_scores(parser)
     parser.add_argument("--resume", action="store_true", help="take images that are in --out")
-    parser.add_argument("--out", default="comparison", help="folder to write to (comparison)")
+    add_output(parser, "comparison")
     options = parser.parse_args(args)
 
-    from hqdm.checkpoint import load_denoiser
     from hqdm.comparison import (
         COMPARISON_FILES,
         Comparison,
@@ -211,12 +134,13 @@ def compare_samplers(args: Sequence[str]) -> None:
 
     out = Path(options.out)
     entries = parse_entries(options.samplers, options.nfe)
-    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
-    grid = _grid(options, entries[0].sampler, denoiser)
+    denoiser = load_model(options)
+    grid = grid_of(options, entries[0].sampler, denoiser)
+    fit = fit_for(tuple(entry.sampler for entry in entries), options, denoiser)
     records = [f"{entry.folder}/{RECORD_FILE}" for entry in entries]
     claim_files(out, (*COMPARISON_FILES, *records), options.overwrite or options.resume)
     comparison = Comparison(
-        options.checkpoint, entries, _protocol(options), out, grid, options.resume
+        options.checkpoint, entries, protocol_of(options), out, grid, options.resume, fit
     )
     with progress_bar() as progress:
         report = compare(denoiser, comparison, progress)
@@ -227,26 +151,23 @@ def compare_samplers(args: Sequence[str]) -> None:
 def interpolate(args: Sequence[str]) -> None:
     """Draw what lies between two images, through their noise."""
     parser = Parser("hqdm interpolate", description=interpolate.__doc__)
-    _add_checkpoint(parser)
+    add_checkpoint(parser)
     parser.add_argument("--images", nargs=2, required=True, help="two image files of its size")
     parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
     parser.add_argument("--steps", type=int, default=40, help="sampler steps (40)")
     parser.add_argument("--n", type=int, default=9, help="images in the strip (9)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
-    parser.add_argument("--out", default="interpolation", help="folder to write to (interpolation)")
+    add_output(parser, "interpolation")
     options = parser.parse_args(args)
 
     import torch
 
     from hqdm import interpolation
-    from hqdm.checkpoint import load_denoiser
     from hqdm.pictures import read_image
     from hqdm.samplers import build_sampler
     from hqdm.sampling import progress_bar
 
     out = Path(options.out)
-    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
+    denoiser = load_model(options)
     sampler = build_sampler(options.sampler, options.steps, "lambda")
     images = torch.stack([read_image(Path(file), denoiser.image_shape) for file in options.images])
     claim_files(out, interpolation.INTERPOLATION_FILES, options.overwrite)
@@ -260,27 +181,26 @@ def interpolate(args: Sequence[str]) -> None:
 def inpaint(args: Sequence[str]) -> None:
     """Fill the hole in an image with what a trained model draws."""
     parser = Parser("hqdm inpaint", description=inpaint.__doc__)
-    _add_checkpoint(parser)
+    add_checkpoint(parser)
     parser.add_argument("--image", required=True, help="image file of the model's size")
     parser.add_argument(
         "--mask", required=True, help="image file of that size: white is filled, black is kept"
     )
-    _add_sampler(parser, n=7, sampler="unipc")
+    add_sampler(parser, n=7, sampler="unipc")
     parser.add_argument(
         "--resample", type=int, default=10, help="how often each step is taken, as in RePaint (10)"
     )
     parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
-    parser.add_argument("--out", default="inpainting", help="folder to write to (inpainting)")
+    add_output(parser, "inpainting")
     options = parser.parse_args(args)
 
-    from hqdm.checkpoint import load_denoiser
     from hqdm.inpainting import INPAINT_FILES, read_known, write_inpainting
     from hqdm.samplers import RePaint
     from hqdm.sampling import progress_bar, sample_images
 
     out = Path(options.out)
-    denoiser = load_denoiser(options.checkpoint).to(_device(options.device))
-    sampler = RePaint(_sampler(options, denoiser), options.resample)
+    denoiser = load_model(options)
+    sampler = RePaint(sampler_of(options, denoiser), options.resample)
     known = read_known(Path(options.image), Path(options.mask), denoiser.image_shape)
     claim_files(out, INPAINT_FILES, options.overwrite)
     with progress_bar() as progress:
@@ -302,30 +222,25 @@ def inpaint(args: Sequence[str]) -> None:
 def optimise_grid(args: Sequence[str]) -> None:
     """Fit a sampler's grid of times to a trained model."""
     parser = Parser("hqdm optimise-grid", description=optimise_grid.__doc__)
-    _add_checkpoint(parser)
+    add_checkpoint(parser)
     parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
     parser.add_argument("--steps", type=int, default=10, help="sampler steps (10)")
-    parser.add_argument("--n", type=int, default=64, help="images to fit to (64)")
+    add_noise(parser, n=64)
     parser.add_argument("--trials", type=int, default=200, help="grids to try (200)")
-    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file")
-    parser.add_argument("--out", default="grid.json", help="file to write (grid.json)")
+    add_output(parser, "grid.json", "file to write")
     options = parser.parse_args(args)
 
-    from hqdm.checkpoint import load_denoiser
     from hqdm.samplers import optimised
     from hqdm.sampling import class_labels, guided, image_batches, progress_bar
 
     out = Path(options.out)
     if out.suffix != ".json":
         raise HQDMError(f"--out needs a name that ends in .json, got {out}")
-    device = _device(options.device)
-    denoiser = load_denoiser(options.checkpoint).to(device)
+    denoiser = load_model(options)
     denoising = guided(denoiser, options.guidance)
     image_batches(options.n, options.n, options.seed)  # refuses what cannot be drawn
     claim_files(out.parent, (out.name,), options.overwrite)
+    device = next(denoiser.parameters()).device
     noises = optimised.noise_pair(options.seed, options.n, denoiser.image_shape)
     labels = class_labels(denoiser, options.n, None)
     with progress_bar() as progress:
@@ -350,7 +265,7 @@ def inspect(args: Sequence[str]) -> None:
     """Show a model: layers, parameter counts, circuits with depth and gates."""
     parser = Parser("hqdm inspect", description=inspect.__doc__)
     parser.add_argument("--config", help="a training configuration")
-    _add_checkpoint(parser, required=False)
+    add_checkpoint(parser, required=False)
     parser.add_argument(
         "--batch", type=int, default=128, help="images in a step, for the simulators (default 128)"
     )
@@ -376,7 +291,7 @@ def inspect(args: Sequence[str]) -> None:
 def export(args: Sequence[str]) -> None:
     """Write a model as safetensors and config.json, without pickle."""
     parser = Parser("hqdm export", description=export.__doc__)
-    _add_checkpoint(parser)
+    add_checkpoint(parser)
     parser.add_argument("--out", required=True, help="folder to write to")
     parser.add_argument("--weights", default="averaged", choices=("averaged", "raw"))
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
@@ -404,6 +319,13 @@ def demo(args: Sequence[str]) -> None:
     run(Path(options.out), options.steps, options.overwrite)
 
 
+def carleman(args: Sequence[str]) -> None:
+    """Sample without the network: Carleman linearisation, its errors and its quantum cost."""
+    from hqdm.carleman_cli import dispatch_carleman
+
+    dispatch_carleman(args)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "fit": fit,
     "sample": sample,
@@ -412,6 +334,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "optimise-grid": optimise_grid,
     "interpolate": interpolate,
     "inpaint": inpaint,
+    "carleman": carleman,
     "inspect": inspect,
     "export": export,
     "demo": demo,

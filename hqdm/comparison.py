@@ -25,7 +25,8 @@ from hqdm.folders import make_writable
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.metrics.scores import distribution_scores, real_floor
 from hqdm.pictures import save_rows
-from hqdm.samplers import ADAPTIVE, DDIM, Sampler, build_sampler
+from hqdm.samplers import ADAPTIVE, CARLEMAN, DDIM, Sampler, build_sampler, check_name, is_carleman
+from hqdm.samplers.carleman_fit import CarlemanFit
 from hqdm.sampling import IMAGES_FILE, RECORD_FILE, sample_images
 
 COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
@@ -52,8 +53,12 @@ class Entry:
         """Where its images are."""
         return f"{self.sampler}-{self.nfe}"
 
-    def build(self, grid: str | Sequence[float] | None = None) -> Sampler:
+    def build(
+        self, grid: str | Sequence[float] | None = None, fit: CarlemanFit | None = None
+    ) -> Sampler:
         """The sampler, with the number of steps that takes as many evaluations or a few less."""
+        if is_carleman(self.sampler):
+            return build_sampler(self.sampler, self.nfe or None, fit=fit)
         return build_sampler(self.sampler, build_sampler(self.sampler).steps_for(self.nfe), grid)
 
 
@@ -68,6 +73,7 @@ class Comparison:
         out: Folder of the results.
         grid: The grid of all samplers; each one's own where None.
         resume: Take images that are in `out` already.
+        fit: What carleman samplers were fitted to.
     """
 
     checkpoint: str
@@ -76,13 +82,14 @@ class Comparison:
     out: Path
     grid: str | Sequence[float] | None = None
     resume: bool = False
+    fit: CarlemanFit | None = None
 
 
 def parse_entries(samplers: str, nfe: str) -> list[Entry]:
     """The entries that `--samplers` and `--nfe` ask for, by number of evaluations.
 
     Args:
-        samplers: Names separated by commas; `name:count` has a count of its own.
+        samplers: Names separated by commas; `name:count` has a count of its own; carleman has 0.
         nfe: Counts for all the others, separated by commas.
 
     Raises:
@@ -91,7 +98,10 @@ def parse_entries(samplers: str, nfe: str) -> list[Entry]:
     entries = []
     for item in samplers.split(","):
         name, _, own = item.strip().partition(":")
-        build_sampler(name)
+        check_name(name)
+        if name == CARLEMAN:
+            entries.append(Entry(name, 0))
+            continue
         if name in ADAPTIVE:
             raise HQDMError(f"{name} chooses its number of evaluations: leave it out of --samplers")
         entries += [Entry(name, count) for count in _counts(own or nfe)]
@@ -127,7 +137,7 @@ def compare(
         HQDMError: If the data set, the extractor, an option or images to take cannot be used.
     """
     protocol, shape = comparison.protocol, denoiser.image_shape
-    samplers = [entry.build(comparison.grid) for entry in comparison.entries]
+    samplers = [entry.build(comparison.grid, comparison.fit) for entry in comparison.entries]
     name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
     extractor = load_extractor(name, protocol.fid_weights)
     real = RealImages.load(protocol, shape)
@@ -272,7 +282,7 @@ def markdown(report: dict[str, Any]) -> str:
 def save_plot(report: dict[str, Any], path: Path) -> None:
     """Draw FID against evaluations and against seconds, a line a sampler."""
     from matplotlib.figure import Figure  # slow to import
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import Locator, LogLocator, SymmetricalLogLocator
 
     results = report["results"]
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -286,8 +296,13 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         floor = report["floor"]["fid"]
         axes.axhline(floor, color="grey", linestyle="--", label="real against real")
         axes.set(xscale="log", yscale="log", xlabel=key)
+        locator: Locator = LogLocator(subs=(1, 2, 5))
+        if not all(result[key] for result in results):  # what needs no network has none
+            axes.set_xscale("symlog", linthresh=1)
+            locator = SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5))
+        axes.xaxis.set_major_locator(locator)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("")
         axes.grid(alpha=0.3, which="both")

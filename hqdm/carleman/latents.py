@@ -83,7 +83,12 @@ class Latents:
     @property
     def dissipative(self) -> bool:
         """Whether the linear drift of every latent is negative."""
-        return bool(self.variances[0] < self.scale**2)
+        return self.largest < 1
+
+    @property
+    def largest(self) -> float:
+        """The largest variance of a latent."""
+        return float(self.variances[0] / self.scale**2)
 
     def time(self, lam: float) -> float:
         """The lambda' of the latents at lambda of the images."""

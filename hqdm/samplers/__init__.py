@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hqdm.errors import HQDMError, unknown
 from hqdm.samplers.adaptive import AdaptiveDPMSolver
@@ -14,6 +15,9 @@ from hqdm.samplers.noise import ImageNoise
 from hqdm.samplers.repaint import RePaint
 from hqdm.samplers.runge_kutta import RK4, Heun
 from hqdm.samplers.unipc import UniPC
+
+if TYPE_CHECKING:
+    from hqdm.samplers.carleman_fit import CarlemanFit
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "ddpm": partial(DDPM),
@@ -33,8 +37,12 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 ADAPTIVE: dict[str, Callable[..., Sampler]] = {"dpm-adaptive": partial(AdaptiveDPMSolver)}
 """Samplers that take a tolerance and choose their steps."""
 
+CARLEMAN = "carleman"
+"""The sampler without a network; followed by + and a name of `SAMPLERS`, that one finishes."""
+
 __all__ = [
     "ADAPTIVE",
+    "CARLEMAN",
     "DDIM",
     "DDPM",
     "GRIDS",
@@ -59,14 +67,17 @@ def build_sampler(
     steps: int | None = None,
     grid: str | Sequence[float] | None = None,
     tolerance: float | None = None,
+    fit: "CarlemanFit | None" = None,
 ) -> Sampler:
     """The sampler of that name.
 
     Args:
-        name: A key of `SAMPLERS` or `ADAPTIVE`.
-        steps: Number of steps; the sampler's own default where None.
+        name: A key of `SAMPLERS` or `ADAPTIVE`, or "carleman", or that, + and a key of `SAMPLERS`.
+        steps: Number of steps; the sampler's own default where None. Of carleman the segments, of
+            carleman+NAME the steps of the other sampler.
         grid: A key of `GRIDS`, or decreasing times; the sampler's own default where None.
         tolerance: Relative error of a step of an adaptive sampler; its own default where None.
+        fit: What was fitted to the model, for carleman.
 
     Returns:
         The sampler, called by that name.
@@ -75,15 +86,46 @@ def build_sampler(
         HQDMError: If the name is unknown, an option is not one of that sampler's or is out of its
             range.
     """
-    known = {**SAMPLERS, **ADAPTIVE}
-    if name not in known:
-        raise unknown("sampler", name, known)
+    check_name(name)
     options = {"steps": steps, "grid": grid, "tolerance": tolerance}
     given = {option: value for option, value in options.items() if value is not None}
-    takes = ("tolerance",) if name in ADAPTIVE else ("steps", "grid")
+    takes = takes_of(name)
     for option in given:
         if option not in takes:
             raise HQDMError(f"{name} takes no {option}: it takes {' and '.join(takes)}")
-    sampler = known[name](**given)
+    if is_carleman(name):
+        if fit is None:
+            raise HQDMError(f"{name} needs a fit to the model: run `hqdm carleman fit` first")
+        from hqdm.samplers.carleman import build_carleman  # scipy's solvers are slow to import
+
+        sampler: Sampler = build_carleman(name, fit, steps)
+    else:
+        sampler = {**SAMPLERS, **ADAPTIVE}[name](**given)
     sampler.name = name
     return sampler
+
+
+def is_carleman(name: str) -> bool:
+    """Whether the sampler of that name is Carleman's, alone or with another one after it."""
+    return name.partition("+")[0] == CARLEMAN
+
+
+def takes_of(name: str) -> tuple[str, ...]:
+    """The options of `build_sampler` that the sampler of that name takes."""
+    if is_carleman(name):
+        return ("steps",)
+    return ("tolerance",) if name in ADAPTIVE else ("steps", "grid")
+
+
+def check_name(name: str) -> None:
+    """Refuse what no sampler is called.
+
+    Raises:
+        HQDMError: If the name is unknown; the line suggests one.
+    """
+    first, plus, then = name.partition("+")
+    if first == CARLEMAN and plus:
+        if then not in SAMPLERS:
+            raise unknown(f"sampler after {CARLEMAN}", then, SAMPLERS)
+    elif name not in (known := (*SAMPLERS, *ADAPTIVE, CARLEMAN)):
+        raise unknown("sampler", name, known)

@@ -11,6 +11,7 @@ Coordinates outside the latents follow their Gaussian flow. In hybrid mode anoth
 with the network from a chosen lambda.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from hqdm.carleman.polynomial import (
 )
 from hqdm.carleman.system import CarlemanSystem, Closure, dropping, fit_closure
 from hqdm.errors import HQDMError, unknown
+from hqdm.samplers import build_sampler
 from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.samplers.carleman_fit import CarlemanFit
 from hqdm.samplers.exponential import level_at
@@ -40,6 +42,8 @@ EXPANSIONS = ("spline", *(f"{form}{k}" for form in ("dpm", "unipc") for k in (1,
 CLOSURE_NODES = 17
 STEPS_A_SEGMENT = 8
 LARGEST_LATENT = 1e3
+HYBRID_STEPS = 5
+SWITCH_FIRST, SWITCH_SLOPE = -1.0, 0.5  # measured on MNIST, see docs/carleman.md
 
 
 @dataclass(frozen=True)
@@ -224,3 +228,27 @@ class Carleman(Sampler):
             rest = latents.gaussian_flow(a, b)
         first = torch.as_tensor(clean).to(values)
         return torch.cat([first, values[:, d:] * torch.as_tensor(rest).to(values)], dim=1)
+
+
+def build_carleman(
+    name: str, fit: CarlemanFit, steps: int | None = None, **options: Any
+) -> Carleman:
+    """The sampler called "carleman", or "carleman+NAME" with a sampler that finishes.
+
+    Args:
+        name: The name.
+        fit: What was fitted to the model.
+        steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
+        **options: Other arguments of `Carleman`; the switch of a hybrid is `default_switch`'s.
+    """
+    _, plus, then = name.partition("+")
+    if not plus:
+        return Carleman(fit, steps, **options)
+    steps = HYBRID_STEPS if steps is None else steps
+    options.setdefault("switch", default_switch(steps))
+    return Carleman(fit, then=build_sampler(then, steps), **options)
+
+
+def default_switch(steps: int) -> float:
+    """Where a hybrid hands over: the fewer steps there are, the later."""
+    return SWITCH_FIRST - SWITCH_SLOPE * math.log(steps)

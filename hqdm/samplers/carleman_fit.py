@@ -90,6 +90,18 @@ class CarlemanFit:
         contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
         save_file(contiguous, path, metadata={"carleman": json.dumps(header)})
 
+    def save_plot(self, path: Path) -> None:
+        """Draw R^2 against lambda of the images."""
+        from matplotlib.figure import Figure  # slow to import
+
+        figure = Figure(figsize=(5, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.noise.nodes - self.latents.time(0.0), self.r2, "o-", markersize=3)
+        axes.set(xlabel="lambda = log(alpha / sigma)", ylabel="R² on held-out samples")
+        axes.set_title(f"noise of degree {self.noise.degree} in {self.latents.dim} latents")
+        axes.grid(alpha=0.3)
+        figure.savefig(path, dpi=120)
+
     @classmethod
     def load(cls, path: Path) -> "CarlemanFit":
         """Read a fit.
@@ -128,6 +140,17 @@ def fit_path(checkpoint: Path) -> Path:
     """Where the fit of a checkpoint, or of an exported folder, is."""
     name = "carleman.safetensors"
     return checkpoint / name if checkpoint.is_dir() else checkpoint.with_suffix(f".{name}")
+
+
+def load_fit(checkpoint: Path, denoiser: Denoiser, file: str | None = None) -> CarlemanFit:
+    """The fit beside a checkpoint, or in another file.
+
+    Raises:
+        HQDMError: If it is missing or damaged, or of another model.
+    """
+    fit = CarlemanFit.load(Path(file) if file else fit_path(checkpoint))
+    fit.check(denoiser)
+    return fit
 
 
 def fingerprint(denoiser: Denoiser) -> str:
