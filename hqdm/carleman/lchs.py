@@ -26,8 +26,7 @@ import numpy as np
 
 from hqdm.carleman.lchs_quadrature import Cauchy, Kernel, NearOptimal, Quadrature, quadrature
 from hqdm.carleman.lchs_unitaries import Parts, cartesian, emulate, qubits
-from hqdm.carleman.linear import Direct, Matrix, Solution, Vector
-from hqdm.carleman.qlss import amplified_runs
+from hqdm.carleman.linear import Direct, Matrix, Solution, Vector, amplified_runs
 from hqdm.errors import HQDMError, unknown
 
 KERNELS = ("cauchy", "near-optimal")

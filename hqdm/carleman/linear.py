@@ -11,6 +11,7 @@ its fourth, free of commutators, two exponentials a step with A_1, A_2 at the Ga
 Every backend gets the same generators, so that backends differ by their own errors alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -71,6 +72,19 @@ class Direct:
         for generator in generators:
             y = expm_multiply(generator, y, traceA=float(generator.trace()))
         return Solution(y)
+
+
+def amplified_runs(probability: float) -> float:
+    """Expected runs until success, with amplitude amplification where that helps.
+
+    m rounds take 2 m + 1 runs and succeed with probability sin^2((2 m + 1) arcsin sqrt p)
+    (Brassard, Hoyer, Mosca and Tapp 2002).
+    """
+    if not probability:
+        return math.inf
+    angle = math.asin(min(1.0, math.sqrt(probability)))
+    full = math.floor(math.pi / (4 * angle))
+    return min(runs / math.sin(runs * angle) ** 2 for runs in (1, 2 * full + 1))
 
 
 def generators(matrix: Callable[[float], Matrix], times: Vector, order: int = 4) -> list[Matrix]:

@@ -32,7 +32,7 @@ from hqdm.carleman.inverse import (
     inverse_polynomial,
     needed_degree,
 )
-from hqdm.carleman.linear import Direct, Matrix, Solution, Vector
+from hqdm.carleman.linear import Direct, Matrix, Solution, Vector, amplified_runs
 from hqdm.carleman.qsvt_circuit import QSVTCircuit, qubits
 from hqdm.errors import HQDMError, unknown
 
@@ -97,19 +97,6 @@ class Inversion:
     def amplified_repetitions(self) -> float:
         """Expected runs, their adjoints included, with amplitude amplification."""
         return amplified_runs(self.success_probability)
-
-
-def amplified_runs(probability: float) -> float:
-    """Expected runs until success, with amplitude amplification where that helps.
-
-    m rounds take 2 m + 1 runs and succeed with probability sin^2((2 m + 1) arcsin sqrt p)
-    (Brassard, Hoyer, Mosca and Tapp 2002).
-    """
-    if not probability:
-        return math.inf
-    angle = math.asin(min(1.0, math.sqrt(probability)))
-    full = math.floor(math.pi / (4 * angle))
-    return min(runs / math.sin(runs * angle) ** 2 for runs in (1, 2 * full + 1))
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from hqdm.carleman.inverse import needed_degree
 from hqdm.carleman.lchs import MIN_PROBABILITY
 from hqdm.carleman.lchs_quadrature import Kernel, NearOptimal, mass, sizes
 from hqdm.carleman.lift import n_monomials
-from hqdm.carleman.qlss import amplified_runs
+from hqdm.carleman.linear import amplified_runs
 from hqdm.carleman.qsvt_circuit import qubits as qsvt_qubits
 from hqdm.carleman.scaling import ASSUMPTIONS as SCALING_ASSUMPTIONS
 from hqdm.carleman.scaling import Case

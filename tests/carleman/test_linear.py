@@ -1,11 +1,13 @@
 """Linear differential equations against a stiff-safe integrator of scipy."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import sparse
 from scipy.integrate import solve_ivp
 
-from hqdm.carleman.linear import Direct, generators
+from hqdm.carleman.linear import Direct, amplified_runs, generators
 from hqdm.errors import HQDMError
 
 STEPS = (4, 8, 16, 32)
@@ -56,6 +58,16 @@ def test_time_may_run_backwards():
     back = generators(matrix, np.linspace(1, 0, 65))
     returned = Direct().solve(back, Direct().solve(there, y0).y).y
     np.testing.assert_allclose(returned, y0, atol=1e-10)
+
+
+def test_amplitude_amplification():
+    assert amplified_runs(1.0) == 1
+    assert amplified_runs(0.0) == math.inf
+    assert amplified_runs(0.25) == pytest.approx(3)  # one round makes it certain
+    assert amplified_runs(0.9) == pytest.approx(1 / 0.9)
+    for probability in (1e-4, 1e-8):
+        expected = math.pi / 2 / math.sqrt(probability)
+        assert amplified_runs(probability) == pytest.approx(expected, rel=0.05)
 
 
 def test_bad_input_is_refused():

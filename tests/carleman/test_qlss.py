@@ -14,13 +14,7 @@ from scipy.linalg import expm
 from hqdm.carleman.history import block_system
 from hqdm.carleman.inverse import POLYNOMIALS, inverse_polynomial
 from hqdm.carleman.linear import Direct, generators
-from hqdm.carleman.qlss import (
-    QLSS,
-    amplified_runs,
-    forward_factors,
-    least_singular_value,
-    scale,
-)
+from hqdm.carleman.qlss import QLSS, forward_factors, least_singular_value, scale
 from hqdm.errors import HQDMError
 
 SPIRAL = sparse.csr_array([[-0.3, 0.5], [-0.5, -0.1]])
@@ -176,14 +170,7 @@ def test_a_circuit_of_ten_qubits_is_the_emulation():
     np.testing.assert_allclose(simulated.y, emulated.y, rtol=1e-8)
 
 
-def test_amplitude_amplification():
-    assert amplified_runs(1.0) == 1
-    assert amplified_runs(0.0) == math.inf
-    assert amplified_runs(0.25) == pytest.approx(3)  # one round makes it certain
-    assert amplified_runs(0.9) == pytest.approx(1 / 0.9)
-    for probability in (1e-4, 1e-8):
-        expected = math.pi / 2 / math.sqrt(probability)
-        assert amplified_runs(probability) == pytest.approx(expected, rel=0.05)
+def test_amplification_saves_repetitions():
     inversion = small("emulate").solve([SPIRAL], Y0).account.inversion
     assert inversion.repetitions == pytest.approx(1 / inversion.success_probability)
     assert inversion.amplified_repetitions < inversion.repetitions
