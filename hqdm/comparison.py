@@ -205,15 +205,7 @@ def _draw(
     protocol = comparison.protocol
     make_writable(folder)
     (folder / RECORD_FILE).unlink(missing_ok=True)
-    samples = sample_images(
-        denoiser,
-        sampler,
-        protocol.n,
-        seed=protocol.seed,
-        guidance=protocol.guidance,
-        batch_size=protocol.batch_size,
-        progress=progress,
-    )
+    samples = protocol.draw(denoiser, sampler, progress)
     save_file({"images": to_uint8(samples.images)}, folder / IMAGES_FILE)
     record = {
         **_settings(sampler, comparison),

@@ -37,7 +37,7 @@ from hqdm.metrics.scores import (
 from hqdm.nn.parts import classical_parameters, count, quantum_parameters
 from hqdm.pictures import save_grid
 from hqdm.samplers import ImageNoise, Sampler
-from hqdm.sampling import GRID_FILE, guided, sample_images
+from hqdm.sampling import GRID_FILE, Samples, guided, sample_images
 
 METRICS_FILE = "metrics.json"
 REPORT_FILES = (METRICS_FILE, GRID_FILE)
@@ -74,6 +74,20 @@ class Protocol:
     seed: int = 0
     batch_size: int = 256
     offline: bool = False
+
+    def draw(
+        self, denoiser: Denoiser, sampler: Sampler, progress: Progress | None = None
+    ) -> Samples:
+        """The samples to score; errors as for `sample_images`."""
+        return sample_images(
+            denoiser,
+            sampler,
+            self.n,
+            seed=self.seed,
+            guidance=self.guidance,
+            batch_size=self.batch_size,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -138,15 +152,7 @@ def evaluate(
     name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
     extractor = load_extractor(name, protocol.fid_weights)
     real = RealImages.load(protocol, shape)
-    samples = sample_images(
-        denoiser,
-        sampler,
-        protocol.n,
-        seed=protocol.seed,
-        guidance=protocol.guidance,
-        batch_size=protocol.batch_size,
-        progress=progress,
-    )
+    samples = protocol.draw(denoiser, sampler, progress)
     report = {
         "scores": distribution_scores(real.reference, samples.images, extractor, protocol.seed),
         "floor": real_floor(real.reference, real.other, extractor, protocol.seed),

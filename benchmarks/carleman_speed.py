@@ -1,0 +1,68 @@
+"""What sampling by Carleman linearisation takes beside UniPC: seconds and memory, in one run.
+
+    python benchmarks/carleman_speed.py --checkpoint runs/mnist_fast/last.ckpt [--n 10000]
+
+The fit beside the checkpoint is loaded; its linear maps are made, then images are drawn without
+the network. UniPC draws fewer images with 10 evaluations each; its seconds grow with their number:
+both are given for an image. Memory is the growth of the process's peak, in MiB.
+"""
+
+import argparse
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hqdm.checkpoint import load_denoiser
+from hqdm.samplers import build_sampler
+from hqdm.samplers.carleman_fit import load_fit
+from hqdm.sampling import sample_images
+
+COLUMNS = "what", "images", "seconds", "ms an image", "peak memory, MiB more"
+
+
+def measured(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and MiB by which the peak of the process's memory grew."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = perf_counter()
+    work()
+    seconds = perf_counter() - started
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--n", type=int, default=10_000, help="images by Carleman (10000)")
+    parser.add_argument("--unipc-n", type=int, default=512, help="images by UniPC (512)")
+    parser.add_argument("--batch-size", type=int, default=1024, help="images at a time (1024)")
+    options = parser.parse_args()
+    denoiser = load_denoiser(options.checkpoint)
+    fit = load_fit(Path(options.checkpoint), denoiser)
+    carleman, unipc = build_sampler("carleman", fit=fit), build_sampler("unipc", 10)
+
+    def draw(sampler: object, n: int, batch: int) -> Callable[[], object]:
+        return lambda: sample_images(denoiser, sampler, n, batch_size=batch)
+
+    work = [
+        ("Carleman, its maps", 1, draw(carleman, 1, 1)),
+        ("Carleman", options.n, draw(carleman, options.n, options.batch_size)),
+        ("UniPC, 10 evaluations, first image", 1, draw(unipc, 1, 1)),
+        ("UniPC, 10 evaluations", options.unipc_n, draw(unipc, options.unipc_n, 128)),
+    ]
+    rows = [(name, n, *measured(call)) for name, n, call in work]
+    table = Table(*COLUMNS, title=f"{torch.get_num_threads()} threads")
+    for name, n, seconds, memory in rows:
+        table.add_row(name, str(n), f"{seconds:.2f}", f"{1e3 * seconds / n:.2f}", f"{memory:.0f}")
+    console = Console()
+    console.print(table)
+    ratio = (rows[3][2] / options.unipc_n) / (rows[1][2] / options.n)
+    console.print(f"UniPC takes {ratio:.0f} times as long for an image")
+
+
+if __name__ == "__main__":
+    main()
