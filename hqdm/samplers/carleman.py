@@ -11,7 +11,6 @@ Coordinates outside the latents follow their Gaussian flow. In hybrid mode anoth
 with the network from a chosen lambda.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -33,9 +32,9 @@ from hqdm.samplers import build_sampler
 from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.samplers.carleman_fit import CarlemanFit
 from hqdm.samplers.exponential import level_at
-from hqdm.samplers.grids import T_CUT, build_grid
+from hqdm.samplers.grids import GRIDS, T_CUT, build_grid
 from hqdm.samplers.noise import ImageNoise
-from hqdm.schedule import Schedule, schedule_config
+from hqdm.schedule import Schedule, build_schedule, schedule_config
 
 CLOSURES = ("least_squares", "drop")
 EXPANSIONS = ("spline", *(f"{form}{k}" for form in ("dpm", "unipc") for k in (1, 2, 3)))
@@ -43,7 +42,8 @@ CLOSURE_NODES = 17
 STEPS_A_SEGMENT = 8
 LARGEST_LATENT = 1e3
 HYBRID_STEPS = 5
-SWITCH_FIRST, SWITCH_SLOPE = -1.0, 0.5  # measured on MNIST, see docs/carleman.md
+HYBRID_CUT = 0.1  # where its last step begins: few steps are better spent before
+SWITCH, LATE_SWITCHES = -2.0, {1: 0.0, 2: -1.0}  # found on MNIST, see docs/carleman.md
 
 
 @dataclass(frozen=True)
@@ -178,10 +178,7 @@ class Carleman(Sampler):
             return build_grid("lambda", schedule, t_start, t_end, steps)
         ends = torch.tensor([t_start, max(t_end, T_CUT)], dtype=torch.float64)
         low, high = schedule.lam(ends).tolist()
-        if not low < self.switch < high:
-            raise HQDMError(
-                f"the switch needs a lambda between {low:.3g} and {high:.3g}, got {self.switch}"
-            )
+        _check_switch(self.switch, low, high)
         middle = float(schedule.inverse(torch.tensor(self.switch, dtype=torch.float64)))
         first = build_grid("lambda", schedule, t_start, middle, self.steps)
         return torch.cat([first[:-1], self.then.grid(schedule, middle, t_end)])
@@ -230,6 +227,11 @@ class Carleman(Sampler):
         return torch.cat([first, values[:, d:] * torch.as_tensor(rest).to(values)], dim=1)
 
 
+def _check_switch(switch: float, low: float, high: float) -> None:
+    if not low < switch < high:
+        raise HQDMError(f"the switch needs a lambda between {low:.3g} and {high:.3g}, got {switch}")
+
+
 def build_carleman(
     name: str, fit: CarlemanFit, steps: int | None = None, **options: Any
 ) -> Carleman:
@@ -239,16 +241,36 @@ def build_carleman(
         name: The name.
         fit: What was fitted to the model.
         steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
-        **options: Other arguments of `Carleman`; the switch of a hybrid is `default_switch`'s.
+        **options: Other arguments of `Carleman`; a hybrid switches at `default_switch` unless told.
+
+    Raises:
+        HQDMError: If there are no steps, or as for `Carleman`.
     """
     _, plus, then = name.partition("+")
     if not plus:
         return Carleman(fit, steps, **options)
     steps = HYBRID_STEPS if steps is None else steps
-    options.setdefault("switch", default_switch(steps))
-    return Carleman(fit, then=build_sampler(then, steps), **options)
+    switch = options.pop("switch", default_switch(steps))
+    times = hybrid_grid(build_schedule(**fit.record["schedule"]), switch, steps)
+    return Carleman(fit, then=build_sampler(then, grid=times), switch=switch, **options)
 
 
 def default_switch(steps: int) -> float:
-    """Where a hybrid hands over: the fewer steps there are, the later."""
-    return SWITCH_FIRST - SWITCH_SLOPE * math.log(steps)
+    """The lambda from which so many steps go well: the fewer there are, the later."""
+    return LATE_SWITCHES.get(steps, SWITCH)
+
+
+def hybrid_grid(schedule: Schedule, switch: float, steps: int) -> list[float]:
+    """Times for few steps: Karras's from the switch to `HYBRID_CUT`, then 0.
+
+    Raises:
+        HQDMError: If there are no steps, or the switch lies outside the schedule or beyond the cut.
+    """
+    if steps < 1:
+        raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+    low, high = schedule.lam(torch.tensor([1.0, HYBRID_CUT], dtype=torch.float64)).tolist()
+    _check_switch(switch, low, high)
+    start = float(schedule.inverse(torch.tensor(switch, dtype=torch.float64)))
+    if steps == 1:
+        return [start, 0.0]
+    return [*GRIDS["karras"](schedule, start, HYBRID_CUT, steps - 1).tolist(), 0.0]
