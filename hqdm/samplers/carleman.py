@@ -42,8 +42,10 @@ CLOSURE_NODES = 17
 STEPS_A_SEGMENT = 8
 LARGEST_LATENT = 1e3
 HYBRID_STEPS = 5
-HYBRID_CUT = 0.1  # where its last step begins: few steps are better spent before
-SWITCH, LATE_SWITCHES = -2.0, {1: 0.0, 2: -1.0}  # found on MNIST, see docs/carleman.md
+# By steps of the other sampler: the lambda where it takes over and the time where its last step
+# begins, found on MNIST (docs/carleman.md). Few steps are better spent between -2 and 0.1.
+HYBRIDS = {1: (0.0, 0.1), 2: (-1.0, 0.2), 3: (-1.5, 0.15)}
+HYBRID = (-2.0, 0.1)
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def build_carleman(
         name: The name.
         fit: What was fitted to the model.
         steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
-        **options: Other arguments of `Carleman`; a hybrid switches at `default_switch` unless told.
+        **options: Other arguments of `Carleman`; a hybrid switches where `HYBRIDS` says unless told.
 
     Raises:
         HQDMError: If there are no steps, or as for `Carleman`.
@@ -250,27 +252,23 @@ def build_carleman(
     if not plus:
         return Carleman(fit, steps, **options)
     steps = HYBRID_STEPS if steps is None else steps
-    switch = options.pop("switch", default_switch(steps))
-    times = hybrid_grid(build_schedule(**fit.record["schedule"]), switch, steps)
+    switch, cut = HYBRIDS.get(steps, HYBRID)
+    switch = options.pop("switch", switch)
+    times = hybrid_grid(build_schedule(**fit.record["schedule"]), switch, cut, steps)
     return Carleman(fit, then=build_sampler(then, grid=times), switch=switch, **options)
 
 
-def default_switch(steps: int) -> float:
-    """The lambda from which so many steps go well: the fewer there are, the later."""
-    return LATE_SWITCHES.get(steps, SWITCH)
-
-
-def hybrid_grid(schedule: Schedule, switch: float, steps: int) -> list[float]:
-    """Times for few steps: Karras's from the switch to `HYBRID_CUT`, then 0.
+def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> list[float]:
+    """Times for few steps: Karras's grid from the switch to the cut, then 0.
 
     Raises:
         HQDMError: If there are no steps, or the switch lies outside the schedule or beyond the cut.
     """
     if steps < 1:
         raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
-    low, high = schedule.lam(torch.tensor([1.0, HYBRID_CUT], dtype=torch.float64)).tolist()
+    low, high = schedule.lam(torch.tensor([1.0, cut], dtype=torch.float64)).tolist()
     _check_switch(switch, low, high)
     start = float(schedule.inverse(torch.tensor(switch, dtype=torch.float64)))
     if steps == 1:
         return [start, 0.0]
-    return [*GRIDS["karras"](schedule, start, HYBRID_CUT, steps - 1).tolist(), 0.0]
+    return [*GRIDS["karras"](schedule, start, cut, steps - 1).tolist(), 0.0]
