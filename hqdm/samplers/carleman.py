@@ -262,7 +262,7 @@ def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> li
     """Times for few steps: Karras's grid from the switch to the cut, then 0.
 
     Raises:
-        HQDMError: If there are no steps, or the switch lies outside the schedule or beyond the cut.
+        HQDMError: If there are no steps, or the switch is outside the schedule or beyond the cut.
     """
     if steps < 1:
         raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
