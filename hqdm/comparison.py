@@ -25,7 +25,7 @@ from hqdm.folders import make_writable
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.metrics.scores import distribution_scores, real_floor
 from hqdm.pictures import save_rows
-from hqdm.samplers import ADAPTIVE, CARLEMAN, DDIM, Sampler, build_sampler, check_name, is_carleman
+from hqdm.samplers import ADAPTIVE, DDIM, FITTED, Sampler, build_sampler, check_name, is_fitted
 from hqdm.samplers.carleman_fit import CarlemanFit
 from hqdm.sampling import IMAGES_FILE, RECORD_FILE, sample_images
 
@@ -57,7 +57,7 @@ class Entry:
         self, grid: str | Sequence[float] | None = None, fit: CarlemanFit | None = None
     ) -> Sampler:
         """The sampler, with the number of steps that takes as many evaluations or a few less."""
-        if is_carleman(self.sampler):
+        if is_fitted(self.sampler):
             return build_sampler(self.sampler, self.nfe or None, fit=fit)
         return build_sampler(self.sampler, build_sampler(self.sampler).steps_for(self.nfe), grid)
 
@@ -73,7 +73,7 @@ class Comparison:
         out: Folder of the results.
         grid: The grid of all samplers; each one's own where None.
         resume: Take images that are in `out` already.
-        fit: What carleman samplers were fitted to.
+        fit: What samplers without a network need.
     """
 
     checkpoint: str
@@ -89,7 +89,8 @@ def parse_entries(samplers: str, nfe: str) -> list[Entry]:
     """The entries that `--samplers` and `--nfe` ask for, by number of evaluations.
 
     Args:
-        samplers: Names separated by commas; `name:count` has a count of its own; carleman has 0.
+        samplers: Names separated by commas; `name:count` has a count of its own; what needs no
+            network has 0.
         nfe: Counts for all the others, separated by commas.
 
     Raises:
@@ -99,7 +100,7 @@ def parse_entries(samplers: str, nfe: str) -> list[Entry]:
     for item in samplers.split(","):
         name, _, own = item.strip().partition(":")
         check_name(name)
-        if name == CARLEMAN:
+        if name in FITTED:
             entries.append(Entry(name, 0))
             continue
         if name in ADAPTIVE:

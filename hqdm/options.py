@@ -134,12 +134,12 @@ def fit_for(names: "tuple[str, ...]", options: argparse.Namespace, denoiser: "De
     Raises:
         HQDMError: If it is missing or of another model, or guidance is asked of it.
     """
-    from hqdm.samplers import CARLEMAN, is_carleman
+    from hqdm.samplers import is_fitted
 
-    if not any(map(is_carleman, names)):
+    if not any(map(is_fitted, names)):
         return None
     if options.guidance != 1:
-        raise HQDMError(f"{CARLEMAN} was fitted without guidance: leave --guidance out")
+        raise HQDMError("the Carleman fit is one without guidance: leave --guidance out")
     from hqdm.samplers.carleman_fit import load_fit
 
     return load_fit(Path(options.checkpoint), denoiser)

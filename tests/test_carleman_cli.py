@@ -88,7 +88,7 @@ def test_sample_finishes_with_the_network(hqdm, fitted, tmp_path):
 def test_the_sampler_has_the_same_call_everywhere(hqdm, fitted, tmp_path):
     denoiser = load_denoiser(fitted)
     fit = CarlemanFit.load(fit_path(fitted))
-    for name, steps in (("carleman", 4), ("carleman+ddim", 2)):
+    for name, steps in (("carleman", 4), ("carleman+ddim", 2), ("gaussian+unipc", 3)):
         out = tmp_path / name
         options = ("--checkpoint", fitted, "--n", 3, "--out", out)
         assert hqdm("sample", *options, "--sampler", name, "--steps", steps)[0] == 0

@@ -37,14 +37,20 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 ADAPTIVE: dict[str, Callable[..., Sampler]] = {"dpm-adaptive": partial(AdaptiveDPMSolver)}
 """Samplers that take a tolerance and choose their steps."""
 
-CARLEMAN = "carleman"
-"""The sampler without a network; followed by + and a name of `SAMPLERS`, that one finishes."""
+CARLEMAN, GAUSSIAN = "carleman", "gaussian"
+"""Samplers without a network; followed by + and a name of `SAMPLERS`, that one finishes.
+
+The second takes the data for Gaussian: it is what the first has to beat.
+"""
+FITTED = CARLEMAN, GAUSSIAN
 
 __all__ = [
     "ADAPTIVE",
     "CARLEMAN",
     "DDIM",
     "DDPM",
+    "FITTED",
+    "GAUSSIAN",
     "GRIDS",
     "RK4",
     "SAMPLERS",
@@ -72,12 +78,13 @@ def build_sampler(
     """The sampler of that name.
 
     Args:
-        name: A key of `SAMPLERS` or `ADAPTIVE`, or "carleman", or that, + and a key of `SAMPLERS`.
+        name: A key of `SAMPLERS` or `ADAPTIVE`, or one of `FITTED`, or that, + and a key of
+            `SAMPLERS`.
         steps: Number of steps; the sampler's own default where None. Of carleman the segments, of
             carleman+NAME the steps of the other sampler.
         grid: A key of `GRIDS`, or decreasing times; the sampler's own default where None.
         tolerance: Relative error of a step of an adaptive sampler; its own default where None.
-        fit: What was fitted to the model, for carleman.
+        fit: What was fitted to the model, for `FITTED`.
 
     Returns:
         The sampler, called by that name.
@@ -93,7 +100,7 @@ def build_sampler(
     for option in given:
         if option not in takes:
             raise HQDMError(f"{name} takes no {option}: it takes {' and '.join(takes)}")
-    if is_carleman(name):
+    if is_fitted(name):
         if fit is None:
             raise HQDMError(f"{name} needs a fit to the model: run `hqdm carleman fit` first")
         from hqdm.samplers.carleman import build_carleman  # scipy's solvers are slow to import
@@ -105,14 +112,14 @@ def build_sampler(
     return sampler
 
 
-def is_carleman(name: str) -> bool:
-    """Whether the sampler of that name is Carleman's, alone or with another one after it."""
-    return name.partition("+")[0] == CARLEMAN
+def is_fitted(name: str) -> bool:
+    """Whether the sampler of that name needs a fit to the model."""
+    return name.partition("+")[0] in FITTED
 
 
 def takes_of(name: str) -> tuple[str, ...]:
     """The options of `build_sampler` that the sampler of that name takes."""
-    if is_carleman(name):
+    if is_fitted(name):
         return ("steps",)
     return ("tolerance",) if name in ADAPTIVE else ("steps", "grid")
 
@@ -124,8 +131,8 @@ def check_name(name: str) -> None:
         HQDMError: If the name is unknown; the line suggests one.
     """
     first, plus, then = name.partition("+")
-    if first == CARLEMAN and plus:
+    if first in FITTED and plus:
         if then not in SAMPLERS:
-            raise unknown(f"sampler after {CARLEMAN}", then, SAMPLERS)
-    elif name not in (known := (*SAMPLERS, *ADAPTIVE, CARLEMAN)):
+            raise unknown(f"sampler after {first}", then, SAMPLERS)
+    elif name not in (known := (*SAMPLERS, *ADAPTIVE, *FITTED)):
         raise unknown("sampler", name, known)

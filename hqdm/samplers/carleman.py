@@ -28,7 +28,7 @@ from hqdm.carleman.polynomial import (
 )
 from hqdm.carleman.system import CarlemanSystem, Closure, dropping, fit_closure
 from hqdm.errors import HQDMError, unknown
-from hqdm.samplers import build_sampler
+from hqdm.samplers import GAUSSIAN, build_sampler
 from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.samplers.carleman_fit import CarlemanFit
 from hqdm.samplers.exponential import level_at
@@ -237,18 +237,20 @@ def _check_switch(switch: float, low: float, high: float) -> None:
 def build_carleman(
     name: str, fit: CarlemanFit, steps: int | None = None, **options: Any
 ) -> Carleman:
-    """The sampler called "carleman", or "carleman+NAME" with a sampler that finishes.
+    """The sampler called "carleman" or "gaussian", with +NAME for a sampler that finishes.
 
     Args:
         name: The name.
         fit: What was fitted to the model.
         steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
-        **options: Other arguments of `Carleman`; a hybrid switches where `HYBRIDS` says unless told.
+        HQDMError: If there are no steps, or the switch is outside the schedule or the grid.
 
     Raises:
         HQDMError: If there are no steps, or as for `Carleman`.
     """
-    _, plus, then = name.partition("+")
+    first, plus, then = name.partition("+")
+    if first == GAUSSIAN:
+        fit, options["order"] = fit.gaussian(), 1
     if not plus:
         return Carleman(fit, steps, **options)
     steps = HYBRID_STEPS if steps is None else steps
@@ -262,7 +264,7 @@ def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> li
     """Times for few steps: Karras's grid from the switch to the cut, then 0.
 
     Raises:
-        HQDMError: If there are no steps, or the switch is outside the schedule or beyond the cut.
+        HQDMError: If there are no steps, or the switch is beyond the schedule's end or the cut.
     """
     if steps < 1:
         raise HQDMError(f"a sampler needs 1 step or more, got {steps}")

@@ -9,7 +9,7 @@ smoothly from node to node. One file beside the checkpoint holds the fit.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hqdm.carleman.latents import Latents
 from hqdm.carleman.linear import Vector
-from hqdm.carleman.polynomial import NoisePolynomial, fit_noise, levels
+from hqdm.carleman.polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
 from hqdm.data.images import to_float
 from hqdm.denoiser import Denoiser
 from hqdm.errors import HQDMError, unknown
@@ -61,6 +61,11 @@ class CarlemanFit:
         alpha, sigma = levels(lam)
         noise = np.random.default_rng(self.record["seed"]).normal(size=self.points.shape)
         return alpha * self.points + sigma * noise
+
+    def gaussian(self) -> "CarlemanFit":
+        """The fit to Gaussian data of the same variances: a linear prediction, and an exact one."""
+        variances = self.latents.variances[: self.latents.dim] / self.latents.scale**2
+        return replace(self, noise=gaussian_noise(self.noise.nodes, variances))
 
     def check(self, denoiser: Denoiser) -> None:
         """Refuse another model than the one that was fitted.
