@@ -243,7 +243,7 @@ def build_carleman(
         name: The name.
         fit: What was fitted to the model.
         steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
-        HQDMError: If there are no steps, or the switch is outside the schedule or the grid.
+        **options: Other arguments of `Carleman`; a hybrid has its switch from `HYBRIDS`.
 
     Raises:
         HQDMError: If there are no steps, or as for `Carleman`.
