@@ -1,0 +1,235 @@
+"""How the parts of a Carleman sampler grow: fitted exponents beside those of theory.
+
+    python benchmarks/carleman_scaling.py [--quick] [--out FOLDER]
+
+Writes `carleman_scaling.json` and `carleman_scaling.md`. Every exponent is the slope of a straight
+line through logarithms, by least squares:
+
+* degree of an inverse polynomial: the lowest whose measured error is at most eps, by search;
+* error of a walk: of the history that the emulated linear system solver finds;
+* cutoff and nodes of LCHS: of the quadrature that its bounds ask for;
+* queries, and time times norm, of walks: of the lifted logistic equation;
+* truncation error |x - x_N| of the logistic equation dx/dt = -x + x^2 / 2, whose order N keeps N
+  terms of a geometric series with the ratio q = x_0 (1 - exp(-t)) / 2. Its logarithm falls by
+  log |q| an order, and so does the bound of Liu et al. where there is one.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hqdm.carleman.analysis import liu_bound
+from hqdm.carleman.inverse import POLYNOMIALS, inverse_polynomial, needed_degree
+from hqdm.carleman.lchs import LCHS
+from hqdm.carleman.lchs_quadrature import Cauchy, Kernel, NearOptimal, sizes
+from hqdm.carleman.linear import Direct, Matrix, Vector, generators
+from hqdm.carleman.polynomial import FixedDrift
+from hqdm.carleman.qlss import QLSS
+from hqdm.carleman.system import CarlemanSystem
+from hqdm.errors import HQDMError
+
+RESULTS = Path(__file__).parent / "results"
+HEADERS = ("quantity", "against", "from", "to", "predicted", "fitted")
+
+LOGISTIC = FixedDrift(np.array([[0.0, -1.0, 0.5]]), 2)
+WALK_START, WALK_ORDER = 0.8, 3
+KAPPA, EPS = 50.0, 1e-3  # of a polynomial where the other one varies
+EXTENT = 1.0  # time times norm of the walk that LCHS is to simulate
+KERNELS: tuple[tuple[str, Kernel, float], ...] = tuple(
+    (f"β = {beta}", NearOptimal(beta), 1 / beta) for beta in (0.5, 0.75, 0.9)
+)
+TRUNCATED = ((0.8, 1.0), (1.2, 2.0), (-1.8, 3.0), (-3.0, 0.5), (-3.0, 2.0))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Where things are measured.
+
+    Attributes:
+        kappas: Condition numbers.
+        digits: Decimal places of eps.
+        many_digits: The same where nothing is built.
+        times: Of walks.
+        orders: Of truncation.
+    """
+
+    kappas: tuple[float, ...] = (10, 20, 40, 80, 160, 320)
+    digits: tuple[float, ...] = (2, 3, 4, 5, 6, 7, 8)
+    many_digits: tuple[float, ...] = (10, 20, 40, 80, 160)
+    times: tuple[float, ...] = (8, 16, 32, 64)
+    orders: tuple[int, ...] = tuple(range(2, 11))
+
+
+QUICK = Sizes((10, 20, 40), (2, 4, 6), (20, 80), (4, 8), (2, 4, 6))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fitted exponent; of truncation, the slope in N itself.
+
+    Attributes:
+        quantity: What grows.
+        against: With what.
+        first: Of the latter.
+        last: Of the latter.
+        predicted: The exponent of theory.
+        fitted: The exponent that was found.
+    """
+
+    quantity: str
+    against: str
+    first: float
+    last: float
+    predicted: float
+    fitted: float
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text."""
+        ends = f"{self.first:.3g}", f"{self.last:.3g}"
+        return self.quantity, self.against, *ends, f"{self.predicted:.3f}", f"{self.fitted:.3f}"
+
+
+def power_law(
+    quantity: str,
+    against: str,
+    predicted: float,
+    x: Sequence[float] | Vector,
+    y: Sequence[float] | Vector,
+) -> Row:
+    """The exponent of y ~ x^exponent."""
+    fitted = np.polyfit(np.log(x), np.log(y), 1)[0]
+    return Row(quantity, against, float(x[0]), float(x[-1]), predicted, float(fitted))
+
+
+def lowest_degree(kind: str, kappa: float, eps: float) -> int:
+    """The lowest odd degree of which the polynomial's measured error is at most eps."""
+    few, enough = 0, (needed_degree(kind, kappa, eps) + 1) // 2
+    while enough - few > 1:
+        terms = (few + enough) // 2
+        if inverse_polynomial(kind, kappa, eps, 2 * terms - 1).error <= eps:
+            enough = terms
+        else:
+            few = terms
+    return 2 * enough - 1
+
+
+def degrees(at: Sizes) -> Iterator[Row]:
+    """Degrees of the inverse polynomials."""
+    kappas, eps = np.array(at.kappas, dtype=np.float64), 10.0 ** -np.array(at.digits)
+    for kind in POLYNOMIALS:
+        found = [lowest_degree(kind, kappa, EPS) for kappa in kappas]
+        law, theory = degree_law(kind, kappas, EPS)
+        yield power_law(f"degree, {kind}, κ varies", law, 1, theory, found)
+        found = [lowest_degree(kind, KAPPA, e) for e in eps]
+        law, theory = degree_law(kind, KAPPA, eps)
+        yield power_law(f"degree, {kind}, ε varies", law, 1, theory, found)
+
+
+def degree_law(kind: str, kappa: Vector | float, eps: Vector | float) -> tuple[str, Vector]:
+    """What the degree is proportional to, see `hqdm.carleman.inverse`."""
+    if kind == "cks":
+        # what is cut is close to erfc(D / sqrt b), with b = kappa^2 log(2 kappa / eps)
+        terms = np.sqrt(np.log(np.divide(2 * kappa, eps)) * np.log(np.divide(1, eps)))
+        return "κ √(log(2κ/ε) log(1/ε))", np.multiply(kappa, terms)
+    return "κ log(2/ε)", np.multiply(kappa, np.log(np.divide(2, eps)))
+
+
+def walk(time: float) -> tuple[list[Matrix], Vector]:
+    """Generators of the lifted logistic equation, in units of time, and the lifted start."""
+    system = CarlemanSystem(LOGISTIC, WALK_ORDER)
+    times = np.linspace(0, time, round(time) + 1)
+    y0 = system.lift(np.array([[WALK_START]]))[0]
+    return generators(system.matrix, times, 2), y0
+
+
+def walks(at: Sizes) -> Iterator[Row]:
+    """Errors, queries and norms of walks."""
+    eps = 10.0 ** -np.array(at.digits)
+    for kind in POLYNOMIALS:
+        solved = [QLSS(eps=e, polynomial=kind).solve(*walk(2)).account.inversion for e in eps]
+        yield power_law(f"error of a walk, {kind}", "ε", 1, eps, [s.history_error for s in solved])
+    solved = [QLSS(eps=EPS).solve(*walk(t)).account.inversion for t in at.times]
+    yield power_law("queries of QLSS", "time", 1, at.times, [s.queries for s in solved])
+    simulated = [LCHS(tolerance=EPS).solve(*walk(t)).account for t in at.times]
+    norms = [s.evolution for s in simulated]
+    yield power_law("time times norm of LCHS", "time", 1, at.times, norms)
+
+
+def kernels(at: Sizes) -> Iterator[Row]:
+    """Cutoffs and nodes of LCHS."""
+    eps = 10.0 ** -np.array(at.digits)
+    cutoffs, nodes = quadratures(Cauchy(), eps)
+    yield power_law("cutoff, Cauchy", "1/ε", 1, 1 / eps, cutoffs)
+    yield power_law("nodes, Cauchy", "log(1/ε)/ε", 1, np.log(1 / eps) / eps, nodes)
+    eps = 10.0 ** -np.array(at.many_digits)
+    for name, kernel, exponent in KERNELS:
+        cutoffs, nodes = quadratures(kernel, eps)
+        yield power_law(f"cutoff, {name}", "log(1/ε)", exponent, np.log(1 / eps), cutoffs)
+        yield power_law(f"nodes, {name}", "log(1/ε)", exponent + 1, np.log(1 / eps), nodes)
+
+
+def quadratures(kernel: Kernel, eps: Vector) -> tuple[list[float], list[int]]:
+    """Cutoffs and numbers of nodes at tolerances."""
+    cutoffs = [kernel.cutoff(e / 2) for e in eps]
+    return cutoffs, [2 * sizes(kernel, EXTENT, e)[1] for e in eps]
+
+
+def truncation(at: Sizes) -> Iterator[Row]:
+    """Errors of the truncated logistic equation against N, and whether a bound holds for them."""
+    for x0, t in TRUNCATED:
+        ratio = x0 / 2 * -np.expm1(-t)
+        errors = [truncation_error(order, x0, t) for order in at.orders]
+        try:
+            liu_bound(LOGISTIC, np.array([x0]), 1, t)
+            bound = "bounded"
+        except HQDMError:
+            bound = "no bound"
+        name = f"truncation, x_0 = {x0}, t = {t}, {bound}"
+        fitted = float(np.polyfit(at.orders, np.log(errors), 1)[0])
+        first, *_, last = at.orders
+        yield Row(name, "N", first, last, float(np.log(abs(ratio))), fitted)
+
+
+def truncation_error(order: int, x0: float, t: float) -> float:
+    """|x(t) - x_N(t)|."""
+    system = CarlemanSystem(LOGISTIC, order)
+    made = generators(system.matrix, np.array([0, t]), 2)
+    found = system.project(Direct().solve(made, system.lift(np.array([[x0]]))[0]).y)[0]
+    return float(abs(found - x0 * np.exp(-t) / (1 + x0 / 2 * np.expm1(-t))))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    lines = [HEADERS, ("---", "---", *["---:"] * 4), *(row.cells() for row in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"<!-- written by benchmarks/carleman_scaling.py -->\n\n{table}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few sizes, to see that it works")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results, none with --quick")
+    options = parser.parse_args()
+    at = QUICK if options.quick else Sizes()
+    parts = degrees, walks, kernels, truncation
+    rows = [row for part in parts for row in part(at)]
+    table = Table(*HEADERS)
+    for row in rows:
+        table.add_row(*row.cells())
+    Console().print(table)
+    folder = options.out or (None if options.quick else RESULTS)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
+        (folder / "carleman_scaling.json").write_text(text + "\n")
+        (folder / "carleman_scaling.md").write_text(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
