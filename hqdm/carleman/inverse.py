@@ -151,7 +151,7 @@ def cks(kappa: float, eps: float, terms: int | None) -> InversePolynomial:
     terms = min(terms, power) if terms else cks_terms(power, eps)
     # By Hoeffding the tails fall as exp(-(j + 1)^2 / b): what is cut is below their integral.
     cut = 2 * math.sqrt(math.pi * power) * erfc(terms / math.sqrt(power))
-    kept = math.exp(power * math.log1p(-(kappa**-2)))
+    kept = math.exp(power * math.log1p(-1 / kappa**2))
     return InversePolynomial(cks_coefficients(power, terms), kappa, kept + float(cut))
 
 

@@ -99,6 +99,14 @@ def test_a_stated_degree_is_kept_and_its_error_bounded(kind):
         assert np.abs(x * g(x) - 1).max() <= g.bound + 1e-12
 
 
+@both
+def test_whole_numbers_of_any_kind_are_condition_numbers(kind):
+    expected = inverse_polynomial(kind, 4.0, 1e-3).coefficients
+    for kappa in (4, np.int64(4), np.float32(4)):
+        found = inverse_polynomial(kind, kappa, 1e-3).coefficients
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_a_high_degree_does_not_overflow():
     g = inverse_polynomial("minimax", 2.0, 1e-3, degree=2001)
     x = np.linspace(0.5, 1, 101)
