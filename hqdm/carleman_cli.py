@@ -1,7 +1,9 @@
 """The commands `hqdm carleman fit | sample | ...`: sampling a trained model without its network."""
 
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,6 +161,59 @@ def sample(args: Sequence[str]) -> None:
     print(f"wrote {written}")
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers of 1 or more between commas, by rising size.
+
+    Raises:
+        ArgumentTypeError: If something else is between them.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise ArgumentTypeError(f"expected whole numbers of 1 or more between commas, got {text!r}")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def analyse(args: Sequence[str]) -> None:
+    """Measure every error of the linearised sampler apart, and all of them together."""
+    parser = Parser("hqdm carleman analyse", description=analyse.__doc__)
+    add_fit(parser)
+    add_system(parser)
+    parser.add_argument(
+        "--orders", type=whole_numbers, default="2,3,4,5", help="of the table (2,3,4,5)"
+    )
+    parser.add_argument(
+        "--segments",
+        type=whole_numbers,
+        default="4,8,16",
+        help="of the table; the most for all other errors (4,8,16)",
+    )
+    parser.add_argument("--n", type=int, default=500, help="starts (500)")
+    parser.add_argument(
+        "--network-n", type=int, default=128, help="starts that the network follows (128)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    add_output(parser, "carleman-analysis")
+    options = parser.parse_args(args)
+
+    from hqdm.carleman_analysis import Analysis
+    from hqdm.carleman_analysis import analyse as study
+    from hqdm.carleman_analysis_report import ANALYSIS_FILES, analysis_table, write_analysis
+    from hqdm.samplers.carleman_fit import load_fit
+    from hqdm.sampling import progress_bar
+
+    given = {f.name: vars(options)[f.name] for f in fields(Analysis)}
+    settings = Analysis(**given)
+    out = Path(options.out)
+    denoiser = load_model(options)
+    found = load_fit(Path(options.checkpoint), denoiser, options.fit)
+    claim_files(out, ANALYSIS_FILES, options.overwrite)
+    with progress_bar() as progress:
+        report = study(denoiser, found, settings, progress)
+    written = write_analysis(report, out)
+    Console().print(analysis_table(report))
+    print(f"wrote {written}")
+
+
 def backend_named(name: str) -> "Backend":
     """The backend of that name, as a quantum computer would run it where it is a quantum one.
 
@@ -174,7 +229,11 @@ def backend_named(name: str) -> "Backend":
     return {"direct": Direct, "qlss": QLSS, "lchs": LCHS}[name]()
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"fit": fit, "sample": sample}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "fit": fit,
+    "sample": sample,
+    "analyse": analyse,
+}
 
 
 def dispatch_carleman(argv: Sequence[str]) -> None:

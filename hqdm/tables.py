@@ -1,0 +1,54 @@
+"""Tables that are shown on the terminal and written in Markdown alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with a title.
+
+    Attributes:
+        title: One line above it.
+        columns: Their names.
+        rows: Cells, as many in each row as there are columns.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def rich(self) -> Table:
+        """The table for the terminal; all columns but the first are numbers."""
+        table = Table(title=self.title)
+        for place, name in enumerate(self.columns):
+            table.add_column(name, justify="right" if place else "left")
+        for cells in self.rows:
+            table.add_row(*cells)
+        return table
+
+    def markdown(self) -> str:
+        """The table in Markdown, its title above it."""
+        lines = [self.columns, (":--", *["--:"] * (len(self.columns) - 1)), *self.rows]
+        return f"{self.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def percent(share: float | None) -> str:
+    """A relative error in per cent, of two digits; None is one that has no bounds."""
+    if share is None:
+        return "diverges"
+    size = 100 * share
+    return (
+        f"{size:.1e} %" if 0 < size < 1e-3 else f"{size:.2g} %" if size < 100 else f"{size:.0f} %"
+    )
+
+
+def figure(value: float | None) -> str:
+    """A number of three digits; None is one that there is not."""
+    if value is None:
+        return "none"
+    if isinstance(value, int) and abs(value) < 10**6:
+        return f"{value:,}"
+    return f"{value:.3g}"

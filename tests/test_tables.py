@@ -1,0 +1,42 @@
+"""Tables: the same cells on the terminal and in Markdown."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hqdm.tables import Sheet, figure, percent
+
+SHEET = Sheet("two rows", ("name", "value"), [("one", "1"), ("two", "22")])
+
+
+def test_markdown_is_a_table():
+    assert SHEET.markdown().splitlines() == [
+        "two rows",
+        "",
+        "| name | value |",
+        "| :-- | --: |",
+        "| one | 1 |",
+        "| two | 22 |",
+    ]
+
+
+def test_the_terminal_shows_every_cell():
+    written = io.StringIO()
+    Console(file=written, width=60).print(SHEET.rich())
+    for cell in ("two rows", "name", "value", "one", "22"):
+        assert cell in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "0 %"), (2e-9, "2.0e-07 %"), (0.00123, "0.12 %"), (0.5, "50 %"), (1.234, "123 %")],
+)
+def test_shares_in_per_cent(share, said):
+    assert percent(share) == said
+
+
+def test_numbers():
+    assert [figure(v) for v in (12345, 1e7, 0.12345, -2.0)] == ["12,345", "1e+07", "0.123", "-2"]
+    assert figure(10**7) == "1e+07"
+    assert (percent(None), figure(None)) == ("diverges", "none")
