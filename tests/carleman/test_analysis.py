@@ -65,12 +65,19 @@ def test_bound_is_sharp_in_its_rate_for_the_logistic_equation():
         assert 0.3 < error / liu_bound(LOGISTIC, x0, order, t) <= 1
 
 
-def test_outside_the_region_truncation_does_not_converge():
-    x0, t = np.array([3.0]), 0.3  # R = 1.5; the solution itself exists until t = log 3
-    exact = 2 / (1 + (2 / 3.0 - 1) * np.exp(t))
-    with pytest.raises(HQDMError, match="needs R < 1, got 1.5"):
-        liu_bound(LOGISTIC, x0, 4, t)
-    assert integrate(LOGISTIC, x0[None], 0, t)[0, 0] == pytest.approx(exact, rel=1e-8)
+def test_outside_the_region_truncation_diverges_and_no_bound_is_given():
+    # The series has the ratio |x0| / 2 (1 - e^-t) = 1.3, the solution itself a limit.
+    x0, t = np.array([-3.0]), 2.0
+    exact = integrate(LOGISTIC, x0[None], 0, t)[0, 0]
+    assert exact == pytest.approx(2 / (1 + (2 / x0[0] - 1) * np.exp(t)), rel=1e-8)
+    errors = []
+    for order in (2, 5, 8):
+        system = CarlemanSystem(LOGISTIC, order)
+        made = generators(system.matrix, np.array([0, t]), 2)
+        errors.append(abs(Direct().solve(made, system.lift(x0[None])[0]).y[1] - exact))
+        with pytest.raises(HQDMError, match="needs R < 1, got 1.5"):
+            liu_bound(LOGISTIC, x0, order, t)
+    assert errors[0] < errors[1] < errors[2]
 
 
 def constant_part():
