@@ -1,7 +1,7 @@
 """The commands `hqdm carleman fit | sample | ...`: sampling a trained model without its network."""
 
 import time
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +16,8 @@ from hqdm.options import Parser, add_checkpoint, add_noise, add_output, load_mod
 
 if TYPE_CHECKING:
     from hqdm.carleman.linear import Backend
+    from hqdm.data.images import ImageSet
+    from hqdm.denoiser import Denoiser
 
 BACKENDS = ("direct", "qlss", "lchs")
 ROWS = 12
@@ -54,7 +56,6 @@ def fit(args: Sequence[str]) -> None:
     add_output(parser, None, "file to write (beside the checkpoint)")
     options = parser.parse_args(args)
 
-    from hqdm.data.images import load_images
     from hqdm.samplers.carleman_fit import fit_carleman, fit_path
     from hqdm.sampling import progress_bar
 
@@ -62,10 +63,7 @@ def fit(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     plot = out.with_suffix(".png")
     claim_files(out.parent, (out.name, plot.name), options.overwrite)
-    channels, size, _ = denoiser.image_shape
-    images = load_images(
-        options.data, "train", size=size, channels=channels, offline=options.offline
-    )
+    images = training_images(options, denoiser)
     started = time.monotonic()
     with progress_bar() as progress:
         found = fit_carleman(
@@ -161,6 +159,14 @@ def sample(args: Sequence[str]) -> None:
     print(f"wrote {written}")
 
 
+def training_images(options: Namespace, denoiser: "Denoiser") -> "ImageSet":
+    """The training images of `--data` in the model's size."""
+    from hqdm.data.images import load_images
+
+    channels, size, _ = denoiser.image_shape
+    return load_images(options.data, "train", size=size, channels=channels, offline=options.offline)
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers of 1 or more between commas, by rising size.
 
@@ -214,6 +220,49 @@ def analyse(args: Sequence[str]) -> None:
     print(f"wrote {written}")
 
 
+def resources(args: Sequence[str]) -> None:
+    """Count what a sample would take on a quantum computer, beside the classical costs."""
+    parser = Parser("hqdm carleman resources", description=resources.__doc__)
+    add_checkpoint(parser)
+    parser.add_argument("--data", required=True, help="the data set the model was trained on")
+    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument(
+        "--dims", type=whole_numbers, default="2,3,4,6,8", help="to measure (2,3,4,6,8)"
+    )
+    parser.add_argument("--order", type=int, default=3, help="truncation order N (3)")
+    parser.add_argument(
+        "--orders", type=whole_numbers, default="2,3,4", help="to compare at one d (2,3,4)"
+    )
+    parser.add_argument("--degree", type=int, default=3, help="of the polynomials, 1 to 3 (3)")
+    parser.add_argument("--segments", type=int, default=8, help="of a sample (8)")
+    parser.add_argument("--tolerance", type=float, default=0.01, help="of a sample (0.01)")
+    parser.add_argument(
+        "--extrapolate",
+        type=whole_numbers,
+        default="10,100,1000,10000,100000,1000000",
+        help="dimensions beyond those measured (10,100,1000,10000,100000,1000000)",
+    )
+    parser.add_argument("--samples", type=int, default=5000, help="noised images a node (5000)")
+    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    add_output(parser, "carleman-resources")
+    options = parser.parse_args(args)
+
+    from hqdm.carleman_resources import Study, study
+    from hqdm.carleman_resources_report import RESOURCES_FILES, resources_table, write_resources
+    from hqdm.sampling import progress_bar
+
+    settings = Study(**{f.name: vars(options)[f.name] for f in fields(Study)})
+    out = Path(options.out)
+    denoiser = load_model(options)
+    claim_files(out, RESOURCES_FILES, options.overwrite)
+    images = training_images(options, denoiser)
+    with progress_bar() as progress:
+        report = study(denoiser, images.images, settings, progress)
+    written = write_resources(report, out)
+    Console().print(resources_table(report))
+    print(f"wrote {written}")
+
+
 def backend_named(name: str) -> "Backend":
     """The backend of that name, as a quantum computer would run it where it is a quantum one.
 
@@ -233,6 +282,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "fit": fit,
     "sample": sample,
     "analyse": analyse,
+    "resources": resources,
 }
 
 

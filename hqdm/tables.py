@@ -45,10 +45,11 @@ def percent(share: float | None) -> str:
     )
 
 
-def figure(value: float | None) -> str:
-    """A number of three digits; None is one that there is not."""
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number of so many digits, whole ones up to a million in full; None is one there is not."""
     if value is None:
         return "none"
-    if isinstance(value, int) and abs(value) < 10**6:
+    if isinstance(value, int) and abs(value) <= 10**6:
         return f"{value:,}"
-    return f"{value:.3g}"
+    mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else mantissa

@@ -37,6 +37,12 @@ def test_shares_in_per_cent(share, said):
 
 
 def test_numbers():
-    assert [figure(v) for v in (12345, 1e7, 0.12345, -2.0)] == ["12,345", "1e+07", "0.123", "-2"]
-    assert figure(10**7) == "1e+07"
+    assert [figure(v) for v in (12345, 10**6, 0.12345, -2.0)] == [
+        "12,345",
+        "1,000,000",
+        "0.123",
+        "-2",
+    ]
+    assert [figure(v) for v in (12345678, 1e7, 0.000012345)] == ["1.23e7", "1e7", "1.23e-5"]
+    assert figure(12345678, digits=2) == "1.2e7"
     assert (percent(None), figure(None)) == ("diverges", "none")
