@@ -3,8 +3,9 @@
     python benchmarks/carleman_speed.py --checkpoint runs/mnist_fast/last.ckpt [--n 10000]
 
 The model is fitted with the settings of `hqdm carleman fit --dim 4` (without saving the fit), its
-linear maps are made, then images are drawn without the network. UniPC draws fewer images with 10 evaluations each; its seconds grow with their number:
-both are given for an image. Memory is the growth of the process's peak, in MiB.
+linear maps are made, then images are drawn without the network. UniPC draws fewer images with 10
+evaluations each, since its seconds grow with their number; both are given for an image. Memory is
+the growth of the process's peak, in MiB.
 """
 
 import argparse
