@@ -51,6 +51,8 @@ READINGS = 20  # of one state, for the spread of what it errs
 SHOTS = (10**2, 10**3, 10**4, 10**5, 10**6)
 ENERGY_POINTS = 4096  # whose distances in pairs take 128 MiB
 
+SILENT = np.errstate(invalid="ignore", over="ignore")  # what diverges is told by `spread`
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -227,18 +229,18 @@ def follow(
     return Flows(path, latents_of(fit, drawn.x0, last))
 
 
+@SILENT
 def walk(sampler: Carleman, z: Vector, edges: Vector, refine: int = 1) -> Vector:
     """Latents `(B, d)` over segments, by as many times the sampler's time steps.
 
     Unlike `Carleman.advance` it goes on where latents diverge.
     """
     system = sampler.system
-    with np.errstate(invalid="ignore", over="ignore"):
-        for a, b in pairwise(edges):
-            parts = pairwise(np.linspace(a, b, refine + 1))
-            made = [generator for part in parts for generator in sampler.generators(*part)]
-            backwards = [generator.T.tocsr() for generator in reversed(made)]
-            z = system.lift(z) @ Direct().solve(backwards, system.projection()).y
+    for a, b in pairwise(edges):
+        parts = pairwise(np.linspace(a, b, refine + 1))
+        made = [generator for part in parts for generator in sampler.generators(*part)]
+        backwards = [generator.T.tocsr() for generator in reversed(made)]
+        z = system.lift(z) @ Direct().solve(backwards, system.projection()).y
     return z
 
 
@@ -274,12 +276,14 @@ def truncation_errors(
     return found
 
 
+@SILENT
 def truncation_error(sampler: Carleman, flows: Flows, segments: int) -> dict[str, float | None]:
     """Carleman with fine steps against the polynomial equation."""
     ends = walk(sampler, flows.start, even_edges(sampler.fit, segments), FINE)
     return spread(relative_errors(ends, flows.polynomial))
 
 
+@SILENT
 def chain_errors(sampler: Carleman, segments: int, flows: Flows) -> dict[str, Any]:
     """The chain from the network to the sampler, link by link, for a number of segments."""
     edges = even_edges(sampler.fit, segments)
