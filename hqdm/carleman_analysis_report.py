@@ -150,20 +150,23 @@ def account_sheet(report: dict[str, Any], name: str) -> Sheet:
 def segments_sheet(report: dict[str, Any]) -> Sheet:
     """The facts of every segment."""
     columns = {
-        "linear_abscissa": "abscissa of F1",
-        "abscissa": "abscissa of A",
-        "log_norm": "log norm of A",
-        "norm_1": "|A|_1",
+        "from": "from",
+        "linear_abscissa": "Re F1",
+        "abscissa": "Re A",
+        "log_norm": "log norm",
+        "norm_1": "1-norm",
     }
     rows = []
     for i, row in enumerate(report["segments"], start=1):
-        cells = [str(i), f"{row['from']:.2f} to {row['to']:.2f}"]
-        cells += [figure(row[key]) for key in columns]
-        cells += [figure(row["history"].get("kappa"))]
-        cells += [figure(row[key].get("value")) for key in ("r_number", "liu_bound")]
-        rows.append(cells)
-    named = ("segment", "lambda", *columns.values(), "kappa", "R", "Liu bound")
-    return Sheet("every segment, A at its middle", named, rows)
+        shown = [row[key] for key in columns]
+        shown += [row["history"].get("kappa")]
+        shown += [row[key].get("value") for key in ("r_number", "liu_bound")]
+        rows.append((str(i), *(figure(value, 2) for value in shown)))
+    title = (
+        f"every segment up to lambda {figure(report['fit']['last_lambda'], 2)}, at its middle: "
+        "spectral abscissas of F1 and of the lifted A, norms, condition number of the history"
+    )
+    return Sheet(title, ("#", *columns.values(), "kappa", "R", "Liu"), rows)
 
 
 def refusals(report: dict[str, Any]) -> list[str]:

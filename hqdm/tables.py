@@ -32,7 +32,8 @@ class Sheet:
     def markdown(self) -> str:
         """The table in Markdown, its title above it."""
         lines = [self.columns, (":--", *["--:"] * (len(self.columns) - 1)), *self.rows]
-        return f"{self.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
+        return f"{self.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
 
 
 def percent(share: float | None) -> str:

@@ -70,6 +70,13 @@ def test_the_terminal_shows_what_markdown_holds(finished, report):
             assert all(cell in written.getvalue() for cell in row)
 
 
+def test_tables_fit_a_terminal(report):
+    """80 columns, without a cell that is cut off."""
+    written = io.StringIO()
+    Console(file=written, width=80).print(analysis_table(report))
+    assert "…" not in written.getvalue()
+
+
 def test_every_error_has_a_row(report):
     names = [name for name, _ in parts_of(report, (10**4,))]
     assert names == [
