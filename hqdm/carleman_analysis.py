@@ -169,7 +169,7 @@ def analyse(
         "truncation": truncation,
         "chain": chain,
         "backends": backend_errors(sampler, edges, flows.path, done),
-        "shots": shot_errors(sampler, flows.polynomial[0], options.seed),
+        "shots": shot_errors(sampler, typical(flows.polynomial), options.seed),
         "energy": energies(sampler, flows, options),
         "segments": [],
         "versions": versions(),

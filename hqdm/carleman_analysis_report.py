@@ -169,23 +169,30 @@ def segments_sheet(report: dict[str, Any]) -> Sheet:
     return Sheet(title, ("#", *columns.values(), "kappa", "R", "Liu"), rows)
 
 
-def refusals(report: dict[str, Any]) -> list[str]:
-    """All lines with which parts were refused, each once."""
+def notes(report: dict[str, Any]) -> list[str]:
+    """What errors of lifted states mean for x, and all lines with which parts were refused."""
     held = [*report["truncation"], report["backends"]["qlss"], report["backends"]["lchs"]]
     for row in report["segments"]:
         held += [row["history"], row["r_number"], row["liu_bound"]]
-    return list(dict.fromkeys(part["refused"] for part in held if "refused" in part))
+    share = report["shots"]["share"]
+    reading = (
+        f"shots read a lifted state y of which x is {percent(share)} of |y|^2: relative to x their "
+        f"errors are up to {figure(share**-0.5, 2)} times as large"
+    )
+    return [reading, *dict.fromkeys(part["refused"] for part in held if "refused" in part)]
 
 
 def analysis_table(report: dict[str, Any]) -> Group:
     """The report for the terminal."""
-    return Group(*(sheet.rich() for sheet in sheets(report)), *refusals(report))
+    return Group(
+        *(sheet.rich() for sheet in sheets(report)), *(f"* {line}" for line in notes(report))
+    )
 
 
 def markdown(report: dict[str, Any]) -> str:
     """The report in Markdown."""
-    notes = [f"* {line}\n" for line in refusals(report)]
-    return "\n".join([*(sheet.markdown() for sheet in sheets(report)), "".join(notes)])
+    lines = "".join(f"* {line}\n" for line in notes(report))
+    return "\n".join([*(sheet.markdown() for sheet in sheets(report)), lines])
 
 
 def write_analysis(report: dict[str, Any], out: Path) -> str:

@@ -294,6 +294,7 @@ def test_quantum_solvers_meet_their_tolerances(report):
 
 
 def test_shots_err_as_their_square_root(report):
+    assert 0 < report["shots"]["share"] < 1
     found = report["shots"]["errors"]
     assert [row["shots"] for row in found] == [100, 1000, 10_000, 100_000, 1_000_000]
     for few, many in pairwise(found[2:]):

@@ -10,6 +10,7 @@ from rich.console import Console
 from hqdm.carleman_analysis_report import (
     ANALYSIS_FILES,
     analysis_table,
+    notes,
     parts_of,
     sheets,
     write_analysis,
@@ -106,6 +107,12 @@ def test_refusals_and_divergences_are_shown(report, tmp_path):
     assert "| 2 | diverges (diverges) |" in page
     assert "| Carleman sampler | diverges |" in page
     assert "quadrature" not in page
+
+
+def test_what_shots_mean_for_latents_is_told(report):
+    changed = copy.deepcopy(report)
+    changed["shots"]["share"] = 0.01
+    assert "x is 1 % of |y|^2: relative to x their errors are up to 10 times" in notes(changed)[0]
 
 
 def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
