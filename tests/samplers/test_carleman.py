@@ -11,7 +11,9 @@ import torch
 from hqdm.analytic import GaussianDenoiser
 from hqdm.carleman.analysis import energy_distance, integrate, relative_errors
 from hqdm.carleman.latents import Latents
+from hqdm.carleman.lchs import LCHS
 from hqdm.carleman.polynomial import DiffusionDrift, NoisePolynomial, gaussian_noise
+from hqdm.carleman.qlss import QLSS
 from hqdm.data.images import load_images, to_float
 from hqdm.denoiser import Denoiser
 from hqdm.errors import HQDMError
@@ -181,6 +183,21 @@ def test_named_hybrids_spend_their_steps_between_the_switch_and_the_cut(digits):
         assert SCHEDULE.lam(times[0]).item() == pytest.approx(switch)
         assert times[-1] == 0
         assert steps == 1 or times[-2] == pytest.approx(cut)
+
+
+@pytest.mark.parametrize(
+    ("backend", "most"), [(QLSS(eps=1e-4), 1e-3), (LCHS(tolerance=1e-6), 1e-5)]
+)
+def test_quantum_backends_walk_where_the_direct_one_does(digits, backend, most):
+    # The tolerances are of the whole lifted state, of which x is a part: a tenth is left for that.
+    fit, _, _ = digits
+    z = np.random.default_rng(0).normal(size=(2, 4))
+    direct, quantum = (
+        Carleman(fit, order=2, backend=b).advance(z, -1, -0.5) for b in (None, backend)
+    )
+    errors = relative_errors(quantum, direct)
+    assert (errors <= most).all()
+    assert (errors > 0).all()
 
 
 def test_gaussian_control_is_the_flow_of_gaussian_data(digits):
