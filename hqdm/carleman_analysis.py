@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from rich.progress import Progress
-from torch import Tensor
 
 from hqdm.carleman.analysis import (
     energy_distance,
@@ -33,7 +32,7 @@ from hqdm.carleman.analysis import (
 from hqdm.carleman.history import block_system
 from hqdm.carleman.lchs import LCHS
 from hqdm.carleman.linear import Backend, Direct, Matrix, Solution, Vector
-from hqdm.carleman.polynomial import DiffusionDrift, levels
+from hqdm.carleman.polynomial import DiffusionDrift
 from hqdm.carleman.qlss import QLSS, forward_factors, least_singular_value, scale
 from hqdm.denoiser import Denoiser
 from hqdm.errors import HQDMError
@@ -195,13 +194,6 @@ def refusal(make: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
         return {"refused": str(error)}
 
 
-def latents_of(fit: CarlemanFit, x: Tensor, lam: float) -> Vector:
-    """The latents `(B, d)` of noised images `(B, C, H, W)` at lambda of the images."""
-    latents = fit.latents
-    centred = x.flatten(1).double().cpu().numpy() - levels(lam)[0] * latents.mean
-    return centred @ latents.components[: latents.dim].T * latents.factor(lam)
-
-
 def even_edges(fit: CarlemanFit, segments: int) -> Vector:
     """Where segments begin and end, in lambda of the latents, `(segments + 1,)`."""
     return np.linspace(fit.noise.nodes[0], fit.noise.nodes[-1], segments + 1)
@@ -214,7 +206,7 @@ def follow(
     ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
     first, last = denoiser.schedule.lam(ends).tolist()
     x1 = ImageNoise(options.seed, options.n).draw(denoiser.image_shape)
-    path = [latents_of(fit, x1, first)]
+    path = [fit.latents_of(x1, first)]
     for a, b in pairwise(even_edges(fit, options.finest)):
         path.append(integrate(DiffusionDrift(fit.noise), path[-1], a, b))
     device = next(denoiser.parameters()).device
@@ -226,7 +218,7 @@ def follow(
         t_end=T_CUT,
         progress=progress,
     )
-    return Flows(path, latents_of(fit, drawn.x0, last))
+    return Flows(path, fit.latents_of(drawn.x0, last))
 
 
 @SILENT

@@ -25,7 +25,6 @@ from hqdm.carleman_analysis import (
     energies,
     even_edges,
     follow,
-    latents_of,
     segment_facts,
     spread,
     truncation_errors,
@@ -105,7 +104,7 @@ def test_errors_without_bounds_are_named():
 
 def test_latents_are_standard_normal_where_images_are_noise(trained_fit):
     denoiser, fit = trained_fit
-    z = latents_of(fit, ImageNoise(0, 4000).draw(denoiser.image_shape), -6.0)
+    z = fit.latents_of(ImageNoise(0, 4000).draw(denoiser.image_shape), -6.0)
     # alpha is 0.0025 there; a mean over 4,000 draws is known to 0.016
     np.testing.assert_allclose(z.mean(0), 0, atol=0.06)
     np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.1)
@@ -115,7 +114,7 @@ def test_both_flows_of_gaussian_data_are_the_exact_one(gaussian):
     flows = follow(ExactModel(), gaussian, replace(OPTIONS, n=50, network_n=20), None)
     x1 = ImageNoise(0, 50).draw((1, 2, 2)).double()
     ends = (torch.tensor(t, dtype=torch.float64) for t in (1.0, T_CUT))
-    expected = latents_of(gaussian, ExactModel().exact.flow(x1, *ends), LAST)
+    expected = gaussian.latents_of(ExactModel().exact.flow(x1, *ends), LAST)
     # UniPC-2 in steps of 0.1: half of them would leave four times this error
     np.testing.assert_allclose(flows.network, expected[:20], atol=4e-4)
     np.testing.assert_allclose(flows.polynomial, expected, atol=1e-6)
@@ -150,7 +149,7 @@ def test_the_total_is_what_samplers_of_images_say(trained_fit, report):
     denoiser, fit = trained_fit
     x1 = ImageNoise(0, 6).draw(denoiser.image_shape)
     ends = [
-        latents_of(fit, sampler.run(denoiser, x1, t_end=T_CUT).x0, LAST)
+        fit.latents_of(sampler.run(denoiser, x1, t_end=T_CUT).x0, LAST)
         for sampler in (Carleman(fit, 4, order=3), UniPC(100, "lambda"))
     ]
     expected = np.median(relative_errors(*ends))
@@ -162,7 +161,7 @@ def test_the_polynomial_error_is_that_of_a_converged_sampler(trained_fit, report
     denoiser, fit = trained_fit
     x1 = ImageNoise(0, 40).draw(denoiser.image_shape)
     ends = [
-        latents_of(fit, sampler.run(denoiser, x1[:6], t_end=T_CUT).x0, LAST)
+        fit.latents_of(sampler.run(denoiser, x1[:6], t_end=T_CUT).x0, LAST)
         for sampler in (Carleman(fit, 32, order=5), UniPC(100, "lambda"))
     ]
     found = relative_errors(*ends)

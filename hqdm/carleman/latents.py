@@ -98,6 +98,11 @@ class Latents:
         """What takes the first d coordinates to latents at lambda: alpha' / (alpha s)."""
         return levels(self.time(lam))[0] / (levels(lam)[0] * self.scale)
 
+    def of(self, x: Vector, lam: float) -> Vector:
+        """The latents `(B, d)` of noised points `(B, D)` at lambda."""
+        centred = x - levels(lam)[0] * self.mean
+        return centred @ self.components[: self.dim].T * self.factor(lam)
+
     def gaussian_flow(self, a: float, b: float) -> Vector:
         """What the other coordinates are multiplied by from lambda a to b, `(D - d,)`."""
         deviations = []

@@ -20,7 +20,7 @@ from scipy.special import jv
 from hqdm.carleman.lchs_quadrature import Quadrature
 from hqdm.carleman.linear import Matrix, Vector
 
-DENSE = 64
+DENSE = 8
 """Up to this dimension matrices are diagonalised as dense ones."""
 
 CHUNK = 256

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from math import comb
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -40,15 +41,19 @@ BASES = ("monomial", "hermite")
 MEMORY_LIMIT = 4 * 2**30
 CLOSURE_LIMIT = 2**30
 BYTES_AN_ENTRY = 80  # of the structure while it is built: indices, weights, the sort
+BYTES_A_VARIABLE = 24  # of the products of one degree while they are sorted: three copies
 RIDGE = 1e-8  # of the least-squares closure, relative to the mean square of a feature
 
 
-def structure_bytes(dim: int, order: int, degree: int) -> int:
-    """Bytes that building a system takes, before it is built."""
-    entries = sum(
-        (n_monomials(dim, k) - n_monomials(dim, k - 1)) * min(k, dim) for k in range(1, order + 1)
-    )
-    return entries * n_monomials(dim, degree) * BYTES_AN_ENTRY
+def structure_bytes(dim: int, degree: int, order: int, reach: int) -> int:
+    """Bytes that building a system takes, before it is built; the arguments are `Structure`'s."""
+    sizes = [comb(dim + k - 1, k) for k in range(max(order, reach) + 1)]
+    rows, columns = sizes[: order + 1], sizes[: reach + 1]
+    drift = n_monomials(dim, degree)
+    entries = drift * sum(size * min(k, dim) for k, size in enumerate(rows))
+    lists = 8 * sum(size * k for part in (rows, columns) for k, size in enumerate(part))
+    widest = drift * max(size * (k + degree) for k, size in enumerate(rows))
+    return entries * BYTES_AN_ENTRY + lists + widest * BYTES_A_VARIABLE
 
 
 class Structure:
@@ -70,7 +75,7 @@ class Structure:
     ) -> None:
         if order < 1:
             raise HQDMError(f"a Carleman truncation needs order 1 or more, got {order}")
-        needed = structure_bytes(dim, order, degree)
+        needed = structure_bytes(dim, degree, order, reach)
         if needed > memory_limit:
             raise HQDMError(
                 f"a Carleman system of dimension {dim}, order {order} and degree {degree} needs "

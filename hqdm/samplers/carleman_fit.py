@@ -62,6 +62,10 @@ class CarlemanFit:
         noise = np.random.default_rng(self.record["seed"]).normal(size=self.points.shape)
         return alpha * self.points + sigma * noise
 
+    def latents_of(self, x: Tensor, lam: float) -> Vector:
+        """The latents `(B, d)` of noised images `(B, C, H, W)` at lambda of the images."""
+        return self.latents.of(x.flatten(1).double().cpu().numpy(), lam)
+
     def gaussian(self) -> "CarlemanFit":
         """The fit to Gaussian data of the same variances: a linear prediction, and an exact one."""
         variances = self.latents.variances[: self.latents.dim] / self.latents.scale**2
@@ -257,8 +261,7 @@ class _Noiser:
         x = alpha * self.images + sigma * self.noise
         eps = self._predict(x, lam) if self.ask else self.noise
         basis = self.latents.components[: self.latents.dim].T
-        z = (x.numpy() - alpha * self.latents.mean) @ basis * self.latents.factor(lam)
-        return z, eps.numpy().astype(np.float64) @ basis
+        return self.latents.of(x.numpy(), lam), eps.numpy().astype(np.float64) @ basis
 
     @torch.no_grad()
     def _predict(self, x: Tensor, lam: float) -> Tensor:

@@ -50,7 +50,7 @@ def test_noised_latents_are_a_variance_preserving_process():
     x0, eps = np.random.default_rng(1).normal(size=(2, 4, 5))
     x = alpha * x0 + sigma * eps
     basis = latents.components[:2].T
-    z = (x - alpha * latents.mean) @ basis * latents.factor(lam)
+    z = latents.of(x, lam)
     a, s = levels(latents.time(lam))
     expected = a * ((x0 - latents.mean) @ basis / latents.scale) + s * (eps @ basis)
     np.testing.assert_allclose(z, expected)
