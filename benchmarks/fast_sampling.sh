@@ -17,7 +17,7 @@ model="$runs/mnist_fast"
     --checkpoint "$model/last.ckpt" --data mnist --dim 4 --degree 3
 
 samplers=ddim,dpm3,dpm++2m,unipc,unipc:8,ddpm:1000,carleman,gaussian
-for steps in 2 3 5; do
+for steps in 2 3 5 10; do
     samplers+=,carleman+unipc:$steps,gaussian+unipc:$steps
 done
 hqdm compare-samplers --checkpoint "$model/last.ckpt" --data mnist --n 512 --batch-size 128 \
