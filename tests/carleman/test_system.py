@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
+from hqdm.carleman.analysis import liu_bound
 from hqdm.carleman.lift import Monomials
 from hqdm.carleman.linear import Direct, generators
-from hqdm.carleman.polynomial import FixedDrift, evaluate
+from hqdm.carleman.polynomial import DiffusionDrift, FixedDrift, evaluate, levels
 from hqdm.carleman.system import (
     CarlemanSystem,
     DropHermite,
@@ -103,6 +104,50 @@ def test_error_falls_with_the_order_at_the_predicted_rate():
     ]
     rate = np.exp(np.polyfit(orders, np.log(errors), 1)[0])
     assert rate == pytest.approx(x0 / 2 * (1 - np.exp(-1)), rel=0.01)
+
+
+def test_quadratic_system_of_two_variables_converges_within_the_bound():
+    # dx/dt = -x + (c . x) x keeps its direction: x(t) = x0 e^-t / (1 - c . x0 (1 - e^-t)).
+    c, x0, t = np.array([0.8, -0.6]), np.array([0.5, 0.1]), 1.5
+    matrix = np.zeros((2, 6))
+    matrix[:, 1:3] = -np.eye(2)
+    matrix[0, [3, 4]], matrix[1, [4, 5]] = c, c
+    drift = FixedDrift(matrix, 2)
+    exact = x0 * np.exp(-t) / (1 + c @ x0 * np.expm1(-t))
+    orders = np.arange(2, 9)
+    errors = []
+    for order in orders:
+        error = np.linalg.norm(flow(CarlemanSystem(drift, int(order)), x0, t) - exact)
+        assert error <= liu_bound(drift, x0, int(order), t)
+        errors.append(error)
+    rate = np.exp(np.polyfit(orders, np.log(errors), 1)[0])
+    assert rate == pytest.approx(c @ x0 * -np.expm1(-t), rel=0.01)
+
+
+class ExactGaussian:
+    """The noise prediction of N(0, diag(v)), without a spline between nodes."""
+
+    degree = 1
+
+    def __init__(self, variances):
+        self.variances, self.dim = variances, len(variances)
+
+    def coefficients(self, t):
+        alpha, sigma = levels(t)
+        slopes = np.diag(sigma / (alpha**2 * self.variances + sigma**2))
+        return np.concatenate([np.zeros((self.dim, 1)), slopes], axis=1)
+
+
+def test_linear_case_is_the_gaussian_flow():
+    # Gauss's rule errs by T h^4 / 4,320 times a fourth derivative of order 1: 7 (7 / 1024)^4 / 4,320
+    # is 4e-12
+    variances, x0 = np.array([0.81, 0.3, 0.05]), np.array([1.0, -0.5, 2.0])
+    system = CarlemanSystem(DiffusionDrift(ExactGaussian(variances)), 2)
+    made = generators(system.matrix, np.linspace(-4, 3, 1025))
+    found = system.project(Direct().solve(made, system.lift(x0[None])[0]).y)
+    (a, s), (b, r) = levels(-4), levels(3)
+    exact = x0 * np.sqrt((b**2 * variances + r**2) / (a**2 * variances + s**2))
+    np.testing.assert_allclose(found, exact, rtol=1e-10)
 
 
 def test_cubic_system_converges():
