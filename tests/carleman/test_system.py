@@ -139,7 +139,7 @@ class ExactGaussian:
 
 
 def test_linear_case_is_the_gaussian_flow():
-    # Gauss's rule errs by T h^4 / 4,320 times a fourth derivative of order 1: 7 (7 / 1024)^4 / 4,320
+    # Gauss errs by T h^4 / 4,320 times a fourth derivative of order 1: 7 (7 / 1024)^4 / 4,320
     # is 4e-12
     variances, x0 = np.array([0.81, 0.3, 0.05]), np.array([1.0, -0.5, 2.0])
     system = CarlemanSystem(DiffusionDrift(ExactGaussian(variances)), 2)
