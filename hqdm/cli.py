@@ -114,7 +114,9 @@ def compare_samplers(args: Sequence[str]) -> None:
     parser = Parser("hqdm compare-samplers", description=compare_samplers.__doc__)
     add_checkpoint(parser)
     parser.add_argument(
-        "--samplers", default="ddim,dpm3,unipc3", help="names between commas; or name:evaluations"
+        "--samplers",
+        default="ddim,dpm3,unipc3",
+        help="names between commas; name:evaluations, dpm-adaptive:tolerance (ddim,dpm3,unipc3)",
     )
     parser.add_argument("--nfe", default="5,10,20,50", help="numbers of evaluations (5,10,20,50)")
     add_drawing(parser, n=1024)

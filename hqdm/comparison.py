@@ -14,10 +14,10 @@ from typing import Any
 from rich.progress import Progress
 from rich.table import Table
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from hqdm.data.images import to_float, to_uint8
+from hqdm.data.images import to_float
 from hqdm.denoiser import Denoiser
 from hqdm.errors import HQDMError
 from hqdm.evaluation import Protocol, RealImages, size_warnings, versions
@@ -26,8 +26,9 @@ from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.metrics.scores import distribution_scores, real_floor
 from hqdm.pictures import save_rows
 from hqdm.samplers import ADAPTIVE, DDIM, FITTED, Sampler, build_sampler, check_name, is_fitted
+from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
 from hqdm.samplers.carleman_fit import CarlemanFit
-from hqdm.sampling import IMAGES_FILE, RECORD_FILE, sample_images
+from hqdm.sampling import IMAGES_FILE, RECORD_FILE, sample_images, save_samples
 
 COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
 PLOT_FILE, ROWS_FILE = "comparison.png", "rows.png"
@@ -43,21 +44,28 @@ class Entry:
 
     Attributes:
         sampler: Name of the sampler.
-        nfe: Number of network evaluations, at most.
+        nfe: Number of network evaluations, at most; 0 where the sampler chooses it.
+        tolerance: Error of a step of an adaptive sampler.
     """
 
     sampler: str
-    nfe: int
+    nfe: int = 0
+    tolerance: float | None = None
 
     @property
     def folder(self) -> str:
         """Where its images are."""
-        return f"{self.sampler}-{self.nfe}"
+        return f"{self.sampler}-{self.tolerance or self.nfe:g}"
 
     def build(
         self, grid: str | Sequence[float] | None = None, fit: CarlemanFit | None = None
     ) -> Sampler:
-        """The sampler, with the number of steps that takes as many evaluations or a few less."""
+        """The sampler, with the number of steps that takes as many evaluations or a few less.
+
+        What chooses its own times takes no grid.
+        """
+        if self.tolerance is not None:
+            return build_sampler(self.sampler, tolerance=self.tolerance)
         if is_fitted(self.sampler):
             return build_sampler(self.sampler, self.nfe or None, fit=fit)
         return build_sampler(self.sampler, build_sampler(self.sampler).steps_for(self.nfe), grid)
@@ -90,12 +98,13 @@ def parse_entries(samplers: str, nfe: str) -> list[Entry]:
     """The entries that `--samplers` and `--nfe` ask for, by number of evaluations.
 
     Args:
-        samplers: Names separated by commas; `name:count` has a count of its own; what needs no
-            network has 0.
+        samplers: Names separated by commas; `name:count` has a count of its own, an adaptive
+            sampler a tolerance; what needs no network has 0.
         nfe: Counts for all the others, separated by commas.
 
     Raises:
-        HQDMError: If a name is unknown or adaptive, or a count is not a whole number above 0.
+        HQDMError: If a name is unknown, a count is not a whole number above 0, or a tolerance no
+            number.
     """
     entries = []
     for item in samplers.split(","):
@@ -105,9 +114,17 @@ def parse_entries(samplers: str, nfe: str) -> list[Entry]:
             entries.append(Entry(name, 0))
             continue
         if name in ADAPTIVE:
-            raise HQDMError(f"{name} chooses its number of evaluations: leave it out of --samplers")
+            entries.append(Entry(name, tolerance=_tolerance(own)))
+            continue
         entries += [Entry(name, count) for count in _counts(own or nfe)]
     return sorted(dict.fromkeys(entries), key=lambda entry: entry.nfe)
+
+
+def _tolerance(text: str) -> float:
+    try:
+        return float(text or DEFAULT_TOLERANCE)
+    except ValueError:
+        raise HQDMError(f"a tolerance needs a number such as 0.05, got {text!r}") from None
 
 
 def _counts(text: str) -> list[int]:
@@ -165,7 +182,7 @@ def compare(
             _draw(denoiser, sampler, comparison, folder, progress)
         record, images = _kept(folder, _settings(sampler, comparison))
         scores = distribution_scores(real.reference, images, extractor, protocol.seed)
-        effort = {key: record[key] for key in ("steps", "evaluations", "seconds")}
+        effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
         result = {**asdict(entry), **effort, **scores}
         report["results"].append(result)
         (comparison.out / COMPARISON_FILE).write_text(json.dumps(report, indent=2) + "\n")
@@ -208,14 +225,8 @@ def _draw(
     make_writable(folder)
     (folder / RECORD_FILE).unlink(missing_ok=True)
     samples = protocol.draw(denoiser, sampler, progress)
-    save_file({"images": to_uint8(samples.images)}, folder / IMAGES_FILE)
-    record = {
-        **_settings(sampler, comparison),
-        "batch_size": protocol.batch_size,
-        "evaluations": samples.evaluations,
-        "seconds": round(samples.seconds, 3),
-    }
-    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    settings = {**_settings(sampler, comparison), "batch_size": protocol.batch_size}
+    save_samples(samples, sampler, folder, RECORD_FILE, settings)
 
 
 def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
@@ -248,7 +259,7 @@ def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tenso
 def table_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     """The cells of `COLUMNS`, entry by entry, and the floor."""
     for result in report["results"]:
-        counts = (str(result["steps"]), str(result["evaluations"]))
+        counts = (str(result["steps"] or "as needed"), str(result["evaluations"]))
         yield result["sampler"], *counts, f"{result['seconds']:.1f}", *_scores(result)
     yield "real against real", "", "", "", *_scores(report["floor"])
 
@@ -285,6 +296,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
     ):
         for name in dict.fromkeys(result["sampler"] for result in results):
             own = [result for result in results if result["sampler"] == name]
+            own.sort(key=lambda result: result[key])
             places = [result[key] for result in own]
             axes.plot(places, [result["fid"] for result in own], "o-", label=name, markersize=4)
         floor = report["floor"]["fid"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.func import grad
 from torch.nn import functional as F
 
 from hqdm.denoiser import Denoising, Prediction, expand
@@ -109,13 +110,15 @@ class PosteriorSampling(nn.Module):
         """
         if self.scale == 0:
             return self.denoiser(x_t, t, y)
-        with torch.enable_grad():  # samplers run without
-            x = differentiable(x_t)
+
+        def distances(x: Tensor) -> tuple[Tensor, Prediction]:
             prediction = self.denoiser(x, t, y)
-            (gradient,) = torch.autograd.grad(self.distance(prediction.x0).sum(), x)
+            return self.distance(prediction.x0).sum(), prediction
+
+        # A functional derivative: dpm-exact differentiates it once more, forward.
+        gradient, (x0, eps) = grad(distances, has_aux=True)(x_t)
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t.to(x_t)))
         change = self.scale * sigma * gradient
-        x0, eps = (part.detach() for part in prediction)
         return Prediction(x0 - sigma / alpha * change, eps + change)
 
     def distance(self, x0: Tensor) -> Tensor:
@@ -129,21 +132,6 @@ class PosteriorSampling(nn.Module):
             )
         residual = self.measurement.to(measured) - measured
         return torch.linalg.vector_norm(residual.flatten(1), dim=1)
-
-
-def differentiable(x: Tensor) -> Tensor:
-    """A leaf to differentiate by.
-
-    Raises:
-        HQDMError: Inside of forward-mode differentiation.
-    """
-    try:
-        return x.detach().requires_grad_()
-    except RuntimeError:
-        raise HQDMError(
-            "posterior sampling differentiates the denoiser itself, so that dpm-exact cannot: "
-            "use another sampler, such as dpm"
-        ) from None
 
 
 class Masked(nn.Module):

@@ -234,6 +234,7 @@ def save_samples(
         **settings,
         **sampler.settings,
         "evaluations": samples.evaluations,
+        "rejected": samples.rejected,
         "seconds": round(samples.seconds, 3),
     }
     (out / record_file).write_text(json.dumps(record, indent=2, default=str) + "\n")

@@ -52,6 +52,26 @@ def test_entries_are_every_sampler_at_every_budget_or_at_its_own():
     assert parse_entries("ddim,ddim:5,ddim", "5") == [Entry("ddim", 5)]
 
 
+def test_adaptive_samplers_are_compared_by_tolerance(compare, last, tmp_path):
+    assert parse_entries("ddim,dpm-adaptive", "5") == [
+        Entry("dpm-adaptive", tolerance=0.05),
+        Entry("ddim", 5),
+    ]
+    out = tmp_path / "comparison"
+    adaptive = ("--samplers", "dpm-adaptive:1,dpm-adaptive:0.2,ddim", "--nfe", "2")
+    assert compare(*adaptive, "--grid", "lambda").code == 0
+    assert compare(*adaptive, "--grid", "lambda", "--resume").code == 0
+    report = json.loads((out / "comparison.json").read_text())
+    coarse, fine, _ = report["results"]
+    assert (coarse["tolerance"], fine["tolerance"], fine["steps"]) == (1, 0.2, None)
+    assert 5 < coarse["evaluations"] < fine["evaluations"]
+    sampler = build_sampler("dpm-adaptive", tolerance=0.2)
+    samples = sample_images(load_denoiser(last), sampler, 12, seed=3)
+    assert (fine["evaluations"], fine["rejected"]) == (samples.evaluations, samples.rejected)
+    kept = load_file(out / "dpm-adaptive-0.2" / "images.safetensors")["images"]
+    assert torch.equal(kept, to_uint8(samples.images))
+
+
 @pytest.mark.parametrize(("name", "steps"), [("ddim", 10), ("heun", 5), ("dpm3", 4), ("rk4", 3)])
 def test_a_budget_is_never_exceeded(name, steps):
     """Steps of 1, 2, 3 or 4 evaluations and a last one of 1."""
@@ -144,7 +164,8 @@ def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_
     [
         (("--samplers", "ddim,dpm4"), "unknown sampler 'dpm4'"),
         (("--samplers", ""), "unknown sampler ''"),
-        (("--samplers", "dpm-adaptive"), "dpm-adaptive chooses its number of evaluations"),
+        (("--samplers", "dpm-adaptive:x"), "a tolerance needs a number such as 0.05, got 'x'"),
+        (("--samplers", "dpm-adaptive:0"), "a tolerance needs more than 0, got 0.0"),
         (("--samplers", "ddpm:x"), "whole numbers of 1 or more between commas, got 'x'"),
         (("--nfe", "5,0"), "whole numbers of 1 or more between commas, got '5,0'"),
         (("--nfe", "5,-1"), "got '5,-1'"),

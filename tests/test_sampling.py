@@ -123,4 +123,4 @@ def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
     record = json.loads((tmp_path / "sample.json").read_text())
     assert record.pop("seconds") == round(samples.seconds, 3) > 0
     sampler = {"sampler": "ddim", "steps": 2, "grid": "time"}
-    assert record == {"seed": 3, "n": 5, **sampler, "evaluations": 2}
+    assert record == {"seed": 3, "n": 5, **sampler, "evaluations": 2, "rejected": 0.0}

@@ -26,6 +26,7 @@ from hqdm.schedule import Schedule
 SAFETY = 0.9
 FIRST_STEP = 0.05  # in lambda
 GROWTH = 0.2, 5.0  # least and most factor from one step to the next
+DEFAULT_TOLERANCE = 0.05
 MAX_TRIALS = 10_000
 SMALLEST_STEP = 1e-9  # in lambda: less is rounding
 
@@ -70,7 +71,9 @@ class AdaptiveDPMSolver(SingleStep):
     default_steps = 2  # of the driver: to the cut, and from there to t = 0
     reversible = False
 
-    def __init__(self, tolerance: float = 0.05, order: int = 3, absolute: float = 0.0078) -> None:
+    def __init__(
+        self, tolerance: float = DEFAULT_TOLERANCE, order: int = 3, absolute: float = 0.0078
+    ) -> None:
         super().__init__()
         check_order("adaptive DPM-Solver", order, (2, 3))
         if tolerance <= 0 or absolute <= 0:
