@@ -13,7 +13,6 @@ The general R has |F_0| / |x_0| added to the numerator; no bound of this form is
 for cubic drifts or drifts that depend on time, and none is given.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ from scipy.sparse.linalg import ArpackError, eigs, eigsh, norm
 from scipy.spatial.distance import cdist
 
 from hqdm.carleman.lift import Monomials
-from hqdm.carleman.linear import Direct, Matrix, Solution, Vector
+from hqdm.carleman.linear import Matrix, Vector
 from hqdm.carleman.polynomial import Coefficients, FixedDrift, evaluate
 from hqdm.errors import HQDMError
 
@@ -239,14 +238,3 @@ def shot_error(amplitudes: Vector, shots: int, seed: int = 0) -> float:
     counts = np.random.default_rng(seed).multinomial(shots, (amplitudes / size) ** 2)
     read = np.sign(amplitudes) * np.sqrt(counts / shots) * size
     return float(np.linalg.norm(read - amplitudes) / size)
-
-
-def backend_error(
-    solve: Callable[[Sequence[Matrix], Vector], Solution],
-    generators: Sequence[Matrix],
-    y0: Vector,
-) -> tuple[float, Solution]:
-    """How far a backend is from the direct solution, relative to it, and what it said."""
-    exact = Direct().solve(generators, y0).y
-    solution = solve(generators, y0)
-    return float(np.linalg.norm(solution.y - exact) / np.linalg.norm(exact)), solution

@@ -8,7 +8,6 @@ from scipy import sparse
 from scipy.stats import foldnorm
 
 from hqdm.carleman.analysis import (
-    backend_error,
     energy_distance,
     integrate,
     liu_bound,
@@ -20,7 +19,7 @@ from hqdm.carleman.analysis import (
     shot_error,
     spectral_abscissa,
 )
-from hqdm.carleman.linear import Direct, Solution, generators
+from hqdm.carleman.linear import Direct, generators
 from hqdm.carleman.polynomial import FixedDrift
 from hqdm.carleman.system import CarlemanSystem
 from hqdm.errors import HQDMError
@@ -196,9 +195,6 @@ def test_shot_error_falls_with_the_root_of_shots():
     assert slope == pytest.approx(-0.5, abs=0.08)
 
 
-def test_relative_errors_and_backend_error():
+def test_relative_errors():
     exact = np.array([[3.0, 4.0], [0.0, 2.0]])
     np.testing.assert_allclose(relative_errors(exact + np.array([[0, 1], [0, 0]]), exact), [0.2, 0])
-    made = [sparse.csr_array(np.diag([-1.0, -2.0]))]
-    error, _ = backend_error(lambda g, y: Solution(1.1 * Direct().solve(g, y).y), made, np.ones(2))
-    assert error == pytest.approx(0.1)
