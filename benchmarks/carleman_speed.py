@@ -1,6 +1,6 @@
 """What sampling by Carleman linearisation takes beside UniPC: seconds and memory, in one run.
 
-    python benchmarks/carleman_speed.py --checkpoint runs/mnist_fast/last.ckpt [--n 10000]
+    python benchmarks/carleman_speed.py --checkpoint benchmarks/models/mnist_unet [--n 10000]
 
 The model is fitted with the settings of `hqdm carleman fit --dim 4` (without saving the fit), its
 linear maps are made, then images are drawn without the network. UniPC draws fewer images with 10
