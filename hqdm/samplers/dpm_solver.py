@@ -160,7 +160,6 @@ class DPMSolverPP(Sampler):
 
     name = "dpm++2m"
     default_steps = 10
-    default_grid = "karras"
 
     def __init__(
         self,

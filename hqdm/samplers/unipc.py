@@ -61,7 +61,6 @@ class UniPC(Sampler):
 
     name = "unipc"
     default_steps = 10
-    default_grid = "karras"
 
     def __init__(
         self,
