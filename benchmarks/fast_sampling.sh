@@ -25,7 +25,7 @@ compare() {
         --nfe 5,10,20,50 --resume "$@"
 }
 compare --samplers "$samplers" --out "$runs/fast_comparison"
-compare --samplers dpm++2m,unipc --grid time --out "$runs/time_comparison"
+compare --samplers dpm++2m,unipc,unipc:8 --grid karras --out "$runs/karras_comparison"
 hqdm carleman analyse --checkpoint "$model" --out "$runs/carleman_analysis" --overwrite
 python benchmarks/carleman_speed.py --checkpoint "$model"
 python benchmarks/sampler_overhead.py
