@@ -286,7 +286,8 @@ def markdown(report: dict[str, Any]) -> str:
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
     """Draw FID against evaluations and against seconds, a line a sampler."""
-    from matplotlib.figure import Figure  # slow to import
+    from matplotlib import colormaps  # slow to import
+    from matplotlib.figure import Figure
     from matplotlib.ticker import Locator, LogLocator, SymmetricalLogLocator
 
     results = report["results"]
@@ -294,6 +295,8 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
     for axes, key in zip(
         figure.subplots(1, 2, sharey=True), ("evaluations", "seconds"), strict=True
     ):
+        shades = colormaps["tab20"](range(20))  # pairs of a dark and a light one
+        axes.set_prop_cycle(color=[*shades[::2], *shades[1::2]])
         for name in dict.fromkeys(result["sampler"] for result in results):
             own = [result for result in results if result["sampler"] == name]
             own.sort(key=lambda result: result[key])

@@ -70,7 +70,7 @@ def test_samplers_grids_and_tolerances_reach_the_images(hqdm, refused, last, tmp
         (
             ("--sampler", "unipc2", "--steps", 4),
             ("--sampler", "unipc3", "--steps", 4),
-            ("--sampler", "unipc3", "--steps", 4, "--grid", "time"),
+            ("--sampler", "unipc3", "--steps", 4, "--grid", "karras"),
             ("--sampler", "dpm-adaptive", "--tolerance", 2),
             ("--sampler", "dpm-adaptive", "--tolerance", 0.5),
         )
@@ -79,7 +79,11 @@ def test_samplers_grids_and_tolerances_reach_the_images(hqdm, refused, last, tmp
     drawn = [images(tmp_path / str(i)) for i in range(5)]
     assert all(not torch.equal(a, b) for a, b in combinations(drawn, 2))
     records = [json.loads((tmp_path / str(i) / "sample.json").read_text()) for i in range(5)]
-    assert (records[2]["sampler"], records[2]["grid"], records[2]["steps"]) == ("unipc3", "time", 4)
+    assert (records[2]["sampler"], records[2]["grid"], records[2]["steps"]) == (
+        "unipc3",
+        "karras",
+        4,
+    )
     assert (records[3]["tolerance"], records[4]["tolerance"]) == (2.0, 0.5)
     assert records[3]["evaluations"] < records[4]["evaluations"]
     wrong = ("--sampler", "dpm-adaptive", "--tolerance", 0, "--out", tmp_path / "no")
