@@ -1,6 +1,6 @@
 """Train the MNIST model of docs/sampling.md: the classical U-Net, predicting v.
 
-    python benchmarks/train_mnist.py [--steps 8000] [--out runs/mnist_unet_v]
+    python benchmarks/train_mnist.py [--steps 12000] [--out runs/mnist_unet_v]
 
 Where an error of the noise prediction of `configs/mnist_unet.yaml` is an error of the image divided
 by alpha, which is e^-6 at t = 1, v (Salimans and Ho 2022) says as much of the image as of the noise
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist_unet_v"))
     options = parser.parse_args()
 

@@ -166,6 +166,7 @@ def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_
         (("--samplers", ""), "unknown sampler ''"),
         (("--samplers", "dpm-adaptive:x"), "a tolerance needs a number such as 0.05, got 'x'"),
         (("--samplers", "dpm-adaptive:0"), "a tolerance needs more than 0, got 0.0"),
+        (("--samplers", "dpm-adaptive:nan"), "a tolerance needs more than 0, got nan"),
         (("--samplers", "ddpm:x"), "whole numbers of 1 or more between commas, got 'x'"),
         (("--nfe", "5,0"), "whole numbers of 1 or more between commas, got '5,0'"),
         (("--nfe", "5,-1"), "got '5,-1'"),

@@ -155,7 +155,7 @@ class Drop:
 
     def matrix(self, t: float) -> Vector | Matrix:
         """There is none."""
-        raise NotImplementedError
+        raise NotImplementedError("nothing above the order is kept: `reach` says not to ask")
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class AdaptiveDPMSolver(SingleStep):
     ) -> None:
         super().__init__()
         check_order("adaptive DPM-Solver", order, (2, 3))
-        if tolerance <= 0 or absolute <= 0:
+        if not (tolerance > 0 and absolute > 0):  # not-a-number as well
             raise HQDMError(f"a tolerance needs more than 0, got {tolerance} and {absolute}")
         self.tolerance = tolerance
         self.absolute = absolute
