@@ -5,7 +5,7 @@ The same commands as the installed `hqdm`.
 
 import sys
 
-from hqdm.cli import main
+from hqdm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -25,14 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hqdm.carleman.analysis import liu_bound
-from hqdm.carleman.inverse import POLYNOMIALS, inverse_polynomial, needed_degree
-from hqdm.carleman.lchs import LCHS
-from hqdm.carleman.lchs_quadrature import Cauchy, Kernel, NearOptimal, sizes
-from hqdm.carleman.linear import Direct, Matrix, Vector, generators
-from hqdm.carleman.polynomial import FixedDrift
-from hqdm.carleman.qlss import QLSS
-from hqdm.carleman.system import CarlemanSystem
-from hqdm.errors import HQDMError
+from hqdm.carleman.drift import FixedDrift
+from hqdm.carleman.lchs.quadrature import Cauchy, Kernel, NearOptimal, sizes
+from hqdm.carleman.lchs.solver import LCHS
+from hqdm.carleman.linearization import CarlemanSystem
+from hqdm.carleman.magnus import Direct, Matrix, Vector, generators
+from hqdm.carleman.qlss.inverse import POLYNOMIALS, inverse_polynomial, needed_degree
+from hqdm.carleman.qlss.solver import QLSS
+from hqdm.utils.errors import HQDMError
 
 RESULTS = Path(__file__).parent / "results"
 HEADERS = ("quantity", "against", "from", "to", "predicted", "fitted")
@@ -132,7 +132,7 @@ def degrees(at: Sizes) -> Iterator[Row]:
 
 
 def degree_law(kind: str, kappa: Vector | float, eps: Vector | float) -> tuple[str, Vector]:
-    """What the degree is proportional to, see `hqdm.carleman.inverse`."""
+    """What the degree is proportional to, see `hqdm.carleman.qlss.inverse`."""
     if kind == "cks":
         # what is cut is close to erfc(D / sqrt b), with b = kappa^2 log(2 kappa / eps)
         terms = np.sqrt(np.log(np.divide(2 * kappa, eps)) * np.log(np.divide(1, eps)))

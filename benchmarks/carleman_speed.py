@@ -17,11 +17,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hqdm.checkpoint import load_denoiser
 from hqdm.data.images import load_images
-from hqdm.samplers import build_sampler
-from hqdm.samplers.carleman_fit import fit_carleman
-from hqdm.sampling import sample_images
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.generation.sampling import sample_images
+from hqdm.samplers.registry import build_sampler
+from hqdm.surrogate.fit import fit_carleman
 
 COLUMNS = "what", "images", "seconds", "ms an image", "peak memory, MiB more"
 

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hqdm.analytic import GaussianDenoiser, MixtureDenoiser
-from hqdm.samplers import SAMPLERS, build_sampler
-from hqdm.schedule import CosineSchedule
+from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.samplers.registry import SAMPLERS, build_sampler
 
 T_END = 0.05
 GRID = "lambda"
@@ -36,11 +36,13 @@ def main() -> None:
     start, end = torch.tensor([1.0, T_END], dtype=torch.float64)
 
     table = Table("sampler", "evaluations", *problems)
-    for name in SAMPLERS:
+    for name, entry in SAMPLERS.items():
+        if not entry.network or entry.adaptive:
+            continue
         sampler = build_sampler(name)
         if not sampler.reversible:
             continue
-        steps = max(1, options.evaluations // sampler.evaluations_a_step)
+        steps = max(1, options.evaluations // sampler.evaluations_per_step)
         sampler = build_sampler(name, steps, GRID)
         results = {p: sampler.run(d, x1, t_end=T_END) for p, d in problems.items()}
         errors = [

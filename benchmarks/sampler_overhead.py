@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from hqdm.denoiser import Denoiser, Prediction
-from hqdm.samplers import ImageNoise, Sampler, build_sampler
-from hqdm.sampling import guided
-from hqdm.training.cli import TrainingCLI
+from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.diffusion.denoiser import Denoiser, Prediction
+from hqdm.generation.sampling import guided
+from hqdm.samplers import Sampler
+from hqdm.samplers.registry import build_sampler
+from hqdm.utils.seeds import ImageNoise
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mnist_unet.yaml"
 NAMES = "ddpm", "ddim", "dpm2", "dpm3", "dpm++2m", "dpm++2m-sde", "unipc2", "unipc3", "heun", "rk4"
@@ -47,7 +49,7 @@ class Recorder:
         self.schedule = self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
-        """See `hqdm.denoiser.Denoising`."""
+        """See `hqdm.diffusion.denoiser.Denoising`."""
         self.calls.append((x_t, t.to(x_t).expand(len(x_t))))
         return self.denoiser(x_t, t, y)
 

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
-from hqdm.data.images import ImageSet, load_images, to_float
+from hqdm.data.images import ImageSet, load_images
 from hqdm.metrics.features import (
     ClassifierExtractor,
     load_classifier,
     metadata,
     weights_path,
 )
+from hqdm.utils.pixels import to_float
 
 BATCH = 128
 DOCS = Path(__file__).parents[1] / "docs" / "metrics.md"

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from hqdm.cli import main
+from hqdm.cli.main import main
 
 # Rich and the progress bars of libraries would fill the logs.
 os.environ.setdefault("TQDM_DISABLE", "1")

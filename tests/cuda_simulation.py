@@ -14,9 +14,9 @@ from numba.cuda.simulator.kernel import BlockThread, FakeCUDAKernel
 from programs import GateList, circuit_of, sample, value_and_gradients
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Circuit, FQConv, StronglyEntangling
-from hqdm.simulators import cuda, cuda_kernels
-from hqdm.simulators.cpu import Plan, plan
-from hqdm.simulators.lowering import lower
+from hqdm.simulators.compiled import cuda, cuda_kernels
+from hqdm.simulators.compiled.cpu import KernelPlan, plan
+from hqdm.simulators.compiled.lowering import lower
 
 # All sizes of matrices, the same for all samples and not; parts of three wires and of one.
 GATES = GateList(
@@ -119,7 +119,7 @@ def quicken():
     sys.setswitchinterval(1e-5)  # threads wait for each other at every barrier
 
 
-def as_simulator(plan: Plan):
+def as_simulator(plan: KernelPlan):
     """A plan as a simulator of its circuit."""
     return lambda circuit, inputs, weights: plan(inputs, weights)
 

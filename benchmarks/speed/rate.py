@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from hqdm.simulators.lanes import load, multiply_add, n_lanes, store, width
+from hqdm.simulators.compiled.lanes import load, multiply_add, n_lanes, store, width
 
 N_CHAINS = 12
 N_STEPS = 5_000_000

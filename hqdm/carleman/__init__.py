@@ -1,4 +1,4 @@
-"""Carleman linearisation: polynomial drift in, linear system out, and what solves it.
+"""Carleman linearisation: a polynomial drift becomes a linear system, with several solvers for it.
 
 A library of its own: it knows neither networks nor images.
 """

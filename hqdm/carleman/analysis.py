@@ -20,10 +20,10 @@ from scipy.integrate import solve_ivp
 from scipy.sparse.linalg import ArpackError, eigs, eigsh, norm
 from scipy.spatial.distance import cdist
 
-from hqdm.carleman.lift import Monomials
-from hqdm.carleman.linear import Matrix, Vector
-from hqdm.carleman.polynomial import Coefficients, FixedDrift, evaluate
-from hqdm.errors import HQDMError
+from hqdm.carleman.drift import Coefficients, FixedDrift, evaluate
+from hqdm.carleman.magnus import Matrix, Vector
+from hqdm.carleman.monomials import Monomials
+from hqdm.utils.errors import HQDMError
 
 DENSE = 1500  # rows up to which all eigenvalues are computed
 NORMAL = 1e-9  # relative commutator with the transpose, up to which a matrix is normal

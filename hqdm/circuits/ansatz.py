@@ -11,7 +11,7 @@ from typing import TypeVar
 import pennylane as qml
 from torch import Tensor
 
-from hqdm.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, unknown
 
 GROUP = 4  # qubits in the 2x2 patch of one channel
 

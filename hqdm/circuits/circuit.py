@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hqdm.circuits.ansatz import Ansatz
 from hqdm.circuits.embeddings import Embedding
-from hqdm.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs")
 

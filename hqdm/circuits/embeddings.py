@@ -11,7 +11,7 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hqdm.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, unknown
 
 ROTATIONS = ("X", "Y", "Z")
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from hqdm.errors import HQDMError
+from hqdm.utils.errors import HQDMError
 
 HUB_NAMES = {
     "mnist": "ylecun/mnist",
@@ -68,19 +68,6 @@ class ImageSet:
 def canonical_name(name: str) -> str:
     """The short name of a data set that has one, else the name itself."""
     return {hub: short for short, hub in HUB_NAMES.items()}.get(name, name)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Map uint8 pixels 0..255 to float32 in [-1, 1]: `x / 127.5 - 1`, any shape."""
-    return images.to(torch.float32) / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Map pixels in [-1, 1] to uint8 0..255, any shape: clamped, then rounded.
-
-    It undoes `to_float` exactly.
-    """
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def load_images(

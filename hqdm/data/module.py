@@ -13,9 +13,10 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from hqdm.data.images import ImageSet, canonical_name, load_images, to_float
-from hqdm.errors import HQDMError
-from hqdm.seeds import generator
+from hqdm.data.images import ImageSet, canonical_name, load_images
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pixels import to_float
+from hqdm.utils.seeds import generator
 
 FLIP_STREAM = 1
 

@@ -1,5 +1,6 @@
 """Scores of generated images and the networks they are measured with."""
 
+from hqdm.metrics.distribution import distribution_scores, real_floor, warn_if_few
 from hqdm.metrics.features import (
     CLASSIFIERS,
     INCEPTION,
@@ -7,13 +8,8 @@ from hqdm.metrics.features import (
     extractor_for,
     load_extractor,
 )
-from hqdm.metrics.scores import (
-    distribution_scores,
-    nearest_training,
-    pair_scores,
-    real_floor,
-    warn_if_few,
-)
+from hqdm.metrics.memorisation import nearest_training
+from hqdm.metrics.pairs import pair_scores
 
 __all__ = [
     "CLASSIFIERS",

@@ -19,8 +19,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hqdm.data.images import canonical_name, to_float, to_uint8
-from hqdm.errors import HQDMError, unknown
+from hqdm.data.images import canonical_name
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.pixels import to_float, to_uint8
 
 CLASSIFIERS = ("digits", "mnist", "fashion_mnist", "cifar10")
 """Extractors whose weights ship with the package, each named after the data it was trained on."""

@@ -1,7 +1,8 @@
 """Networks: the hybrid U-Net, its blocks, and quantum layers."""
 
-from hqdm.nn.conv import Hybrid, HybridConv, WSConv2d
-from hqdm.nn.quantum import QuantumLayer
+from hqdm.nn.blocks import WSConv2d
+from hqdm.nn.quantum_conv import Hybrid, HybridConv
+from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.nn.unet import FullQVUNet, QuanvUNet, QVUNet, UNet
 
 __all__ = [

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hqdm.errors import HQDMError
+from hqdm.utils.errors import HQDMError
 
 ConvFactory = Callable[[int, int], nn.Module]
 """Makes a shape-keeping convolution from its numbers of input and output channels."""
 
 
-class Embedding(nn.Module):
+class Conditioning(nn.Module):
     """What conditions the blocks: sinusoidal time features, a perceptron, and the class label.
 
     Args:
@@ -120,3 +120,40 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From `(B, C_in, h, w)` to `(B, C_out, size, size)`."""
         return self.conv(F.interpolate(x, size=(self.size, self.size), mode="nearest"))
+
+
+class WSConv2d(nn.Conv2d):
+    """A convolution with standardised weights.
+
+    The kernel of every output channel has mean zero and variance one over (in, height, width)
+    before it is used (Qiao et al., arXiv 1903.10520).
+
+    Args:
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        kernel_size: Side of the kernel.
+        padding: Zeros around the image.
+        eps: Added to the (biased) variance.
+        gain: Standard deviation of the kernels after standardisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        padding: int = 1,
+        eps: float = 1e-5,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding)
+        self.eps = eps
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` of shape `(B, in_channels, H, W)`."""
+        axes = (1, 2, 3)
+        mean = self.weight.mean(axes, keepdim=True)
+        variance = self.weight.var(axes, unbiased=False, keepdim=True)
+        weight = (self.weight - mean) * (self.gain * (variance + self.eps).rsqrt())
+        return F.conv2d(x, weight, self.bias, padding=self.padding)

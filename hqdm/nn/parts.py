@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from hqdm.errors import unknown
-from hqdm.nn.quantum import QuantumLayer
+from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.nn.unet import PARTS, UNet
+from hqdm.utils.errors import unknown
 
 
 def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hqdm.errors import HQDMError
 from hqdm.nn.attention import Attention, LinearAttention
-from hqdm.nn.blocks import ConvFactory, Embedding, ResnetBlock, Upsample, downsample
-from hqdm.nn.conv import Hybrid, WSConv2d
+from hqdm.nn.blocks import Conditioning, ConvFactory, ResnetBlock, Upsample, WSConv2d, downsample
+from hqdm.nn.quantum_conv import Hybrid
+from hqdm.utils.errors import HQDMError
 
 PARTS = ("stem", "embedding", "encoder", "vertex", "decoder", "head")
 """The parts of a U-Net, as `inspect` counts them and `--freeze` names them."""
 
 
-class Level(nn.Module):
+class ResolutionLevel(nn.Module):
     """Two ResNet blocks, linear attention after the second, and a change of resolution."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Level(nn.Module):
         self.resize = resize
 
 
-class EncoderLevel(Level):
+class EncoderLevel(ResolutionLevel):
     """A level on the way down: stores a skip after each block."""
 
     def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
@@ -49,7 +49,7 @@ class EncoderLevel(Level):
         return self.resize(x)
 
 
-class DecoderLevel(Level):
+class DecoderLevel(ResolutionLevel):
     """A level on the way up: each block takes a skip, last stored first."""
 
     def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
@@ -138,7 +138,7 @@ class UNet(nn.Module):
             return LinearAttention(c, heads, head_dim)
 
         self.stem = nn.Conv2d(channels, dim, 7, padding=3)
-        self.embedding = Embedding(dim, emb_dim, n_classes)
+        self.embedding = Conditioning(dim, emb_dim, n_classes)
         self.encoder = nn.ModuleList(
             EncoderLevel(
                 block(f"encoder.{i}", widths[i], widths[i]),

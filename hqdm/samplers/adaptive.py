@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hqdm.denoiser import Prediction
-from hqdm.errors import HQDMError
-from hqdm.samplers.base import Evaluator
+from hqdm.diffusion.denoiser import Prediction
+from hqdm.diffusion.schedule import Schedule
+from hqdm.samplers.base import Evaluator, SingleStep
 from hqdm.samplers.dpm_solver import check_order, embedded_step
-from hqdm.samplers.exponential import Level, level_of
+from hqdm.samplers.exponential import NoiseLevel, level_of
 from hqdm.samplers.grids import T_CUT
-from hqdm.samplers.single_step import SingleStep
-from hqdm.schedule import Schedule
+from hqdm.utils.errors import HQDMError
 
 SAFETY = 0.9
 FIRST_STEP = 0.05  # in lambda
@@ -92,7 +91,7 @@ class AdaptiveDPMSolver(SingleStep):
         times = [t_start, T_CUT, t_end] if t_end < T_CUT < t_start else [t_start, t_end]
         return torch.tensor(times, dtype=torch.float64)
 
-    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+    def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`; many steps of the solver.
 
         Raises:

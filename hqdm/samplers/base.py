@@ -17,11 +17,12 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from hqdm.denoiser import Denoising, Prediction
-from hqdm.errors import HQDMError
+from hqdm.diffusion.denoiser import Denoising, Prediction
+from hqdm.diffusion.schedule import Schedule
+from hqdm.samplers.exponential import NoiseLevel, level_at
 from hqdm.samplers.grids import T_CUT, build_grid, check_grid
-from hqdm.samplers.noise import ImageNoise
-from hqdm.schedule import Schedule
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 Callback = Callable[[int, Tensor, Tensor], None]
 """Called after each step with its number, the time reached and the images there."""
@@ -92,7 +93,7 @@ class Sampler(ABC):
         grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; `default_grid` where None.
 
     Attributes:
-        evaluations_a_step: Network evaluations of a step that does not end in 0; that one takes
+        evaluations_per_step: Network evaluations of a step that does not end in 0; that one takes
             a single evaluation.
         reversible: Whether it can run from data to noise.
 
@@ -103,7 +104,7 @@ class Sampler(ABC):
     name: str
     default_steps: int
     default_grid: str = "time"
-    evaluations_a_step: int = 1
+    evaluations_per_step: int = 1
     reversible: bool = True
 
     def __init__(self, steps: int | None = None, grid: str | Sequence[float] | None = None) -> None:
@@ -120,7 +121,7 @@ class Sampler(ABC):
 
     def steps_for(self, evaluations: int) -> int:
         """The number of steps that takes as many network evaluations, or a few less."""
-        return max(1, (evaluations - 1) // self.evaluations_a_step + 1)
+        return max(1, (evaluations - 1) // self.evaluations_per_step + 1)
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
         """The times of the walk, `(steps + 1,)` in float64."""
@@ -270,3 +271,20 @@ class Sampler(ABC):
             progress.remove_task(task)
         kept = torch.stack(trajectory) if return_trajectory else torch.empty(0)
         return Result(x, times, evaluator.count, evaluator.rejected, kept)
+
+
+class SingleStep(Sampler):
+    """A deterministic sampler of single steps; the one to t = 0 ends in the predicted images."""
+
+    default_grid = "lambda"
+
+    def step(
+        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
+    ) -> tuple[Tensor, None]:
+        """See `Sampler.step`."""
+        a, b = (level_at(denoise.schedule, time) for time in (t, s))
+        return (denoise(x, t).x0 if b.is_data else self.advance(denoise, x, a, b)), None
+
+    @abstractmethod
+    def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
+        """The images at level b, where lambda is finite, from those at level a."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hqdm.errors import HQDMError
 from hqdm.samplers.base import Evaluator, Sampler
-from hqdm.samplers.noise import ImageNoise
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 
 class DDIM(Sampler):

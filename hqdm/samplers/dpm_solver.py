@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from hqdm.errors import HQDMError
-from hqdm.samplers.base import Evaluating, Evaluator, Sampler
-from hqdm.samplers.exponential import Level, level_at, level_of, phi, transfer
-from hqdm.samplers.noise import ImageNoise
-from hqdm.samplers.single_step import SingleStep
+from hqdm.samplers.base import Evaluating, Evaluator, Sampler, SingleStep
+from hqdm.samplers.exponential import NoiseLevel, level_at, level_of, phi, transfer
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 ORDERS = (1, 2, 3)
 
@@ -49,13 +48,13 @@ class DPMSolver(SingleStep):
         super().__init__(steps, grid)
         check_order("DPM-Solver", order)
         self.order = order
-        self.evaluations_a_step = self.evaluations(order)
+        self.evaluations_per_step = self.evaluations(order)
 
     def evaluations(self, order: int) -> int:
         """Evaluations of a step of that order."""
         return order
 
-    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+    def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`."""
         if self.order == 1:
             return transfer(x, denoise(x, a.t).eps, a, b)
@@ -63,7 +62,7 @@ class DPMSolver(SingleStep):
 
 
 def embedded_step(
-    denoise: Evaluating, order: int, x: Tensor, a: Level, b: Level
+    denoise: Evaluating, order: int, x: Tensor, a: NoiseLevel, b: NoiseLevel
 ) -> tuple[Tensor, Tensor]:
     """Steps of orders k - 1 and k that share their k evaluations, for k = 2 or 3.
 
@@ -85,7 +84,7 @@ def embedded_step(
     return second_order, first_order - 3 / 2 * b.sigma * h * phi(2, h) * change
 
 
-def between(denoise: Evaluating, a: Level, b: Level, share: float) -> Level:
+def between(denoise: Evaluating, a: NoiseLevel, b: NoiseLevel, share: float) -> NoiseLevel:
     """The level at a share of the way in lambda."""
     return level_of(denoise.schedule, a.lam + share * (b.lam - a.lam))
 
@@ -102,7 +101,7 @@ class DPMSolverExact(DPMSolver):
         """Evaluations of a step of that order."""
         return order * (order + 1) // 2
 
-    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+    def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`."""
         # Torch differentiates twice in formulas that it takes where gradients are on.
         with torch.enable_grad():
@@ -114,7 +113,7 @@ class DPMSolverExact(DPMSolver):
         return x_b
 
 
-def total_derivatives(denoise: Evaluating, x: Tensor, a: Level, k: int) -> list[Tensor]:
+def total_derivatives(denoise: Evaluating, x: Tensor, a: NoiseLevel, k: int) -> list[Tensor]:
     """The noise eps and its first k - 1 total derivatives in lambda along the flow.
 
     Along dx/dlambda = sigma^2 x - sigma eps, the total derivative of g(x, lambda) is its derivative
@@ -177,9 +176,9 @@ class DPMSolverPP(Sampler):
         x: Tensor,
         t: Tensor,
         s: Tensor,
-        state: tuple[Level, Tensor] | None,
+        state: tuple[NoiseLevel, Tensor] | None,
         noise: ImageNoise,
-    ) -> tuple[Tensor, tuple[Level, Tensor]]:
+    ) -> tuple[Tensor, tuple[NoiseLevel, Tensor]]:
         """See `Sampler.step`; the state is the step before's level and data."""
         a, b = (level_at(denoise.schedule, time) for time in (t, s))
         data = denoise(x, t).x0

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hqdm.schedule import Schedule
+from hqdm.diffusion.schedule import Schedule
 
 SMALL, TERMS = 0.5, 16  # the series at 0.5 stops at 0.5^16 / 17! = 4e-20
 
 
 @dataclass(frozen=True)
-class Level:
+class NoiseLevel:
     """Signal, noise and half log-SNR at a time, scalars in float64.
 
     Attributes:
@@ -42,20 +42,20 @@ class Level:
         return bool(self.sigma == 0)
 
 
-def level_at(schedule: Schedule, t: Tensor) -> Level:
+def level_at(schedule: Schedule, t: Tensor) -> NoiseLevel:
     """The level at a time."""
     alpha, sigma = schedule(t)
-    return Level(t, alpha, sigma, schedule.lam(t))
+    return NoiseLevel(t, alpha, sigma, schedule.lam(t))
 
 
-def level_of(schedule: Schedule, lam: Tensor) -> Level:
+def level_of(schedule: Schedule, lam: Tensor) -> NoiseLevel:
     """The level at a half log-SNR."""
     t = schedule.inverse(lam)
     alpha, sigma = schedule(t)
-    return Level(t, alpha, sigma, lam)
+    return NoiseLevel(t, alpha, sigma, lam)
 
 
-def transfer(x: Tensor, eps: Tensor, a: Level, b: Level) -> Tensor:
+def transfer(x: Tensor, eps: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
     """The flow from a to b for constant eps: a step of DDIM, exact to first order.
 
     sigma_b (e^h - 1) is written without lambda, so that it holds at b = data too.

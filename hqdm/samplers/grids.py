@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hqdm.errors import HQDMError, unknown
-from hqdm.schedule import Schedule
+from hqdm.diffusion.schedule import Schedule
+from hqdm.utils.errors import HQDMError, unknown
 
 T_CUT = 1e-2  # where the last step to 0 begins
 RHO = 7.0

@@ -20,11 +20,13 @@ from rich.progress import Progress
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hqdm.denoiser import Denoising
-from hqdm.errors import HQDMError
-from hqdm.samplers import DPMSolver, ImageNoise, build_sampler
+from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.schedule import Schedule, schedule_config
+from hqdm.samplers import DPMSolver
 from hqdm.samplers.grids import T_CUT
-from hqdm.schedule import Schedule, schedule_config
+from hqdm.samplers.registry import build_sampler
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 REFERENCE_STEPS = 60
 LEAST_STEPS = 3  # two steps have one time between them, the cut

@@ -1,6 +1,6 @@
 r"""RePaint (Lugmayr et al. 2022): go back to the noise and repeat each step.
 
-Known pixels that are put into every prediction (`hqdm.inverse.Replacement`) are seen by the other
+Known pixels that are put into every prediction (`hqdm.guidance.replacement`) are seen by the other
 pixels one step late. After a step from t to s the images are therefore noised again,
 
     x_t = alpha_ts x_s + sqrt(sigma_t^2 - alpha_ts^2 sigma_s^2) z,     alpha_ts = alpha_t / alpha_s,
@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from hqdm.errors import HQDMError
+from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.base import Evaluator, Sampler
-from hqdm.samplers.noise import ImageNoise
-from hqdm.schedule import Schedule
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 
 class RePaint(Sampler):
@@ -36,7 +36,7 @@ class RePaint(Sampler):
         self.sampler = sampler
         self.resamplings = resamplings
         self.name = f"repaint-{sampler.name}"
-        self.evaluations_a_step = resamplings * sampler.evaluations_a_step
+        self.evaluations_per_step = resamplings * sampler.evaluations_per_step
         self.reversible = resamplings == 1 and sampler.reversible
 
     @property

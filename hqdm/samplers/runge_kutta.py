@@ -7,12 +7,11 @@ Unlike exponential integrators they approximate the linear part too.
 
 from torch import Tensor
 
-from hqdm.samplers.base import Evaluator
-from hqdm.samplers.exponential import Level, level_of
-from hqdm.samplers.single_step import SingleStep
+from hqdm.samplers.base import Evaluator, SingleStep
+from hqdm.samplers.exponential import NoiseLevel, level_of
 
 
-def slope(denoise: Evaluator, x: Tensor, level: Level) -> Tensor:
+def slope(denoise: Evaluator, x: Tensor, level: NoiseLevel) -> Tensor:
     """dx/dlambda."""
     return level.sigma**2 * x - level.sigma * denoise(x, level.t).eps
 
@@ -22,9 +21,9 @@ class Heun(SingleStep):
 
     name = "heun"
     default_steps = 20
-    evaluations_a_step = 2
+    evaluations_per_step = 2
 
-    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+    def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`."""
         h = b.lam - a.lam
         first = slope(denoise, x, a)
@@ -36,9 +35,9 @@ class RK4(SingleStep):
 
     name = "rk4"
     default_steps = 10
-    evaluations_a_step = 4
+    evaluations_per_step = 4
 
-    def advance(self, denoise: Evaluator, x: Tensor, a: Level, b: Level) -> Tensor:
+    def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`."""
         h = b.lam - a.lam
         middle = level_of(denoise.schedule, a.lam + h / 2)

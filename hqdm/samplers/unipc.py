@@ -19,18 +19,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hqdm.errors import unknown
 from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.samplers.dpm_solver import check_order
-from hqdm.samplers.exponential import Level, level_at, phi
-from hqdm.samplers.noise import ImageNoise
+from hqdm.samplers.exponential import NoiseLevel, level_at, phi
+from hqdm.utils.errors import unknown
+from hqdm.utils.seeds import ImageNoise
 
 PREDICTIONS = ("eps", "x0")
 B_FUNCTIONS = ("h", "expm1")
 
 
 @dataclass(frozen=True)
-class History:
+class MultistepState:
     """What a step leaves to the next one.
 
     Attributes:
@@ -39,7 +39,7 @@ class History:
         order: The order of the predictor that was used.
     """
 
-    points: tuple[tuple[Level, Tensor], ...]
+    points: tuple[tuple[NoiseLevel, Tensor], ...]
     x: Tensor
     order: int
 
@@ -88,9 +88,9 @@ class UniPC(Sampler):
         x: Tensor,
         t: Tensor,
         s: Tensor,
-        state: History | None,
+        state: MultistepState | None,
         noise: ImageNoise,
-    ) -> tuple[Tensor, History]:
+    ) -> tuple[Tensor, MultistepState]:
         """See `Sampler.step`: evaluate, correct the step before, predict."""
         a, b = (level_at(denoise.schedule, time) for time in (t, s))
         prediction = denoise(x, t)
@@ -101,15 +101,15 @@ class UniPC(Sampler):
         order = min(self.order, len(points))
         if b.is_data:
             data = value if self.predict == "x0" else (x - a.sigma * value) / a.alpha
-            return data, History(points, x, 1)
-        return self._advance(x, points[:order], b, None), History(points, x, order)
+            return data, MultistepState(points, x, 1)
+        return self._advance(x, points[:order], b, None), MultistepState(points, x, order)
 
     def _advance(
         self,
         x: Tensor,
-        points: tuple[tuple[Level, Tensor], ...],
-        b: Level,
-        new: tuple[Level, Tensor] | None,
+        points: tuple[tuple[NoiseLevel, Tensor], ...],
+        b: NoiseLevel,
+        new: tuple[NoiseLevel, Tensor] | None,
     ) -> Tensor:
         """From the newest point to b: predict, or, with the evaluation there, correct."""
         (a, value), *earlier = points

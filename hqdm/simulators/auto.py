@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from hqdm.circuits import Circuit
-from hqdm.simulators.base import Simulator, check_shapes
+from hqdm.simulators.compiled.cpu import CompiledSimulator
 from hqdm.simulators.costs import Work, compiled_seconds, statevector_seconds, unitary_seconds
-from hqdm.simulators.cpu import CompiledSimulator
-from hqdm.simulators.statevector import StatevectorSimulator
+from hqdm.simulators.program.base import Simulator, check_shapes
+from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.unitary import UnitarySimulator
 
 

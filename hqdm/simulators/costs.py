@@ -15,11 +15,11 @@ import torch
 
 from hqdm.circuits import Circuit
 from hqdm.simulators import unitary
-from hqdm.simulators.cpu import is_supported, work_bytes
-from hqdm.simulators.fusion import fuse
-from hqdm.simulators.lanes import n_lanes
-from hqdm.simulators.lowering import lower
-from hqdm.simulators.program import trace
+from hqdm.simulators.compiled.cpu import is_supported, work_bytes
+from hqdm.simulators.compiled.lanes import n_lanes
+from hqdm.simulators.compiled.lowering import lower
+from hqdm.simulators.program.fusion import fuse
+from hqdm.simulators.program.tracing import trace
 
 # Passes over the states with the gradient: forward; on the way back once more forward, undoing the
 # state, undoing lambda, and the gradient with respect to the matrices.
@@ -32,7 +32,7 @@ TORCH_RATE = 1.5e10
 # Seconds that a call takes however small the work is, forward or with the gradient.
 KERNEL_OVERHEAD = (3e-4, 1e-3)
 TORCH_OVERHEAD = (5e-4, 2e-3)
-TORCH_OVERHEAD_A_BLOCK = (8e-5, 3e-4)
+TORCH_OVERHEAD_PER_BLOCK = (8e-5, 3e-4)
 # Seconds that a core takes for each amplitude read and each one written around a matrix product.
 AMPLITUDE_SECONDS = (1.2e-9, 2.5e-9)
 # A group of states that leaves the caches runs slower by this factor.
@@ -116,7 +116,7 @@ def statevector_seconds(work: Work) -> float:
     n_blocks, multiplications = _torch_blocks(work.circuit)
     amount = work.n_circuits * work.n_samples * multiplications
     passes = TORCH_PASSES if work.gradients else 1
-    overhead = TORCH_OVERHEAD[work.gradients] + n_blocks * TORCH_OVERHEAD_A_BLOCK[work.gradients]
+    overhead = TORCH_OVERHEAD[work.gradients] + n_blocks * TORCH_OVERHEAD_PER_BLOCK[work.gradients]
     return overhead + passes * amount / _rate(TORCH_RATE, work)
 
 

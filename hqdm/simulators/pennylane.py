@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit, QuantumFunction
-from hqdm.errors import HQDMError, unknown
-from hqdm.simulators.base import check_shapes, no_outputs
+from hqdm.simulators.program.base import check_shapes, no_outputs
+from hqdm.utils.errors import HQDMError, unknown
 
 PREFIX = "pennylane:"
 

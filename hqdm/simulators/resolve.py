@@ -1,13 +1,13 @@
 """How the name of a simulator becomes one."""
 
-from hqdm.errors import HQDMError, unknown
 from hqdm.simulators.auto import AutoSimulator
-from hqdm.simulators.base import Simulator
-from hqdm.simulators.cpu import CompiledSimulator
-from hqdm.simulators.cuda import CudaSimulator
+from hqdm.simulators.compiled.cpu import CompiledSimulator
+from hqdm.simulators.compiled.cuda import CudaSimulator
 from hqdm.simulators.pennylane import PREFIX, PennyLaneSimulator
-from hqdm.simulators.statevector import StatevectorSimulator
+from hqdm.simulators.program.base import Simulator
+from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.unitary import UnitarySimulator
+from hqdm.utils.errors import HQDMError, unknown
 
 BY_NAME = {
     simulator.name: simulator

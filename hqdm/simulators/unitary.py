@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 
 from hqdm.circuits import Circuit
-from hqdm.errors import HQDMError
-from hqdm.simulators.base import check_shapes, no_outputs, refuse_memory
-from hqdm.simulators.caching import made_once
-from hqdm.simulators.cpu import (
+from hqdm.simulators.compiled.cpu import (
     CompiledSimulator,
     Evolve,
     is_differentiated_forward,
@@ -23,8 +20,11 @@ from hqdm.simulators.cpu import (
     plan,
     work_bytes,
 )
-from hqdm.simulators.program import trace
-from hqdm.simulators.statevector import z_signs
+from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.statevector import z_signs
+from hqdm.simulators.program.tracing import trace
+from hqdm.utils.errors import HQDMError
 
 
 def is_applicable(circuit: Circuit) -> bool:

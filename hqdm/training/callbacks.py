@@ -12,11 +12,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from hqdm.errors import Interrupted
-from hqdm.pictures import grid, save_loss_curve, save_picture
+from hqdm.generation.sampling import sample_images
 from hqdm.samplers import DDIM
-from hqdm.sampling import sample_images
 from hqdm.training.module import DiffusionModule
+from hqdm.utils.errors import Interrupted
+from hqdm.utils.pictures import grid, save_loss_curve, save_picture
 
 
 class StepLimit(Callback):

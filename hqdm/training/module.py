@@ -6,7 +6,7 @@ spread over processes, therefore sees the same draws.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel
 
-from hqdm.checkpoint import CHECKPOINT_KEY
 from hqdm.data.module import Batch
-from hqdm.denoiser import Denoiser
-from hqdm.errors import HQDMError
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.nn.parts import classical_parameters, quantum_layers, quantum_parameters
-from hqdm.seeds import generator
-from hqdm.storage import FORMAT_VERSION, check_version
+from hqdm.storage.checkpoint import CHECKPOINT_KEY
+from hqdm.storage.formats import FORMAT_VERSION, check_version
+from hqdm.training.ema import _move_average
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import generator
 
 NOISE_STREAM, VALIDATION_STREAM = 2, 3
 
@@ -170,14 +171,6 @@ class DiffusionModule(LightningModule):
         """Go on where the run stood."""
         check_version(checkpoint.get(CHECKPOINT_KEY, {}), "the checkpoint")
         self.batches_seen = checkpoint[CHECKPOINT_KEY]["batches_seen"]
-
-
-def _move_average(
-    averages: Sequence[Tensor], weights: Sequence[Tensor], updates: object, decay: float
-) -> None:
-    """Set each average to `decay * average + (1 - decay) * weight`; unlike torch's, it pickles."""
-    for average, weight in zip(averages, weights, strict=True):
-        average.lerp_(weight, 1 - decay)
 
 
 def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> float:

@@ -23,13 +23,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from hqdm.checkpoint import CHECKPOINT_KEY, denoiser_in, load_denoiser, read_checkpoint
 from hqdm.data.module import ImageDataModule
-from hqdm.errors import HQDMError
-from hqdm.folders import make_writable
+from hqdm.diffusion.loading import denoiser_in, load_denoiser
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit, Stopwatch
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import make_writable
 
 LAST = "last.ckpt"
 CHECKPOINT_EVERY = 500

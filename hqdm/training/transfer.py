@@ -7,9 +7,9 @@ in and trains on: every tensor that has the same name and shape in both is taken
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hqdm.denoiser import Denoiser
-from hqdm.errors import HQDMError
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.nn.parts import part
+from hqdm.utils.errors import HQDMError
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from hqdm.carleman.analysis import (
     shot_error,
     spectral_abscissa,
 )
-from hqdm.carleman.linear import Direct, generators
-from hqdm.carleman.polynomial import FixedDrift
-from hqdm.carleman.system import CarlemanSystem
-from hqdm.errors import HQDMError
+from hqdm.carleman.drift import FixedDrift
+from hqdm.carleman.linearization import CarlemanSystem
+from hqdm.carleman.magnus import Direct, generators
+from hqdm.utils.errors import HQDMError
 
 LOGISTIC = FixedDrift(np.array([[0.0, -1.0, 0.5]]), 2)
 

@@ -22,8 +22,8 @@ from hqdm.circuits import (
     build_ansatz,
     register_ansatz,
 )
-from hqdm.errors import HQDMError
 from hqdm.simulators import StatevectorSimulator
+from hqdm.utils.errors import HQDMError
 
 # (control, target) pairs of one layer in their order; each list is run with CRZ, then with CRX.
 FQCONV_12 = [

@@ -13,7 +13,7 @@ from hqdm.circuits import (
     HQConv,
     StronglyEntangling,
 )
-from hqdm.errors import HQDMError
+from hqdm.utils.errors import HQDMError
 
 
 def reupload(x, weights):

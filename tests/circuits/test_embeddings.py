@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Embedding
-from hqdm.errors import HQDMError
+from hqdm.utils.errors import HQDMError
 
 
 def state(embedding, x):

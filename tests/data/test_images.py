@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hqdm.data.images import HUB_NAMES, canonical_name, load_images, to_float, to_uint8
-from hqdm.errors import HQDMError
+from hqdm.data.images import HUB_NAMES, canonical_name, load_images
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pixels import to_float, to_uint8
 
 DATA_DIR = os.environ.get("HQDM_DATA_DIR")
 

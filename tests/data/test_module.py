@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hqdm.data.images import to_uint8
 from hqdm.data.module import ImageDataModule, ShuffledBatches
-from hqdm.errors import HQDMError
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pixels import to_uint8
 
 
 def batches(position=0, n=23, size=4, seed=1, rank=0, world=1):

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from hqdm.data.images import load_images, to_float, to_uint8
-from hqdm.errors import HQDMError
+from hqdm.data.images import load_images
 from hqdm.metrics import features
 from hqdm.metrics.features import (
     CLASSIFIERS,
@@ -29,6 +28,8 @@ from hqdm.metrics.features import (
     metadata,
     weights_path,
 )
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pixels import to_float, to_uint8
 
 DATA_DIR = os.environ.get("HQDM_DATA_DIR")
 SHAPES = {

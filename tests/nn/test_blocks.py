@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hqdm.nn.blocks import Embedding, ResnetBlock, Upsample, downsample
+from hqdm.nn.blocks import Conditioning, ResnetBlock, Upsample, downsample
 
 
 def plain_conv(in_channels, out_channels):
@@ -32,7 +32,7 @@ def test_resnet_block_is_its_formula():
 
 def test_time_embedding_frequencies():
     """1,000 t times 10,000^(-i / (half - 1)): sines first, then cosines."""
-    embedding = Embedding(6, 8, n_classes=None).double()
+    embedding = Conditioning(6, 8, n_classes=None).double()
     t = torch.tensor([0.25, 0.7], dtype=torch.float64)
     angles = 1000 * t[:, None] * torch.tensor([1.0, 1e-2, 1e-4], dtype=torch.float64)
     expected = embedding.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))

@@ -6,11 +6,11 @@ import pickle
 import pytest
 import torch
 
-from hqdm.config import NetworkConfig
-from hqdm.errors import HQDMError
-from hqdm.nn.conv import Hybrid, HybridConv
+from hqdm.cli.schema import NetworkConfig
 from hqdm.nn.parts import count, part, quantum_parameters
+from hqdm.nn.quantum_conv import Hybrid, HybridConv
 from hqdm.nn.unet import PARTS, FullQVUNet, QuanvUNet, QVUNet, UNet
+from hqdm.utils.errors import HQDMError
 
 PAPER = {"channels": 1, "size": 28, "dim": 10, "mults": (1, 2, 3, 4)}
 SMALL = {"channels": 1, "size": 8, "dim": 8, "mults": (1, 2, 2)}

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from hqdm.analytic import GaussianDenoiser, MixtureDenoiser
-from hqdm.errors import HQDMError
+from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers import AdaptiveDPMSolver
-from hqdm.schedule import CosineSchedule
+from hqdm.utils.errors import HQDMError
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from hqdm.analytic import GaussianDenoiser
-from hqdm.errors import HQDMError
-from hqdm.samplers import DDIM, DDPM, ImageNoise
-from hqdm.schedule import CosineSchedule, LinearSchedule
+from hqdm.diffusion.analytic import GaussianDenoiser
+from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
+from hqdm.samplers import DDIM, DDPM
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 SCHEDULES = [CosineSchedule(), LinearSchedule()]
 

@@ -7,9 +7,10 @@ computes in float32 whatever it gets, the others in the precision of the levels.
 import pytest
 import torch
 
-from hqdm.analytic import MixtureDenoiser
-from hqdm.samplers import DDIM, DDPM, DPMSolverPP, ImageNoise, UniPC
-from hqdm.schedule import CosineSchedule
+from hqdm.diffusion.analytic import MixtureDenoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.samplers import DDIM, DDPM, DPMSolverPP, UniPC
+from hqdm.utils.seeds import ImageNoise
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is for tests only")
 

@@ -3,16 +3,17 @@
 import pytest
 import torch
 
-from hqdm.analytic import GaussianDenoiser, MixtureDenoiser
-from hqdm.denoiser import Denoiser
-from hqdm.errors import HQDMError
-from hqdm.nn.conv import Hybrid
+from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import QVUNet
-from hqdm.samplers import DPMSolver, DPMSolverExact, DPMSolverPP, ImageNoise
+from hqdm.samplers import DPMSolver, DPMSolverExact, DPMSolverPP
 from hqdm.samplers.base import Evaluator
 from hqdm.samplers.dpm_solver import total_derivatives
 from hqdm.samplers.exponential import level_of
-from hqdm.schedule import CosineSchedule
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 
 def mixture():

@@ -4,8 +4,8 @@ import mpmath
 import pytest
 import torch
 
+from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers.exponential import level_at, level_of, phi, transfer
-from hqdm.schedule import CosineSchedule
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from hqdm.errors import HQDMError
+from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.samplers import DDIM, GRIDS
 from hqdm.samplers.grids import RHO, T_CUT, build_grid
-from hqdm.schedule import CosineSchedule, LinearSchedule
+from hqdm.utils.errors import HQDMError
 
 SCHEDULES = [CosineSchedule(), LinearSchedule()]
 

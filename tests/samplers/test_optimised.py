@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from hqdm.analytic import MixtureDenoiser
-from hqdm.checkpoint import load_denoiser
-from hqdm.errors import HQDMError
-from hqdm.samplers import build_sampler
+from hqdm.diffusion.analytic import MixtureDenoiser
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.samplers.grids import T_CUT, build_grid
 from hqdm.samplers.optimised import noise_pair, optimise_grid, read_grid, times_of
-from hqdm.schedule import CosineSchedule, LinearSchedule
+from hqdm.samplers.registry import build_sampler
+from hqdm.utils.errors import HQDMError
 
 SCHEDULE = CosineSchedule()
 

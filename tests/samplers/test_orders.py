@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hqdm.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.samplers import (
     DDIM,
     RK4,
@@ -14,7 +15,6 @@ from hqdm.samplers import (
     Heun,
     UniPC,
 )
-from hqdm.schedule import CosineSchedule, LinearSchedule
 
 T_START, T_END = 0.7, 0.15  # where lambda is finite; the step to t = 0 is first order for all
 

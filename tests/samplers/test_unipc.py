@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from hqdm.analytic import GaussianDenoiser
-from hqdm.errors import HQDMError
+from hqdm.diffusion.analytic import GaussianDenoiser
+from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers import DDIM, UniPC
-from hqdm.schedule import CosineSchedule
+from hqdm.utils.errors import HQDMError
 
 DENOISER = GaussianDenoiser(
     torch.tensor(0.2).double(), torch.tensor(0.3).double(), CosineSchedule()

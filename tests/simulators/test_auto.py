@@ -7,9 +7,9 @@ from programs import sample
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, HQConv
 from hqdm.circuits import StronglyEntangling as Strongly
-from hqdm.errors import HQDMError
 from hqdm.simulators import AutoSimulator, Work, choose
 from hqdm.simulators.costs import multiply_adds
+from hqdm.utils.errors import HQDMError
 
 CPU = torch.device("cpu")
 

@@ -23,7 +23,6 @@ from programs import (
 from torch.utils.checkpoint import checkpoint
 
 from hqdm.circuits import AngleEmbedding, Basic, Circuit, FQConv, HQConv, StronglyEntangling
-from hqdm.errors import HQDMError
 from hqdm.nn import QuantumLayer
 from hqdm.simulators import (
     AutoSimulator,
@@ -32,6 +31,7 @@ from hqdm.simulators import (
     StatevectorSimulator,
     UnitarySimulator,
 )
+from hqdm.utils.errors import HQDMError
 
 EXACT = [StatevectorSimulator(), CompiledSimulator(), AutoSimulator()]
 ODD_BATCHES = (1, 7, 129)

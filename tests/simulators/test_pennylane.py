@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, HQConv
-from hqdm.errors import HQDMError
 from hqdm.simulators import PennyLaneSimulator, StatevectorSimulator
+from hqdm.utils.errors import HQDMError
 
 
 def nonlinear(x, w):

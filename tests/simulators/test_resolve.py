@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from hqdm.circuits import AngleEmbedding, Basic, Circuit
-from hqdm.errors import HQDMError
 from hqdm.simulators import (
     AutoSimulator,
     CompiledSimulator,
@@ -12,6 +11,7 @@ from hqdm.simulators import (
     UnitarySimulator,
     resolve_simulator,
 )
+from hqdm.utils.errors import HQDMError
 
 
 def test_names():

@@ -4,9 +4,9 @@ import torch
 from programs import sample
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, StronglyEntangling
-from hqdm.errors import HQDMError
 from hqdm.simulators import UnitarySimulator
 from hqdm.simulators.unitary import is_applicable, measured_rows, n_rows
+from hqdm.utils.errors import HQDMError
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hqdm.checkpoint import read_checkpoint
 from hqdm.data.module import ImageDataModule
+from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.training.callbacks import LastCheckpoint, SampleGrid, Stopwatch
 from hqdm.training.module import DiffusionModule
 

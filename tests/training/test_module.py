@@ -10,17 +10,19 @@ import pytest
 import torch
 from lightning import Callback
 
-from hqdm.checkpoint import load_denoiser, read_checkpoint
-from hqdm.data.images import load_images, to_float
-from hqdm.denoiser import Denoiser
-from hqdm.errors import HQDMError
-from hqdm.nn.conv import Hybrid
+from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.data.images import load_images
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import QVUNet, UNet
-from hqdm.pictures import read_metric
-from hqdm.schedule import CosineSchedule
-from hqdm.seeds import generator
-from hqdm.training.cli import TrainingCLI
+from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.training.module import DiffusionModule
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pictures import read_metric
+from hqdm.utils.pixels import to_float
+from hqdm.utils.seeds import generator
 
 FOUR = Hybrid(channels_per_group=1, ansatz="HQConv", n_layers=1)
 

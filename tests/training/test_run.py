@@ -6,10 +6,10 @@ import pytest
 import torch
 from lightning import Callback
 
-from hqdm.checkpoint import read_checkpoint
-from hqdm.errors import HQDMError
-from hqdm.pictures import read_metric
-from hqdm.training.cli import TrainingCLI
+from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pictures import read_metric
 
 LABELS = {"data__labelled": True, "model__network__n_classes": 10, "model__label_dropout": 0.5}
 

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from hqdm.checkpoint import load_denoiser, read_checkpoint
-from hqdm.denoiser import Denoiser
-from hqdm.errors import HQDMError
-from hqdm.nn.conv import Hybrid
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import QVUNet, UNet
-from hqdm.schedule import CosineSchedule
+from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.training.transfer import freeze, transfer
+from hqdm.utils.errors import HQDMError
 
 SMALL = {"size": 8, "dim": 8, "mults": (1, 2)}
 FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=1)

@@ -1,0 +1,1 @@
+"""Costs of Carleman linearisation on quantum and classical computers."""

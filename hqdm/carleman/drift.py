@@ -1,0 +1,65 @@
+r"""Polynomial drifts dx/dt = F(t) m_p(x), with m_p(x) the monomials up to degree p."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from hqdm.carleman.magnus import Vector
+from hqdm.carleman.monomials import Monomials
+from hqdm.utils.errors import HQDMError
+
+
+class Coefficients(Protocol):
+    """A polynomial in x whose coefficients depend on time."""
+
+    @property
+    def dim(self) -> int:
+        """Number of variables, d."""
+        ...
+
+    @property
+    def degree(self) -> int:
+        """The degree p."""
+        ...
+
+    def coefficients(self, t: float) -> Vector:
+        """The coefficients at time t, `(d, C(d + p, p))`, in the order of `Monomials`."""
+        ...
+
+
+def evaluate(polynomial: Coefficients, x: Vector, t: float) -> Vector:
+    """The values `(B, d)` of a polynomial at points `(B, d)`."""
+    return Monomials(polynomial.dim, polynomial.degree).lift(x) @ polynomial.coefficients(t).T
+
+
+@dataclass(frozen=True)
+class FixedDrift:
+    """A drift dx/dt = F m_p(x) that does not depend on time.
+
+    Args:
+        matrix: F, `(d, C(d + p, p))`.
+        degree: p.
+
+    Raises:
+        HQDMError: If the shape does not fit the degree.
+    """
+
+    matrix: Vector
+    degree: int
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that no polynomial of that degree has."""
+        expected = self.dim, len(Monomials(self.dim, self.degree))
+        if self.matrix.shape != expected:
+            raise HQDMError(
+                f"a drift of degree {self.degree} in {self.dim} variables needs coefficients of "
+                f"shape {expected}, got {self.matrix.shape}"
+            )
+
+    @property
+    def dim(self) -> int:
+        """Number of variables."""
+        return len(self.matrix)
+
+    def coefficients(self, t: float) -> Vector:
+        """See `Coefficients`."""
+        return self.matrix

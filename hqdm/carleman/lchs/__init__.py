@@ -1,0 +1,1 @@
+"""Linear combination of Hamiltonian simulations (LCHS) for a linear differential equation."""

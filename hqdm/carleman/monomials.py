@@ -1,0 +1,182 @@
+r"""Monomials: the coordinates in which a polynomial equation becomes a linear one.
+
+    y = (x^gamma : |gamma| <= N),    x^gamma = x_1^gamma_1 ... x_d^gamma_d,
+
+each once, so that there are C(d + N, N) of them and not the (d^(N+1) - 1) / (d - 1) entries of the
+tensor powers (1, x, x (x) x, ...). They are ordered by degree; within a degree a monomial is the
+sorted list of its variables, x_1 x_1 x_3 = (0, 0, 2), and lists are ordered as in a dictionary, so
+that the place of a list i_1 <= ... <= i_k has a closed form: j_m = i_m + m - 1 increases strictly,
+and of the C(M, k) combinations of M = d + k - 1 numbers
+
+    rank = C(M, k) - 1 - sum_m C(M - 1 - j_m, k - m + 1)
+
+come before it.
+
+The probabilists' Hermite polynomials He_gamma(x) = prod_i He_{gamma_i}(x_i), orthogonal under
+N(0, I), span the same space: He = T x^gamma with a unit lower triangular T.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, combinations_with_replacement
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import comb as binomial
+from scipy.special import gamma as gamma_function
+
+from hqdm.carleman.magnus import Matrix, Vector
+from hqdm.utils.errors import HQDMError
+
+Integers = NDArray[np.int64]
+
+
+def n_monomials(dim: int, order: int) -> int:
+    """C(d + N, N): monomials of d variables up to degree N."""
+    return comb(dim + order, order)
+
+
+def rank(variables: Integers, dim: int) -> Integers:
+    """The places of monomials among those of their degree.
+
+    Args:
+        variables: Sorted lists of variables, `(..., k)`.
+        dim: Number of variables, d.
+
+    Returns:
+        Places from 0, `(...)`.
+    """
+    k = variables.shape[-1]
+    size = dim + k - 1
+    after = [
+        binomial(size - 1 - (variables[..., m] + m), k - m, exact=False).round().astype(np.int64)
+        for m in range(k)
+    ]
+    return comb(size, k) - 1 - sum(after, np.zeros(variables.shape[:-1], dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Monomials:
+    """The monomials of d variables up to degree N.
+
+    Args:
+        dim: d, 1 or more.
+        order: N, 0 or more.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+
+    dim: int
+    order: int
+
+    def __post_init__(self) -> None:
+        """Refuse what has no monomials."""
+        if self.dim < 1 or self.order < 0:
+            raise HQDMError(
+                "monomials need 1 variable or more and a degree of 0 or more, "
+                f"got {self.dim} and {self.order}"
+            )
+
+    def __len__(self) -> int:
+        """C(d + N, N)."""
+        return n_monomials(self.dim, self.order)
+
+    def start(self, degree: int) -> int:
+        """The place of the first monomial of that degree."""
+        return n_monomials(self.dim, degree - 1) if degree else 0
+
+    @cached_property
+    def variables(self) -> tuple[Integers, ...]:
+        """For each degree k = 0, ..., N the sorted lists of variables, `(n_k, k)`."""
+        found = []
+        for k in range(self.order + 1):
+            count = comb(self.dim + k - 1, k)
+            lists = combinations_with_replacement(range(self.dim), k)
+            flat = np.fromiter(chain.from_iterable(lists), np.int64, count * k)
+            found.append(flat.reshape(count, k))
+        return tuple(found)
+
+    @cached_property
+    def exponents(self) -> Integers:
+        """The powers gamma of every monomial, `(n, d)`."""
+        counts = [
+            (lists[:, :, None] == np.arange(self.dim)).sum(axis=1) for lists in self.variables
+        ]
+        return np.concatenate(counts)
+
+    @cached_property
+    def degrees(self) -> Integers:
+        """|gamma| of every monomial, `(n,)`."""
+        return np.concatenate([np.full(len(v), k) for k, v in enumerate(self.variables)])
+
+    def places(self, variables: Integers) -> Integers:
+        """The places of monomials of one degree, given as sorted lists `(..., k)`."""
+        return self.start(variables.shape[-1]) + rank(variables, self.dim)
+
+    @cached_property
+    def _parents(self) -> tuple[tuple[Integers, Integers], ...]:
+        """For each degree from 1 on: the monomial without its last variable, and that variable."""
+        lists = self.variables[1:]
+        return tuple((self.places(v[:, :-1]), v[:, -1]) for v in lists)
+
+    def lift(self, x: Vector) -> Vector:
+        """The monomials of points.
+
+        Args:
+            x: Points `(B, d)`.
+
+        Returns:
+            Their monomials `(B, n)`, a multiplication each.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        y = np.empty((len(self), len(x)))
+        y[0] = 1
+        for degree, (parents, last) in enumerate(self._parents, start=1):
+            begin = self.start(degree)
+            np.multiply(y[parents], x.T[last], out=y[begin : begin + len(parents)])
+        return y.T
+
+    @property
+    def linear(self) -> slice:
+        """Where x itself stands among the monomials."""
+        return slice(1, self.dim + 1)
+
+    def hermite(self) -> Matrix:
+        """T, `(n, n)`: the coefficients of the Hermite polynomials in the monomials."""
+        rows, columns, values = [], [], []
+        one = _hermite_coefficients(self.order)
+        for degree, lists in enumerate(self.variables):
+            for place, gamma in enumerate(lists.tolist(), start=self.start(degree)):
+                terms: dict[tuple[int, ...], float] = {(): 1.0}
+                for variable in dict.fromkeys(gamma):
+                    factor = one[gamma.count(variable)]
+                    terms = {
+                        (*done, *[variable] * power): value * factor[power]
+                        for done, value in terms.items()
+                        for power in np.flatnonzero(factor)
+                    }
+                for term, value in terms.items():
+                    rows.append(place)
+                    columns.append(int(self.places(np.array(term, dtype=np.int64))))
+                    values.append(value)
+        return sparse.csr_array((values, (rows, columns)), shape=(len(self), len(self)))
+
+
+def _hermite_coefficients(order: int) -> Vector:
+    """Row k: He_k in powers of x, by He_{k+1} = x He_k - k He_{k-1}."""
+    rows = np.zeros((order + 1, order + 1))
+    rows[0, 0] = 1
+    for k in range(order):
+        rows[k + 1, 1:] = rows[k, :-1]
+        if k:
+            rows[k + 1] -= k * rows[k - 1]
+    return rows
+
+
+def orthonormal_hermite(monomials: Monomials) -> Matrix:
+    """He_gamma / sqrt(gamma!) in the monomials, `(n, n)`."""
+    norm = np.sqrt(np.prod(gamma_function(monomials.exponents + 1.0), axis=1))
+    return sparse.csr_array(sparse.diags_array(1 / norm) @ monomials.hermite())

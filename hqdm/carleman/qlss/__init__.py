@@ -1,0 +1,1 @@
+"""Quantum linear-system solver (QLSS) for a linear differential equation."""

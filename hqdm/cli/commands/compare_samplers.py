@@ -1,0 +1,61 @@
+"""`hqdm compare-samplers`: compare samplers of a trained model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_drawing,
+    add_output,
+    add_scores,
+    grid_of,
+    load_model,
+    loaded_for,
+    protocol_of,
+)
+from hqdm.utils.files import claim_files
+
+
+def run(args: Sequence[str]) -> None:
+    """Compare samplers of a trained model: FID against network evaluations and seconds."""
+    parser = Parser("hqdm compare-samplers", description=run.__doc__)
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--samplers",
+        default="ddim,dpm3,unipc3",
+        help="names between commas; name:evaluations, dpm-adaptive:tolerance (ddim,dpm3,unipc3)",
+    )
+    parser.add_argument("--nfe", default="5,10,20,50", help="numbers of evaluations (5,10,20,50)")
+    add_drawing(parser, n=1024)
+    add_scores(parser)
+    parser.add_argument("--resume", action="store_true", help="take images that are in --out")
+    add_output(parser, "comparison")
+    options = parser.parse_args(args)
+
+    from hqdm.evaluation.comparison import (
+        COMPARISON_FILES,
+        Comparison,
+        compare,
+        comparison_table,
+        parse_entries,
+    )
+    from hqdm.generation.sampling import RECORD_FILE
+    from hqdm.utils.progress import progress_bar
+
+    out = Path(options.out)
+    entries = parse_entries(options.samplers, options.nfe)
+    denoiser = load_model(options)
+    grid = grid_of(options, entries[0].sampler, denoiser)
+    loaded = {entry.sampler: loaded_for(entry.sampler, options, denoiser) for entry in entries}
+    records = [f"{entry.folder}/{RECORD_FILE}" for entry in entries]
+    claim_files(out, (*COMPARISON_FILES, *records), options.overwrite or options.resume)
+    comparison = Comparison(
+        options.checkpoint, entries, protocol_of(options), out, grid, options.resume, loaded
+    )
+    with progress_bar() as progress:
+        report = compare(denoiser, comparison, progress)
+    Console().print(comparison_table(report))
+    print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")

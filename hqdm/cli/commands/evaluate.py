@@ -1,0 +1,45 @@
+"""`hqdm evaluate`: score a trained model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_output,
+    add_sampler,
+    add_scores,
+    load_model,
+    protocol_of,
+    sampler_of,
+)
+from hqdm.utils.files import claim_files
+
+
+def run(args: Sequence[str]) -> None:
+    """Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation."""
+    parser = Parser("hqdm evaluate", description=run.__doc__)
+    add_checkpoint(parser)
+    add_sampler(parser, n=2048)
+    add_scores(parser)
+    parser.add_argument("--restore-t", type=float, default=0.5, help="noise level of pairs (0.5)")
+    add_output(parser, None, "folder to write to (evaluation, beside the checkpoint)")
+    options = parser.parse_args(args)
+
+    from hqdm.evaluation.report import REPORT_FILES, score_table, write_report
+    from hqdm.evaluation.report import evaluate as score
+    from hqdm.utils.progress import progress_bar
+
+    checkpoint = Path(options.checkpoint)
+    beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    out = Path(options.out) if options.out else beside / "evaluation"
+    denoiser = load_model(options)
+    sampler = sampler_of(options, denoiser)
+    claim_files(out, REPORT_FILES, options.overwrite)
+    with progress_bar() as progress:
+        report, images = score(denoiser, sampler, protocol_of(options), progress)
+    written = write_report(report, images, out)
+    Console().print(score_table(report))
+    print(f"wrote {written}")

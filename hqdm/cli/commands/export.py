@@ -1,0 +1,25 @@
+"""`hqdm export`: write a model without pickle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hqdm.cli.options import Parser, add_checkpoint
+from hqdm.utils.files import claim_files
+
+
+def run(args: Sequence[str]) -> None:
+    """Write a model as safetensors and config.json, without pickle."""
+    parser = Parser("hqdm export", description=run.__doc__)
+    add_checkpoint(parser)
+    parser.add_argument("--out", required=True, help="folder to write to")
+    parser.add_argument("--weights", default="averaged", choices=("averaged", "raw"))
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
+    options = parser.parse_args(args)
+
+    from hqdm.diffusion.loading import load_denoiser
+    from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
+
+    denoiser = load_denoiser(options.checkpoint, options.weights)
+    claim_files(Path(options.out), (CONFIG_FILE, WEIGHTS_FILE), options.overwrite)
+    denoiser.save_pretrained(options.out)
+    print(f"wrote {options.out}/{CONFIG_FILE} and {options.out}/{WEIGHTS_FILE}")

@@ -1,0 +1,208 @@
+"""`hqdm fit`: LightningCLI over `build_module` and `ImageDataModule`, with one-line errors."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from hqdm.cli.messages import readable
+from hqdm.cli.schema import build_module
+from hqdm.data.module import ImageDataModule
+from hqdm.training.module import DiffusionModule
+from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
+from hqdm.utils.errors import HQDMError, Interrupted
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "accelerator": "auto",
+    "devices": 1,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,  # `hqdm inspect` shows more
+    # The order of the images follows from the seed and the step; see hqdm.data.module.
+    "use_distributed_sampler": False,
+}
+
+
+class OneLineParser(LightningArgumentParser):
+    """A parser that refuses in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what the command line prints.
+
+        Raises:
+            HQDMError: Always.
+        """
+        raise HQDMError(readable(message, self.get_defaults().keys())) from None
+
+
+def _seed(value: int) -> int:
+    """The seed, once for all that is random.
+
+    Raises:
+        HQDMError: If it is negative, or `true`, which would be another number each time.
+    """
+    if isinstance(value, bool) or value < 0:
+        raise HQDMError(f"seed_everything: expected a whole number from 0, got {value}")
+    return value
+
+
+class TrainingCLI(LightningCLI):
+    """Parses a configuration and makes the module, the data and the trainer.
+
+    Args:
+        args: The command line after the command's name.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        # What Lightning says of hardware and seeds is not about this run; warnings still come.
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # LightningCLI warns where args and sys.argv are both there; ours are the same.
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            super().__init__(
+                build_module,
+                ImageDataModule,
+                args=list(args),
+                run=False,
+                seed_everything_default=0,
+                parser_class=OneLineParser,
+                parser_kwargs={"prog": "hqdm fit"},
+                save_config_callback=None,
+                trainer_defaults=dict(TRAINER_DEFAULTS),
+                auto_configure_optimizers=False,
+            )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of a run, and say image size, channels and seed once."""
+        parser.add_argument("--out", type=str | None, help="folder of the run")
+        parser.add_argument(
+            "--init-from",
+            type=str | None,
+            help="a model to take weights from; not read on --resume",
+        )
+        parser.add_argument(
+            "--freeze",
+            type=str | None,
+            help="parts not to train, with commas: encoder,decoder",
+        )
+        parser.add_argument("--resume", type=str | None, help="a checkpoint to go on from")
+        for flag, text in (
+            ("--overwrite", "replace a run in --out"),
+            ("--offline", "never touch the network"),
+        ):
+            parser.add_argument(flag, type=bool, nargs="?", const=True, default=False, help=text)
+        parser.add_argument(
+            "--sample-every",
+            type=NonNegativeInt,
+            default=1,
+            help="epochs between sample grids; 0 draws none",
+        )
+        parser.add_argument(
+            "--checkpoint-every",
+            type=PositiveInt,
+            default=CHECKPOINT_EVERY,
+            help="steps between checkpoints",
+        )
+        parser.link_arguments("data.size", "model.network.size")
+        parser.link_arguments("data.channels", "model.network.channels")
+        parser.link_arguments("offline", "data.offline")
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what jsonargparse lets pass: null for a value, a value for keys."""
+        super().parse_arguments(parser, args)
+        for key, _ in parser.get_defaults().items():
+            if key not in self.config:
+                raise HQDMError(f"{key.rpartition('.')[0]}: expected keys with values")
+        try:
+            parser.validate(self.config, False)
+        except (TypeError, ValueError) as error:
+            parser.error(str(error))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with the callbacks and loggers of the run's folder.
+
+        Raises:
+            HQDMError: If there can be no such trainer on this machine.
+        """
+        folder, options = self.folder, self.config_init["trainer"]
+        max_steps = options["max_steps"]
+        ours = folder.callbacks(
+            max_steps, self.config_init["sample_every"], self.config_init["checkpoint_every"]
+        )
+        if max_steps >= 0:
+            kwargs["max_steps"] = -1
+            kwargs["max_epochs"] = -1 if options["max_epochs"] is None else options["max_epochs"]
+        if options["logger"] is None:
+            kwargs["logger"] = folder.loggers()
+        try:
+            return super().instantiate_trainer(
+                callbacks=[*(options["callbacks"] or []), *ours], **kwargs
+            )
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise HQDMError(f"trainer: {str(error).splitlines()[0]}") from None
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run is kept: `--out`, else beside `--resume`, else by the configuration."""
+        if self.config["out"]:
+            return RunFolder(Path(self.config["out"]))
+        if self.config["resume"]:
+            return RunFolder(Path(self.config["resume"]).parent)
+        files = self.config.get("config") or []
+        return RunFolder(Path("runs") / (Path(str(files[-1])).stem if files else "run"))
+
+    def run(self) -> None:
+        """Train as configured.
+
+        Raises:
+            HQDMError: If something in the configuration cannot be used.
+            Interrupted: If a signal ended the training, in the main process.
+        """
+        config, module, data, folder = self.config, self.model, self.datamodule, self.folder
+        assert isinstance(module, DiffusionModule)
+        assert isinstance(data, ImageDataModule)
+        resume = Path(config["resume"]) if config["resume"] else None
+        frozen = [name for name in (config["freeze"] or "").split(",") if name]
+        data.setup()
+        check_labels(module, data)
+        said = prepare(module, data, config["init_from"], frozen, resume)
+        if self.trainer.is_global_zero:
+            folder.claim(resume, config["overwrite"])
+            self._save_config(folder.path / "config.yaml")
+            print(f"{said or 'training from scratch'}; into {folder.path}", file=sys.stderr)
+        try:
+            fit(module, data, self.trainer, resume)
+        except Interrupted:
+            # The process that launched the others speaks for all, and ends if one of them fails.
+            if self.trainer.is_global_zero:
+                raise
+            return
+        if self.trainer.is_global_zero:
+            print(f"wrote {folder.last}", file=sys.stderr)
+
+    def _save_config(self, path: Path) -> None:
+        """Write what reproduces the run: every setting but those of this one command."""
+        assert isinstance(self.model, DiffusionModule)
+        config = self.config.clone()
+        config["freeze"] = ",".join(self.model.frozen) or None
+        config.update(Namespace(out=None, resume=None, overwrite=False))
+        unset = self.parser.get_defaults()
+        for key in list(config.keys()):
+            if config[key] is None and unset.get(key) is None:
+                del config[key]
+        path.write_text(self.parser.dump(config, "yaml", False))  # False: with nulls
+
+
+def run(args: Sequence[str]) -> None:
+    """Train a model."""
+    TrainingCLI(args).run()

@@ -1,0 +1,49 @@
+"""`hqdm inpaint`: fill the hole in an image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
+from hqdm.utils.files import claim_files
+
+
+def run(args: Sequence[str]) -> None:
+    """Fill the hole in an image with what a trained model draws."""
+    parser = Parser("hqdm inpaint", description=run.__doc__)
+    add_checkpoint(parser)
+    parser.add_argument("--image", required=True, help="image file of the model's size")
+    parser.add_argument(
+        "--mask", required=True, help="image file of that size: white is filled, black is kept"
+    )
+    add_sampler(parser, n=7, sampler="unipc")
+    parser.add_argument(
+        "--resample", type=int, default=10, help="how often each step is taken, as in RePaint (10)"
+    )
+    parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    add_output(parser, "inpainting")
+    options = parser.parse_args(args)
+
+    from hqdm.generation.inpainting import INPAINT_FILES, read_known, write_inpainting
+    from hqdm.generation.sampling import sample_images
+    from hqdm.samplers import RePaint
+    from hqdm.utils.progress import progress_bar
+
+    out = Path(options.out)
+    denoiser = load_model(options)
+    sampler = RePaint(sampler_of(options, denoiser), options.resample)
+    known = read_known(Path(options.image), Path(options.mask), denoiser.image_shape)
+    claim_files(out, INPAINT_FILES, options.overwrite)
+    with progress_bar() as progress:
+        samples = sample_images(
+            denoiser,
+            sampler,
+            options.n,
+            seed=options.seed,
+            label=options.label,
+            guidance=options.guidance,
+            around=known.around,
+            batch_size=options.batch_size,
+            progress=progress,
+        )
+    written = write_inpainting(known, sampler, samples, out, vars(options))
+    print(f"{options.n} fillings, {samples.effort}: {written}")

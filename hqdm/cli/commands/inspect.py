@@ -1,0 +1,154 @@
+"""What a model is made of: parameters by part, circuits with gates and depth, simulators."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from hqdm.circuits import Ansatz, Circuit
+from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.cli.options import Parser, add_checkpoint
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.nn.parts import classical_parameters, count, part, quantum_layers, quantum_parameters
+from hqdm.nn.quantum_layer import QuantumLayer
+from hqdm.nn.unet import PARTS
+from hqdm.simulators import AutoSimulator, Work, choose
+from hqdm.utils.errors import HQDMError
+
+
+def run(args: Sequence[str]) -> None:
+    """Show a model: layers, parameter counts, circuits with depth and gates."""
+    parser = Parser("hqdm inspect", description=run.__doc__)
+    parser.add_argument("--config", help="a training configuration")
+    add_checkpoint(parser, required=False)
+    parser.add_argument(
+        "--batch", type=int, default=128, help="images in a step, for the simulators (default 128)"
+    )
+    options = parser.parse_args(args)
+    if options.batch < 1:
+        raise HQDMError(f"batch needs 1 or more, got {options.batch}")
+    if bool(options.config) == bool(options.checkpoint):
+        raise HQDMError("inspect needs one of --config and --checkpoint")
+
+    if options.config:
+        denoiser = TrainingCLI(["--config", options.config]).model.denoiser
+    else:
+        denoiser = load_denoiser(options.checkpoint)
+    report(denoiser, Console(), options.batch)
+
+
+def report(denoiser: Denoiser, console: Console, batch: int) -> None:
+    """Print the model's parts, layers, simulators and circuits.
+
+    Args:
+        denoiser: The model.
+        console: Where to print.
+        batch: Images in a step, for the choice of simulators.
+    """
+    network = denoiser.network
+    c, h, w = denoiser.image_shape
+    console.print(
+        f"U-Net for {h}x{w}x{c} images, predicts {denoiser.predict}, {denoiser.schedule}, "
+        f"classes: {denoiser.n_classes or 'none'}"
+    )
+    console.print(parameter_table(denoiser))
+    layers = quantum_layers(network)
+    if not layers:
+        console.print("no quantum layers: this is the classical U-Net")
+        return
+    console.print(layer_table(layers))
+    for line in simulator_lines(denoiser, layers, batch):
+        console.print(line, soft_wrap=True, highlight=False)
+    for circuit in dict.fromkeys(layer.circuit for layer in layers.values()):
+        _print_circuit(circuit, console)
+
+
+def _print_circuit(circuit: Circuit, console: Console) -> None:
+    """Specs of the whole circuit, and a drawing of its first layer."""
+    console.print(f"\n{circuit.ansatz}, measured by {circuit.measure}")
+    for key, value in circuit.specs().items():
+        console.print(f"  {key}: {value}")
+    first = circuit
+    if isinstance(circuit.ansatz, Ansatz) and circuit.ansatz.n_layers > 1:
+        first = replace(circuit, ansatz=replace(circuit.ansatz, n_layers=1))
+        console.print(f"the embedding and the first of {circuit.ansatz.n_layers} layers:")
+    console.print(first.draw(), markup=False, highlight=False, soft_wrap=True)
+
+
+def parameter_table(denoiser: Denoiser) -> Table:
+    """Parameters by part of the network, classical and quantum apart."""
+    table = Table("part", "classical", "quantum", "all", title="parameters")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    modules = {name: part(denoiser.network, name) for name in PARTS} | {"total": denoiser}
+    for name, module in modules.items():
+        numbers = (classical_parameters, quantum_parameters, lambda m: m.parameters())
+        table.add_row(name, *(f"{count(select(module)):,}" for select in numbers))
+    return table
+
+
+def layer_table(layers: dict[str, QuantumLayer]) -> Table:
+    """The quantum layers: how many circuits of what kind, run by which simulator."""
+    table = Table(title="quantum layers", pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for header in ("circuits", "ansatz", "qubits", "angles", "simulator"):
+        table.add_column(header, overflow="fold")
+    for name, layer in layers.items():
+        table.add_row(
+            name.removesuffix(".layer").removesuffix(".quantum"),
+            str(layer.n_circuits),
+            type(layer.circuit.ansatz).__name__,
+            str(layer.circuit.n_wires),
+            str(layer.theta.numel()),
+            layer.simulator.name,
+        )
+    return table
+
+
+def simulator_lines(
+    denoiser: Denoiser, layers: dict[str, QuantumLayer], batch: int
+) -> Iterator[str]:
+    """Which simulator runs which layers in a training step, and why."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield f"simulators in a training step of {batch} images on {device}:"
+    names: dict[str, list[str]] = {}
+    for name, n_samples in samples_of_an_image(denoiser, layers).items():
+        layer = layers[name]
+        told = f"circuits x samples {layer.n_circuits} x {batch * n_samples:,}: "
+        if isinstance(layer.simulator, AutoSimulator):
+            work = Work(
+                layer.circuit,
+                layer.n_circuits,
+                batch * n_samples,
+                memory_limit=layer.simulator.memory_limit,
+            )
+            choice = choose(work, device)
+            told += f"{choice.simulator.name} ({choice.reason})"
+        else:
+            told += f"{layer.simulator.name} (as configured)"
+        names.setdefault(told, []).append(name)
+    for told, of_layers in names.items():
+        yield f"  {len(of_layers)} layers, {told}"
+
+
+def samples_of_an_image(denoiser: Denoiser, layers: dict[str, QuantumLayer]) -> dict[str, int]:
+    """How many samples each layer sees of one image, by running one through the network."""
+    samples: dict[str, int] = {}
+
+    def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def count_samples(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            samples[name] = inputs[0].shape[:-2].numel()
+
+        return count_samples
+
+    hooks = [layer.register_forward_pre_hook(counting(name)) for name, layer in layers.items()]
+    y = None if denoiser.n_classes is None else torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        denoiser(torch.zeros(1, *denoiser.image_shape), torch.full((1,), 0.5), y)
+    for hook in hooks:
+        hook.remove()
+    return samples

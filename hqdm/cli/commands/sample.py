@@ -1,0 +1,52 @@
+"""`hqdm sample`: draw images from a trained model."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
+from hqdm.utils.files import claim_files
+
+
+def run(args: Sequence[str]) -> None:
+    """Draw images from a trained model."""
+    parser = Parser("hqdm sample", description=run.__doc__)
+    add_checkpoint(parser)
+    add_sampler(parser, n=64)
+    parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="processes to spread images over (1)"
+    )
+    parser.add_argument("--strategy", default="auto", help="how to start them: auto or ddp (auto)")
+    add_output(parser, "samples")
+    options = parser.parse_args(args)
+
+    from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
+    from hqdm.utils.progress import progress_bar
+
+    out = Path(options.out)
+    denoiser = load_model(options)
+    sampler = sampler_of(options, denoiser)
+    claim_files(out, SAMPLE_FILES, options.overwrite)
+    given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
+    if (options.devices, options.strategy) == (1, "auto"):
+        with progress_bar() as progress:
+            samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
+    else:
+        from hqdm.generation.sharding import sample_sharded  # Lightning is slow to import
+
+        gathered = sample_sharded(
+            denoiser,
+            sampler,
+            options.n,
+            **given,
+            devices=options.devices,
+            strategy=options.strategy,
+            accelerator=next(denoiser.parameters()).device.type,
+            progress=sys.stdout.isatty(),
+        )
+        if gathered is None:  # another process has them
+            return
+        samples = gathered
+    written = write_samples(denoiser, sampler, samples, out, vars(options))
+    print(f"{options.n} images, {samples.effort}: {written}")

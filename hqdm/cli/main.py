@@ -1,0 +1,81 @@
+"""The command line: `hqdm fit | sample | evaluate | compare-samplers | ...`.
+
+Every command refuses bad input with one line and exit code 2, and overwrites nothing unless told.
+"""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+from hqdm import __version__
+from hqdm.utils.errors import HQDMError, Interrupted, unknown
+
+EXIT_BAD_INPUT = 2
+EXIT_SIGNAL = 128
+
+COMMANDS = {
+    "fit": "Train a model.",
+    "sample": "Draw images from a trained model.",
+    "evaluate": "Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation.",
+    "compare-samplers": "Compare samplers: FID against network evaluations and seconds.",
+    "optimise-grid": "Fit a sampler's grid of times to a trained model.",
+    "interpolate": "Draw the images between two images, through their noise.",
+    "inpaint": "Fill the hole in an image with samples of a trained model.",
+    "carleman": "Sample without the network: Carleman linearisation, its errors and costs.",
+    "inspect": "Show a model: layers, parameter counts, circuits with depth and gates.",
+    "export": "Write a model as safetensors and config.json, without pickle.",
+    "demo": "Train a hybrid U-Net on 8x8 digits, sample it and score it, in under 5 minutes.",
+}
+"""Each is the function `run` of a file in `hqdm/cli/commands`, imported when it is called."""
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    hint = "`hqdm COMMAND --help` lists the options of a command."
+    return "\n".join(["usage: hqdm COMMAND [options]", "", *lines, "", hint])
+
+
+def dispatch(argv: Sequence[str]) -> None:
+    """Run one command.
+
+    Raises:
+        HQDMError: On bad input.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+    elif argv[0] == "--version":
+        print(f"hqdm {__version__}")
+    elif argv[0] not in COMMANDS:
+        raise unknown("command", argv[0], COMMANDS)
+    else:
+        command = import_module(f"hqdm.cli.commands.{argv[0].replace('-', '_')}")
+        command.run(argv[1:])
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning without the place in the source, which says nothing to a user."""
+    print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0, or 2 after bad input, or 128 + the number of the signal that stopped training.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            dispatch(sys.argv[1:] if argv is None else argv)
+    except HQDMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except Interrupted as stop:
+        print(str(stop), file=sys.stderr)
+        return EXIT_SIGNAL + stop.signum
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return EXIT_SIGNAL + 2
+    return 0

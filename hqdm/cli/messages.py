@@ -1,0 +1,92 @@
+"""What jsonargparse says of a configuration, in one line that a user can act on."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_WHERE = re.compile(r"Parser key \"(?P<key>[\w.]+)\":\s*")
+_UNKNOWN_KEY = re.compile(
+    r"(?:Group '(?P<group>[\w.]+)' does not accept option|Option) '(?P<key>[\w.-]+)'"
+)
+_UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (?P<key>\S+)")
+_COMPUTED = re.compile(r"Call to compute_fn .* failed: (?P<reason>.*)")
+_NO_KEYS = re.compile(r"Key \"(?P<key>\w+)\.[\w.]+\" not found in namespace")
+_WRONG = (
+    re.compile(r"Subtypes: \[(?P<type>.*)\] Errors:.*Given value: (?P<value>.*)"),
+    re.compile(r"Expected an? (?P<type>(?:(?!Expected).)*)\. Got value: (?P<value>.*)"),
+    re.compile(r"Not a valid subclass of (?P<type>\w+)\. Got value: (?P<value>.*?) Subclass types"),
+    re.compile(r"Not of type (?P<type>\w+): (?:invalid literal.*: )?(?P<value>\S+)"),
+    re.compile(r"Unable to load (?P<type>config) '(?P<value>.*?)'"),
+)
+_TYPE = re.compile(
+    r"Literal\[(?P<literal>.*?)\]|<class '(?:\w+\.)*(?P<name>\w+)'>|(?P<generic>dict|list)\[.*?\]"
+)
+_PLAIN = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "keys with values",
+    "config": "keys with values",
+    "NoneType": "null",
+    "PositiveInt": "a whole number from 1",
+    "NonNegativeInt": "a whole number from 0",
+    "Hybrid": "the keys of a hybrid part, such as groups and ansatz",
+}
+
+
+def readable(message: str, keys: Iterable[str]) -> str:
+    """The part of a message that says what is wrong, and where.
+
+    Args:
+        message: What the parser said, on one or many lines.
+        keys: The keys that exist, with dots.
+
+    Returns:
+        One line.
+    """
+    text = " ".join(line.strip(" -^") for line in message.split("\n") if line.strip(" -^"))
+    text = text.replace('in "<unicode string>", ', "at ")
+    where = _WHERE.match(text)
+    key = where["key"] if where else ""
+    text = text[where.end() :] if where else text
+    if found := _COMPUTED.search(text):
+        return found["reason"]
+    if found := _NO_KEYS.search(text):
+        return f"{found['key']}: expected keys with values"
+    if found := _UNKNOWN_KEY.search(text):
+        parts = (key, found["group"], found["key"])
+        return _unknown("key", ".".join(part for part in parts if part), keys)
+    if found := _UNKNOWN_OPTION.search(text):
+        return _unknown("option", found["key"], [f"--{key}" for key in keys])
+    if text.startswith("Unexpected config:"):
+        return "the configuration file holds no keys: expected data, model and trainer"
+    for pattern in _WRONG:
+        if found := pattern.search(text):
+            value = found["value"].replace("None", "null")
+            text = f"expected {_expected(found['type'])}, got {value}"
+            break
+    return f"{key}: {text}" if key else text
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Like `hqdm.utils.errors.unknown`, but the keys are too many to list."""
+    names = sorted({name, *(key.rsplit(".", n)[0] for key in known for n in range(3))} - {name})
+    last = name.rsplit(".", 1)[-1]
+    close = get_close_matches(name, names, n=1) or [n for n in names if n.endswith(f".{last}")]
+    hint = f"did you mean {close[0]}?" if close else "`hqdm fit --help` lists all"
+    return f"unknown {kind} {name}: {hint}"
+
+
+def _expected(types: str) -> str:
+    """Type expressions in plain words."""
+    words: list[str] = []
+    for found in _TYPE.finditer(types):
+        if found["literal"]:
+            words += found["literal"].split(", ")
+        else:
+            name = found["name"] or found["generic"]
+            words.append(_PLAIN.get(name, name))
+    return " or ".join(words) or _PLAIN.get(types, types)

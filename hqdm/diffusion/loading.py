@@ -1,0 +1,49 @@
+"""Trained denoisers from disk: from a training checkpoint or from an exported folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, PREFIXES, read_checkpoint
+from hqdm.utils.errors import HQDMError
+
+
+def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> Denoiser:
+    """The denoiser in a training checkpoint or an exported folder, in evaluation mode.
+
+    Args:
+        path: A `.ckpt` file, or a folder that `hqdm export` or `save_pretrained` wrote.
+        weights: Which weights of a checkpoint.
+
+    Returns:
+        The denoiser, on the CPU.
+
+    Raises:
+        HQDMError: If nothing usable is there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Denoiser.from_folder(path).eval()
+    if not path.exists():
+        raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
+    return denoiser_in(read_checkpoint(path), path, weights)
+
+
+def denoiser_in(
+    checkpoint: Mapping[str, Any], path: Path, weights: Literal["averaged", "raw"]
+) -> Denoiser:
+    """The denoiser in a training checkpoint that `read_checkpoint` read from `path`.
+
+    Raises:
+        HQDMError: If something is missing, or tensors do not fit the configuration.
+    """
+    try:
+        config, state = checkpoint[CHECKPOINT_KEY]["denoiser"], checkpoint["state_dict"]
+    except KeyError as error:
+        raise HQDMError(f"{path} is not a whole checkpoint: it holds no {error}") from None
+    denoiser = Denoiser.from_config(config)
+    prefix = PREFIXES[weights]
+    tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    denoiser.load_tensors(tensors, path)
+    return denoiser.eval()

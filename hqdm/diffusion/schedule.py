@@ -1,0 +1,170 @@
+r"""Variance-preserving noise schedules in continuous time.
+
+A schedule maps a time `t` in [0, 1] (data at 0, noise at 1) to the pair `(alpha_t, sigma_t)` of
+
+    x_t = alpha_t x_0 + sigma_t eps,        alpha_t^2 + sigma_t^2 = 1,
+
+and back from the half log signal-to-noise ratio `lambda_t = log(alpha_t / sigma_t)`, which
+decreases in t. A schedule knows no network.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from hqdm.utils.errors import HQDMError, unknown
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A variance-preserving schedule: `alpha, sigma = schedule(t)`."""
+
+    @abstractmethod
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The signal and noise levels at time `t`.
+
+        Args:
+            t: Times in [0, 1], of any shape.
+
+        Returns:
+            `(alpha_t, sigma_t)`, each of the shape of `t`; `alpha_0 = 1` and `sigma_0 = 0`.
+        """
+
+    @abstractmethod
+    def inverse(self, lam: Tensor) -> Tensor:
+        """The time at which `log(alpha_t / sigma_t)` is `lam`.
+
+        Args:
+            lam: Half log-SNR values, of any shape; `inf` is the data end.
+
+        Returns:
+            Times `t`, of the shape of `lam`.
+        """
+
+    def lam(self, t: Tensor) -> Tensor:
+        """The half log-SNR `lambda_t = log(alpha_t / sigma_t)`; `inf` at t = 0."""
+        alpha, sigma = self(t)
+        return alpha.log() - sigma.log()
+
+
+@dataclass(frozen=True)
+class CosineSchedule(Schedule):
+    r"""The cosine schedule (Nichol and Dhariwal 2021, eq. 17), stopped short of pure noise.
+
+        alpha_t = cos(phi_t) / cos(phi_0),   phi_t = phi_0 + t (phi_1 - phi_0),
+        phi_0 = (s / (1 + s)) pi / 2.
+
+    The published curve ends at alpha = 0, where the data can no longer be recovered from noise
+    prediction; `phi_1` is therefore chosen such that `lambda_1 = lam_min`.
+
+    Args:
+        s: The offset that keeps the first noise levels from being too small.
+        lam_min: The half log-SNR at t = 1.
+    """
+
+    s: float = 0.008
+    lam_min: float = -6.0
+
+    def __post_init__(self) -> None:
+        """Refuse an offset outside [0, 1)."""
+        if not 0 <= self.s < 1:
+            raise HQDMError(f"the cosine schedule needs s in [0, 1), got {self.s}")
+
+    @property
+    def _phi(self) -> tuple[float, float]:
+        phi_0 = self.s / (1 + self.s) * math.pi / 2
+        alpha_1 = math.sqrt(1 / (1 + math.exp(-2 * self.lam_min)))
+        return phi_0, math.acos(alpha_1 * math.cos(phi_0))
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Schedule`."""
+        phi_0, phi_1 = self._phi
+        turn = t * (phi_1 - phi_0)
+        alpha = (turn + phi_0).cos() / math.cos(phi_0)
+        # cos^2 a - cos^2 b = sin(b - a) sin(b + a): no cancellation where sigma is small.
+        sigma = (turn.sin() * (turn + 2 * phi_0).sin()).sqrt() / math.cos(phi_0)
+        return alpha, sigma
+
+    def inverse(self, lam: Tensor) -> Tensor:
+        """See `Schedule`."""
+        phi_0, phi_1 = self._phi
+        cos2 = math.cos(phi_0) ** 2
+        sin_phi = (math.sin(phi_0) ** 2 + torch.sigmoid(-2 * lam) * cos2).sqrt()
+        cos_phi = (torch.sigmoid(2 * lam) * cos2).sqrt()
+        return (torch.atan2(sin_phi, cos_phi) - phi_0) / (phi_1 - phi_0)
+
+
+@dataclass(frozen=True)
+class LinearSchedule(Schedule):
+    r"""The schedule with a noise rate linear in time (Ho et al. 2020; Song et al. 2021, VP-SDE).
+
+        beta_t = beta_0 + t (beta_1 - beta_0),
+        log alpha_t = -t^2 (beta_1 - beta_0) / 4 - t beta_0 / 2.
+
+    Args:
+        beta_0: The noise rate at t = 0.
+        beta_1: The noise rate at t = 1.
+    """
+
+    beta_0: float = 0.1
+    beta_1: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuse rates that are not increasing and positive."""
+        if not 0 < self.beta_0 < self.beta_1:
+            raise HQDMError(
+                f"the linear schedule needs 0 < beta_0 < beta_1, got {self.beta_0}, {self.beta_1}"
+            )
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Schedule`."""
+        log_alpha = -(t**2) * (self.beta_1 - self.beta_0) / 4 - t * self.beta_0 / 2
+        return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+
+    def inverse(self, lam: Tensor) -> Tensor:
+        """See `Schedule`."""
+        # -log alpha = softplus(-2 lam) / 2 is a quadratic in t; this root form does not cancel.
+        c = torch.nn.functional.softplus(-2 * lam)
+        root = (self.beta_0**2 + 2 * (self.beta_1 - self.beta_0) * c).sqrt()
+        return 2 * c / (root + self.beta_0)
+
+
+SCHEDULES: dict[str, type[CosineSchedule] | type[LinearSchedule]] = {
+    "cosine": CosineSchedule,
+    "linear": LinearSchedule,
+}
+
+
+def build_schedule(name: str, **options: float) -> Schedule:
+    """The schedule of that name.
+
+    Args:
+        name: A key of `SCHEDULES`.
+        **options: The fields of the schedule.
+
+    Raises:
+        HQDMError: If the name or an option is unknown.
+    """
+    if name not in SCHEDULES:
+        raise unknown("schedule", name, SCHEDULES)
+    try:
+        return SCHEDULES[name](**options)
+    except TypeError:
+        known = ", ".join(asdict(SCHEDULES[name]()))
+        raise HQDMError(
+            f"unknown option of schedule {name!r} among {sorted(options)}: expected {known}"
+        ) from None
+
+
+def schedule_config(schedule: Schedule) -> dict[str, str | float]:
+    """The plain configuration from which `build_schedule` rebuilds the schedule."""
+    for name, cls in SCHEDULES.items():
+        if type(schedule) is cls:
+            return {"name": name, **asdict(schedule)}
+    raise HQDMError(
+        f"a schedule of type {type(schedule).__name__} cannot be saved: "
+        f"expected one of {', '.join(SCHEDULES)}"
+    )

@@ -1,0 +1,1 @@
+"""Evaluation of trained models: scores, comparisons of samplers, ablation of the circuits."""

@@ -1,0 +1,96 @@
+"""Does the quantum part of a model do anything?
+
+The test loss is measured three times with the same times and noise: with the circuits as trained;
+with random angles, as at the start of training; and with every sample getting the mean answer of
+its batch, so that no circuit says anything about its sample. A model that has not trained its
+angles does not mind the second, one that does not use its circuits does not mind the third.
+"""
+
+import copy
+import statistics
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.nn.parts import quantum_layers
+from hqdm.utils.seeds import generator
+
+RANDOM_DRAWS = 5
+
+
+@dataclass(frozen=True)
+class QuantumEffect:
+    """Test losses with circuits that are as trained, random, and silent.
+
+    Attributes:
+        loss: As trained.
+        random_angles: Median over draws of random angles.
+        mean_output: Every sample gets the mean answer of its batch.
+    """
+
+    loss: float
+    random_angles: float
+    mean_output: float
+
+
+def quantum_effect(
+    denoiser: Denoiser, x0: Tensor, y: Tensor | None = None, seed: int = 0, batch_size: int = 128
+) -> QuantumEffect | None:
+    """Measure what random and silent circuits cost.
+
+    Args:
+        denoiser: The model.
+        x0: Test images `(N, C, H, W)` in [-1, 1].
+        y: Their labels `(N,)`, or None.
+        seed: Key of the times, the noise and the random angles.
+        batch_size: Images at a time, and what mean answers are taken over.
+
+    Returns:
+        The losses, or None where the model has no circuits.
+    """
+    if not quantum_layers(denoiser):
+        return None
+    draws = [
+        _loss(_with_random_angles(denoiser, seed, k), x0, y, seed, batch_size)
+        for k in range(RANDOM_DRAWS)
+    ]
+    return QuantumEffect(
+        _loss(denoiser, x0, y, seed, batch_size),
+        statistics.median(draws),
+        _loss(_with_mean_output(denoiser), x0, y, seed, batch_size),
+    )
+
+
+@torch.no_grad()
+def _loss(denoiser: Denoiser, x0: Tensor, y: Tensor | None, seed: int, batch_size: int) -> float:
+    device = next(denoiser.parameters()).device
+    total = 0.0
+    for first in range(0, len(x0), batch_size):
+        batch = x0[first : first + batch_size].to(device)
+        labels = None if y is None else y[first : first + batch_size].to(device)
+        draws = generator(seed, first)
+        t = 1 - torch.rand(len(batch), generator=draws).to(batch)
+        eps = torch.randn(batch.shape, generator=draws).to(batch)
+        total += denoiser.loss(batch, labels, t=t, eps=eps).item() * len(batch)
+    return total / len(x0)
+
+
+def _with_random_angles(denoiser: Denoiser, seed: int, draw: int) -> Denoiser:
+    other = copy.deepcopy(denoiser)
+    random = generator(seed, draw)
+    for layer in quantum_layers(other).values():
+        layer.theta.data = torch.rand(layer.theta.shape, generator=random).to(layer.theta)
+    return other
+
+
+def _with_mean_output(denoiser: Denoiser) -> Denoiser:
+    other = copy.deepcopy(denoiser)
+    for layer in quantum_layers(other).values():
+        layer.register_forward_hook(_mean_over_batch)
+    return other
+
+
+def _mean_over_batch(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.mean(dim=0, keepdim=True).expand_as(output)

@@ -1,0 +1,324 @@
+"""Samplers beside each other: quality against network evaluations and against seconds.
+
+Every entry, a sampler with a budget of evaluations, draws the same number of images from the same
+noise, into a folder of its own as `hqdm sample` would write it; what is there already can be taken
+instead. Scores are computed from the stored images.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.evaluation.protocol import RealImages, ScoringProtocol, size_warnings
+from hqdm.generation.sampling import IMAGES_FILE, RECORD_FILE, sample_images, save_samples
+from hqdm.metrics.distribution import distribution_scores, real_floor
+from hqdm.metrics.features import extractor_for, load_extractor
+from hqdm.samplers import DDIM, Sampler
+from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
+from hqdm.samplers.registry import SAMPLERS, build_sampler, sampler_entry
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import make_writable
+from hqdm.utils.pictures import save_rows
+from hqdm.utils.pixels import to_float
+from hqdm.utils.versions import versions
+
+COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
+PLOT_FILE, ROWS_FILE = "comparison.png", "rows.png"
+COMPARISON_FILES = (COMPARISON_FILE, TABLE_FILE, PLOT_FILE, ROWS_FILE)
+IMAGES_IN_ROW = 12
+CROWDED = 100  # a wider range has no room for marks at 2 and 5
+COLUMNS = "sampler", "steps", "evaluations", "seconds", "FID", "KID"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sampler and how often it may evaluate the network.
+
+    Attributes:
+        sampler: Name of the sampler.
+        nfe: Number of network evaluations, at most; 0 where the sampler chooses it.
+        tolerance: Error of a step of an adaptive sampler.
+    """
+
+    sampler: str
+    nfe: int = 0
+    tolerance: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its images are."""
+        return f"{self.sampler}-{self.tolerance or self.nfe:g}"
+
+    def build(self, grid: str | Sequence[float] | None = None, **loaded: Any) -> Sampler:
+        """The sampler, with the number of steps that takes as many evaluations or a few less.
+
+        A sampler that chooses its own times takes no grid.
+        """
+        if self.tolerance is not None:
+            return build_sampler(self.sampler, tolerance=self.tolerance)
+        if "grid" not in sampler_entry(self.sampler).options:
+            return build_sampler(self.sampler, self.nfe or None, **loaded)
+        return build_sampler(self.sampler, build_sampler(self.sampler).steps_for(self.nfe), grid)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and where the results go.
+
+    Attributes:
+        checkpoint: Where the model comes from, for the record.
+        entries: The samplers.
+        protocol: Data set, number of images, seed and scores.
+        out: Folder of the results.
+        grid: The grid of all samplers; each one's own where None.
+        resume: Take images that are in `out` already.
+        loaded: By name of a sampler, what it reads beside the checkpoint.
+    """
+
+    checkpoint: str
+    entries: Sequence[Entry]
+    protocol: ScoringProtocol
+    out: Path
+    grid: str | Sequence[float] | None = None
+    resume: bool = False
+    loaded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def parse_entries(samplers: str, nfe: str) -> list[Entry]:
+    """The entries that `--samplers` and `--nfe` ask for, by number of evaluations.
+
+    Args:
+        samplers: Names separated by commas; `name:count` has a count of its own, an adaptive
+            sampler a tolerance; what needs no network has 0.
+        nfe: Counts for all the others, separated by commas.
+
+    Raises:
+        HQDMError: If a name is unknown, a count is not a whole number above 0, or a tolerance no
+            number.
+    """
+    entries = []
+    for item in samplers.split(","):
+        name, _, own = item.strip().partition(":")
+        kind = sampler_entry(name)
+        if not kind.network and name in SAMPLERS:  # none of +NAME follows
+            entries.append(Entry(name, 0))
+            continue
+        if kind.adaptive:
+            entries.append(Entry(name, tolerance=_tolerance(own)))
+            continue
+        entries += [Entry(name, count) for count in _counts(own or nfe)]
+    return sorted(dict.fromkeys(entries), key=lambda entry: entry.nfe)
+
+
+def _tolerance(text: str) -> float:
+    try:
+        return float(text or DEFAULT_TOLERANCE)
+    except ValueError:
+        raise HQDMError(f"a tolerance needs a number such as 0.05, got {text!r}") from None
+
+
+def _counts(text: str) -> list[int]:
+    counts = text.split(",")
+    if not all(count.strip().isdecimal() and int(count) > 0 for count in counts):
+        raise HQDMError(
+            f"numbers of evaluations need whole numbers of 1 or more between commas, got {text!r}"
+        )
+    return [int(count) for count in counts]
+
+
+def compare(
+    denoiser: Denoiser, comparison: Comparison, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Draw and score what each sampler makes of the same noise; writes all files of the folder.
+
+    `comparison.json` and the images are written after each entry, so that an interrupted
+    comparison can be resumed.
+
+    Args:
+        denoiser: The model.
+        comparison: What to compare.
+        progress: Shows bars and a line an entry where given.
+
+    Returns:
+        The contents of `comparison.json`.
+
+    Raises:
+        HQDMError: If the data set, the extractor, an option or images to take cannot be used.
+    """
+    protocol, shape = comparison.protocol, denoiser.image_shape
+    samplers = [
+        entry.build(comparison.grid, **comparison.loaded.get(entry.sampler, {}))
+        for entry in comparison.entries
+    ]
+    name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
+    extractor = load_extractor(name, protocol.fid_weights)
+    real = RealImages.load(protocol, shape)
+    report: dict[str, Any] = {
+        "checkpoint": comparison.checkpoint,
+        "protocol": {**asdict(protocol), "extractor": name, "grid": comparison.grid},
+        "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
+        "results": [],
+        "versions": versions(),
+        "warnings": size_warnings(protocol, real),
+    }
+    del report["protocol"]["restore_t"], report["protocol"]["offline"]
+    task = progress.add_task("samplers", total=len(samplers)) if progress else None
+    rows: dict[str, Tensor] = {}
+    warm = False
+    for entry, sampler in zip(comparison.entries, samplers, strict=True):
+        folder = comparison.out / entry.folder
+        if not (comparison.resume and (folder / RECORD_FILE).exists()):
+            if not warm:  # the first evaluations compile and allocate: they are nobody's seconds
+                size = max(1, min(protocol.n, protocol.batch_size))
+                sample_images(denoiser, DDIM(1), size, batch_size=protocol.batch_size)
+                warm = True
+            _draw(denoiser, sampler, comparison, folder, progress)
+        record, images = _kept(folder, _settings(sampler, comparison))
+        scores = distribution_scores(real.reference, images, extractor, protocol.seed)
+        effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
+        result = {**asdict(entry), **effort, **scores}
+        report["results"].append(result)
+        (comparison.out / COMPARISON_FILE).write_text(json.dumps(report, indent=2) + "\n")
+        rows[f"{entry.sampler} {record['evaluations']}"] = to_float(images[:IMAGES_IN_ROW])
+        if progress and task is not None:
+            for inner in progress.task_ids:
+                if inner != task:
+                    progress.remove_task(inner)
+            progress.advance(task)
+            said = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
+            progress.console.print(f"{entry.sampler}: {said}, FID {result['fid']:.3f}")
+    (comparison.out / TABLE_FILE).write_text(markdown(report))
+    save_rows(rows, comparison.out / ROWS_FILE)
+    save_plot(report, comparison.out / PLOT_FILE)
+    return report
+
+
+def _settings(sampler: Sampler, comparison: Comparison) -> dict[str, Any]:
+    """What the images of an entry depend on."""
+    protocol = comparison.protocol
+    return {
+        "checkpoint": comparison.checkpoint,
+        "n": protocol.n,
+        "seed": protocol.seed,
+        "guidance": protocol.guidance,
+        "label": None,
+        **sampler.settings,
+    }
+
+
+def _draw(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    comparison: Comparison,
+    folder: Path,
+    progress: Progress | None,
+) -> None:
+    """Draw the images of an entry; the record, written last, says that they are whole."""
+    protocol = comparison.protocol
+    make_writable(folder)
+    (folder / RECORD_FILE).unlink(missing_ok=True)
+    samples = protocol.draw(denoiser, sampler, progress)
+    settings = {**_settings(sampler, comparison), "batch_size": protocol.batch_size}
+    save_samples(samples, sampler, folder, RECORD_FILE, settings)
+
+
+def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
+    """The record and the images `(N, C, H, W)` in uint8 of an entry.
+
+    Raises:
+        HQDMError: If they are damaged, or were drawn in another way.
+    """
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text())
+        images = load_file(folder / IMAGES_FILE)["images"]
+        told = record["evaluations"], record["seconds"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise HQDMError(
+            f"{folder} does not hold images and how they were drawn ({error!r}): remove it"
+        ) from None
+    if None in told or len(images) != settings["n"]:
+        raise HQDMError(f"{folder} does not hold {settings['n']} images: remove it")
+    settings = {**settings, "checkpoint": str(Path(settings["checkpoint"]).resolve())}
+    record["checkpoint"] = str(Path(record.get("checkpoint", settings["checkpoint"])).resolve())
+    for key, expected in settings.items():
+        if record.get(key, expected) != expected:
+            raise HQDMError(
+                f"{folder} was drawn with {key} {record[key]}, not {expected}: remove it, or name "
+                "another folder with --out"
+            )
+    return {**settings, **record}, images
+
+
+def table_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
+    """The cells of `COLUMNS`, entry by entry, and the floor."""
+    for result in report["results"]:
+        counts = (str(result["steps"] or "as needed"), str(result["evaluations"]))
+        yield result["sampler"], *counts, f"{result['seconds']:.1f}", *_scores(result)
+    yield "real against real", "", "", "", *_scores(report["floor"])
+
+
+def _scores(scores: dict[str, float]) -> tuple[str, str]:
+    return f"{scores['fid']:.3f}", f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
+
+
+def comparison_table(report: dict[str, Any]) -> Table:
+    """The comparison for the terminal."""
+    protocol = report["protocol"]
+    table = Table(*COLUMNS)
+    table.title = f"{protocol['data']}, {protocol['n']} images, {protocol['extractor']} features"
+    for cells in table_rows(report):
+        table.add_row(*cells)
+    return table
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The comparison as a table in Markdown."""
+    rows = [COLUMNS, (":--", *["--:"] * (len(COLUMNS) - 1)), *table_rows(report)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def save_plot(report: dict[str, Any], path: Path) -> None:
+    """Draw FID against evaluations and against seconds, a line a sampler."""
+    from matplotlib import colormaps  # slow to import
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator, LogLocator, SymmetricalLogLocator
+
+    results = report["results"]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, key in zip(
+        figure.subplots(1, 2, sharey=True), ("evaluations", "seconds"), strict=True
+    ):
+        shades = colormaps["tab20"](range(20))  # pairs of a dark and a light one
+        axes.set_prop_cycle(color=[*shades[::2], *shades[1::2]])
+        for name in dict.fromkeys(result["sampler"] for result in results):
+            own = [result for result in results if result["sampler"] == name]
+            own.sort(key=lambda result: result[key])
+            places = [result[key] for result in own]
+            axes.plot(places, [result["fid"] for result in own], "o-", label=name, markersize=4)
+        floor = report["floor"]["fid"]
+        axes.axhline(floor, color="grey", linestyle="--", label="real against real")
+        axes.set(xscale="log", yscale="log", xlabel=key)
+        spent = [result[key] for result in results if result[key]]
+        marks = (1, 2, 5) if spent and max(spent) < CROWDED * min(spent) else (1,)
+        locator: Locator = LogLocator(subs=marks)
+        if len(spent) < len(results):  # what needs no network has none
+            axes.set_xscale("symlog", linthresh=1)
+            locator = SymmetricalLogLocator(base=10, linthresh=1, subs=marks)
+        axes.xaxis.set_major_locator(locator)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
+        axes.grid(alpha=0.3, which="both")
+    figure.axes[0].set_ylabel("FID")
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=120)

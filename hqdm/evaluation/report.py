@@ -1,0 +1,200 @@
+"""Scores of a trained model, with everything that a reader needs to trust or repeat them.
+
+Four questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
+the score of real images against other real images as the floor); how well does the model restore
+a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours); and do its
+circuits do anything?
+"""
+
+import json
+from copy import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from hqdm.data.images import ImageSet
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.evaluation.ablation import quantum_effect
+from hqdm.evaluation.protocol import RealImages, ScoringProtocol, size_warnings
+from hqdm.generation.sampling import GRID_FILE, guided
+from hqdm.metrics.distribution import distribution_scores, real_floor
+from hqdm.metrics.features import FeatureExtractor, extractor_for, load_extractor
+from hqdm.metrics.memorisation import nearest_training
+from hqdm.metrics.pairs import pair_scores
+from hqdm.nn.parts import classical_parameters, count, quantum_parameters
+from hqdm.samplers import Sampler
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pictures import save_grid
+from hqdm.utils.pixels import to_float
+from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.versions import versions
+
+METRICS_FILE = "metrics.json"
+REPORT_FILES = (METRICS_FILE, GRID_FILE)
+
+RESTORED = 256
+"""At most so many test images are noised and restored."""
+
+ABLATED = 1024
+"""At most so many test images measure what the circuits do."""
+
+
+def evaluate(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    protocol: ScoringProtocol,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], Tensor]:
+    """Draw samples and score them.
+
+    Args:
+        denoiser: The model.
+        sampler: How to sample, and to restore.
+        protocol: What to compare with, and how.
+        progress: Shows a bar where given.
+
+    Returns:
+        The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].
+
+    Raises:
+        HQDMError: If the data set, the extractor or a number cannot be used.
+    """
+    if not 0 < protocol.restore_t <= 1:
+        raise HQDMError(f"restore_t needs a time in (0, 1], got {protocol.restore_t}")
+    shape = denoiser.image_shape
+    name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
+    extractor = load_extractor(name, protocol.fid_weights)
+    real = RealImages.load(protocol, shape)
+    samples = protocol.draw(denoiser, sampler, progress)
+    report = {
+        "scores": distribution_scores(real.reference, samples.images, extractor, protocol.seed),
+        "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
+        "restoration": _restoration(denoiser, sampler, protocol, real.test),
+        "memorisation": _memorisation(samples.images, real),
+        "quantum_effect": _quantum_effect(denoiser, protocol, real.test),
+        "model": {
+            "parameters": count(denoiser.parameters()),
+            "quantum": count(quantum_parameters(denoiser)),
+            "classical": count(classical_parameters(denoiser)),
+        },
+        "protocol": {
+            "data": protocol.data,
+            "extractor": extractor.name,
+            "n": protocol.n,
+            "reference_n": len(real.reference),
+            "floor_n": len(real.other),
+            "value_range": [-1, 1],
+            "image_shape": list(shape),
+            "resize": _resize(extractor, shape),
+            **sampler.settings,
+            "evaluations": samples.evaluations,
+            "guidance": protocol.guidance,
+            "seed": protocol.seed,
+        },
+        "seconds": {"sampling": round(samples.seconds, 2)},
+        "versions": versions(),
+        "warnings": size_warnings(protocol, real),
+    }
+    return report, samples.images
+
+
+def _resize(extractor: FeatureExtractor, shape: tuple[int, int, int]) -> str:
+    if (extractor.channels, extractor.size) == (shape[0], shape[1]):
+        return "none"
+    return (
+        f"{shape[1]}x{shape[1]}x{shape[0]} to {extractor.size}x{extractor.size}x"
+        f"{extractor.channels} by the extractor"
+    )
+
+
+@torch.no_grad()
+def _restoration(
+    denoiser: Denoiser, sampler: Sampler, protocol: ScoringProtocol, test: ImageSet
+) -> dict[str, float | int]:
+    """SSIM and PSNR of test images that were noised to `restore_t` and restored.
+
+    A grid of given times starts from t = 1; the sampler's own takes its place.
+    """
+    sampler = copy(sampler)
+    if not isinstance(sampler.times, str):
+        sampler.times = sampler.default_grid
+    device = next(denoiser.parameters()).device
+    originals = to_float(test.images[:RESTORED])
+    labels = test.labels if denoiser.n_classes is not None else None
+    restored = []
+    alpha, sigma = denoiser.schedule(torch.tensor(protocol.restore_t, dtype=torch.float64))
+    for first in range(0, len(originals), protocol.batch_size):
+        x0 = originals[first : first + protocol.batch_size].to(device)
+        y = None if labels is None else labels[first : first + len(x0)].to(device)
+        noise = ImageNoise(protocol.seed, len(x0), first)
+        x_t = alpha * x0 + sigma * noise.draw_like(x0)
+        denoising = guided(denoiser, protocol.guidance)
+        result = sampler.run(denoising, x_t, y, t_start=protocol.restore_t, noise=noise)
+        restored.append(result.x0.cpu())
+    scores = pair_scores(originals, torch.cat(restored))
+    return {"t": protocol.restore_t, "n": len(originals), **scores}
+
+
+def _quantum_effect(
+    denoiser: Denoiser, protocol: ScoringProtocol, test: ImageSet
+) -> dict[str, float] | None:
+    """Test losses with trained, random and silent circuits; None for a classical model."""
+    labels = test.labels if denoiser.n_classes is not None else None
+    y = None if labels is None else labels[:ABLATED]
+    effect = quantum_effect(denoiser, to_float(test.images[:ABLATED]), y, protocol.seed)
+    return None if effect is None else asdict(effect)
+
+
+def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
+    """The nearest-training-image check, without the long list of neighbours."""
+    held_out = real.test.images[: max(len(images), 1)]
+    found = nearest_training(images, real.train.images, held_out)
+    return {key: value for key, value in found.items() if key != "nearest"}
+
+
+def write_report(report: dict[str, Any], images: Tensor, out: Path) -> str:
+    """Write `metrics.json` and a grid of the first samples.
+
+    Returns:
+        The names of the files, for a message.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / METRICS_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    save_grid(images[:64], out / GRID_FILE)
+    return f"{out / METRICS_FILE}, {out / GRID_FILE}"
+
+
+def score_table(report: dict[str, Any]) -> Table:
+    """The scores, beside those of real images against other real images."""
+    scores, floor = report["scores"], report["floor"]
+    protocol, pairs = report["protocol"], report["restoration"]
+    table = Table("score", "model", "real against real")
+    table.title = (
+        f"{protocol['data']}, {protocol['n']} samples, {protocol['sampler']} "
+        f"{protocol['evaluations']} evaluations, {protocol['extractor']} features"
+    )
+    table.add_row("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")
+    for key, label in (("kid", "KID"), ("is", "IS")):
+        table.add_row(
+            label,
+            *(f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor)),
+        )
+    table.add_row(f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", "")
+    table.add_row(f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", "")
+    found = report["memorisation"]
+    effect = report["quantum_effect"]
+    if effect:
+        table.add_row("test loss", f"{effect['loss']:.5f}", "")
+        for key, label in (
+            ("random_angles", "  with random angles"),
+            ("mean_output", "  with circuits silenced"),
+        ):
+            change = effect[key] / effect["loss"] - 1
+            table.add_row(label, f"{effect[key]:.5f} ({change:+.2%})", "")
+    table.add_row("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule")
+    return table

@@ -1,0 +1,207 @@
+"""Many images from a denoiser: in batches, the same whatever the batch size."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hqdm.diffusion.denoiser import Denoiser, Denoising, class_labels
+from hqdm.guidance.classifier_free import ClassifierFreeGuidance
+from hqdm.guidance.clip import Clip
+from hqdm.samplers import Result, Sampler
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pictures import save_grid, save_strip
+from hqdm.utils.pixels import to_uint8
+from hqdm.utils.seeds import ImageNoise
+
+MAX_IN_GRID = 256
+STRIP_ROWS = 4
+GRID_FILE, STRIP_FILE = "grid.png", "strip.png"
+IMAGES_FILE, RECORD_FILE = "images.safetensors", "sample.json"
+SAMPLE_FILES = (GRID_FILE, STRIP_FILE, IMAGES_FILE, RECORD_FILE)
+
+
+@dataclass
+class Samples:
+    """Images and how they were made.
+
+    Attributes:
+        images: `(N, C, H, W)` in [-1, 1], on the CPU.
+        labels: The class asked for, `(N,)`, or None.
+        evaluations: Network evaluations of each image; of the batch with the most of them where
+            the sampler is adaptive.
+        rejected: Steps that an adaptive sampler took back, the mean over the images.
+        seconds: How long the drawing took.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    evaluations: int
+    rejected: float
+    seconds: float
+
+    @property
+    def effort(self) -> str:
+        """What the images cost, for a message."""
+        said = f"{self.evaluations} network evaluations each"
+        return f"{said}, {self.rejected:.1f} steps rejected" if self.rejected else said
+
+
+def guided(denoiser: Denoiser, scale: float) -> Denoising:
+    """The denoiser as it is sampled: guided, and kept in the range of the data.
+
+    Raises:
+        HQDMError: If guidance is asked of a model without class labels.
+    """
+    return Clip(denoiser if scale == 1 else ClassifierFreeGuidance(denoiser, scale))
+
+
+def sample_images(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    n: int,
+    *,
+    seed: int = 0,
+    label: int | None = None,
+    guidance: float = 1.0,
+    around: Callable[[Denoising], Denoising] | None = None,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Samples:
+    """Draw images; image i depends on `(seed, i)` alone.
+
+    Args:
+        denoiser: The model; its device is used.
+        sampler: How to sample.
+        n: How many images.
+        seed: Key of all noise.
+        label: The class of all images; None takes every class in turn.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        around: Makes a denoiser around the guided one, such as `hqdm.guidance.replacement`.
+        batch_size: Images at a time.
+        progress: Shows a bar where given.
+
+    Returns:
+        The images.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+    batches = image_batches(n, batch_size, seed)
+    labels = class_labels(denoiser, n, label)
+    wrapped = guided(denoiser, guidance)
+    if around is not None:
+        wrapped = around(wrapped)
+    task = progress.add_task("images", total=n) if progress else None
+    started = time.monotonic()
+    results = []
+    for indices in batches:
+        results.append(draw(denoiser, wrapped, sampler, indices, seed, labels, progress))
+        if progress and task is not None:
+            progress.advance(task, len(indices))
+    return gather(results, labels, started)
+
+
+def image_batches(n: int, batch_size: int, seed: int) -> tuple[Tensor, ...]:
+    """The indices 0, ..., n - 1 of a run's images, in batches.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+    if n < 1:
+        raise HQDMError(f"n needs 1 image or more, got {n}")
+    if batch_size < 1:
+        raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
+    if seed < 0:
+        raise HQDMError(f"seed needs 0 or more, got {seed}")
+    return torch.arange(n).split(batch_size)
+
+
+def draw(
+    denoiser: Denoiser,
+    denoising: Denoising,
+    sampler: Sampler,
+    indices: Tensor,
+    seed: int,
+    labels: Tensor | None,
+    progress: Progress | None = None,
+) -> Result:
+    """Draw the images of these consecutive indices.
+
+    Args:
+        denoiser: The model; its device is used.
+        denoising: What is sampled: the model with its guidance.
+        sampler: How to sample.
+        indices: `(B,)`.
+        seed: Key of all noise.
+        labels: The classes of all images of the run, `(N,)`, or None.
+        progress: Shows a bar where given.
+    """
+    device = next(denoiser.parameters()).device
+    noise = ImageNoise(seed, len(indices), int(indices[0]))
+    y = None if labels is None else labels[indices].to(device)
+    x1 = noise.draw(denoiser.image_shape).to(device)
+    return sampler.run(denoising, x1, y, noise=noise, progress=progress)
+
+
+def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> Samples:
+    """The samples that batches in their order make; `started` by `time.monotonic`."""
+    images = torch.cat([result.x0.cpu() for result in results])
+    return Samples(
+        images=images,
+        labels=labels,
+        evaluations=max(result.evaluations for result in results),
+        rejected=float(sum(result.rejected.sum() for result in results)) / len(images),
+        seconds=time.monotonic() - started,
+    )
+
+
+def write_samples(
+    denoiser: Denoiser, sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]
+) -> str:
+    """Write a grid, a denoising strip, the images and how they were made.
+
+    Args:
+        denoiser: The model; the strip runs it once more on the first images.
+        sampler: How the samples were drawn.
+        samples: What was drawn.
+        out: Folder to write to.
+        settings: What `sample.json` records beside the sampler; holds the seed.
+
+    Returns:
+        The names of the files, for a message.
+    """
+    shown = samples.images[:MAX_IN_GRID]
+    save_grid(shown, out / GRID_FILE)
+    size = min(STRIP_ROWS, len(shown))
+    noise = ImageNoise(settings["seed"], size)
+    device = next(denoiser.parameters()).device
+    y = None if samples.labels is None else samples.labels[:size].to(device)
+    x1 = noise.draw(denoiser.image_shape).to(device)
+    denoising = guided(denoiser, settings.get("guidance", 1.0))
+    walk = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
+    save_strip(walk.trajectory.cpu(), out / STRIP_FILE, rows=size)
+    save_samples(samples, sampler, out, RECORD_FILE, settings)
+    return ", ".join(str(out / name) for name in SAMPLE_FILES)
+
+
+def save_samples(
+    samples: Samples, sampler: Sampler, out: Path, record_file: str, settings: dict[str, Any]
+) -> None:
+    """Write images as uint8, and a record of the settings, the sampler and what it cost."""
+    save_file({"images": to_uint8(samples.images)}, out / IMAGES_FILE)
+    record = {
+        **settings,
+        **sampler.settings,
+        "evaluations": samples.evaluations,
+        "rejected": samples.rejected,
+        "seconds": round(samples.seconds, 3),
+    }
+    (out / record_file).write_text(json.dumps(record, indent=2, default=str) + "\n")

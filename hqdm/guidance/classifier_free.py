@@ -1,0 +1,43 @@
+r"""Denoisers around denoisers: what changes a prediction without the sampler noticing.
+
+Each takes a denoiser and is one: the same `schedule`, the same call, the same `Prediction`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from hqdm.diffusion.denoiser import Denoiser, Prediction
+from hqdm.utils.errors import HQDMError
+
+
+class ClassifierFreeGuidance(nn.Module):
+    r"""Classifier-free guidance (Ho and Salimans 2022).
+
+        eps = eps(x, t) + scale (eps(x, t, y) - eps(x, t)).
+
+    Args:
+        denoiser: A denoiser with class labels, trained with some of them dropped.
+        scale: 0 ignores the label, 1 is no guidance, more sharpens.
+
+    Raises:
+        HQDMError: If the denoiser has no class labels.
+    """
+
+    def __init__(self, denoiser: Denoiser, scale: float) -> None:
+        super().__init__()
+        if denoiser.n_classes is None:
+            raise HQDMError("guidance needs a model with class labels: train with n_classes set")
+        self.denoiser = denoiser
+        self.schedule = denoiser.schedule
+        self.scale = scale
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
+        """See `Denoising`; without labels, or at scale 1, one plain evaluation."""
+        if y is None or self.scale == 1:
+            return self.denoiser(x_t, t, y)
+        null = torch.full_like(y, self.denoiser.n_classes or 0)
+        both = self.denoiser(
+            torch.cat([x_t, x_t]), t.expand(x_t.shape[0]).repeat(2), torch.cat([null, y])
+        )
+        free, labelled = zip(*(part.chunk(2) for part in both), strict=True)
+        return Prediction(*(f + self.scale * (c - f) for f, c in zip(free, labelled, strict=True)))

@@ -1,0 +1,35 @@
+r"""Denoisers whose predicted clean images are corrected.
+
+x0 <- correct(x0),     eps <- (x_t - alpha x0) / sigma.
+"""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from hqdm.diffusion.denoiser import Denoising, Prediction, expand
+
+
+class DataCorrection(nn.Module, ABC):
+    r"""A denoiser whose predicted clean images are corrected; the noise follows from them.
+
+        x0 <- correct(x0),     eps <- (x_t - alpha x0) / sigma.
+
+    Args:
+        denoiser: The denoiser to wrap.
+    """
+
+    def __init__(self, denoiser: Denoising) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.schedule = denoiser.schedule
+
+    @abstractmethod
+    def correct(self, x0: Tensor) -> Tensor:
+        """The clean images `(B, C, H, W)` that stand in for the predicted ones."""
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
+        """See `Denoising`."""
+        x0 = self.correct(self.denoiser(x_t, t, y).x0)
+        alpha, sigma = (expand(level, x_t) for level in self.schedule(t.to(x_t)))
+        return Prediction(x0, (x_t - alpha * x0) / sigma)

@@ -1,0 +1,35 @@
+"""Dynamic thresholding of the predicted clean images (Saharia et al. 2022, section 2.3)."""
+
+from torch import Tensor
+
+from hqdm.diffusion.denoiser import Denoising, expand
+from hqdm.guidance.correction import DataCorrection
+from hqdm.utils.errors import HQDMError
+
+
+class DynamicThreshold(DataCorrection):
+    r"""Dynamic thresholding (Saharia et al. 2022, section 2.3), against strong guidance.
+
+        s = max(percentile of |x0|, 1) of each image,     x0 <- clamp(x0, -s, s) / s.
+
+    `Clip` piles up all that guidance drives out of the range at its ends; this scales it back.
+
+    Args:
+        denoiser: The denoiser to wrap.
+        percentile: Share of the pixels of an image that are not clamped, in (0, 1]; 1 clamps none.
+
+    Raises:
+        HQDMError: If the percentile is out of its range.
+    """
+
+    def __init__(self, denoiser: Denoising, percentile: float = 0.995) -> None:
+        super().__init__(denoiser)
+        if not 0 < percentile <= 1:
+            raise HQDMError(f"dynamic thresholding needs a percentile in (0, 1], got {percentile}")
+        self.percentile = percentile
+
+    def correct(self, x0: Tensor) -> Tensor:
+        """See `DataCorrection.correct`."""
+        bound = x0.abs().flatten(1).quantile(self.percentile, dim=1).clamp_min(1)
+        bound = expand(bound, x0)
+        return x0.clamp(-bound, bound) / bound

@@ -1,0 +1,210 @@
+"""Scores of generated images: FID, KID, IS, SSIM, PSNR, and a check for memorised images.
+
+Pure functions over torchmetrics. Images are `(N, C, H, W)`, float in [-1, 1] or uint8, as
+`hqdm.metrics.features.as_float` takes them. FID, KID and IS are computed in float64.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from hqdm.metrics.features import FeatureExtractor
+from hqdm.utils.errors import HQDMError
+
+FEW_IMAGES = 2048
+"""Fewer images than this make FID depend on their number more than on their quality."""
+
+LEAST_IMAGES = 4
+"""Fewer leave KID, which takes halves of a small set, without pairs of images."""
+
+BATCH_SIZE = 256
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+IS_SPLITS = 10
+
+
+def warn_if_few(n: int) -> str | None:
+    """Warn where FID and KID of n images say little.
+
+    Args:
+        n: Number of generated images.
+
+    Returns:
+        The warning's text, for the record, or None from `FEW_IMAGES` on.
+    """
+    if n >= FEW_IMAGES:
+        return None
+    message = (
+        f"{n} images are few for FID, KID and IS: compare only with scores at the same number, "
+        f"or use {FEW_IMAGES} or more"
+    )
+    warnings.warn(message, UserWarning, stacklevel=2)
+    return message
+
+
+def distribution_scores(
+    real: Tensor, fake: Tensor, extractor: FeatureExtractor, seed: int = 0
+) -> dict[str, float]:
+    """FID, KID and IS of generated images.
+
+    Args:
+        real: Real images `(N, C, H, W)`.
+        fake: Generated images `(M, C, H, W)`.
+        extractor: Network in whose features FID and KID are measured, and whose class
+            probabilities make the IS.
+        seed: Seed of KID's subsets and IS's splits.
+
+    Returns:
+        `fid`, `kid_mean`, `kid_std` (over subsets), `is_mean`, `is_std` (over splits; of `fake`).
+
+    Raises:
+        HQDMError: Fewer than `LEAST_IMAGES` images on either side.
+    """
+    for kind, images in {"real": real, "generated": fake}.items():
+        if len(images) < LEAST_IMAGES:
+            raise HQDMError(
+                f"{len(images)} {kind} images: FID, KID and IS need at least {LEAST_IMAGES}"
+            )
+    real_features, _ = extract(real, extractor)
+    fake_features, fake_logits = extract(fake, extractor)
+    kid_mean, kid_std = kernel_distance(real_features, fake_features, seed=seed)
+    is_mean, is_std = inception_score(fake_logits, seed=seed)
+    return {
+        "fid": frechet_distance(real_features, fake_features),
+        "kid_mean": kid_mean,
+        "kid_std": kid_std,
+        "is_mean": is_mean,
+        "is_std": is_std,
+    }
+
+
+def real_floor(
+    real_a: Tensor, real_b: Tensor, extractor: FeatureExtractor, seed: int = 0
+) -> dict[str, float]:
+    """What `distribution_scores` gives for real images in place of generated ones.
+
+    No generator can be expected to score better at this number of images.
+
+    Args:
+        real_a: Real images `(N, C, H, W)`.
+        real_b: Other real images `(N, C, H, W)`, as many.
+        extractor: As for `distribution_scores`.
+        seed: As for `distribution_scores`.
+
+    Raises:
+        HQDMError: The two have different numbers of images.
+    """
+    if len(real_a) != len(real_b):
+        raise HQDMError(
+            f"the floor of {len(real_a)} against {len(real_b)} real images: expected as many of "
+            "each, since FID depends on the number"
+        )
+    return distribution_scores(real_a, real_b, extractor, seed)
+
+
+@torch.no_grad()
+def extract(images: Tensor, extractor: FeatureExtractor) -> tuple[Tensor, Tensor]:
+    """Features `(N, D)` and logits `(N, K)`, float64 on the CPU, computed in batches."""
+    device = next((p.device for p in extractor.parameters()), torch.device("cpu"))
+    batches = [extractor.features_and_logits(x.to(device)) for x in images.split(BATCH_SIZE)]
+    features, logits = zip(*batches, strict=True)
+    return torch.cat(features).cpu().double(), torch.cat(logits).cpu().double()
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """FID: the squared Wasserstein-2 distance of Gaussians fitted to two sets of features.
+
+    `|mu_r - mu_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2))` with unbiased covariances S (Heusel et
+    al. 2017, arXiv 1706.08500, eq. 6).
+
+    Args:
+        real: `(N, D)`.
+        fake: `(M, D)`.
+    """
+    fid = _on_features(FrechetInceptionDistance, real.shape[1])
+    fid.update(real, real=True)
+    fid.update(fake, real=False)
+    return fid.compute().item()
+
+
+def kernel_distance(
+    real: Tensor, fake: Tensor, seed: int = 0, subset_size: int | None = None
+) -> tuple[float, float]:
+    """KID: the unbiased squared MMD with the kernel `(x . y / D + 1)^3`, over random subsets.
+
+    Binkowski et al. 2018 (arXiv 1801.01401), section 4.
+
+    Args:
+        real: `(N, D)`.
+        fake: `(M, D)`.
+        seed: Seed of the subsets.
+        subset_size: Size of each of the `KID_SUBSETS` subsets; by default `KID_SUBSET_SIZE`, or
+            half of the smaller set where that is less, lest all subsets be the same.
+
+    Returns:
+        Mean and standard deviation over the subsets.
+    """
+    if subset_size is None:
+        subset_size = min(KID_SUBSET_SIZE, min(len(real), len(fake)) // 2)
+    kid = _on_features(
+        KernelInceptionDistance, real.shape[1], subsets=KID_SUBSETS, subset_size=subset_size
+    )
+    kid.update(real, real=True)
+    kid.update(fake, real=False)
+    with _seeded(seed):
+        mean, std = kid.compute()
+    return mean.item(), std.item()
+
+
+def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
+    """IS: `exp(E_x KL(p(y|x) | p(y)))`, over random parts of the images.
+
+    Salimans et al. 2016 (arXiv 1606.03498), section 4.
+
+    Args:
+        logits: `(N, K)`.
+        seed: Seed of the parts.
+
+    Returns:
+        Mean and standard deviation over the `IS_SPLITS` parts (as many as images, if those are
+        fewer).
+    """
+    score = _on_features(InceptionScore, logits.shape[1], splits=IS_SPLITS)
+    score.update(logits)
+    with _seeded(seed):
+        mean, std = score.compute()
+    return mean.item(), std.item()
+
+
+class _Features(nn.Module):
+    """An extractor for torchmetrics that hands on features that are already there."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _on_features(metric: type[Metric], num_features: int, **arguments: int) -> Metric:
+    """A metric of torchmetrics whose images are features."""
+    with warnings.catch_warnings():
+        # Each metric warns that it keeps all features, which are in memory already.
+        warnings.simplefilter("ignore", UserWarning)
+        return metric(feature=_Features(num_features), **arguments)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator, which torchmetrics draws from, seeded and put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,195 @@
+"""Convolutions, classical and hybrid, with one interface: `(B, C_in, H, W) -> (B, C_out, H, W)`.
+
+The hybrid one is the quantum convolution of De Falco et al. (arXiv 2402.16147, KI 2024): a circuit
+slides over the 2x2 patches of a group of up to three channels with stride 2 and writes one number
+for each one it reads, to the same place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hqdm.circuits import AngleEmbedding, Basic, Circuit, build_ansatz
+from hqdm.nn.blocks import WSConv2d
+from hqdm.nn.quantum_layer import QuantumLayer
+from hqdm.simulators import Simulator, resolve_simulator
+from hqdm.utils.errors import HQDMError, unknown
+
+PATCH = 2  # side of a patch
+PATCH_SIZE = PATCH * PATCH  # qubits a channel
+MAX_CHANNELS_PER_GROUP = 3
+REST_KERNEL = 3  # side of the classical kernels
+SINGLE_LAYERS = 4  # layers of the one-channel circuits of a fully quantum convolution
+
+
+class PatchCircuits(nn.Module):
+    """Circuits on the 2x2 patches of groups of channels, one circuit a group, stride 2.
+
+    Wire `4 * channel + 2 * row + column` of a group reads, and writes, that place of the patch.
+    Images of odd height or width are padded with a zero row or column, which is cropped again.
+
+    Args:
+        layer: The circuits; `n_inputs` and `n_outputs` are four times the channels of a group.
+    """
+
+    def __init__(self, layer: QuantumLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, n_circuits * channels_per_group, H, W)` to the same shape."""
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, width % PATCH, 0, height % PATCH))
+        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
+        groups = self.layer.n_circuits
+        channels = self.layer.circuit.n_inputs // PATCH_SIZE
+        # (B, group, channel, row, i, column, j) -> (B, row, column, group, channel, i, j)
+        patches = x.reshape(-1, groups, channels, rows, PATCH, columns, PATCH)
+        patches = patches.permute(0, 3, 5, 1, 2, 4, 6)
+        out = self.layer(patches.flatten(4)).reshape(patches.shape)
+        return out.permute(0, 3, 4, 1, 5, 2, 6).reshape(x.shape)[..., :height, :width]
+
+
+class HybridConv(nn.Module):
+    """A convolution whose first channels are quantum and whose others are classical.
+
+    The first `groups * channels_per_group` channels go through circuits on 2x2 patches with their
+    values as angles, to expectations in [-1, 1] at the same places; the remaining ones through a
+    narrower `WSConv2d` whose kernels have variance `1 / fan_in`, so that both kinds of output are
+    of one size (our addition: it has no parameters, and the classical network is left as it is).
+    With `groups="all"` there is no classical part: as many groups as fit are quantum, and every
+    channel that is left has a circuit of its own (`Basic`, four layers).
+
+    Args:
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        groups: Number of groups, or "all".
+        channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits.
+        ansatz: A name in `hqdm.circuits.ANSATZE`.
+        n_layers: Layers of the ansatz.
+        simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
+
+    Raises:
+        HQDMError: If the channels do not suffice, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        groups: int | Literal["all"] = 1,
+        channels_per_group: int = 3,
+        ansatz: str = "FQConv",
+        n_layers: int = 3,
+        simulator: str | Simulator = "auto",
+    ) -> None:
+        super().__init__()
+        _check_groups(groups, channels_per_group)
+        n_wires = PATCH_SIZE * channels_per_group
+        circuit = Circuit(AngleEmbedding(n_wires), build_ansatz(ansatz, n_wires, n_layers))
+        n_groups = in_channels // channels_per_group if groups == "all" else groups
+        self.quantum_channels = n_groups * channels_per_group
+        rest_in, rest_out = (n - self.quantum_channels for n in (in_channels, out_channels))
+        _check_channels(in_channels, out_channels, groups, self.quantum_channels)
+        self.quantum = PatchCircuits(QuantumLayer(circuit, n_groups, simulator))
+        self.rest: nn.Module | None = None
+        if groups == "all" and rest_in:
+            single = Circuit(AngleEmbedding(PATCH_SIZE), Basic(PATCH_SIZE, SINGLE_LAYERS))
+            self.rest = PatchCircuits(QuantumLayer(single, rest_in, simulator))
+        elif rest_in:
+            # Unit-variance kernels would give numbers of the size of the square root of the fan-in
+            # (18 at 37 channels), beside expectations in [-1, 1]. The normalisation that follows
+            # mixes both kinds in one group, and would leave nothing of the quantum ones.
+            fan_in = rest_in * REST_KERNEL**2
+            self.rest = WSConv2d(rest_in, rest_out, REST_KERNEL, gain=fan_in**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` of shape `(B, in_channels, H, W)`; the quantum channels come out first."""
+        out = self.quantum(x[:, : self.quantum_channels])
+        if self.rest is None:
+            return out
+        return torch.cat([out, self.rest(x[:, self.quantum_channels :])], 1)
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Configuration of a `HybridConv`, and the factory that a block takes its convolutions from.
+
+    Attributes:
+        groups: Number of quantum channel groups, or "all".
+        channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits.
+        ansatz: A name in `hqdm.circuits.ANSATZE`.
+        n_layers: Layers of the ansatz.
+        simulator: A name that `hqdm.simulators.resolve_simulator` takes.
+
+    Raises:
+        HQDMError: If an option is out of range or a name unknown.
+    """
+
+    groups: int | Literal["all"] = 1
+    channels_per_group: int = 3
+    ansatz: str = "FQConv"
+    n_layers: int = 3
+    simulator: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_groups(self.groups, self.channels_per_group)
+        build_ansatz(self.ansatz, PATCH_SIZE * self.channels_per_group, self.n_layers)
+        resolve_simulator(self.simulator)
+
+    def conv(self, in_channels: int, out_channels: int) -> HybridConv:
+        """A convolution of this kind."""
+        return HybridConv(in_channels, out_channels, **self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> "Hybrid":
+        """The configuration of these options.
+
+        Raises:
+            HQDMError: If there is an option of another name, or a value is not allowed.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise unknown("option of a hybrid convolution", name, known)
+        return cls(**options)
+
+
+def _check_groups(groups: int | str, channels_per_group: int) -> None:
+    if groups != "all" and not (isinstance(groups, int) and groups >= 1):
+        raise HQDMError(f"groups must be a positive number or 'all', got {groups!r}")
+    if channels_per_group not in range(1, MAX_CHANNELS_PER_GROUP + 1):
+        raise HQDMError(
+            f"channels_per_group must be 1 to {MAX_CHANNELS_PER_GROUP}, got {channels_per_group!r}"
+        )
+
+
+def _check_channels(
+    in_channels: int, out_channels: int, groups: int | str, quantum_channels: int
+) -> None:
+    have = f"got {in_channels} -> {out_channels} channels"
+    if groups == "all":
+        if in_channels != out_channels or not quantum_channels:
+            raise HQDMError(
+                f"groups='all' needs as many channels out as in, and enough for one group: {have}"
+            )
+        return
+    rest = in_channels - quantum_channels, out_channels - quantum_channels
+    if min(rest) < 0:
+        raise HQDMError(
+            f"groups={groups} take {quantum_channels} channels in and out, {have}: use fewer "
+            "groups, fewer channels_per_group or a wider network"
+        )
+    if (rest[0] == 0) != (rest[1] == 0):
+        raise HQDMError(
+            f"groups={groups} take {quantum_channels} channels and leave {rest[0]} -> {rest[1]} to "
+            "the classical convolution: use fewer groups"
+        )

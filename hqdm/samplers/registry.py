@@ -1,0 +1,142 @@
+"""Samplers by name: `build_sampler("unipc3", steps=10)`.
+
+A sampler that was fitted to a model may be followed by another one that finishes with the network:
+`carleman+unipc` is the sampler `carleman` with `then="unipc"`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.samplers.adaptive import AdaptiveDPMSolver
+from hqdm.samplers.base import Sampler
+from hqdm.samplers.ddim import DDIM
+from hqdm.samplers.ddpm import DDPM
+from hqdm.samplers.dpm_solver import ORDERS, DPMSolver, DPMSolverExact, DPMSolverPP
+from hqdm.samplers.runge_kutta import RK4, Heun
+from hqdm.samplers.unipc import UniPC
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.registry import Registry
+
+STEPS, GRID, TOLERANCE = "steps", "grid", "tolerance"
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """How the sampler of a name is made.
+
+    Attributes:
+        make: Makes the sampler from its options.
+        options: The options of `build_sampler` that it takes.
+        load: Reads further arguments of `make` from files beside a checkpoint; None where there
+            are none.
+        network: Whether its own steps evaluate the network.
+        hybrid: Whether +NAME may follow, a sampler that finishes with the network.
+    """
+
+    make: Callable[..., Sampler]
+    options: tuple[str, ...] = (STEPS, GRID)
+    load: Callable[[Path, Denoiser], dict[str, Any]] | None = None
+    network: bool = True
+    hybrid: bool = False
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the sampler chooses its steps by a tolerance."""
+        return TOLERANCE in self.options
+
+
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+"""Samplers by name; a digit is the order, without it 3, or 2 for UniPC."""
+
+SamplerType = TypeVar("SamplerType", bound=type[Sampler])
+
+
+def register_sampler(name: str, **entry: Any) -> Callable[[SamplerType], SamplerType]:
+    """Class decorator: make a sampler available by a name.
+
+    Args:
+        name: The name.
+        **entry: Fields of `SamplerEntry` other than `make`.
+    """
+
+    def register(cls: SamplerType) -> SamplerType:
+        SAMPLERS.register(name, SamplerEntry(cls, **entry))
+        return cls
+
+    return register
+
+
+_BUILT_IN: dict[str, Callable[..., Sampler]] = {
+    "ddpm": partial(DDPM),
+    "ddim": partial(DDIM),
+    "dpm": partial(DPMSolver),
+    **{f"dpm{k}": partial(DPMSolver, order=k) for k in ORDERS},
+    **{f"dpm-exact{k}": partial(DPMSolverExact, order=k) for k in ORDERS},
+    "dpm++2m": partial(DPMSolverPP),
+    "dpm++2m-sde": partial(DPMSolverPP, sde=True),
+    "unipc": partial(UniPC),
+    **{f"unipc{k}": partial(UniPC, order=k) for k in ORDERS},
+    "heun": partial(Heun),
+    "rk4": partial(RK4),
+}
+for _name, _make in _BUILT_IN.items():
+    SAMPLERS.register(_name, SamplerEntry(_make))
+SAMPLERS.register("dpm-adaptive", SamplerEntry(AdaptiveDPMSolver, (TOLERANCE,)))
+
+
+def sampler_entry(name: str) -> SamplerEntry:
+    """How the sampler of that name is made; of `FIRST+THEN` the first one.
+
+    Raises:
+        HQDMError: If the name is unknown; the line suggests one.
+    """
+    first, plus, then = name.partition("+")
+    if not plus or first not in SAMPLERS or not SAMPLERS[first].hybrid:
+        return SAMPLERS[name]
+    finishing = [key for key, entry in SAMPLERS.items() if GRID in entry.options]
+    if then not in finishing:
+        raise unknown(f"sampler after {first}", then, finishing)
+    return SAMPLERS[first]
+
+
+def build_sampler(
+    name: str,
+    steps: int | None = None,
+    grid: str | Sequence[float] | None = None,
+    tolerance: float | None = None,
+    **loaded: Any,
+) -> Sampler:
+    """The sampler of that name.
+
+    Args:
+        name: A key of `SAMPLERS`; of a hybrid sampler also that, +, and another key.
+        steps: Number of steps; the sampler's own default where None. Of a fitted sampler the
+            segments, of FIRST+THEN the steps of the other sampler.
+        grid: A key of `hqdm.samplers.grids.GRIDS`, or decreasing times; the sampler's own default
+            where None.
+        tolerance: Relative error per step of an adaptive sampler; its own default where None.
+        **loaded: The arguments that the entry's `load` gives.
+
+    Returns:
+        The sampler, called by that name.
+
+    Raises:
+        HQDMError: If the name is unknown, an option is not one of that sampler's or is out of its
+            range.
+    """
+    entry = sampler_entry(name)
+    options = {STEPS: steps, GRID: grid, TOLERANCE: tolerance}
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in entry.options:
+            raise HQDMError(f"{name} takes no {option}: it takes {' and '.join(entry.options)}")
+    _, plus, then = name.partition("+")
+    if plus and entry.hybrid:
+        loaded["then"] = then
+    sampler = entry.make(**given, **loaded)
+    sampler.name = name
+    return sampler

@@ -1,0 +1,326 @@
+"""From the gates of a program to the instructions of the compiled kernels.
+
+Gates are fused into blocks where that makes the multiplications fewer. A block with matrices M_c
+for the bits c of its control wires is one instruction for each c whose M_c is not always the
+identity:
+
+    CRZ then CRX            one 2x2 matrix on half of the amplitudes
+    CNOT then RX            two 2x2 matrices (RX X where the control is set, RX where it is not)
+    RZ, CZ, ...             a number for each bit pattern, or no more than other numbers in a block
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hqdm.circuits import Circuit
+from hqdm.simulators.compiled.kernels import EXPVAL, PROBS, STATE, Tables
+from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.fusion import Block, Build, Wires, earliest, split_product
+from hqdm.simulators.program.statevector import compose
+from hqdm.simulators.program.tracing import Gate, Program, trace
+
+MAX_GATE_TARGETS = 2
+MAX_CONTROLS = 2  # of a block of several gates
+MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
+PROBE_PHASES = (0.0, 0.7, 2.0)
+
+IndexedGate = tuple[int, Gate]
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A gate in the matrix of an instruction.
+
+    Attributes:
+        gate: Index of the gate.
+        matrices: A, B and C, `(3, size, size)`.
+    """
+
+    gate: int
+    matrices: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A circuit made ready for the compiled kernels.
+
+    Attributes:
+        program: The program.
+        factors: For each matrix that depends on the weights alone, its factors, the first one
+            applied first; in the order of their entries: sizes 1, 2, 4.
+        n_outputs: Number of outputs of a sample.
+        measure: `EXPVAL`, `PROBS` or `STATE`.
+        tables: What the kernels read.
+        multiplications: Real multiplications of one sample, without embedding and measurement.
+        largest_part: Number of wires of the largest part.
+    """
+
+    program: Program
+    factors: list[list[Factor]]
+    n_outputs: int
+    measure: int
+    tables: Tables
+    multiplications: float
+    largest_part: int
+
+
+def unknown_gates(program: Program) -> list[str]:
+    """Names of the gates that the compiled kernels cannot run.
+
+    They are those with more than two target wires (a Toffoli gate has one, and two controls), and
+    those that are not unitary, which cannot be undone.
+    """
+    return sorted({gate.name for gate in program.gates if not _is_known(gate)})
+
+
+def _is_known(gate: Gate) -> bool:
+    narrow = len(gate.wires) - len(gate.controls) <= MAX_GATE_TARGETS
+    return narrow and all(_is_unitary(gate, phase) for phase in PROBE_PHASES)
+
+
+def _is_unitary(gate: Gate, phase: float) -> bool:
+    constant, cosine, sine = gate.matrices
+    matrix = constant + np.cos(phase) * cosine + np.sin(phase) * sine
+    identity = torch.eye(len(matrix), dtype=matrix.dtype)
+    return torch.allclose(matrix.mH @ matrix, identity, rtol=0, atol=MAX_INVERSE_ERROR)
+
+
+def fuse_cheaply(gates: list[IndexedGate], input_gates: frozenset[int]) -> list[Block]:
+    """Fuse gates where that saves multiplications; gates that depend on the sample stay alone.
+
+    Args:
+        gates: Indices and gates, in order.
+        input_gates: Indices of the gates whose phase depends on the inputs.
+    """
+    blocks: list[Block] = []
+    for index, gate in gates:
+        alone = Block(index in input_gates)
+        alone.append(index, gate)
+        best, least = alone, multiplications(alone)
+        for block in blocks[earliest(blocks, gate) :]:
+            if not alone.per_sample and _may_take(block, gate):
+                merged = Block(False, list(block.gates), block.controls, block.targets)
+                merged.append(index, gate)
+                more = multiplications(merged) - multiplications(block)
+                if more < least or (more == least and best is alone):
+                    best, least = block, more
+        if best is alone:
+            blocks.append(alone)
+        else:
+            best.append(index, gate)
+    return blocks
+
+
+def _may_take(block: Block, gate: Gate) -> bool:
+    controls, targets = block.with_wires_of(gate)
+    return (
+        not block.per_sample
+        and len(targets) <= max(len(block.targets), 1)
+        and len(controls) <= max(len(block.controls), MAX_CONTROLS)
+    )
+
+
+def multiplications(block: Block) -> float:
+    """Real multiplications of a block for each amplitude of the state."""
+    n_patterns = 2 ** len(block.controls)
+    active = sum(bool(active_gates(block, pattern)) for pattern in range(n_patterns))
+    return 4 * 2 ** len(block.targets) * active / n_patterns
+
+
+def active_gates(block: Block, pattern: int) -> list[IndexedGate]:
+    """The gates of a block that do anything where the control wires have these bits."""
+    last = len(block.controls) - 1
+    bits = {wire: pattern >> (last - i) & 1 for i, wire in enumerate(block.controls)}
+    return [(index, gate) for index, gate in block.gates if not _is_identity(gate, bits)]
+
+
+def _is_identity(gate: Gate, bits: dict[int, int]) -> bool:
+    """Whether the gate does nothing, for any phase, where some wires have these bits."""
+    fixed = [wire in bits and wire in gate.controls for wire in gate.wires]
+    chosen = [bits[wire] if f else slice(None) for wire, f in zip(gate.wires, fixed, strict=True)]
+    tensor = gate.matrices.reshape(3, *(2,) * (2 * len(gate.wires)))
+    size = 2 ** (len(gate.wires) - sum(fixed))
+    restricted = tensor[(slice(None), *chosen, *chosen)].reshape(3, size, size)
+    expected = torch.zeros_like(restricted)
+    expected[0] = torch.eye(size)
+    return torch.equal(restricted, expected)
+
+
+class _Lowering:
+    """Collects the tables of a circuit.
+
+    Args:
+        circuit: The circuit.
+        inverse: See `lower`.
+    """
+
+    def __init__(self, circuit: Circuit, inverse: bool) -> None:
+        self.circuit = circuit
+        self.inverse = inverse
+        self.measure = EXPVAL if circuit.measure == "expval_z" else PROBS
+        if inverse:
+            self.measure = STATE
+        self.program = trace(circuit)
+        self.input_gates = frozenset(self.program.input_gates)
+        self.columns = {index: i for i, index in enumerate(self.program.input_gates)}
+        self.factors: list[list[Factor]] = []
+        self.constants: list[Tensor] = []
+        self.n_constants = 0
+        self.code: list[list[int]] = []
+        self.index: list[int] = []
+        self.lists: dict[tuple[int, ...], tuple[int, int]] = {}
+        self.wires: list[tuple[int, int]] = []
+        self.parts: list[tuple[int, ...]] = []
+        self.outputs: list[tuple[int, ...]] = []
+        self.multiplications = 0.0
+
+    def lower(self) -> Lowered:
+        """Lower all parts."""
+        components = self._components()
+        for wires in components:
+            self._lower_part(wires)
+        order = self._place_matrices()
+        constants = torch.cat([torch.empty(0, dtype=torch.complex128), *self.constants])
+        n_outputs = self.circuit.n_outputs
+        if self.measure == STATE:
+            n_outputs = 2 * 2**self.circuit.n_wires
+        tables = Tables(
+            _table(self.code, 8),
+            np.array(self.index, np.int64),
+            _table(self.wires, 2),
+            _table(self.parts, 6),
+            _table(self.outputs, 2 if self.measure == EXPVAL else 1),
+            constants.numpy(),
+        )
+        return Lowered(
+            self.program,
+            [self.factors[i] for i in order],
+            n_outputs,
+            self.measure,
+            tables,
+            self.multiplications,
+            max(map(len, components)),
+        )
+
+    def _components(self) -> list[Wires]:
+        """The parts that are measured; joint probabilities need all wires in one."""
+        if self.measure != EXPVAL:
+            return [tuple(range(self.circuit.n_wires))]
+        measured = set(self.circuit.measured_wires)
+        return [wires for wires in self.program.components if measured.intersection(wires)]
+
+    def _lower_part(self, wires: Wires) -> None:
+        gates = [(i, gate) for i, gate in enumerate(self.program.gates) if gate.wires[0] in wires]
+        product: list[Block] = []
+        if self.program.embedding is None:
+            product, gates = split_product(self.circuit.n_wires, gates)
+        first_wire, first_output = len(self.wires), len(self.outputs)
+        first_gates = {block.targets[0]: block.gates for block in product}
+        for wire in wires:
+            singles = [Block(index in self.input_gates) for index, _ in first_gates.get(wire, [])]
+            for block, gate in zip(singles, first_gates.get(wire, []), strict=True):
+                block.append(*gate)
+            self.wires.append(self._lower_blocks((wire,), singles))
+        blocks = fuse_cheaply(gates, self.input_gates)
+        lines = self._lower_blocks(wires, blocks[::-1] if self.inverse else blocks)
+        self._measure(wires)
+        self.multiplications += 2 ** len(wires) * sum(map(multiplications, blocks))
+        self.parts.append((len(wires), first_wire, *lines, first_output, len(self.outputs)))
+
+    def _lower_blocks(self, wires: Wires, blocks: list[Block]) -> tuple[int, int]:
+        """Write the instructions of blocks on a state of some wires; return their range."""
+        first = len(self.code)
+        for block in blocks:
+            for pattern in range(2 ** len(block.controls)):
+                gates = active_gates(block, pattern)
+                if gates:
+                    self._lower_gates(wires, block, pattern, gates)
+        return first, len(self.code)
+
+    def _lower_gates(
+        self, wires: Wires, block: Block, pattern: int, gates: list[IndexedGate]
+    ) -> None:
+        """Write the instruction of gates where the control wires of their block have these bits."""
+        size = 2 ** len(block.targets)
+        factors = [Factor(index, _in_block(gate, block)[:, pattern]) for index, gate in gates]
+        place, phase = len(self.factors), -1
+        if block.per_sample:
+            place, phase = self.n_constants, self.columns[factors[0].gate]
+            self.constants.append(factors[0].matrices.flatten())
+            self.n_constants += 3 * size**2
+        else:
+            self.factors.append(factors)
+        controls, targets = _bits(wires, block.controls), _bits(wires, block.targets)
+        value = sum((pattern >> i & 1) << bit for i, bit in enumerate(reversed(controls)))
+        mask = sum(1 << bit for bit in (*controls, *targets))
+        high, low = ([0, 0] + [1 << bit for bit in targets])[-2:]
+        start, count = self._list(len(wires), mask, value)
+        self.code.append([size, block.per_sample, place, phase, start, count, high, low])
+
+    def _place_matrices(self) -> list[int]:
+        """Replace the numbers of matrices in the code by places; return them by size."""
+        sizes = [len(factors[0].matrices[0]) for factors in self.factors]
+        order = sorted(range(len(sizes)), key=sizes.__getitem__)
+        places, place = {}, 0
+        for i in order:
+            places[i] = place
+            place += sizes[i] ** 2
+        for line in self.code:
+            if not line[1]:
+                line[2] = places[line[2]]
+        return order
+
+    def _list(self, n_wires: int, mask: int, value: int) -> tuple[int, int]:
+        """Begin and length of the list of the amplitudes with a value in some bits."""
+        key = (n_wires, mask, value)
+        if key not in self.lists:
+            indices = np.arange(2**n_wires)
+            chosen = indices[(indices & mask) == value]
+            self.lists[key] = len(self.index), len(chosen)
+            self.index += chosen.tolist()
+        return self.lists[key]
+
+    def _measure(self, wires: Wires) -> None:
+        measured = self.circuit.measured_wires
+        if self.measure == EXPVAL:
+            self.outputs += [
+                (bit, measured.index(wire))
+                for wire, bit in zip(wires, _bits(wires, wires), strict=True)
+                if wire in measured
+            ]
+        elif self.measure == PROBS:
+            bits = np.array(_bits(wires, measured), np.int64)
+            outcomes = np.arange(2 ** len(wires))[:, None] >> bits & 1
+            places = (outcomes << np.arange(len(bits))[::-1]).sum(1)
+            self.outputs += [(place if place < self.circuit.n_outputs else -1,) for place in places]
+
+
+def _in_block(gate: Gate, block: Block) -> Tensor:
+    """A, B and C of a gate on the wires of a block, `(3, 2**n_controls, size, size)`."""
+    axes = tuple(block.wires.index(wire) for wire in gate.wires)
+    return compose(Build(len(block.controls), len(block.targets), (axes,)), [gate.matrices])
+
+
+def _table(rows: Sequence[Sequence[int]], n_columns: int) -> np.ndarray:
+    return np.array(rows, np.int64).reshape(-1, n_columns)
+
+
+def _bits(wires: Wires, chosen: Wires) -> list[int]:
+    """Places of the chosen wires in the index of an amplitude, 0 for the least significant bit."""
+    return [len(wires) - 1 - wires.index(wire) for wire in chosen]
+
+
+@made_once
+def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
+    """A circuit, lowered.
+
+    Args:
+        circuit: The circuit; its gates must be known, see `unknown_gates`.
+        inverse: Whether to put the blocks in reverse order, for their conjugate transposes, and to
+            return the state; the gates must not depend on the inputs.
+    """
+    return _Lowering(circuit, inverse).lower()

@@ -1,0 +1,85 @@
+"""The matrices of instructions as a differentiable function of the phases of their gates.
+
+M = M_G ... M_2 M_1,   M_g = A_g + cos(phase_g) B_g + sin(phase_g) C_g.
+"""
+
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from hqdm.simulators.compiled.lowering import Factor
+
+
+class InstructionMatrices:
+    """The matrices of all instructions of one size; short products are filled with identities.
+
+    Args:
+        factors: For each instruction its factors, the first one applied first.
+        dtype: Complex dtype of the matrices.
+        device: Where to keep the constants.
+    """
+
+    def __init__(
+        self, factors: list[list[Factor]], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        size = len(factors[0][0].matrices[0])
+        identity = torch.zeros(3, size, size, dtype=torch.complex128)
+        identity[0] = torch.eye(size)
+        longest = max(map(len, factors))
+        filled = [row + [Factor(0, identity)] * (longest - len(row)) for row in factors]
+        by_step = list(zip(*filled, strict=True))
+        gates = [[factor.gate for factor in step] for step in by_step]
+        self.gates = torch.tensor(gates, device=device)
+        matrices = [torch.stack([factor.matrices for factor in step], 1) for step in by_step]
+        self.constant, self.cosine, self.sine = torch.stack(matrices, 1).to(device, dtype)
+
+    def __call__(self, cos: Tensor, sin: Tensor) -> Tensor:
+        """Evaluate the matrices.
+
+        Args:
+            cos: Cosines of the phases of all gates, `(n_circuits, n_gates)`.
+            sin: Sines, likewise.
+
+        Returns:
+            `(n_circuits, n_instructions, size, size)`.
+        """
+        cos, sin = (part[:, self.gates, None, None] for part in (cos, sin))
+        steps = (self.constant + cos * self.cosine + sin * self.sine).unbind(1)
+        product = steps[0]
+        for step in steps[1:]:
+            product = step @ product if step.shape[-1] > 1 else step * product
+        return product
+
+
+class Entries:
+    """The entries of all matrices of a lowered circuit.
+
+    Args:
+        factors: `Lowered.factors`.
+        dtype: Complex dtype of the matrices.
+        device: Where to keep the constants.
+    """
+
+    def __init__(
+        self, factors: list[list[Factor]], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        by_size = groupby(factors, lambda row: len(row[0].matrices[0]))
+        self.groups = [InstructionMatrices(list(rows), dtype, device) for _, rows in by_size]
+        self.none = torch.empty(0, dtype=dtype, device=device)
+
+    def __call__(self, phases: Tensor) -> Tensor:
+        """The entries `(n_circuits, n_entries)` for the phases `(n_circuits, n_gates)`."""
+        return self._joined(phases, self._matrices(phases))
+
+    def inverse(self, phases: Tensor) -> Tensor:
+        """The entries of the conjugate transposes, likewise."""
+        return self._joined(phases, [matrix.mH for matrix in self._matrices(phases)])
+
+    def _matrices(self, phases: Tensor) -> list[Tensor]:
+        cos, sin = phases.cos(), phases.sin()
+        return [group(cos, sin) for group in self.groups]
+
+    def _joined(self, phases: Tensor, matrices: list[Tensor]) -> Tensor:
+        none = self.none.expand(len(phases), 0)
+        return torch.cat([none, *(matrix.flatten(1) for matrix in matrices)], 1)

@@ -1,0 +1,1 @@
+"""A circuit as a program of gates, and its execution in torch."""

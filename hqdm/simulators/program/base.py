@@ -1,0 +1,80 @@
+"""The interface of a simulator."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hqdm.circuits import Circuit
+from hqdm.utils.errors import HQDMError
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """Runs several independent circuits of one kind on a batch each.
+
+    Attributes:
+        name: The name that `resolve_simulator` takes.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that `resolve_simulator` takes."""
+
+    def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Evaluate the circuits.
+
+        Args:
+            circuit: The circuit that all of them share.
+            inputs: Features, `(n_circuits, B, n_inputs)`.
+            weights: Angles in radians, `(n_circuits, *weights_shape)`.
+
+        Returns:
+            `(n_circuits, B, n_outputs)`, in the dtype and on the device of `inputs`.
+        """
+
+
+def check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+    """Refuse arrays that do not fit the circuit.
+
+    Raises:
+        HQDMError: If the shapes or the dtypes of `inputs` and `weights` do not match.
+    """
+    expected = ", ".join(["n_circuits", *map(str, circuit.weights_shape)])
+    if tuple(weights.shape[1:]) != circuit.weights_shape or not weights.shape[0]:
+        raise HQDMError(f"expected weights of shape ({expected}), got {tuple(weights.shape)}")
+    n_circuits = weights.shape[0]
+    if inputs.ndim != 3 or inputs.shape[0] != n_circuits or inputs.shape[2] != circuit.n_inputs:
+        raise HQDMError(
+            f"expected inputs of shape ({n_circuits}, B, {circuit.n_inputs}), "
+            f"got {tuple(inputs.shape)}"
+        )
+    if inputs.dtype != weights.dtype or inputs.dtype not in (torch.float32, torch.float64):
+        raise HQDMError(
+            "inputs and weights must both be float32 or both float64, "
+            f"got {inputs.dtype} and {weights.dtype}"
+        )
+
+
+def no_outputs(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+    """The outputs for an empty batch, with gradients of zero."""
+    empty = inputs.new_zeros(inputs.shape[0], 0, circuit.n_outputs)
+    return empty + 0 * (inputs.sum() + weights.sum())
+
+
+def refuse_memory(what: str, n_bytes: int, memory_limit: int) -> None:
+    """Refuse what would take too much memory, before any of it is allocated.
+
+    Args:
+        what: What takes it.
+        n_bytes: How much it takes.
+        memory_limit: How much it may take.
+
+    Raises:
+        HQDMError: If it is more.
+    """
+    if n_bytes > memory_limit:
+        raise HQDMError(
+            f"{what} would take {n_bytes:,} bytes, more than memory_limit={memory_limit:,}: use "
+            "fewer qubits or samples, or a simulator with a higher memory_limit"
+        )

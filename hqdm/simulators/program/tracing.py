@@ -1,0 +1,432 @@
+"""A circuit as a program: gates with constant matrices, and one phase a gate.
+
+The PennyLane quantum function is traced once. Every gate becomes
+
+    M(phase) = A + cos(phase) B + sin(phase) C,    phase = angle or angle / 2,
+
+with constant complex A, B, C. That covers constant gates (B = C = 0) and the usual gates of one
+angle, controlled ones included; all others are decomposed. Where the phases are affine in inputs
+and weights, which is the rule, they are read off by indexing; otherwise the function is traced
+again in each call, vectorised over the batch.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pennylane as qml
+import torch
+from pennylane.operation import Operator
+from pennylane.ops.functions import bind_new_parameters
+from torch import Tensor
+from torch.func import vmap
+
+from hqdm.circuits import AmplitudeEmbedding, Circuit
+from hqdm.simulators.program.caching import made_once
+from hqdm.utils.errors import HQDMError
+
+MAX_GATE_WIRES = 4  # gates on more wires are decomposed where PennyLane knows how
+NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
+FREQUENCIES = (0.5, 1.0)  # of the gates of one angle; RX is the first kind, PhaseShift the second
+PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
+PROBE_NUMBERS = 2**24  # phases in memory at once
+ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
+HINT = "use simulator='pennylane:default.qubit' for it"
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """One gate, M(phase) = A + cos(phase) B + sin(phase) C.
+
+    Attributes:
+        name: PennyLane's name of the gate.
+        wires: The wires, the first one most significant.
+        matrices: A, B and C, `(3, 2**k, 2**k)` complex128 for k wires.
+        frequency: Phase divided by angle.
+        controls: The wires on which the gate is block diagonal for every phase.
+    """
+
+    name: str
+    wires: tuple[int, ...]
+    matrices: Tensor
+    frequency: float
+    controls: frozenset[int]
+
+
+@dataclass(frozen=True, eq=False)
+class AffinePhases:
+    """Phases that are affine in weights and inputs, each from a few entries.
+
+    phase_g = constant_g + sum_k weight_value_gk w[weight_index_gk] + the same over inputs.
+
+    Attributes:
+        constant: `(n_gates,)`.
+        weight_index: Indices into the flattened weights, `(n_gates, k)`.
+        weight_value: Their coefficients, `(n_gates, k)`; zero where a gate needs fewer.
+        input_index: Indices into the inputs for the gates that depend on them, likewise.
+        input_value: Their coefficients.
+    """
+
+    constant: Tensor
+    weight_index: Tensor
+    weight_value: Tensor
+    input_index: Tensor
+    input_value: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "AffinePhases":
+        """A copy on the device, with coefficients of the dtype."""
+        return AffinePhases(
+            self.constant.to(device, dtype),
+            self.weight_index.to(device),
+            self.weight_value.to(device, dtype),
+            self.input_index.to(device),
+            self.input_value.to(device, dtype),
+        )
+
+    def of_weights(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Phases without the share of the inputs.
+
+        Args:
+            inputs: Not used here; `(n_circuits, B, n_inputs)`.
+            weights: `(n_circuits, *weights_shape)`.
+
+        Returns:
+            `(n_circuits, n_gates)`.
+        """
+        flat = weights.flatten(1)
+        return self.constant + (flat[:, self.weight_index] * self.weight_value).sum(-1)
+
+    def of_inputs(
+        self, inputs: Tensor, weights: Tensor, of_weights: Tensor, input_gates: Tensor
+    ) -> Tensor:
+        """Phases of the gates that depend on the inputs, `(n_circuits, B, n_input_gates)`."""
+        share = (inputs[..., self.input_index] * self.input_value).sum(-1)
+        return of_weights[:, None, input_gates] + share
+
+
+@dataclass(frozen=True, eq=False)
+class TracedPhases:
+    """Phases of any other form, by tracing the quantum function in every call.
+
+    Attributes:
+        circuit: The circuit to trace.
+        frequencies: Phase divided by angle, one a gate.
+    """
+
+    circuit: Circuit
+    frequencies: tuple[float, ...]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "TracedPhases":
+        """Itself: there are no tensors to move."""
+        return self
+
+    def of_weights(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Phases at the first sample, `(n_circuits, n_gates)`.
+
+        They are exact for the gates that do not depend on the inputs; the others are not read.
+        """
+        return vmap(self.of_sample)(inputs[:, 0].detach(), weights)
+
+    def of_inputs(
+        self, inputs: Tensor, weights: Tensor, of_weights: Tensor, input_gates: Tensor
+    ) -> Tensor:
+        """Phases of the gates that depend on the inputs, `(n_circuits, B, n_input_gates)`."""
+        phases = vmap(vmap(self.of_sample, in_dims=(0, None)))(inputs, weights)
+        return phases[..., input_gates]
+
+    def of_sample(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Phases of all gates for one sample and one circuit, `(n_gates,)`; constants get zero."""
+        angles = [
+            _angle(operation, x) for operation in _native_operations(self.circuit, x, weights)
+        ]
+        return torch.stack(angles) * x.new_tensor(self.frequencies)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a circuit does, without PennyLane objects.
+
+    Attributes:
+        n_wires: Number of qubits.
+        embedding: What writes the initial state; None to start from |0...0>.
+        gates: The gates in order.
+        input_gates: Indices of the gates whose phase depends on the inputs.
+        phases: How the phases come from inputs and weights.
+    """
+
+    n_wires: int
+    embedding: AmplitudeEmbedding | None
+    gates: tuple[Gate, ...]
+    input_gates: tuple[int, ...]
+    phases: AffinePhases | TracedPhases
+
+    @cached_property
+    def components(self) -> list[tuple[int, ...]]:
+        """The sets of wires that no gate connects with each other: independent circuits."""
+        if self.embedding is not None:
+            return [tuple(range(self.n_wires))]
+        components = [{wire} for wire in range(self.n_wires)]
+        for gate in self.gates:
+            joined = [c for c in components if c.intersection(gate.wires)]
+            components = [c for c in components if c not in joined] + [set().union(*joined)]
+        return sorted(tuple(sorted(component)) for component in components)
+
+
+@made_once
+def trace(circuit: Circuit) -> Program:
+    """The program of a circuit.
+
+    Args:
+        circuit: The circuit; its gates are queued a few times.
+
+    Raises:
+        HQDMError: If a gate has no matrix (such as a mid-circuit measurement) or acts on wires
+            that the circuit does not have, if the choice of gates depends on values, or if there
+            are no gates.
+    """
+    points = _random_points(circuit.n_inputs + torch.Size(circuit.weights_shape).numel())
+    inputs, weights = _split(circuit, points)
+    # First without vectorising, so that mistakes in a user's function show as themselves.
+    operations = _native_operations(circuit, inputs[-1], weights[-1])
+    gates = tuple(_gate(operation) for operation in operations)
+    if not gates:
+        raise HQDMError("the circuit queues no gates")
+    traced = TracedPhases(circuit, tuple(gate.frequency for gate in gates))
+    affine, depends = _fit_affine(traced, circuit, points)
+    if affine is None:
+        depends = _depends_on_inputs(traced, inputs, weights)
+    embedding = circuit.embedding
+    return Program(
+        circuit.n_wires,
+        embedding if isinstance(embedding, AmplitudeEmbedding) else None,
+        gates,
+        tuple(depends.nonzero().flatten().tolist()),
+        affine or traced,
+    )
+
+
+def _random_points(n: int) -> Tensor:
+    """Points at which to look at the phases as functions of n numbers, `(n_points, n)`."""
+    generator = torch.Generator().manual_seed(0)
+    points = [scale * torch.randn(1, n, generator=generator).double() for scale in PROBE_SCALES]
+    # Both signs, as many a function is constant on one side.
+    return torch.cat([*points, *(-point for point in points)])
+
+
+def _split(circuit: Circuit, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and weights at points, `(n_points, n_inputs)` and `(n_points, *weights_shape)`."""
+    n_weights = torch.Size(circuit.weights_shape).numel()
+    inputs, weights = points.split([circuit.n_inputs, n_weights], 1)
+    return inputs, weights.reshape(-1, *circuit.weights_shape)
+
+
+def _vectorised(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Phases at many points, `(n_points, n_gates)`.
+
+    Raises:
+        HQDMError: If the function looks at the values of its arguments, which vectorising forbids.
+    """
+    try:
+        return vmap(traced.of_sample, chunk_size=512)(inputs, weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise HQDMError(
+            "the statevector simulator cannot vectorise this circuit: its gates may not depend on "
+            f"values, and its angles need torch functions ({reason}); {HINT}"
+        ) from error
+
+
+def _fit_affine(
+    traced: TracedPhases, circuit: Circuit, points: Tensor
+) -> tuple[AffinePhases | None, Tensor]:
+    """The affine function through zero and the unit vectors, if the random points agree with it.
+
+    Returns:
+        The function or None, and a mask of the gates that depend on the inputs.
+    """
+    n_inputs, n = circuit.n_inputs, points.shape[1]
+    constant = _vectorised(traced, *_split(circuit, torch.zeros(1, n).double()))[0]
+    gates, entries, values = _slopes(traced, circuit, constant, n)
+    predicted = constant.expand(len(points), -1).clone()
+    predicted.index_add_(1, gates, values * points[:, entries])
+    of_inputs = entries < n_inputs
+    depends = torch.zeros(len(constant), dtype=torch.bool)
+    depends[gates[of_inputs]] = True
+    phases = _vectorised(traced, *_split(circuit, points))
+    if not torch.allclose(predicted, phases, rtol=1e-10, atol=1e-10):
+        return None, depends
+    of_weights = ~of_inputs
+    weight_terms = _padded_rows(
+        gates[of_weights], entries[of_weights] - n_inputs, values[of_weights], len(constant)
+    )
+    input_gates = depends.cumsum(0) - 1  # their numbers among the gates that depend on the inputs
+    input_terms = _padded_rows(
+        input_gates[gates[of_inputs]],
+        entries[of_inputs],
+        values[of_inputs],
+        int(depends.sum()),
+    )
+    return AffinePhases(constant, *weight_terms, *input_terms), depends
+
+
+def _slopes(
+    traced: TracedPhases, circuit: Circuit, constant: Tensor, n: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The derivatives that are not zero: numbers of gates and of arguments, and values.
+
+    Unit vectors are looked at in pieces: the table of all of them is large for deep circuits.
+    """
+    found = []
+    for rows in torch.arange(n).split(max(1, PROBE_NUMBERS // len(constant))):
+        units = torch.zeros(len(rows), n).double()
+        units[torch.arange(len(rows)), rows] = 1
+        slopes = _vectorised(traced, *_split(circuit, units)) - constant
+        entries, gates = (slopes.abs() >= ROUNDING).nonzero(as_tuple=True)
+        found.append((gates, rows[entries], slopes[entries, gates]))
+    gates, entries, values = (torch.cat(part) for part in zip(*found, strict=True))
+    return gates, entries, values
+
+
+def _depends_on_inputs(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Mask of the gates whose phase differs between inputs, at any of the random weights."""
+    n = len(inputs)
+    pairs = inputs.repeat(n, 1), weights.repeat_interleave(n, 0)
+    phases = _vectorised(traced, *pairs).unflatten(0, (n, n))
+    return (phases != phases[:, :1]).flatten(0, 1).any(0)
+
+
+def _padded_rows(
+    rows: Tensor, columns: Tensor, values: Tensor, n_rows: int
+) -> tuple[Tensor, Tensor]:
+    """Columns and values of the entries of each row of a sparse matrix, padded to the longest."""
+    order = rows.argsort(stable=True)
+    counts = rows.bincount(minlength=n_rows)
+    first = counts.cumsum(0) - counts
+    places = torch.arange(len(rows)) - first[rows[order]]
+    index = torch.zeros(n_rows, int(counts.max()) if n_rows else 0, dtype=torch.long)
+    value = torch.zeros(index.shape).double()
+    index[rows[order], places] = columns[order]
+    value[rows[order], places] = values[order]
+    return index, value
+
+
+def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Operator]:
+    """The operations for one sample, decomposed into those that a `Gate` can hold."""
+    with qml.queuing.AnnotatedQueue() as queue:
+        circuit.queue(x, weights)
+    operations = qml.tape.QuantumScript.from_queue(queue).operations
+    if isinstance(circuit.embedding, AmplitudeEmbedding):
+        operations = operations[1:]  # the state preparation: see Program.embedding
+    native = [part for operation in operations for part in _decompose(operation)]
+    for operation in native:
+        if not set(operation.wires) <= set(range(circuit.n_wires)):
+            raise HQDMError(
+                f"{operation.name} acts on wires {operation.wires.tolist()}, but the circuit has "
+                f"wires 0..{circuit.n_wires - 1}"
+            )
+    return native
+
+
+def _decompose(operation: Operator) -> Iterator[Operator]:
+    if operation.name in NO_EFFECT:
+        return
+    if _is_native(operation):
+        yield operation
+    elif operation.has_decomposition and not isinstance(operation, qml.ops.Conditional):
+        for part in operation.decomposition():
+            yield from _decompose(part)
+    else:
+        raise HQDMError(f"the statevector simulator cannot run {operation.name}: {HINT}")
+
+
+def _is_native(operation: Operator) -> bool:
+    too_wide = len(operation.wires) > MAX_GATE_WIRES and operation.has_decomposition
+    if too_wide or not operation.has_matrix or isinstance(operation, qml.ops.Conditional):
+        return False
+    return not _has_tensors(operation) or _sinusoid(operation) is not None
+
+
+def _has_tensors(operation: Operator) -> bool:
+    return any(isinstance(parameter, Tensor) for parameter in operation.parameters)
+
+
+def _angle(operation: Operator, x: Tensor) -> Tensor:
+    """The angle of a native operation in the dtype of `x`, zero if it is constant."""
+    return operation.parameters[0].to(x) if _has_tensors(operation) else x.new_zeros(())
+
+
+def _gate(operation: Operator) -> Gate:
+    wires = tuple(operation.wires)
+    sinusoid = _sinusoid(operation) if _has_tensors(operation) else None
+    if sinusoid is None:
+        constant = _matrix(operation)
+        sinusoid = np.stack([constant, 0 * constant, 0 * constant]), 1.0
+    matrices, frequency = sinusoid
+    return Gate(
+        operation.name, wires, torch.from_numpy(matrices), frequency, _controls(matrices, wires)
+    )
+
+
+def _sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
+    """A, B, C and the frequency of a gate of one angle, or None if it has no such form."""
+    if len(operation.parameters) != 1 or operation.parameters[0].ndim:
+        return None
+    kind = _kind(operation)
+    if kind is None:
+        return _fit_sinusoid(operation)
+    if kind not in _sinusoids:
+        _sinusoids[kind] = _fit_sinusoid(operation)
+    return _sinusoids[kind]
+
+
+_sinusoids: dict[Hashable, tuple[np.ndarray, float] | None] = {}
+
+
+def _kind(operation: Operator) -> Hashable:
+    """What the matrix of a gate depends on beside its angle; None where that is not plain."""
+    if isinstance(operation, qml.ops.Controlled):
+        of_base = _kind(operation.base)
+        return of_base and (type(operation), of_base, tuple(operation.control_values))
+    return None if operation.hyperparameters else (type(operation), len(operation.wires))
+
+
+def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
+    """A, B, C and the frequency, from the matrices at a few angles."""
+
+    def matrix(phase: float) -> np.ndarray:
+        return _matrix(bind_new_parameters(operation, [phase / frequency]))
+
+    for frequency in FREQUENCIES:
+        at_zero, at_pi = matrix(0.0), matrix(np.pi)
+        constant, cosine = (at_zero + at_pi) / 2, (at_zero - at_pi) / 2
+        sine = matrix(np.pi / 2) - constant
+        if all(
+            np.allclose(matrix(t), constant + np.cos(t) * cosine + np.sin(t) * sine, 0, ROUNDING)
+            for t in (0.7, -2.3)
+        ):
+            return np.stack([_clean(m) for m in (constant, cosine, sine)]), frequency
+    return None
+
+
+def _matrix(operation: Operator) -> np.ndarray:
+    matrix = qml.matrix(operation, wire_order=operation.wires)
+    return np.ascontiguousarray(matrix, dtype=np.complex128)
+
+
+def _clean(matrix: np.ndarray) -> np.ndarray:
+    """Real and imaginary parts without rounding errors in place of zeros."""
+    parts = matrix.view(np.float64)
+    return np.where(np.abs(parts) < ROUNDING, 0, parts).view(np.complex128)
+
+
+def _controls(matrices: np.ndarray, wires: tuple[int, ...]) -> frozenset[int]:
+    """The wires on which all matrices are block diagonal."""
+    k = len(wires)
+    tensor = matrices.reshape(3, *(2,) * 2 * k)
+    controls = set()
+    for i, wire in enumerate(wires):
+        by_bit = np.moveaxis(tensor, (1 + i, 1 + k + i), (0, 1))
+        if not by_bit[0, 1].any():  # in a unitary, the other off-diagonal block is zero with it
+            controls.add(wire)
+    return frozenset(controls)

@@ -1,0 +1,54 @@
+"""Models on disk: tensors in safetensors beside a plain, versioned configuration in JSON.
+
+    folder/model.safetensors    every parameter and buffer
+    folder/config.json          {"format_version": 1, "denoiser": {...}}: what rebuilds the object
+
+Reading either runs no code that they may hold.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hqdm.storage.formats import FORMAT_VERSION, check_version
+from hqdm.utils.errors import HQDMError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a model folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS_FILE)
+    text = json.dumps({"format_version": FORMAT_VERSION, "denoiser": config}, indent=2)
+    (folder / CONFIG_FILE).write_text(text + "\n")
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a model folder.
+
+    Returns:
+        The configuration of the denoiser, and the tensors.
+
+    Raises:
+        HQDMError: If a file is missing, damaged or from a newer version.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise HQDMError(f"{folder} holds no {name}: expected a folder that `hqdm export` wrote")
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise HQDMError(f"{folder} is damaged ({reason}): export it again") from None
+    check_version(config if isinstance(config, dict) else {}, folder)
+    if "denoiser" not in config:
+        raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")
+    return config["denoiser"], tensors

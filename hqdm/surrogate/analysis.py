@@ -1,0 +1,436 @@
+r"""Every error of the Carleman sampler apart, and all of them together.
+
+From the same noise, with one change at a time, up to the last lambda of the fit:
+
+    network's flow  ->  polynomial equation  ->  linear system, fine steps  ->  linear system
+                 polynomial                truncation                  time step
+
+and, for one segment of that system: an inverse polynomial and a Taylor series in place of exact
+exponentials (QLSS), a quadrature (LCHS), and measurements in place of a known vector. An error is
+|z - z'| / |z'| of latents z or, for the solvers and the measurements, of lifted states y.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise, product
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from hqdm.carleman.analysis import (
+    energy_distance,
+    integrate,
+    liu_bound,
+    matrix_facts,
+    r_number,
+    relative_errors,
+    shot_error,
+    spectral_abscissa,
+)
+from hqdm.carleman.lchs.solver import LCHS
+from hqdm.carleman.magnus import Backend, Direct, Matrix, Solution, Vector
+from hqdm.carleman.qlss.history import block_system
+from hqdm.carleman.qlss.solver import QLSS, forward_factors, least_singular_value, scale
+from hqdm.diffusion.denoiser import Denoiser, class_labels
+from hqdm.samplers import UniPC
+from hqdm.samplers.grids import T_CUT
+from hqdm.surrogate.fit import CarlemanFit
+from hqdm.surrogate.noise_polynomial import DiffusionDrift
+from hqdm.surrogate.sampler import CLOSURES, Carleman
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.versions import versions
+
+NETWORK_STEPS = 100  # on MNIST within 0.2 % of what 200 steps give
+FINE = 4  # times the sampler's steps: what is left of the time step's error is 4^-4 of it
+STARTS = 3  # of which a quantum solver is emulated
+READINGS = 20  # of one state, for the spread of what it errs
+SHOTS = (10**2, 10**3, 10**4, 10**5, 10**6)
+ENERGY_POINTS = 4096  # whose distances in pairs take 128 MiB
+
+SILENT = np.errstate(invalid="ignore", over="ignore")  # what diverges is told by `spread`
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is analysed.
+
+    Attributes:
+        checkpoint: Where the model comes from, for the record.
+        orders: Truncation orders of the table.
+        segments: Numbers of segments of the table; the largest is that of all other errors.
+        order: Truncation order of all other errors.
+        closure: See `hqdm.surrogate.sampler.Carleman`, as `basis`.
+        basis: "monomial" or "hermite".
+        n: Starts.
+        network_n: As many of them as the network follows, too.
+        seed: Key of all noise.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+
+    checkpoint: str
+    orders: Sequence[int] = (2, 3, 4, 5)
+    segments: Sequence[int] = (4, 8, 16)
+    order: int = 5
+    closure: Literal["least_squares", "drop"] = "least_squares"
+    basis: Literal["monomial", "hermite"] = "monomial"
+    n: int = 500
+    network_n: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if self.n < 2:
+            raise HQDMError(f"an analysis needs 2 starts or more, got {self.n}")
+        if not 2 <= self.network_n <= self.n:
+            raise HQDMError(
+                f"the network needs to follow 2 to {self.n} of the starts, got {self.network_n}"
+            )
+        if not self.segments or min(self.segments) < 1 or not self.orders or min(self.orders) < 1:
+            raise HQDMError("an analysis needs orders and segments of 1 or more")
+
+    @property
+    def finest(self) -> int:
+        """The largest number of segments."""
+        return max(self.segments)
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Where the same noise goes.
+
+    Attributes:
+        path: Latents of the polynomial equation at every edge of the finest segments, `(n, d)`.
+        network: Latents of the network's flow at the last of them, of the first starts,
+            `(network_n, d)`.
+    """
+
+    path: Sequence[Vector]
+    network: Vector
+
+    @property
+    def start(self) -> Vector:
+        """Latents at the fit's first lambda, `(n, d)`."""
+        return self.path[0]
+
+    @property
+    def polynomial(self) -> Vector:
+        """Latents of the polynomial equation at its last lambda, `(n, d)`."""
+        return self.path[-1]
+
+
+def analyse(
+    denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress | None = None
+) -> dict[str, Any]:
+    """All errors of a fitted model.
+
+    Args:
+        denoiser: The model.
+        fit: Its fit.
+        options: What to analyse.
+        progress: Shows bars where given.
+
+    Returns:
+        The contents of `analysis.json`. A part that is refused holds the line that says why under
+        "refused"; an error without bounds is None.
+
+    Raises:
+        HQDMError: If an option is unknown, or the polynomial equation itself diverges.
+    """
+    sampler = Carleman(
+        fit, options.finest, options.order, closure=options.closure, basis=options.basis
+    )
+    cells = len(options.orders) * len(CLOSURES)
+    total = 1 + cells + len(options.segments) + 2 * STARTS + options.finest
+    task = progress.add_task("errors", total=total) if progress else None
+
+    def done() -> None:
+        if progress and task is not None:
+            progress.advance(task)
+
+    flows = follow(denoiser, fit, options, progress)
+    done()
+    truncation = truncation_errors(fit, options, flows, done)
+    chain = []
+    for count in options.segments:
+        chain.append({"segments": count, **chain_errors(sampler, count, flows)})
+        done()
+    edges = even_edges(fit, options.finest)
+    report: dict[str, Any] = {
+        "checkpoint": options.checkpoint,
+        "options": asdict(options),
+        "fit": fit_facts(fit),
+        "polynomial": spread(relative_errors(flows.polynomial[: options.network_n], flows.network)),
+        "truncation": truncation,
+        "chain": chain,
+        "backends": backend_errors(sampler, edges, flows.path, done),
+        "shots": shot_errors(sampler, typical(flows.polynomial), options.seed),
+        "energy": energies(sampler, flows, options),
+        "segments": [],
+        "versions": versions(),
+    }
+    for (a, b), z in zip(pairwise(edges), flows.path[:-1], strict=True):
+        report["segments"].append(segment_facts(sampler, a, b, z))
+        done()
+    return report
+
+
+def spread(errors: Sequence[float] | Vector) -> dict[str, float | None]:
+    """The median and the 95 % quantile; None where that is not finite."""
+    known = np.nan_to_num(np.asarray(errors, dtype=np.float64), nan=np.inf, posinf=np.inf)
+    found = {"median": np.median(known), "q95": np.quantile(known, 0.95, method="higher")}
+    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+
+
+def refusal(make: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """What is made, or the line with which it was refused."""
+    try:
+        return make(*args)
+    except HQDMError as error:
+        return {"refused": str(error)}
+
+
+def even_edges(fit: CarlemanFit, segments: int) -> Vector:
+    """Where segments begin and end, in lambda of the latents, `(segments + 1,)`."""
+    return np.linspace(fit.noise.nodes[0], fit.noise.nodes[-1], segments + 1)
+
+
+def follow(
+    denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress | None
+) -> Flows:
+    """The network's flow and the polynomial equation's, from the same noise."""
+    ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
+    first, last = denoiser.schedule.lam(ends).tolist()
+    x1 = ImageNoise(options.seed, options.n).draw(denoiser.image_shape)
+    path = [fit.latents_of(x1, first)]
+    for a, b in pairwise(even_edges(fit, options.finest)):
+        path.append(integrate(DiffusionDrift(fit.noise), path[-1], a, b))
+    device = next(denoiser.parameters()).device
+    labels = class_labels(denoiser, options.network_n, None)
+    drawn = UniPC(NETWORK_STEPS, "lambda").run(
+        denoiser,
+        x1[: options.network_n].to(device),
+        None if labels is None else labels.to(device),
+        t_end=T_CUT,
+        progress=progress,
+    )
+    return Flows(path, fit.latents_of(drawn.x0, last))
+
+
+@SILENT
+def walk(sampler: Carleman, z: Vector, edges: Vector, refine: int = 1) -> Vector:
+    """Latents `(B, d)` over segments, by as many times the sampler's time steps.
+
+    Unlike `Carleman.advance` it goes on where latents diverge.
+    """
+    system = sampler.system
+    for a, b in pairwise(edges):
+        parts = pairwise(np.linspace(a, b, refine + 1))
+        made = [generator for part in parts for generator in sampler.generators(*part)]
+        backwards = [generator.T.tocsr() for generator in reversed(made)]
+        z = system.lift(z) @ Direct().solve(backwards, system.projection()).y
+    return z
+
+
+def fit_facts(fit: CarlemanFit) -> dict[str, Any]:
+    """What the fit is like."""
+    latents = fit.latents
+    return {
+        "dim": latents.dim,
+        "degree": fit.noise.degree,
+        "explained": latents.explained,
+        "scale": latents.scale,
+        "largest_variance": latents.largest,
+        "dissipative": latents.dissipative,
+        "first_lambda": float(fit.noise.nodes[0]),
+        "last_lambda": float(fit.noise.nodes[-1]),
+        "r2": fit.r2.tolist(),
+        "record": fit.record,
+    }
+
+
+def truncation_errors(
+    fit: CarlemanFit, options: Analysis, flows: Flows, done: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """The truncation error by closure, order and number of segments."""
+    found = []
+    for closure, order in product(CLOSURES, options.orders):
+        settings: dict[str, Any] = {"closure": closure, "basis": options.basis}
+        sampler = Carleman(fit, order=order, **settings)
+        for count in options.segments:
+            cell = {"closure": closure, "order": order, "segments": count}
+            found.append({**cell, **refusal(truncation_error, sampler, flows, count)})
+        done()
+    return found
+
+
+@SILENT
+def truncation_error(sampler: Carleman, flows: Flows, segments: int) -> dict[str, float | None]:
+    """Carleman with fine steps against the polynomial equation."""
+    ends = walk(sampler, flows.start, even_edges(sampler.fit, segments), FINE)
+    return spread(relative_errors(ends, flows.polynomial))
+
+
+@SILENT
+def chain_errors(sampler: Carleman, segments: int, flows: Flows) -> dict[str, Any]:
+    """The chain from the network to the sampler, link by link, for a number of segments."""
+    edges = even_edges(sampler.fit, segments)
+    coarse, fine = (walk(sampler, flows.start, edges, refine) for refine in (1, FINE))
+    n = len(flows.network)
+    return {
+        "truncation": spread(relative_errors(fine, flows.polynomial)),
+        "time_step": spread(relative_errors(coarse, fine)),
+        "carleman": spread(relative_errors(coarse, flows.polynomial)),
+        "total": spread(relative_errors(coarse[:n], flows.network)),
+    }
+
+
+def typical(z: Vector) -> Vector:
+    """The point `(d,)` of median norm."""
+    order = np.argsort(np.linalg.norm(z, axis=1))
+    return z[order[len(z) // 2]]
+
+
+def backend_errors(
+    sampler: Carleman, edges: Vector, path: Sequence[Vector], done: Callable[[], None]
+) -> dict[str, Any]:
+    """What quantum solvers err, and cost, on the segment in the middle."""
+    i = (len(edges) - 1) // 2
+    a, b = float(edges[i]), float(edges[i + 1])
+    made = sampler.generators(a, b)
+    starts = sampler.system.lift(path[i][:STARTS])
+    exact = Direct().solve(made, starts.T).y.T
+    return {
+        "segment": {"number": i + 1, "of": len(edges) - 1, "from": a, "to": b},
+        "starts": len(starts),
+        "qlss": refusal(qlss_errors, QLSS(), made, starts, exact, done),
+        "lchs": refusal(lchs_errors, LCHS(), made, starts, exact, done),
+    }
+
+
+def solve_all(
+    backend: Backend, made: Sequence[Matrix], starts: Vector, done: Callable[[], None]
+) -> list[Solution]:
+    """The solutions from every start `(B, n)`."""
+    found = []
+    for start in starts:
+        found.append(backend.solve(made, start))
+        done()
+    return found
+
+
+def qlss_errors(
+    backend: QLSS, made: Sequence[Matrix], starts: Vector, exact: Vector, done: Callable[[], None]
+) -> dict[str, Any]:
+    """Errors of a linear system solver, and the account of the first start."""
+    found = solve_all(backend, made, starts, done)
+    accounts = [solution.account for solution in found]
+    first = accounts[0].inversion
+    plain = {key: value for key, value in asdict(accounts[0]).items() if key != "inversion"}
+    more = ("kappa", "queries", "success_probability", "repetitions", "amplified_repetitions")
+    return {
+        "eps": backend.eps,
+        "inverse_polynomial": spread([account.inversion.error for account in accounts]),
+        "taylor": spread([account.taylor_error for account in accounts]),
+        "together": spread(relative_errors(np.stack([s.y for s in found]), exact)),
+        "account": {**plain, **asdict(first), **{key: getattr(first, key) for key in more}},
+    }
+
+
+def lchs_errors(
+    backend: LCHS, made: Sequence[Matrix], starts: Vector, exact: Vector, done: Callable[[], None]
+) -> dict[str, Any]:
+    """Errors of a combination of Hamiltonian simulations, and the account of the first start."""
+    found = solve_all(backend, made, starts, done)
+    first = found[0].account
+    plain = {key: value for key, value in asdict(first).items() if key != "shifts"}
+    more = ("growth", "evolution", "repetitions", "amplified_repetitions")
+    return {
+        "tolerance": backend.tolerance,
+        "quadrature": spread(relative_errors(np.stack([s.y for s in found]), exact)),
+        "account": {
+            **plain,
+            "shift": float(sum(first.shifts)),
+            **{key: getattr(first, key) for key in more},
+        },
+    }
+
+
+def shot_errors(sampler: Carleman, z: Vector, seed: int) -> dict[str, Any]:
+    """What measurements of the lifted final state of one point `(d,)` err."""
+    y = sampler.system.lift(z[None])[0]
+    share = float(z @ z / (y @ y))
+    errors = [
+        {"shots": shots, **spread([shot_error(y, shots, seed + i) for i in range(READINGS)])}
+        for shots in SHOTS
+    ]
+    return {"share": share, "errors": errors}
+
+
+def energies(sampler: Carleman, flows: Flows, options: Analysis) -> dict[str, float | None]:
+    """Energy distances to the data's latents, noised to the last lambda."""
+    fit = sampler.fit
+    data = fit.samples(float(fit.noise.nodes[-1]))
+    half = len(data) // 2
+    reference, other = data[:half], data[half:]
+    ends = walk(sampler, flows.start, even_edges(fit, options.finest))
+    rng = np.random.default_rng(options.seed)
+    gaussian = rng.multivariate_normal(reference.mean(0), np.cov(reference.T), size=options.n)
+    samples = {
+        "carleman": ends,
+        "polynomial": flows.polynomial,
+        "network": flows.network,
+        "gaussian": gaussian,
+        "real": other,
+    }
+    return {
+        name: energy_distance(points[:ENERGY_POINTS], reference)
+        if np.isfinite(points).all()
+        else None
+        for name, points in samples.items()
+    }
+
+
+def segment_facts(sampler: Carleman, a: float, b: float, z: Vector) -> dict[str, Any]:
+    """What decides over a segment's cost and convergence, with matrices at its middle.
+
+    Args:
+        sampler: The sampler.
+        a: First lambda of the latents.
+        b: Last one.
+        z: Latents at the first, `(B, d)`.
+    """
+    drift = DiffusionDrift(sampler.fit.noise)
+    middle = (a + b) / 2
+    matrix = sampler.system.matrix(middle)
+    linear = drift.coefficients(middle)[:, 1 : drift.dim + 1]
+    x0 = typical(z)
+    return {
+        "from": a,
+        "to": b,
+        "linear_abscissa": float(np.linalg.eigvals(linear).real.max()),
+        # the first row is that of the constant, and 0: it adds an eigenvalue of 0
+        "abscissa": spectral_abscissa(matrix[1:, 1:]),
+        **{key: value for key, value in asdict(matrix_facts(matrix)).items() if key != "abscissa"},
+        "history": refusal(history_facts, sampler, a, b, x0),
+        "r_number": refusal(value_of, r_number, drift, x0, middle),
+        "liu_bound": refusal(value_of, liu_bound, drift, x0, sampler.order, b - a),
+    }
+
+
+def value_of(function: Callable[..., float], *args: Any) -> dict[str, float]:
+    """One number, with a name."""
+    return {"value": function(*args)}
+
+
+def history_facts(sampler: Carleman, a: float, b: float, x0: Vector) -> dict[str, Any]:
+    """The condition number of the block system of a segment, as `QLSS` would encode it."""
+    y0 = sampler.system.lift(x0[None])[0]
+    matrix = block_system(sampler.generators(a, b), y0).matrix
+    alpha = scale(matrix, "sparse")
+    kappa = alpha / least_singular_value(forward_factors(matrix))
+    return {"unknowns": matrix.shape[0], "alpha": alpha, "kappa": kappa}

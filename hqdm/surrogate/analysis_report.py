@@ -1,0 +1,260 @@
+"""The analysis of a Carleman sampler as tables, as Markdown and as a picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from hqdm.surrogate.analysis import SHOTS
+from hqdm.surrogate.sampler import CLOSURES
+from hqdm.utils.tables import Sheet, figure, percent
+
+ANALYSIS_FILE, TABLE_FILE, PLOT_FILE = "analysis.json", "analysis.md", "analysis.png"
+ANALYSIS_FILES = (ANALYSIS_FILE, TABLE_FILE, PLOT_FILE)
+SHOWN_SHOTS = 10**4
+
+
+def sheets(report: dict[str, Any]) -> list[Sheet]:
+    """The report as tables."""
+    return [
+        *(truncation_sheet(report, closure) for closure in CLOSURES),
+        errors_sheet(report),
+        chain_sheet(report),
+        energy_sheet(report),
+        *(account_sheet(report, name) for name in ("qlss", "lchs")),
+        segments_sheet(report),
+    ]
+
+
+def spread_cells(found: dict[str, Any]) -> tuple[str, str]:
+    """The cells of a median and a quantile."""
+    return percent(found["median"]), percent(found["q95"])
+
+
+def truncation_sheet(report: dict[str, Any], closure: str) -> Sheet:
+    """Truncation errors of a closure: a row an order, a column a number of segments."""
+    own = [cell for cell in report["truncation"] if cell["closure"] == closure]
+    counts = report["options"]["segments"]
+    rows = []
+    for order in report["options"]["orders"]:
+        cells = [cell for cell in own if cell["order"] == order]
+        shown = ("refused" if "refused" in c else "{} ({})".format(*spread_cells(c)) for c in cells)
+        rows.append((str(order), *shown))
+    title = f"truncation error, closure {closure}: median (95 %)"
+    return Sheet(title, ("order", *(f"{count} segments" for count in counts)), rows)
+
+
+def parts_of(report: dict[str, Any], shots: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
+    """The errors apart and in total, by name; a part that was refused has none."""
+    finest = max(report["chain"], key=lambda row: row["segments"])
+    qlss, lchs = report["backends"]["qlss"], report["backends"]["lchs"]
+    read = [row for row in report["shots"]["errors"] if row["shots"] in shots]
+    named = [
+        ("polynomial fit", report["polynomial"]),
+        ("truncation", finest["truncation"]),
+        ("time step", finest["time_step"]),
+        ("inverse polynomial (QLSS)", qlss.get("inverse_polynomial")),
+        ("Taylor series (QLSS)", qlss.get("taylor")),
+        ("quadrature (LCHS)", lchs.get("quadrature")),
+        *((f"{row['shots']:,} shots", row) for row in read),
+        ("total, against the network", finest["total"]),
+    ]
+    return [(name, found) for name, found in named if found is not None]
+
+
+def errors_sheet(report: dict[str, Any]) -> Sheet:
+    """Every error apart."""
+    options = report["options"]
+    title = (
+        f"errors apart: order {options['order']}, {max(options['segments'])} segments, closure "
+        f"{options['closure']}, basis {options['basis']}"
+    )
+    rows = [(name, *spread_cells(found)) for name, found in parts_of(report, SHOTS)]
+    return Sheet(title, ("error", "median", "95 %"), rows)
+
+
+def chain_sheet(report: dict[str, Any]) -> Sheet:
+    """The chain for every number of segments."""
+    links = ("truncation", "time_step", "carleman", "total")
+    rows = [
+        (str(row["segments"]), *("{} ({})".format(*spread_cells(row[link])) for link in links))
+        for row in report["chain"]
+    ]
+    columns = ("segments", "truncation", "time step", "both", "total, against the network")
+    return Sheet("from the network to the sampler: median (95 %)", columns, rows)
+
+
+def energy_sheet(report: dict[str, Any]) -> Sheet:
+    """Energy distances."""
+    names = {
+        "carleman": "Carleman sampler",
+        "polynomial": "polynomial equation",
+        "network": f"network's flow ({report['options']['network_n']} starts)",
+        "gaussian": "Gaussian of the data's covariance",
+        "real": "real against real",
+    }
+    rows = [
+        (name, "diverges" if (value := report["energy"][key]) is None else f"{value:.4f}")
+        for key, name in names.items()
+    ]
+    title = "energy distance to the data's latents, noised to the last lambda"
+    return Sheet(title, ("samples", "energy distance"), rows)
+
+
+ACCOUNTS = {
+    "qlss": {
+        "size": "unknowns",
+        "order": "Taylor order",
+        "kappa": "condition number",
+        "degree": "degree of the inverse polynomial",
+        "queries": "queries a run",
+        "polynomial_error": "error of the inverse polynomial",
+        "success_probability": "success probability",
+        "repetitions": "repetitions",
+        "amplified_repetitions": "repetitions, amplified",
+        "qubits": "qubits",
+    },
+    "lchs": {
+        "kernel": "kernel",
+        "cutoff": "largest node K",
+        "n_unitaries": "nodes",
+        "one_norm": "sum of |c|",
+        "shift": "shift",
+        "success_probability": "success probability",
+        "repetitions": "repetitions",
+        "amplified_repetitions": "repetitions, amplified",
+        "evolution": "time times norm of the longest simulation",
+    },
+}
+
+
+def account_sheet(report: dict[str, Any], name: str) -> Sheet:
+    """What a quantum solver costs on its segment."""
+    found, segment = report["backends"][name], report["backends"]["segment"]
+    title = (
+        f"{name.upper()} on segment {segment['number']} of {segment['of']}, "
+        f"lambda {segment['from']:.2f} to {segment['to']:.2f}"
+    )
+    if "refused" in found:
+        return Sheet(title, ("refused",), [(found["refused"],)])
+    account = found["account"]
+    rows = [
+        (said, value if isinstance(value := account[key], str) else figure(value))
+        for key, said in ACCOUNTS[name].items()
+    ]
+    return Sheet(title, ("quantity", "value"), rows)
+
+
+def segments_sheet(report: dict[str, Any]) -> Sheet:
+    """The facts of every segment."""
+    columns = {
+        "from": "from",
+        "linear_abscissa": "Re F1",
+        "abscissa": "Re A",
+        "log_norm": "log norm",
+        "norm_1": "1-norm",
+    }
+    rows = []
+    for i, row in enumerate(report["segments"], start=1):
+        shown = [row[key] for key in columns]
+        shown += [row["history"].get("kappa")]
+        shown += [row[key].get("value") for key in ("r_number", "liu_bound")]
+        rows.append((str(i), *(figure(value, 2) for value in shown)))
+    title = (
+        f"every segment up to lambda {figure(report['fit']['last_lambda'], 2)}, at its middle: "
+        "spectral abscissas of F1 and of the lifted A, norms, condition number of the history"
+    )
+    return Sheet(title, ("#", *columns.values(), "kappa", "R", "Liu"), rows)
+
+
+def notes(report: dict[str, Any]) -> list[str]:
+    """What errors of lifted states mean for x, and all lines with which parts were refused."""
+    held = [*report["truncation"], report["backends"]["qlss"], report["backends"]["lchs"]]
+    for row in report["segments"]:
+        held += [row["history"], row["r_number"], row["liu_bound"]]
+    share = report["shots"]["share"]
+    reading = (
+        f"shots read a lifted state y of which x is {percent(share)} of |y|^2: relative to x their "
+        f"errors are up to {figure(share**-0.5, 2)} times as large"
+    )
+    return [reading, *dict.fromkeys(part["refused"] for part in held if "refused" in part)]
+
+
+def analysis_table(report: dict[str, Any]) -> Group:
+    """The report for the terminal."""
+    return Group(
+        *(sheet.rich() for sheet in sheets(report)), *(f"* {line}" for line in notes(report))
+    )
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    lines = "".join(f"* {line}\n" for line in notes(report))
+    return "\n".join([*(sheet.markdown() for sheet in sheets(report)), lines])
+
+
+def write_analysis(report: dict[str, Any], out: Path) -> str:
+    """Write the report, its tables and its plot.
+
+    Returns:
+        The names of the files, for a message.
+    """
+    (out / ANALYSIS_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    (out / TABLE_FILE).write_text(markdown(report))
+    save_plot(report, out / PLOT_FILE)
+    return ", ".join(str(out / name) for name in ANALYSIS_FILES)
+
+
+def save_plot(report: dict[str, Any], path: Path) -> None:
+    """Draw truncation errors against segments, and every error apart."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_truncation(report, left)
+    draw_errors(report, right)
+    figure.savefig(path, dpi=120)
+
+
+def draw_truncation(report: dict[str, Any], axes: Any) -> None:
+    """A line an order; dashed where monomials above the order are dropped."""
+    for place, order in enumerate(report["options"]["orders"]):
+        for closure, style in zip(CLOSURES, ("o-", "o--"), strict=True):
+            cells = [
+                (cell["segments"], cell["median"])
+                for cell in report["truncation"]
+                if (cell["closure"], cell["order"]) == (closure, order) and cell.get("median")
+            ]
+            if cells:
+                label = f"order {order}" + ("" if closure == "least_squares" else ", drop")
+                axes.plot(*zip(*cells, strict=True), style, color=f"C{place}", label=label, ms=4)
+    counts = report["options"]["segments"]
+    axes.set(xscale="log", yscale="log", xlabel="segments", title="truncation, median")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.set_ylabel("relative error")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+
+
+def draw_errors(report: dict[str, Any], axes: Any) -> None:
+    """A bar an error, from below: its median, and a line to the 95 % quantile."""
+    shown = [(name, found) for name, found in parts_of(report, (SHOWN_SHOTS,)) if found["median"]]
+    for place, (name, found) in enumerate(reversed(shown)):
+        median, high = found["median"], found["q95"] or found["median"]
+        axes.barh(place, median, color="C3" if name.startswith("total") else "C0", alpha=0.8)
+        axes.plot([median, high], [place, place], color="black", lw=1)
+        axes.annotate(
+            percent(median),
+            (high, place),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    axes.set_yticks(range(len(shown)), [name for name, _ in reversed(shown)])
+    axes.set(xscale="log", xlabel="relative error", title="errors apart, median and 95 %")
+    axes.set_xlim(right=axes.get_xlim()[1] * 30)
+    axes.grid(alpha=0.3, axis="x")

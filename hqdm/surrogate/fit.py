@@ -1,0 +1,275 @@
+r"""What the Carleman sampler knows of a trained model: latents and a polynomial for its noise.
+
+At nodes in lambda training images are noised, x_t = alpha x_0 + sigma eps, the model predicts the
+noise in them, and its first d principal coordinates are fitted by a polynomial in the latents of
+x_t (`hqdm.carleman.drift`). All nodes share images and noise, so that the coefficients change
+smoothly from node to node. One file beside the checkpoint holds the fit.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from hqdm.carleman.magnus import Vector
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.schedule import schedule_config
+from hqdm.samplers.grids import T_CUT
+from hqdm.surrogate.latents import Latents
+from hqdm.surrogate.noise_polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.pixels import to_float
+
+FORMAT_VERSION = 1
+TARGETS = ("denoiser", "noise")
+SAMPLES = {"denoiser": 2048, "noise": 20_000}
+NODES = 48
+KEPT_POINTS = 4096
+BATCH = 256
+TENSORS = ("mean", "components", "variances", "nodes", "values", "r2", "points")
+
+
+@dataclass(frozen=True)
+class CarlemanFit:
+    """Latents, a noise polynomial in them, and where they come from.
+
+    Attributes:
+        latents: Principal components and their scale.
+        noise: The noise polynomial; its time is the lambda of the latents.
+        r2: Its R^2 on samples held out, at each node.
+        points: Clean latents of training images, `(M, d)`, from which closures are made.
+        record: How the fit was made; holds the schedule and a fingerprint of the model.
+    """
+
+    latents: Latents
+    noise: NoisePolynomial
+    r2: Vector
+    points: Vector
+    record: dict[str, Any]
+
+    def samples(self, lam: float) -> Vector:
+        """The points, noised to lambda of the latents: always the same noise."""
+        alpha, sigma = levels(lam)
+        noise = np.random.default_rng(self.record["seed"]).normal(size=self.points.shape)
+        return alpha * self.points + sigma * noise
+
+    def latents_of(self, x: Tensor, lam: float) -> Vector:
+        """The latents `(B, d)` of noised images `(B, C, H, W)` at lambda of the images."""
+        return self.latents.of(x.flatten(1).double().cpu().numpy(), lam)
+
+    def gaussian(self) -> "CarlemanFit":
+        """The fit to Gaussian data of the same variances: a linear prediction, and an exact one."""
+        variances = self.latents.variances[: self.latents.dim] / self.latents.scale**2
+        return replace(self, noise=gaussian_noise(self.noise.nodes, variances))
+
+    def check(self, denoiser: Denoiser) -> None:
+        """Refuse another model than the one that was fitted.
+
+        Raises:
+            HQDMError: If the weights differ.
+        """
+        if fingerprint(denoiser) != self.record["model"]:
+            raise HQDMError(
+                "the Carleman fit is of another model than the checkpoint: run `hqdm carleman fit` "
+                "again"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write the file that `load` reads."""
+        latents, noise = self.latents, self.noise
+        tensors = {
+            **{key: getattr(latents, key) for key in ("mean", "components", "variances")},
+            **{key: getattr(noise, key) for key in ("nodes", "values")},
+            **{"r2": self.r2, "points": self.points},
+        }
+        header = {
+            "format_version": FORMAT_VERSION,
+            **{"dim": latents.dim, "scale": latents.scale, "degree": noise.degree},
+            "record": self.record,
+        }
+        contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+        save_file(contiguous, path, metadata={"carleman": json.dumps(header)})
+
+    def save_plot(self, path: Path) -> None:
+        """Draw R^2 against lambda of the images."""
+        from matplotlib.figure import Figure  # slow to import
+
+        figure = Figure(figsize=(5, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.noise.nodes - self.latents.time(0.0), self.r2, "o-", markersize=3)
+        axes.set(xlabel="lambda = log(alpha / sigma)", ylabel="R² on held-out samples")
+        axes.set_title(f"noise of degree {self.noise.degree} in {self.latents.dim} latents")
+        axes.grid(alpha=0.3)
+        figure.savefig(path, dpi=120)
+
+    @classmethod
+    def load(cls, path: Path) -> "CarlemanFit":
+        """Read a fit.
+
+        Raises:
+            HQDMError: If the file is missing, damaged or from a newer version.
+        """
+        if not path.is_file():
+            raise HQDMError(f"there is no Carleman fit {path}: run `hqdm carleman fit` first")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads(file.metadata()["carleman"])
+                tensors = {name: file.get_tensor(name) for name in TENSORS}
+            version = header["format_version"]
+            if version > FORMAT_VERSION:
+                raise HQDMError(
+                    f"{path} has format version {version}, this hqdm reads up to {FORMAT_VERSION}: "
+                    "upgrade hqdm"
+                )
+            latents = Latents(
+                mean=tensors["mean"],
+                components=tensors["components"],
+                variances=tensors["variances"],
+                dim=header["dim"],
+                scale=header["scale"],
+            )
+            noise = NoisePolynomial(tensors["nodes"], tensors["values"], header["degree"])
+            return cls(latents, noise, tensors["r2"], tensors["points"], header["record"])
+        except (OSError, KeyError, TypeError, SafetensorError, json.JSONDecodeError) as error:
+            raise HQDMError(
+                f"{path} is not a fit of `hqdm carleman fit` ({error!r}): fit it again"
+            ) from None
+
+
+def fit_path(checkpoint: Path) -> Path:
+    """Where the fit of a checkpoint, or of an exported folder, is."""
+    name = "carleman.safetensors"
+    return checkpoint / name if checkpoint.is_dir() else checkpoint.with_suffix(f".{name}")
+
+
+def load_fit(checkpoint: Path, denoiser: Denoiser, file: str | None = None) -> CarlemanFit:
+    """The fit beside a checkpoint, or in another file.
+
+    Raises:
+        HQDMError: If it is missing or damaged, or of another model.
+    """
+    fit = CarlemanFit.load(Path(file) if file else fit_path(checkpoint))
+    fit.check(denoiser)
+    return fit
+
+
+def fingerprint(denoiser: Denoiser) -> str:
+    """A hash of the weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(denoiser.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def fit_carleman(
+    denoiser: Denoiser,
+    images: Tensor,
+    dim: int,
+    degree: int = 3,
+    *,
+    labels: Tensor | None = None,
+    target: Literal["denoiser", "noise"] = "denoiser",
+    samples: int | None = None,
+    nodes: int = NODES,
+    ridge: float = 1e-4,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CarlemanFit:
+    """Fit latents and a noise polynomial to a trained model.
+
+    Args:
+        denoiser: The model; its device is used.
+        images: Training images `(N, C, H, W)`, uint8.
+        dim: Latent dimension d.
+        degree: Of the polynomial, 1, 2 or 3.
+        labels: Classes of the images `(N,)` for a model that takes them.
+        target: Predict the "denoiser"'s noise, or the "noise" that was added.
+        samples: Noised images at each node; 2,048 by default for a denoiser, 20,000 for noise.
+        nodes: Nodes in lambda.
+        ridge: See `hqdm.surrogate.noise_polynomial.fit_noise`.
+        seed: Key of the choice of images and of noise.
+        progress: Shows a bar where given.
+
+    Raises:
+        HQDMError: If an option is out of its range, or images are of another shape.
+    """
+    if target not in TARGETS:
+        raise unknown("target", target, TARGETS)
+    if nodes < 2:
+        raise HQDMError(f"a noise polynomial needs 2 nodes in lambda or more, got {nodes}")
+    if tuple(images.shape[1:]) != denoiser.image_shape:
+        raise HQDMError(
+            f"the model needs images of shape {denoiser.image_shape}, got {tuple(images.shape[1:])}"
+        )
+    flat = to_float(images).flatten(1)
+    latents = Latents.fit(flat.numpy().astype(np.float64), dim)
+    rng = np.random.default_rng(seed)
+    count = SAMPLES[target] if samples is None else samples
+    chosen = torch.as_tensor(rng.choice(len(flat), size=count, replace=count > len(flat)))
+    task = progress.add_task("fitting nodes", total=nodes) if progress else None
+    noiser = _Noiser(
+        denoiser,
+        latents,
+        flat[chosen],
+        torch.as_tensor(rng.normal(size=(count, flat.shape[1])), dtype=torch.float32),
+        None if denoiser.n_classes is None or labels is None else labels[chosen],
+        target == "denoiser",
+    )
+    first, last = denoiser.schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64)).tolist()
+    times = np.linspace(latents.time(first), latents.time(last), nodes)
+    fit = fit_noise(times, noiser, degree, ridge, _advance(progress, task))
+    kept = flat[chosen[:KEPT_POINTS]].numpy() - latents.mean
+    record = {
+        "model": fingerprint(denoiser),
+        "schedule": dict(schedule_config(denoiser.schedule)),
+        **{"target": target, "samples": count, "ridge": ridge, "seed": seed},
+    }
+    points = kept @ latents.components[:dim].T / latents.scale
+    return CarlemanFit(latents, fit.polynomial, fit.r2, points, record)
+
+
+def _advance(progress: Progress | None, task: Any) -> Callable[[], None]:
+    if progress is None:
+        return lambda: None
+    return lambda: progress.advance(task)
+
+
+@dataclass(frozen=True)
+class _Noiser:
+    """Noised latents and the noise to predict in them, at any lambda of the latents."""
+
+    denoiser: Denoiser
+    latents: Latents
+    images: Tensor
+    noise: Tensor
+    labels: Tensor | None
+    ask: bool
+
+    def __call__(self, time: float) -> tuple[Vector, Vector]:
+        lam = time - self.latents.time(0.0)
+        alpha, sigma = levels(lam)
+        x = alpha * self.images + sigma * self.noise
+        eps = self._predict(x, lam) if self.ask else self.noise
+        basis = self.latents.components[: self.latents.dim].T
+        return self.latents.of(x.numpy(), lam), eps.numpy().astype(np.float64) @ basis
+
+    @torch.no_grad()
+    def _predict(self, x: Tensor, lam: float) -> Tensor:
+        device = next(self.denoiser.parameters()).device
+        t = self.denoiser.schedule.inverse(torch.tensor(lam, dtype=torch.float64))
+        predicted = []
+        for i in range(0, len(x), BATCH):
+            batch = x[i : i + BATCH].reshape(-1, *self.denoiser.image_shape).to(device)
+            y = None if self.labels is None else self.labels[i : i + BATCH].to(device)
+            predicted.append(self.denoiser(batch, t, y).eps.flatten(1).cpu())
+        return torch.cat(predicted)

@@ -1,0 +1,363 @@
+r"""What a sample would take on a quantum computer, from walks that were emulated here.
+
+For every latent dimension d a polynomial is fitted to the data, the segment in the middle of its
+range is solved by both quantum algorithms, and what their costs depend on (`Case`) is measured.
+Power laws in d go on from there; one table holds both, beside the classical costs of the same
+sample:
+
+* the polynomial equation by the Runge-Kutta method of order 4, of as few steps as meet the
+  tolerance,
+* the lifted map, of which one row a latent is multiplied in every segment,
+* the network, 10 evaluations, in proportion to d.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from hqdm.carleman.analysis import integrate, relative_errors
+from hqdm.carleman.costs.resources import ACCESS, METHODS, Resources, circuit_gates, table
+from hqdm.carleman.costs.scaling import Case, fit_scaling, measured
+from hqdm.carleman.drift import Coefficients, evaluate
+from hqdm.carleman.lchs.circuit import operators
+from hqdm.carleman.lchs.quadrature import NearOptimal, quadrature
+from hqdm.carleman.lchs.solver import LCHS
+from hqdm.carleman.lchs.unitaries import cartesian
+from hqdm.carleman.magnus import Direct, Vector, generators
+from hqdm.carleman.qlss.solver import QLSS
+from hqdm.diffusion.denoiser import Denoiser, class_labels
+from hqdm.surrogate.analysis import even_edges, refusal, typical
+from hqdm.surrogate.fit import CarlemanFit, fit_carleman
+from hqdm.surrogate.noise_polynomial import DiffusionDrift
+from hqdm.surrogate.sampler import Carleman
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.versions import versions
+
+STARTS = 200
+NETWORK_EVALUATIONS = 10
+MAX_STEPS = 1000  # of the Runge-Kutta method in a segment
+TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
+TIMES = (1, 2, 4, 8)
+CIRCUIT_ORDER, CIRCUIT_STEPS = 2, 8
+
+ASSUMPTIONS = (
+    "Every segment is taken to cost what the one in the middle of the range costs, from a start of "
+    "median norm.",
+    "Polynomials were fitted to the noise of the data. What they and the truncation err is not "
+    "part of the tolerance.",
+    "Integration is by the Runge-Kutta method of order 4 with the fewest steps whose relative "
+    "error over the whole range is within the tolerance for 95 % of the starts, at the measured "
+    "dimension that needs most.",
+    "The network takes 10 evaluations; its matrix products and convolutions are counted (not the "
+    "simulation of circuits) and taken in proportion to d, the number of pixels of its images.",
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is measured, and how far it is extrapolated.
+
+    Attributes:
+        checkpoint: Where the model comes from, for the record.
+        data: Name of the data set, for the record.
+        dims: Dimensions to measure, two or more.
+        order: Truncation order N.
+        orders: Orders to compare at a dimension in the middle of `dims`.
+        degree: Of the polynomials.
+        segments: Of a sample.
+        tolerance: Of |dx| / |x|.
+        extrapolate: Dimensions to continue to; only those above all that are measured are taken.
+        samples: Noised images a node of the fits.
+        seed: Key of all noise.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+
+    checkpoint: str
+    data: str
+    dims: Sequence[int] = (2, 3, 4, 6, 8)
+    order: int = 3
+    orders: Sequence[int] = (2, 3, 4)
+    degree: int = 3
+    segments: int = 8
+    tolerance: float = 0.01
+    extrapolate: Sequence[int] = (10, 100, 1000, 10_000, 100_000, 1_000_000)
+    samples: int = 5000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse early what would be refused late."""
+        if len(set(self.dims)) < 2:
+            raise HQDMError(
+                f"resources need two dimensions or more to measure, got {list(self.dims)}"
+            )
+        if self.segments < 1:
+            raise HQDMError(f"resources need 1 segment or more, got {self.segments}")
+        if not 0 < self.tolerance < 1:
+            raise HQDMError(f"resources need a tolerance between 0 and 1, got {self.tolerance}")
+
+    @property
+    def middle(self) -> int:
+        """The dimension at which orders are compared."""
+        dims = sorted(set(self.dims))
+        return dims[len(dims) // 2]
+
+    @property
+    def beyond(self) -> list[int]:
+        """The dimensions that power laws continue to."""
+        return sorted({dim for dim in self.extrapolate if dim > max(self.dims)})
+
+
+def study(
+    denoiser: Denoiser, images: Tensor, options: Study, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The resources of sampling a data set.
+
+    Args:
+        denoiser: The model, for its schedule and its own costs.
+        images: Training images `(N, C, H, W)`, uint8.
+        options: What to measure.
+        progress: Shows a bar where given.
+
+    Returns:
+        The contents of `resources.json`. A method that never succeeds has None for its costs.
+
+    Raises:
+        HQDMError: If an option is out of its range, or a walk is refused by a quantum algorithm.
+    """
+    dims = sorted(set(options.dims))
+    total = len(dims) + len(options.orders) + 1
+    task = progress.add_task("walks", total=total) if progress else None
+
+    def done() -> None:
+        if progress and task is not None:
+            progress.advance(task)
+
+    fits, cases, by_order = {}, [], []
+    for dim in dims:
+        fits[dim] = fit_to(denoiser, images, dim, options)
+        cases.append(measure(fits[dim], options.order, options))
+        done()
+    for order in options.orders:
+        by_order.append(measure(fits[options.middle], order, options))
+        done()
+    pixels, flops = prod(denoiser.image_shape), network_flops(denoiser)
+    costs = Costs(fits, options, flops / pixels)
+    found = {
+        "checkpoint": options.checkpoint,
+        "options": asdict(options),
+        "segment": segment_of(fits[dims[0]], options.segments),
+        "network": {"flops": flops, "pixels": pixels, "evaluations": NETWORK_EVALUATIONS},
+        "steps": costs.steps(options.tolerance),
+        "cases": [asdict(case) for case in cases],
+        **by_dimension(costs, cases),
+        "orders": [row.cells() for row in costs.table(by_order).rows],
+        "tolerances": by_tolerance(costs, cases[-1]),
+        "times": by_time(costs, cases[-1]),
+        "circuit": refusal(circuit, fits[dims[0]], options),
+        "versions": versions(),
+    }
+    done()
+    return found
+
+
+def fit_to(denoiser: Denoiser, images: Tensor, dim: int, options: Study) -> CarlemanFit:
+    """The polynomial of a dimension, fitted to the noise of the data."""
+    return fit_carleman(
+        denoiser,
+        images,
+        dim,
+        options.degree,
+        target="noise",
+        samples=options.samples,
+        seed=options.seed,
+    )
+
+
+def segment_of(fit: CarlemanFit, segments: int) -> dict[str, Any]:
+    """The segment that is measured, in lambda of the latents."""
+    i = segments // 2
+    a, b = even_edges(fit, segments)[i : i + 2].tolist()
+    return {"number": i + 1, "of": segments, "from": a, "to": b}
+
+
+def starts_of(fit: CarlemanFit, seed: int) -> Vector:
+    """Normal latents `(STARTS, d)`, what noise is at the first lambda."""
+    return np.random.default_rng(seed).normal(size=(STARTS, fit.latents.dim))
+
+
+def measure(fit: CarlemanFit, order: int, options: Study) -> Case:
+    """What the costs of the middle segment depend on.
+
+    Raises:
+        HQDMError: If a quantum algorithm refuses the walk.
+    """
+    segment = segment_of(fit, options.segments)
+    sampler = Carleman(fit, options.segments, order)
+    first, a = float(fit.noise.nodes[0]), segment["from"]
+    z = starts_of(fit, options.seed)
+    if a > first:
+        z = integrate(DiffusionDrift(fit.noise), z, first, a)
+    made = sampler.generators(a, segment["to"])
+    y0 = sampler.system.lift(typical(z)[None])[0]
+    y = Direct().solve(made, y0).y
+    x = sampler.system.project(y)
+    return measured(
+        fit.latents.dim,
+        order,
+        fit.noise.degree,
+        QLSS(eps=options.tolerance).solve(made, y0).account,
+        LCHS(tolerance=options.tolerance).solve(made, y0).account,
+        size=len(y0),
+        share=float(x @ x / (y @ y)),
+        segments=options.segments,
+    )
+
+
+def runge_kutta(drift: Coefficients, z: Vector, times: Vector) -> Vector:
+    """The classical method of order 4, four evaluations a step."""
+
+    def rate(z: Vector, t: float) -> Vector:
+        return evaluate(drift, z, t)
+
+    for t, s in pairwise(times):
+        h = s - t
+        k1 = rate(z, t)
+        k2 = rate(z + h / 2 * k1, t + h / 2)
+        k3 = rate(z + h / 2 * k2, t + h / 2)
+        k4 = rate(z + h * k3, s)
+        z = z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return z
+
+
+def steps_needed(fit: CarlemanFit, segments: int, tolerance: float, seed: int) -> int:
+    """The fewest Runge-Kutta steps a segment that meet the tolerance over the whole range.
+
+    Raises:
+        HQDMError: If there would be more than `MAX_STEPS`.
+    """
+    drift, z = DiffusionDrift(fit.noise), starts_of(fit, seed)
+    first, last = fit.noise.nodes[[0, -1]]
+    exact = integrate(drift, z, first, last)
+    for steps in range(1, MAX_STEPS + 1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = runge_kutta(drift, z, np.linspace(first, last, segments * steps + 1))
+            errors = relative_errors(found, exact)
+        # where some overflow there is no quantile, and no number is at most the tolerance
+        if np.quantile(errors, 0.95) <= tolerance:
+            return steps
+    raise HQDMError(
+        f"{MAX_STEPS} Runge-Kutta steps a segment do not reach a tolerance of {tolerance:g}: raise "
+        "it"
+    )
+
+
+def network_flops(denoiser: Denoiser) -> int:
+    """Floating point operations of one evaluation on one image."""
+    device = next(denoiser.parameters()).device
+    labels = class_labels(denoiser, 1, None)
+    x, t = torch.zeros(1, *denoiser.image_shape, device=device), torch.tensor(0.5, device=device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        denoiser(x, t, None if labels is None else labels.to(device))
+    return int(counter.get_total_flops())
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Tables of costs whose classical part belongs to one study.
+
+    Attributes:
+        fits: By dimension.
+        options: The study.
+        flops_per_pixel: Of one evaluation of the network.
+    """
+
+    fits: dict[int, CarlemanFit]
+    options: Study
+    flops_per_pixel: float
+
+    def steps(self, tolerance: float) -> int:
+        """Runge-Kutta steps a segment, at the dimension that needs most."""
+        segments, seed = self.options.segments, self.options.seed
+        return max(steps_needed(fit, segments, tolerance, seed) for fit in self.fits.values())
+
+    def table(
+        self, cases: Sequence[Case], tolerance: float | None = None, time: int = 1
+    ) -> Resources:
+        """The costs of cases at a tolerance, the study's by default.
+
+        Args:
+            cases: By rising dimension.
+            tolerance: Of |dx| / |x|.
+            time: By which factor the walks of the cases were stretched.
+        """
+        tolerance = self.options.tolerance if tolerance is None else tolerance
+        flops = [NETWORK_EVALUATIONS * self.flops_per_pixel * case.dim for case in cases]
+        return table(cases, tolerance, 4 * time * self.steps(tolerance), flops)
+
+
+def by_dimension(costs: Costs, cases: Sequence[Case]) -> dict[str, Any]:
+    """Costs at the measured dimensions and beyond, where they cross, and what was assumed."""
+    scaling = fit_scaling(cases)
+    made = costs.table([*cases, *(scaling.at(dim) for dim in costs.options.beyond)])
+    return {
+        "laws": {name: asdict(law) for name, law in scaling.laws.items()},
+        "rows": [{**row.cells(), "measured": row.case in cases} for row in made.rows],
+        "crossings": {
+            method: {access: made.crossing(method, access) for access in ACCESS}
+            for method in METHODS
+        },
+        "assumptions": [*ASSUMPTIONS, *made.assumptions],
+    }
+
+
+def by_tolerance(costs: Costs, case: Case) -> list[dict[str, Any]]:
+    """Costs of one case at several tolerances."""
+    return [
+        {"eps": tolerance, **costs.table([case], tolerance).rows[0].cells()}
+        for tolerance in TOLERANCES
+    ]
+
+
+def by_time(costs: Costs, case: Case) -> list[dict[str, Any]]:
+    """Costs of walks that are several times as long."""
+    return [
+        {"times": factor, **costs.table([case.stretched(factor)], time=factor).rows[0].cells()}
+        for factor in TIMES
+    ]
+
+
+def circuit(fit: CarlemanFit, options: Study) -> dict[str, Any]:
+    """A circuit that runs: LCHS of the middle segment, as one step of second order.
+
+    Raises:
+        HQDMError: If it has too many qubits.
+    """
+    segment = segment_of(fit, options.segments)
+    system = Carleman(fit, options.segments, CIRCUIT_ORDER).system
+    made = generators(system.matrix, np.array([segment["from"], segment["to"]]), order=2)
+    y0 = system.lift(np.ones((1, fit.latents.dim)))[0]
+    solver = LCHS("circuit", tolerance=options.tolerance, steps=CIRCUIT_STEPS)
+    account = solver.solve(made, y0).account
+    parts = [cartesian(generator) for generator in made]
+    rule = quadrature(
+        NearOptimal(solver.beta), account.hermitian_norm, solver.tolerance / account.growth
+    )
+    return {
+        "dim": fit.latents.dim,
+        "order": CIRCUIT_ORDER,
+        "qubits": account.system_qubits + account.ancilla_qubits,
+        "product_formula": {"order": solver.order, "steps": CIRCUIT_STEPS},
+        "error": account.error,
+        "success_probability": account.success_probability,
+        "gates": circuit_gates(operators(parts, rule, y0, solver.order, CIRCUIT_STEPS)),
+    }

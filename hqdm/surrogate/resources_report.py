@@ -1,0 +1,192 @@
+"""The resources of a Carleman sampler as tables, as Markdown and as a picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from hqdm.carleman.costs.resources import ACCESS, METHODS
+from hqdm.utils.tables import Sheet, figure
+
+RESOURCES_FILE, TABLE_FILE, PLOT_FILE = "resources.json", "resources.md", "resources.png"
+RESOURCES_FILES = (RESOURCES_FILE, TABLE_FILE, PLOT_FILE)
+CLASSICAL = {"direct": "direct", "lifted": "lifted map", "network": "network"}
+
+
+def sheets(report: dict[str, Any]) -> list[Sheet]:
+    """The report as tables."""
+    largest = report["cases"][-1]["dim"]
+    middle = report["orders"][0]["d"] if report["orders"] else largest
+    return [
+        *(method_sheet(report, method) for method in METHODS),
+        cost_sheet(report),
+        change_sheet(report["orders"], "N", f"truncation orders at d = {middle}"),
+        change_sheet(report["tolerances"], "eps", f"tolerances at d = {largest}"),
+        change_sheet(report["times"], "times", f"walks so many times as long, at d = {largest}"),
+        laws_sheet(report),
+        circuit_sheet(report),
+    ]
+
+
+def dimension(row: dict[str, Any]) -> str:
+    """The dimension of a row, with a star where power laws gave it."""
+    return figure(float(row["d"]), 6) + ("" if row["measured"] else " *")
+
+
+def method_sheet(report: dict[str, Any], method: str) -> Sheet:
+    """What one method takes, by dimension."""
+    options = report["options"]
+    columns = {
+        "qubits": "qubits",
+        "queries": "queries",
+        "success_probability": "success",
+        "runs": "runs",
+        "states": "states",
+    }
+    keys = ["lifted", *(f"{method}_{name}" for name in columns)]
+    rows = [(dimension(row), *(figure(row[key]) for key in keys)) for row in report["rows"]]
+    title = (
+        f"{method.upper()} at degree {options['degree']}, N = {options['order']}, tolerance "
+        f"{options['tolerance']:g}: queries a run, runs a state, states a sample"
+    )
+    return Sheet(title, ("d", "lifted", *columns.values()), rows)
+
+
+def cost_columns() -> dict[str, str]:
+    """The costs of a row, by what they are called."""
+    quantum = {
+        f"{method}_{access}_gates": f"{method.upper()}, {access}"
+        for method in METHODS
+        for access in ACCESS
+    }
+    return quantum | {f"classical_{key}": name for key, name in CLASSICAL.items()}
+
+
+def cost_sheet(report: dict[str, Any]) -> Sheet:
+    """Gates beside floating point operations."""
+    columns = cost_columns()
+    rows = [(dimension(row), *(figure(row[key], 2) for key in columns)) for row in report["rows"]]
+    title = "gates of a sample, and classical floating point operations"
+    return Sheet(title, ("d", *columns.values()), rows)
+
+
+def change_sheet(rows: list[dict[str, Any]], key: str, title: str) -> Sheet:
+    """What changes with something other than the dimension; gates are oracle gates."""
+    columns = {
+        f"{method}_{name}": f"{method.upper()} {said}"
+        for method in METHODS
+        for name, said in (
+            ("queries", "queries"),
+            ("success_probability", "success"),
+            ("oracle_gates", "gates"),
+        )
+    }
+    columns["classical_direct"] = "direct"
+    cells = [(f"{row[key]:g}", *(figure(row[name], 2) for name in columns)) for row in rows]
+    return Sheet(title, (key, *columns.values()), cells)
+
+
+def laws_sheet(report: dict[str, Any]) -> Sheet:
+    """The power laws."""
+    rows = [
+        (
+            name.replace("_", " "),
+            *(f"{round(law[key], 3) + 0.0:g}" for key in ("factor", "exponent", "spread")),
+        )
+        for name, law in report["laws"].items()
+    ]
+    title = "power laws: factor d^exponent, and the largest |log error| among the measurements"
+    return Sheet(title, ("quantity", "factor", "exponent", "spread"), rows)
+
+
+def circuit_sheet(report: dict[str, Any]) -> Sheet:
+    """The circuit that runs."""
+    found = report["circuit"]
+    if "refused" in found:
+        return Sheet("a circuit that runs", ("refused",), [(found["refused"],)])
+    title = (
+        f"a circuit that runs: LCHS, d = {found['dim']}, N = {found['order']}, "
+        f"{found['product_formula']['steps']} steps of a product formula"
+    )
+    rows = [(key.replace("_", " "), figure(found[key])) for key in ("qubits", "error")]
+    rows.append(("success probability", figure(found["success_probability"])))
+    rows += [(f"{gate} gates", figure(count)) for gate, count in found["gates"].items()]
+    return Sheet(title, ("quantity", "value"), rows)
+
+
+def findings(report: dict[str, Any]) -> list[str]:
+    """What was measured once, and where a quantum algorithm begins to cost less."""
+    segment, network, largest = report["segment"], report["network"], report["rows"][-1]["d"]
+    lines = [
+        f"measured on segment {segment['number']} of {segment['of']}, lambda "
+        f"{segment['from']:.2f} to {segment['to']:.2f}; rows with * are continued by power laws",
+        f"Runge-Kutta steps a segment: {report['steps']}; operations of the network in an "
+        f"evaluation on {network['pixels']:,} pixels: {figure(float(network['flops']))}",
+        "a gate is taken to be as fast as a floating point operation:",
+    ]
+    for method, by_access in report["crossings"].items():
+        for access, dim in by_access.items():
+            found = (
+                f"no crossing up to d = {largest:,}"
+                if dim is None
+                else f"cheaper than every classical way from d = {dim:,} on"
+            )
+            lines.append(f"{method.upper()}, {access}: {found}")
+    return lines
+
+
+def resources_table(report: dict[str, Any]) -> Group:
+    """The report for the terminal."""
+    assumed = (f"* {line}" for line in report["assumptions"])
+    shown = (sheet.rich() for sheet in sheets(report))
+    return Group(*shown, *findings(report), "", "What was assumed:", *assumed)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    found, assumed = (
+        "".join(f"* {line}\n" for line in lines)
+        for lines in (findings(report), report["assumptions"])
+    )
+    tables = (sheet.markdown() for sheet in sheets(report))
+    return "\n".join([found, *tables, "What was assumed:\n", assumed])
+
+
+def write_resources(report: dict[str, Any], out: Path) -> str:
+    """Write the report, its tables and its plot.
+
+    Returns:
+        The names of the files, for a message.
+    """
+    (out / RESOURCES_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    (out / TABLE_FILE).write_text(markdown(report))
+    save_plot(report, out / PLOT_FILE)
+    return ", ".join(str(out / name) for name in RESOURCES_FILES)
+
+
+def save_plot(report: dict[str, Any], path: Path) -> None:
+    """Draw gates and operations against d: solid where measured, dashed beyond."""
+    from matplotlib.figure import Figure  # slow to import
+
+    picture = Figure(figsize=(8, 5), layout="constrained")
+    axes = picture.subplots()
+    for place, (key, name) in enumerate(cost_columns().items()):
+        rows = [row for row in report["rows"] if row[key] is not None]
+        # the network was measured at the size of its images only, and is in proportion to d
+        known = [row for row in rows if row["measured"] and key != "classical_network"]
+        style = ("s" if key.startswith("classical") else "o") + "{}"
+        for part, line in ((rows, "--"), (known, "-")):
+            axes.plot(
+                [row["d"] for row in part],
+                [row[key] for row in part],
+                style.format(line),
+                color=f"C{place}",
+                label=name if line == "--" else None,
+                ms=4,
+            )
+    axes.set(xscale="log", yscale="log", xlabel="latent dimension d")
+    axes.set_ylabel("gates, or floating point operations, of a sample")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, title="solid where measured")
+    picture.savefig(path, dpi=120)

@@ -1,0 +1,269 @@
+r"""The Carleman sampler: one linear map a segment, and no network.
+
+The noise of a trained model is a polynomial in latents z (`hqdm.surrogate.fit`), which makes the
+probability-flow ODE a polynomial equation; its Carleman linearisation dy/dlambda = A(lambda) y,
+y = (z^gamma : |gamma| <= N), is solved over a segment of lambda, projected back to z, and lifted
+again for the next one:
+
+    z_b = P T exp(int_a^b A dlambda) lift(z_a).
+
+Coordinates outside the latents follow their Gaussian flow. In hybrid mode another sampler goes on
+with the network from a chosen lambda.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hqdm.carleman.drift import evaluate
+from hqdm.carleman.linearization import CarlemanSystem, Closure, dropping, fit_closure
+from hqdm.carleman.magnus import Backend, Direct, Matrix, Vector, generators
+from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
+from hqdm.samplers.base import Evaluator, Sampler
+from hqdm.samplers.exponential import level_at
+from hqdm.samplers.grids import GRIDS, T_CUT, build_grid
+from hqdm.samplers.registry import build_sampler
+from hqdm.surrogate.fit import CarlemanFit
+from hqdm.surrogate.noise_polynomial import DiffusionDrift, ExpandedPolynomial, levels
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.seeds import ImageNoise
+
+CLOSURES = ("least_squares", "drop")
+EXPANSIONS = ("spline", *(f"{form}{k}" for form in ("dpm", "unipc") for k in (1, 2, 3)))
+CLOSURE_NODES = 17
+STEPS_PER_SEGMENT = 8
+LARGEST_LATENT = 1e3
+HYBRID_STEPS = 5
+# By steps of the other sampler: the lambda where it takes over and the time where its last step
+# begins, found on MNIST (docs/carleman.md). Few steps are better spent between -2 and 0.1.
+HYBRIDS = {1: (0.0, 0.1), 2: (-1.0, 0.2), 3: (-1.5, 0.15)}
+HYBRID = (-2.0, 0.1)
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """Principal coordinates of images, `(B, D)`: what one segment hands to the next."""
+
+    values: Tensor
+
+
+class Carleman(Sampler):
+    """Carleman linearisation of a fitted model, and in hybrid mode another sampler after it.
+
+    Args:
+        fit: What was fitted to the model.
+        segments: Segments of lambda, 1 or more, after each of which z is lifted again.
+        order: Truncation order N.
+        closure: What stands for the monomials above N: "least_squares" or "drop".
+        basis: "monomial" or "hermite".
+        expansion: How coefficients depend on lambda within a segment: "spline" as fitted, "dpm1" to
+            "dpm3" by a Taylor polynomial, "unipc1" to "unipc3" by finite differences.
+        backend: What solves the linear equation; `Direct` makes one matrix a segment, the others
+            solve for image after image.
+        then: A sampler that goes on with the network; None runs to the images.
+        switch: lambda of the images at which it takes over.
+
+    Raises:
+        HQDMError: If an option is unknown or out of its range.
+    """
+
+    name = "carleman"
+    default_steps = 8
+    default_grid = "lambda"
+    evaluations_per_step = 0
+    reversible = False
+
+    def __init__(
+        self,
+        fit: CarlemanFit,
+        segments: int | None = None,
+        order: int = 5,
+        *,
+        closure: Literal["least_squares", "drop"] = "least_squares",
+        basis: Literal["monomial", "hermite"] = "monomial",
+        expansion: str = "spline",
+        backend: Backend | None = None,
+        then: Sampler | None = None,
+        switch: float | None = None,
+    ) -> None:
+        super().__init__(segments)
+        if closure not in CLOSURES:
+            raise unknown("closure", closure, CLOSURES)
+        if expansion not in EXPANSIONS:
+            raise unknown("expansion in lambda", expansion, EXPANSIONS)
+        if (then is None) != (switch is None):
+            raise HQDMError("the hybrid mode needs both a sampler and the lambda of the switch")
+        self.fit, self.order, self.basis = fit, order, basis
+        self.closure_name, self.expansion = closure, expansion
+        self.backend = backend or Direct()
+        self.then, self.switch = then, switch
+        self._maps: dict[tuple[float, float], Vector] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `Sampler.settings`."""
+        own = {
+            **{"dim": self.fit.latents.dim, "degree": self.fit.noise.degree, "order": self.order},
+            **{"closure": self.closure_name, "basis": self.basis, "expansion": self.expansion},
+            "backend": type(self.backend).__name__.lower(),
+        }
+        after = {} if self.then is None else {"then": self.then.settings, "switch": self.switch}
+        return {**super().settings, **own, **after}
+
+    @cached_property
+    def closure(self) -> Closure:
+        """What stands for the monomials above the order."""
+        noise = self.fit.noise
+        if self.closure_name == "drop" or noise.degree == 1:
+            return dropping(DiffusionDrift(noise), self.order, self.basis)
+        times = np.linspace(noise.nodes[0], noise.nodes[-1], CLOSURE_NODES)
+        return fit_closure(times, self.fit.samples, noise.dim, self.order, noise.degree)
+
+    @cached_property
+    def system(self) -> CarlemanSystem:
+        """The linear system with the coefficients as they were fitted."""
+        return CarlemanSystem(DiffusionDrift(self.fit.noise), self.order, self.basis, self.closure)
+
+    def generators(self, a: float, b: float) -> list[Matrix]:
+        """The generators of a segment of the latents' lambda, from a to b."""
+        times = np.linspace(a, b, STEPS_PER_SEGMENT + 1)
+        if self.expansion == "spline":
+            return generators(self.system.matrix, times)
+        form, k = self.expansion[:-1], int(self.expansion[-1])
+        before = a - (b - a) / STEPS_PER_SEGMENT * np.arange(k - 1, 0, -1)
+        edges = np.concatenate([before[before >= self.fit.noise.nodes[0]], times])
+        expanded = ExpandedPolynomial(self.fit.noise, edges, form, k)
+        return generators(self.system.with_drift(DiffusionDrift(expanded)).matrix, times)
+
+    def map(self, a: float, b: float) -> Vector:
+        """The matrix `(n, d)` that takes lifted latents at a to latents at b."""
+        if (a, b) not in self._maps:
+            backwards = [made.T.tocsr() for made in reversed(self.generators(a, b))]
+            self._maps[a, b] = Direct().solve(backwards, self.system.projection()).y
+        return self._maps[a, b]
+
+    def advance(self, z: Vector, a: float, b: float) -> Vector:
+        """Latents `(B, d)` from a to b, by the backend.
+
+        Raises:
+            HQDMError: If latents, whose deviations are about 1, grow beyond every use.
+        """
+        lifted = self.system.lift(z)
+        if isinstance(self.backend, Direct):
+            with np.errstate(invalid="ignore", over="ignore"):
+                ends = lifted @ self.map(a, b)
+        else:
+            made = self.generators(a, b)
+            solved = [self.backend.solve(made, start).y for start in lifted]
+            ends = self.system.project(np.stack(solved))
+        if not (np.abs(ends) < LARGEST_LATENT).all():
+            raise HQDMError(
+                f"the linearised flow diverges between lambda {a:.2f} and {b:.2f}: take more "
+                'segments, the closure "least_squares", another order, or fit with a larger ridge'
+            )
+        return ends
+
+    def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
+        """Even in lambda to the switch, then the other sampler's; or to the cut, then 0."""
+        if schedule_config(schedule) != self.fit.record["schedule"]:
+            raise HQDMError("the Carleman fit is of another noise schedule: fit it again")
+        if self.switch is None or self.then is None:
+            steps = self.steps + 1 if t_end == 0 else self.steps
+            return build_grid("lambda", schedule, t_start, t_end, steps)
+        ends = torch.tensor([t_start, max(t_end, T_CUT)], dtype=torch.float64)
+        low, high = schedule.lam(ends).tolist()
+        _check_switch(self.switch, low, high)
+        middle = float(schedule.inverse(torch.tensor(self.switch, dtype=torch.float64)))
+        first = build_grid("lambda", schedule, t_start, middle, self.steps)
+        return torch.cat([first[:-1], self.then.grid(schedule, middle, t_end)])
+
+    def step(
+        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: Any, noise: ImageNoise
+    ) -> tuple[Tensor, Any]:
+        """See `Sampler.step`: a segment, or a step of the other sampler."""
+        a, b = level_at(denoise.schedule, t), level_at(denoise.schedule, s)
+        if self.then is not None and self.switch is not None and a.lam > self.switch - 1e-9:
+            if isinstance(state, _Coordinates):
+                state = self.then.init(x)
+            return self.then.step(denoise, x, t, s, state, noise)
+        if state is None:
+            state = self._coordinates(x, float(a.lam))
+        ends = (None if b.is_data else float(b.lam)), float(b.alpha)
+        moved = self._move(state.values, float(a.lam), ends[0])
+        return self._images(moved, ends[1], x), _Coordinates(moved)
+
+    @cached_property
+    def _basis(self) -> tuple[Tensor, Tensor]:
+        latents = self.fit.latents
+        return torch.as_tensor(latents.mean), torch.as_tensor(latents.components)
+
+    def _coordinates(self, x: Tensor, lam: float) -> _Coordinates:
+        mean, components = (part.to(x) for part in self._basis)
+        return _Coordinates((x.flatten(1) - levels(lam)[0] * mean) @ components.T)
+
+    def _images(self, coordinates: Tensor, alpha: float, like: Tensor) -> Tensor:
+        mean, components = (part.to(like) for part in self._basis)
+        return (alpha * mean + coordinates @ components).reshape(like.shape)
+
+    def _move(self, values: Tensor, a: float, b: float | None) -> Tensor:
+        """Coordinates from lambda a to b, or to the clean images where b is None."""
+        latents = self.fit.latents
+        d, time = latents.dim, latents.time
+        z = values[:, :d].cpu().numpy().astype(np.float64) * latents.factor(a)
+        if b is None:
+            alpha, sigma = levels(time(a))
+            clean = (z - sigma * evaluate(self.fit.noise, z, time(a))) / alpha * latents.scale
+            rest = latents.gaussian_mean(a)
+        else:
+            clean = self.advance(z, time(a), time(b)) / latents.factor(b)
+            rest = latents.gaussian_flow(a, b)
+        first = torch.as_tensor(clean).to(values)
+        return torch.cat([first, values[:, d:] * torch.as_tensor(rest).to(values)], dim=1)
+
+
+def _check_switch(switch: float, low: float, high: float) -> None:
+    if not low < switch < high:
+        raise HQDMError(f"the switch needs a lambda between {low:.3g} and {high:.3g}, got {switch}")
+
+
+def build_carleman(
+    fit: CarlemanFit, steps: int | None = None, then: str = "", **options: Any
+) -> Carleman:
+    """The Carleman sampler, alone or in hybrid mode.
+
+    Args:
+        fit: The polynomial that was fitted to the model.
+        steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
+        then: The name of the sampler that finishes with the network; "" runs to the images.
+        **options: Other arguments of `Carleman`; a hybrid has its switch from `HYBRIDS`.
+
+    Raises:
+        HQDMError: If there are no steps, or as for `Carleman`.
+    """
+    if not then:
+        return Carleman(fit, steps, **options)
+    steps = HYBRID_STEPS if steps is None else steps
+    switch, cut = HYBRIDS.get(steps, HYBRID)
+    switch = options.pop("switch", switch)
+    times = hybrid_grid(build_schedule(**fit.record["schedule"]), switch, cut, steps)
+    return Carleman(fit, then=build_sampler(then, grid=times), switch=switch, **options)
+
+
+def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> list[float]:
+    """Times for few steps: Karras's grid from the switch to the cut, then 0.
+
+    Raises:
+        HQDMError: If there are no steps, or the switch is beyond the schedule's end or the cut.
+    """
+    if steps < 1:
+        raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+    low, high = schedule.lam(torch.tensor([1.0, cut], dtype=torch.float64)).tolist()
+    _check_switch(switch, low, high)
+    start = float(schedule.inverse(torch.tensor(switch, dtype=torch.float64)))
+    if steps == 1:
+        return [start, 0.0]
+    return [*GRIDS["karras"](schedule, start, cut, steps - 1).tolist(), 0.0]

@@ -1,0 +1,17 @@
+"""Pixels as floats in [-1, 1], as networks see them, and as uint8, as files hold them."""
+
+import torch
+from torch import Tensor
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Map uint8 pixels 0..255 to float32 in [-1, 1]: `x / 127.5 - 1`, any shape."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map pixels in [-1, 1] to uint8 0..255, any shape: clamped, then rounded.
+
+    It undoes `to_float` exactly.
+    """
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

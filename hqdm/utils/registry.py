@@ -1,0 +1,170 @@
+"""Registries: the names that configurations and commands use, and the objects they stand for.
+
+    ANSATZE = Registry[type[Ansatz]]("ansatz")
+    ANSATZE.register("Ring", Ring)
+    ANSATZE["Ring"]
+
+A name that is not there is looked for in installed packages, which announce modules under the
+entry point group `hqdm.plugins`; importing such a module registers what it defines.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from hqdm.utils.errors import HQDMError, unknown
+
+ENTRY_POINT_GROUP = "hqdm.plugins"
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A mapping from names to objects of one kind, which users can extend.
+
+    Args:
+        kind: The kind of the objects, in the singular, for messages.
+    """
+
+    all: ClassVar[list["Registry[object]"]] = []
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        Registry.all.append(self)  # type: ignore[arg-type]
+
+    def register(self, name: str, value: T) -> None:
+        """Give an object a name; defining the same object again replaces it, as in a notebook.
+
+        Raises:
+            HQDMError: If another object has that name.
+        """
+        existing = self._entries.get(name)
+        if existing is not None and _identity(existing) != _identity(value):
+            raise HQDMError(
+                f"the {self.kind} {name!r} is already defined by {_identity(existing)[0]}: "
+                "choose another name"
+            )
+        self._entries[name] = value
+
+    def __getitem__(self, name: str) -> T:
+        """The object of that name.
+
+        Raises:
+            HQDMError: If there is none; the line lists the names and suggests the nearest.
+        """
+        if name not in self:
+            raise unknown(self.kind, name, self)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the name is defined, here or by an installed package."""
+        if name not in self._entries:
+            load_installed_plugins()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order of their registration."""
+        load_installed_plugins()
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        """The number of names."""
+        load_installed_plugins()
+        return len(self._entries)
+
+    def name_of(self, value: object) -> str | None:
+        """The name of an object, or None where it has none."""
+        return next((name for name, entry in self._entries.items() if entry is value), None)
+
+
+def _identity(value: object) -> tuple[str, str]:
+    """Module and qualified name of a class or function, or of the class of anything else."""
+    owner = value if hasattr(value, "__qualname__") else type(value)
+    return owner.__module__, owner.__qualname__
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A user's definition that a saved model needs.
+
+    Attributes:
+        kind: What it is, such as "ansatz".
+        name: Its name in the registry.
+        file: The file that defines it; None where its source is not a file.
+        importable: Whether loading that file has no effect but the definition; not so for a script.
+    """
+
+    kind: str
+    name: str
+    file: Path | None
+    importable: bool
+
+
+def requirements(config: object) -> list[Requirement]:
+    """The definitions of users that a plain configuration names.
+
+    A name counts where it stands as a value anywhere in the configuration, and its definition is
+    neither part of this package nor announced by an installed one.
+    """
+    names = set(_strings(config))
+    return [
+        _requirement(registry.kind, name, value)
+        for registry in Registry.all
+        for name, value in registry._entries.items()
+        if name in names and not _installed(_identity(value)[0])
+    ]
+
+
+def _requirement(kind: str, name: str, value: object) -> Requirement:
+    module = _identity(value)[0]
+    try:
+        file = inspect.getsourcefile(value if inspect.isclass(value) else type(value))
+    except (TypeError, OSError):
+        file = None
+    if file is None or not Path(file).is_file():  # a notebook's cell, an interactive session
+        return Requirement(kind, name, None, False)
+    return Requirement(kind, name, Path(file), module != "__main__")
+
+
+def _strings(config: object) -> Iterator[str]:
+    """All strings inside nested mappings and sequences."""
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from _strings(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _strings(value)
+
+
+def _installed(module: str) -> bool:
+    top = module.partition(".")[0]
+    announced = {entry.value.partition(".")[0] for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return top == "hqdm" or top in announced
+
+
+_loaded: set[str] = set()
+
+
+def load_installed_plugins() -> None:
+    """Import what installed packages announce, once.
+
+    Raises:
+        HQDMError: If one of them cannot be imported.
+    """
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.value in _loaded:
+            continue
+        _loaded.add(entry.value)
+        try:
+            entry.load()
+        except Exception as error:
+            raise HQDMError(
+                f"the installed plugin {entry.name!r} ({entry.value}) cannot be loaded "
+                f"({type(error).__name__}: {error}): repair or uninstall it"
+            ) from error

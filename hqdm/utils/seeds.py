@@ -1,0 +1,38 @@
+"""Random streams keyed by what they are for, so that nothing depends on what was drawn before."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def generator(*key: int) -> torch.Generator:
+    """A CPU generator whose stream is a function of the key, such as `(seed, epoch)`.
+
+    Neighbouring keys give unrelated streams (NumPy's `SeedSequence` mixes them).
+    """
+    (word,) = np.random.SeedSequence(key).generate_state(1)
+    return torch.Generator().manual_seed(int(word))
+
+
+class ImageNoise:
+    """Standard normal noise for the images `first`, `first + 1`, ... of a run.
+
+    Args:
+        seed: The seed of the run; 0 or more.
+        n: How many images.
+        first: The index of the first one.
+    """
+
+    def __init__(self, seed: int, n: int, first: int = 0) -> None:
+        self._streams = [np.random.default_rng([seed, first + i]) for i in range(n)]
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        """The next noise of each image, `(n, *shape)` in float32 on the CPU."""
+        draws = [stream.standard_normal(shape, dtype=np.float32) for stream in self._streams]
+        return torch.from_numpy(np.stack(draws))
+
+    def draw_like(self, x: Tensor) -> Tensor:
+        """The next noise of each image, in the shape, type and place of `x` `(n, C, H, W)`."""
+        return self.draw(x.shape[1:]).to(x)

@@ -1,0 +1,95 @@
+"""Monomials against products of powers, and Hermite polynomials against numpy's."""
+
+import pickle
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.polynomial import hermite_e
+
+from hqdm.carleman.monomials import Monomials, rank
+from hqdm.utils.errors import HQDMError
+
+sizes = st.tuples(st.integers(1, 5), st.integers(0, 4))
+
+
+def points(dim, n=6, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, dim))
+
+
+@settings(deadline=None, max_examples=30)
+@given(sizes)
+def test_every_monomial_stands_once(size):
+    monomials = Monomials(*size)
+    exponents = monomials.exponents
+    assert len(exponents) == len(monomials) == comb(sum(size), size[1])
+    assert len({tuple(row) for row in exponents.tolist()}) == len(monomials)
+    assert (exponents.sum(axis=1) == monomials.degrees).all()
+    assert (np.diff(monomials.degrees) >= 0).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(sizes)
+def test_lift_is_the_product_of_powers(size):
+    monomials, x = Monomials(*size), points(size[0])
+    expected = np.prod(x[:, None] ** monomials.exponents, axis=2)
+    np.testing.assert_allclose(monomials.lift(x), expected, rtol=1e-13)
+
+
+@settings(deadline=None, max_examples=30)
+@given(sizes)
+def test_places_are_where_monomials_stand(size):
+    monomials = Monomials(*size)
+    for degree, lists in enumerate(monomials.variables):
+        expected = monomials.start(degree) + np.arange(len(lists))
+        np.testing.assert_array_equal(monomials.places(lists), expected)
+
+
+def test_order_by_hand():
+    expected = [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]]
+    assert Monomials(2, 2).exponents.tolist() == expected
+
+
+def test_ranks_of_many_variables_are_exact():
+    # 64 variables, degree 4: the last of C(67, 4) lists, and one in the middle counted by hand:
+    # before (1, 1, 1, 1) stand the lists that begin with 0, C(66, 3) of them.
+    last = np.array([63, 63, 63, 63])
+    assert rank(last, 64) == comb(67, 4) - 1
+    assert rank(np.array([1, 1, 1, 1]), 64) == comb(66, 3)
+
+
+def test_linear_part_is_x():
+    x = points(3)
+    np.testing.assert_array_equal(Monomials(3, 2).lift(x)[:, Monomials(3, 2).linear], x)
+
+
+@settings(deadline=None, max_examples=20)
+@given(sizes)
+def test_hermite_polynomials(size):
+    monomials, x = Monomials(*size), points(size[0])
+    values = monomials.lift(x) @ monomials.hermite().toarray().T
+    ones = np.eye(size[1] + 1)
+    expected = np.ones_like(values)
+    for place, gamma in enumerate(monomials.exponents):
+        for variable, power in enumerate(gamma):
+            expected[:, place] *= hermite_e.hermeval(x[:, variable], ones[power])
+    np.testing.assert_allclose(values, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_hermite_change_is_unit_lower_triangular():
+    change = Monomials(3, 4).hermite().toarray()
+    np.testing.assert_array_equal(np.diag(change), 1)
+    np.testing.assert_array_equal(np.triu(change, 1), 0)
+
+
+def test_monomials_pickle():
+    monomials = pickle.loads(pickle.dumps(Monomials(2, 3)))
+    np.testing.assert_array_equal(monomials.exponents, Monomials(2, 3).exponents)
+
+
+@pytest.mark.parametrize("size", [(0, 2), (2, -1)])
+def test_bad_sizes_are_refused(size):
+    with pytest.raises(HQDMError, match="1 variable or more"):
+        Monomials(*size)

@@ -1,0 +1,37 @@
+"""The demo, shortened: the whole way from nothing to samples and scores."""
+
+import json
+
+from hqdm.cli.commands import demo
+
+
+def test_demo_leaves_what_it_names(hqdm, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "SAMPLER_STEPS", 2)
+    monkeypatch.setattr(demo, "SCORED", 8)
+    out = tmp_path / "demo"
+    outcome = hqdm("demo", "--out", out, "--steps", 2)
+    assert outcome.code == 0
+    named = [line.removeprefix("wrote ") for line in outcome.out.splitlines() if "wrote" in line]
+    assert len(named) == 5
+    for file in named:
+        assert (tmp_path / file).stat().st_size > 100
+    for measure in ("parameters", "validation loss", "FID", "KID", "SSIM", "PSNR", "seconds"):
+        assert measure in outcome.out
+    notes = [line for line in outcome.err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "8 images are few" in notes[0]
+    report = json.loads((out / "metrics.json").read_text())
+    assert report["val_loss"] > 0
+    assert report["protocol"]["n"] == 8
+    assert "already holds a run" in refused("demo", "--out", out, "--steps", 2)
+    assert hqdm("demo", "--out", out, "--steps", 1, "--overwrite").code == 0
+
+
+def test_demo_needs_a_step(refused, tmp_path):
+    assert "steps needs 1 or more, got 0" in refused("demo", "--out", tmp_path / "x", "--steps", 0)
+    assert not (tmp_path / "x").exists()
+
+
+def test_configuration_of_the_demo_is_found():
+    assert demo.config_file().name == "digits_qvunet.yaml"
+    assert demo.config_file().is_file()

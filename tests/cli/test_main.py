@@ -1,0 +1,264 @@
+"""The command line: every command, what it prints, and what it refuses."""
+
+import json
+import warnings
+from itertools import combinations
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from hqdm import __version__
+from hqdm.cli import main as cli
+from hqdm.diffusion.loading import load_denoiser
+
+
+@pytest.fixture
+def last(trained):
+    return trained / "last.ckpt"
+
+
+def images(folder):
+    return load_file(folder / "images.safetensors")["images"]
+
+
+def test_without_a_command_it_shows_the_commands(hqdm):
+    for args in ((), ("--help",), ("-h",)):
+        outcome = hqdm(*args)
+        assert outcome.code == 0
+        assert outcome.err == ""
+        assert all(f"\n  {name} " in outcome.out for name in cli.COMMANDS)
+    assert hqdm("--version").out == f"hqdm {__version__}\n"
+
+
+def test_unknown_command_is_named(refused):
+    assert "unknown command 'fitt'" in refused("fitt")
+    assert "did you mean 'fit'?" in refused("fitt")
+
+
+@pytest.mark.parametrize(
+    "command", [name for name in cli.COMMANDS if name not in ("fit", "carleman")]
+)
+def test_commands_explain_themselves(capsys, command):
+    with pytest.raises(SystemExit) as left:
+        cli.main([command, "--help"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: hqdm {command}")
+
+
+def test_sample_writes_what_it_names(hqdm, last, tmp_path):
+    out = tmp_path / "samples"
+    args = ("sample", "--checkpoint", last, "--n", 5, "--steps", 2)
+    outcome = hqdm(*args, "--out", out)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert outcome.out.startswith("5 images, 2 network evaluations each: ")
+    names = {"grid.png", "strip.png", "images.safetensors", "sample.json"}
+    assert {f.name for f in out.iterdir()} == names
+    assert all(str(out / name) in outcome.out for name in names)
+    assert images(out).shape == (5, 1, 8, 8)
+    record = json.loads((out / "sample.json").read_text())
+    assert (record["sampler"], record["steps"], record["seed"]) == ("ddim", 2, 0)
+    other = hqdm(*args, "--out", tmp_path / "other", "--sampler", "ddpm", "--seed", 4)
+    assert other.code == 0
+    assert not torch.equal(images(tmp_path / "other"), images(out))
+
+
+def test_samplers_grids_and_tolerances_reach_the_images(hqdm, refused, last, tmp_path):
+    args = ("sample", "--checkpoint", last, "--n", 3)
+    for i, options in enumerate(
+        (
+            ("--sampler", "unipc2", "--steps", 4),
+            ("--sampler", "unipc3", "--steps", 4),
+            ("--sampler", "unipc3", "--steps", 4, "--grid", "karras"),
+            ("--sampler", "dpm-adaptive", "--tolerance", 2),
+            ("--sampler", "dpm-adaptive", "--tolerance", 0.5),
+        )
+    ):
+        assert hqdm(*args, *options, "--out", tmp_path / str(i)).code == 0
+    drawn = [images(tmp_path / str(i)) for i in range(5)]
+    assert all(not torch.equal(a, b) for a, b in combinations(drawn, 2))
+    records = [json.loads((tmp_path / str(i) / "sample.json").read_text()) for i in range(5)]
+    assert (records[2]["sampler"], records[2]["grid"], records[2]["steps"]) == (
+        "unipc3",
+        "karras",
+        4,
+    )
+    assert (records[3]["tolerance"], records[4]["tolerance"]) == (2.0, 0.5)
+    assert records[3]["evaluations"] < records[4]["evaluations"]
+    wrong = ("--sampler", "dpm-adaptive", "--tolerance", 0, "--out", tmp_path / "no")
+    assert "a tolerance needs more than 0, got 0.0" in refused(*args, *wrong)
+
+
+def test_exported_model_gives_identical_images(hqdm, last, tmp_path):
+    model = tmp_path / "model"
+    assert hqdm("export", "--checkpoint", last, "--out", model).code == 0
+    for source, out in ((last, tmp_path / "a"), (model, tmp_path / "b")):
+        args = ("--checkpoint", source, "--n", 4, "--steps", 3, "--seed", 7, "--out", out)
+        assert hqdm("sample", *args).code == 0
+    assert torch.equal(images(tmp_path / "a"), images(tmp_path / "b"))
+
+
+def test_export_takes_either_weights(hqdm, last, tmp_path):
+    for weights in ("averaged", "raw"):
+        out = tmp_path / weights
+        assert hqdm("export", "--checkpoint", last, "--out", out, "--weights", weights).code == 0
+        expected = load_denoiser(last, weights).state_dict()
+        actual = load_file(out / "model.safetensors")
+        assert all(torch.equal(actual[name], value) for name, value in expected.items())
+
+
+def test_labels_and_guidance(hqdm, refused, trained_classes, tmp_path):
+    args = ("sample", "--checkpoint", trained_classes / "last.ckpt", "--n", 3, "--steps", 2)
+    assert hqdm(*args, "--label", 3, "--guidance", 2, "--out", tmp_path / "a").code == 0
+    assert hqdm(*args, "--label", 4, "--guidance", 2, "--out", tmp_path / "b").code == 0
+    assert not torch.equal(images(tmp_path / "a"), images(tmp_path / "b"))
+    assert "label 10 does not exist" in refused(*args, "--label", 10, "--out", tmp_path / "c")
+
+
+def test_evaluate_writes_scores_beside_the_checkpoint(hqdm, refused, last, tmp_path):
+    args = ("evaluate", "--checkpoint", last, "--data", "digits", "--n", 8, "--steps", 1)
+    outcome = hqdm(*args, "--out", tmp_path / "scores")
+    assert outcome.code == 0
+    assert outcome.err.startswith("note: 8 images are few for FID")
+    assert outcome.err.count("\n") == 1
+    for score in ("FID", "KID", "IS", "SSIM", "PSNR", "memorised"):
+        assert score in outcome.out
+    report = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert report["protocol"]["n"] == 8
+    assert "already holds metrics.json" in refused(*args, "--out", tmp_path / "scores")
+    assert hqdm(*args, "--out", tmp_path / "scores", "--overwrite", "--seed", 1).code == 0
+    changed = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert changed["protocol"]["seed"] == 1
+
+
+def test_inspect_shows_configurations_checkpoints_and_folders(hqdm, refused, tiny, last, tmp_path):
+    hqdm("export", "--checkpoint", last, "--out", tmp_path / "model")
+    for option in (
+        ("--config", tiny()),
+        ("--checkpoint", last),
+        ("--checkpoint", tmp_path / "model"),
+    ):
+        outcome = hqdm("inspect", *option)
+        assert outcome.code == 0
+        assert "73,809" in outcome.out
+        assert "HQConv(n_wires=4, n_layers=1)" in outcome.out
+    assert "needs one of --config and --checkpoint" in refused("inspect")
+    both = ("--config", tiny(), "--checkpoint", last)
+    assert "needs one of --config and --checkpoint" in refused("inspect", *both)
+
+
+def test_files_that_are_there_stay(hqdm, refused, last, tmp_path):
+    for command, name in (("sample", "grid.png"), ("export", "config.json")):
+        out = tmp_path / command
+        out.mkdir()
+        (out / name).write_text("mine")
+        args = (command, "--checkpoint", last, "--out", out)
+        steps = ("--n", 1, "--steps", 1) if command == "sample" else ()
+        assert f"already holds {name}: --overwrite" in refused(*args, *steps)
+        assert [f.name for f in out.iterdir()] == [name]
+        assert (out / name).read_text() == "mine"
+        assert hqdm(*args, *steps, "--overwrite").code == 0
+        assert (out / name).read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--n", 0), "n needs 1 image or more, got 0"),
+        (("--n", "x"), "argument --n: invalid int value: 'x'"),
+        (("--steps", 0), "a sampler needs 1 step or more, got 0"),
+        (("--steps", -3), "a sampler needs 1 step or more, got -3"),
+        (("--sampler", "ddimm"), "unknown sampler 'ddimm': expected one of"),
+        (("--sampler", "dpm4"), "unknown sampler 'dpm4': expected one of"),
+        (("--sampler", "dpm-adaptive"), "dpm-adaptive takes no steps: it takes tolerance"),
+        (("--tolerance", 0.1), "ddim takes no tolerance: it takes steps and grid"),
+        (("--grid", "logarithmic"), "unknown grid 'logarithmic': expected one of"),
+        (("--device", "meta"), "device 'meta' is not there"),
+        (("--device", "abacus"), "device 'abacus' is not there: use auto, cpu or cuda"),
+        (("--seed", -1), "seed needs 0 or more, got -1"),
+        (("--batch-size", 0), "batch_size needs a positive number, got 0"),
+        (("--label", 1), "the model has no class labels"),
+        (("--guidance", 2), "guidance needs a model with class labels"),
+        (("--bogus",), "unrecognized arguments: --bogus"),
+        (("--checkpoint", "nosuch.ckpt"), "there is no model nosuch.ckpt"),
+    ],
+)
+def test_wrong_options_of_sample_are_named(refused, last, tmp_path, options, said):
+    out = tmp_path / "out"
+    line = refused("sample", "--checkpoint", last, "--n", 1, "--steps", 1, "--out", out, *options)
+    assert said in line
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--data", "nosuch"), "no data set 'nosuch'"),
+        (("--extractor", "x"), "unknown extractor 'x': expected one of"),
+        (("--restore-t", 2), "restore_t needs a time in (0, 1], got 2.0"),
+        (("--n", 0), "got 0"),
+    ],
+)
+def test_wrong_options_of_evaluate_are_named(refused, last, tmp_path, options, said):
+    args = ("evaluate", "--checkpoint", last, "--data", "digits", "--n", 4, "--steps", 1)
+    assert said in refused(*args, "--offline", "--out", tmp_path / "out", *options)
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate", "export"])
+def test_output_below_a_file_is_refused(refused, last, tmp_path, command):
+    (tmp_path / "file").write_text("x")
+    data = ("--data", "digits") if command == "evaluate" else ()
+    line = refused(command, "--checkpoint", last, *data, "--out", tmp_path / "file" / "out")
+    assert "cannot write to" in line
+
+
+def test_missing_options_are_named(refused):
+    assert "required: --checkpoint" in refused("sample")
+    assert "required: --checkpoint, --data" in refused("evaluate")
+    assert "required: --checkpoint, --out" in refused("export")
+
+
+def test_warnings_become_notes(hqdm, monkeypatch):
+    def warn(args):
+        warnings.warn("two\nlines", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr("hqdm.cli.commands.inspect.run", warn)
+    assert hqdm("inspect").err == "note: two lines\n"
+
+
+def test_errors_that_are_not_the_users_are_not_hidden(monkeypatch):
+    def fail(args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("hqdm.cli.commands.inspect.run", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["inspect"])
+
+
+def test_interpolate_draws_a_strip_and_says_the_error(hqdm, refused, last, tmp_path):
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for i, file in enumerate(files):
+        save_png(file, 8, i)
+    out = tmp_path / "between"
+    args = ("interpolate", "--checkpoint", last, "--images", *files, "--steps", 3, "--n", 4)
+    outcome = hqdm(*args, "--out", out)
+    assert outcome.code == 0
+    assert outcome.out.startswith("round trip errors (root mean square): ")
+    assert {f.name for f in out.iterdir()} == {"interpolation.png", "interpolation.json"}
+    assert "interpolation.png" in refused(*args, "--out", out)  # nothing is overwritten
+    save_png(files[1], 9, 1)
+    line = refused(*args, "--out", tmp_path / "other")
+    assert "b.png is 9x9, the model makes 8x8: resize it first" in line
+    files[1].write_text("no image")
+    assert "b.png cannot be read as an image" in refused(*args, "--out", tmp_path / "other")
+    assert "cannot run from data to noise" in refused(
+        "interpolate", "--checkpoint", last, "--images", files[0], files[0], "--sampler", "ddpm"
+    )
+
+
+def save_png(file, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (size, size), generator=generator, dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(file)

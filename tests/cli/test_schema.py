@@ -1,0 +1,62 @@
+"""Every shipped configuration builds; real data trains a step and is sampled."""
+
+from pathlib import Path
+
+import pytest
+
+from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.storage.checkpoint import read_checkpoint
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+PARAMETERS = {"mnist_unet": 483_321, "mnist_qvunet": 475_281, "mnist_fullqvunet": 429_369}
+
+
+def test_configurations_are_found():
+    assert {"digits_qvunet", "cifar10_qvunet", *PARAMETERS} <= {file.stem for file in CONFIGS}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+def test_configuration_is_inspected(hqdm, config):
+    outcome = hqdm("inspect", "--config", config)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "total" in outcome.out
+    if config.stem in PARAMETERS:
+        assert f"{PARAMETERS[config.stem]:,}" in outcome.out
+
+
+def test_keys_reach_the_model(tiny):
+    config = tiny(
+        model__schedule="linear",
+        model__schedule_options={"beta_1": 10.0},
+        model__predict="v",
+        model__loss="l1",
+        model__p2_gamma=0.5,
+        model__p2_k=2.0,
+        model__lr=3e-4,
+        model__betas=[0.8, 0.9],
+        model__ema={"decay": 0.9, "every": 3, "start": 7},
+        seed_everything=11,
+    )
+    module = TrainingCLI(["--config", str(config)]).model
+    denoiser = module.denoiser
+    assert denoiser.config["schedule"] == {"name": "linear", "beta_0": 0.1, "beta_1": 10.0}
+    assert (denoiser.predict, denoiser.loss_name) == ("v", "l1")
+    assert (denoiser.p2_gamma, denoiser.p2_k) == (0.5, 2.0)
+    assert (module.lr, module.betas, module.seed) == (3e-4, (0.8, 0.9), 11)
+    assert (module.ema_every, module.ema_start) == (3, 7)
+    assert denoiser.config["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
+    assert denoiser.image_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["mnist_qvunet", "fashion_mnist_qvunet", "cifar10_qvunet"])
+def test_real_data_trains_one_step_and_is_sampled(hqdm, data_dir, tmp_path, repository, name):
+    config = repository / "configs" / f"{name}.yaml"
+    small = ("--data.batch_size", 8, "--data.val_limit", 8, "--trainer.max_steps", 1)
+    out = tmp_path / "run"
+    outcome = hqdm("fit", "--config", config, "--out", out, *small, "--offline")
+    assert outcome.code == 0
+    assert read_checkpoint(out / "last.ckpt")["global_step"] == 1
+    sample = ("sample", "--checkpoint", out / "last.ckpt", "--n", 2, "--steps", 2)
+    assert hqdm(*sample, "--out", tmp_path / "samples").code == 0
+    assert (tmp_path / "samples" / "grid.png").exists()

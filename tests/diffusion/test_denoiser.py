@@ -1,0 +1,151 @@
+"""The wrapper: one `Prediction` from eps, v and x0; the loss; saving and loading."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
+from hqdm.nn.quantum_conv import Hybrid
+from hqdm.nn.unet import QVUNet, UNet
+from hqdm.samplers import DDIM
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
+
+SMALL = {"channels": 1, "size": 8, "dim": 8, "mults": (1, 2, 2)}
+FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=2)
+
+
+class Known(nn.Module):
+    """A network that knows the clean images and answers with what it is asked to predict."""
+
+    def __init__(self, x0, predict, schedule):
+        super().__init__()
+        self.x0, self.predict, self.schedule = x0, predict, schedule
+
+    def forward(self, x_t, t, y=None):
+        alpha, sigma = (level.view(-1, 1, 1, 1) for level in self.schedule(t))
+        eps = (x_t - alpha * self.x0) / sigma
+        return {"x0": self.x0, "eps": eps, "v": alpha * eps - sigma * self.x0}[self.predict]
+
+
+@pytest.mark.parametrize("schedule", [CosineSchedule(), LinearSchedule()])
+@pytest.mark.parametrize("predict", ["eps", "v", "x0"])
+def test_every_prediction_type_gives_the_same_prediction(schedule, predict):
+    x0, eps = torch.randn(2, 5, 1, 4, 4, dtype=torch.float64)
+    t = torch.linspace(0.1, 1, 5, dtype=torch.float64)
+    alpha, sigma = (level.view(-1, 1, 1, 1) for level in schedule(t))
+    denoiser = Denoiser(Known(x0, predict, schedule), schedule, predict)
+    prediction = denoiser(alpha * x0 + sigma * eps, t)
+    # Dividing by alpha_1 = 0.0025 (cosine) magnifies rounding a few hundred times.
+    torch.testing.assert_close(prediction.x0, x0, rtol=0, atol=1e-11)
+    torch.testing.assert_close(prediction.eps, eps, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("predict", ["eps", "v", "x0"])
+def test_a_perfect_network_has_no_loss(predict):
+    schedule, x0 = CosineSchedule(), torch.randn(3, 1, 4, 4, dtype=torch.float64)
+    denoiser = Denoiser(Known(x0, predict, schedule), schedule, predict)
+    assert denoiser.loss(x0) < 1e-20
+
+
+def test_loss_is_the_weighted_distance():
+    """gamma = 1, k = 1 on a variance-preserving schedule: the weight is sigma^2."""
+    schedule = CosineSchedule()
+    network = UNet(**SMALL).double()
+    x0, eps = torch.randn(2, 6, 1, 8, 8, dtype=torch.float64)
+    t = torch.linspace(0.05, 1, 6, dtype=torch.float64)
+    alpha, sigma = (level.view(-1, 1, 1, 1) for level in schedule(t))
+    error = network(alpha * x0 + sigma * eps, t) - eps
+    loss = Denoiser(network, schedule).loss(x0, t=t, eps=eps)
+    torch.testing.assert_close(loss, (sigma**2 * error**2).mean())
+    flat = Denoiser(network, schedule, loss="l1", p2_gamma=0.0).loss(x0, t=t, eps=eps)
+    torch.testing.assert_close(flat, error.abs().mean())
+
+
+def test_loss_draws_uniform_times_and_normal_noise():
+    """A network of zeros with predict = eps has loss E[eps^2] = 1 at gamma = 0."""
+
+    class Zero(nn.Module):
+        def forward(self, x, t, y=None):
+            self.t = t
+            return torch.zeros_like(x)
+
+    network = Zero()
+    loss = Denoiser(network, CosineSchedule(), p2_gamma=0.0).loss(torch.zeros(20_000, 1, 2, 2))
+    # 80,000 squared normals have standard error sqrt(2 / 80,000) = 0.005.
+    assert abs(loss - 1) < 0.015
+    assert 0 < network.t.min() < 1e-3
+    assert 1 >= network.t.max() > 1 - 1e-3
+    # The mean of 20,000 uniforms has standard error 0.289 / sqrt(20,000) = 0.002.
+    assert abs(network.t.mean() - 0.5) < 0.006
+
+
+@pytest.fixture
+def denoiser():
+    return Denoiser(QVUNet(FOUR, n_classes=3, **SMALL), LinearSchedule(0.2, 15), "v").eval()
+
+
+def samples_of(denoiser):
+    x1 = ImageNoise(4, 3).draw((1, 8, 8))
+    return DDIM(4)(denoiser, x1, torch.tensor([0, 1, 2]))
+
+
+def test_copies_and_saved_models_give_identical_samples(denoiser, tmp_path):
+    expected = samples_of(denoiser)
+    denoiser.save_pretrained(tmp_path / "model")
+    loaded = Denoiser.from_pretrained(tmp_path / "model")
+    rebuilt = Denoiser.from_config(json.loads(json.dumps(denoiser.config)))
+    rebuilt.load_state_dict(denoiser.state_dict())
+    for other in (copy.deepcopy(denoiser), pickle.loads(pickle.dumps(denoiser)), loaded, rebuilt):
+        assert torch.equal(samples_of(other), expected)
+        assert other.config == denoiser.config
+
+
+def test_saved_model_is_plain(denoiser, tmp_path):
+    denoiser.save_pretrained(tmp_path)
+    assert {f.name for f in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["format_version"] == 1
+    assert config["denoiser"]["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
+
+
+def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
+    denoiser.save_pretrained(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    whole, text = weights.read_bytes(), config.read_text()
+
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(HQDMError, match="is damaged"):
+        Denoiser.from_pretrained(tmp_path)
+    weights.write_bytes(whole)
+
+    config.write_text(text.replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(HQDMError, match="format version 99.*reads up to 1.*upgrade"):
+        Denoiser.from_pretrained(tmp_path)
+
+    config.write_text(text.replace('"dim": 8', '"dim": 10'))
+    differs = r"another architecture: network.stem.weight should be \(10, 1, 7, 7\), is \(8,"
+    with pytest.raises(HQDMError, match=differs):
+        Denoiser.from_pretrained(tmp_path)
+
+    weights.unlink()
+    with pytest.raises(HQDMError, match=r"holds no model.safetensors"):
+        Denoiser.from_pretrained(tmp_path)
+
+
+def test_bad_input(denoiser):
+    with pytest.raises(HQDMError, match="unknown prediction 'noise'"):
+        Denoiser(denoiser.network, denoiser.schedule, predict="noise")
+    with pytest.raises(HQDMError, match="unknown loss 'l2'"):
+        Denoiser(denoiser.network, denoiser.schedule, loss="l2")
+    with pytest.raises(HQDMError, match="gamma >= 0"):
+        Denoiser(denoiser.network, denoiser.schedule, p2_gamma=-1)
+    with pytest.raises(HQDMError, match="cannot be read"):
+        Denoiser.from_config({"network": {}})
+    with pytest.raises(HQDMError, match="cannot be read"):
+        Denoiser.from_config({"network": 3, "schedule": {"name": "cosine"}})

@@ -1,0 +1,101 @@
+"""Checkpoints from disk: what is damaged, foreign, newer or unsafe is refused in one line."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.utils.errors import HQDMError
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.fixture
+def last(trained):
+    return trained / "last.ckpt"
+
+
+def test_weights_of_both_kinds_are_those_of_the_checkpoint(last):
+    state = read_checkpoint(last)["state_dict"]
+    for weights, prefix in (("raw", "denoiser."), ("averaged", "ema.module.")):
+        denoiser = load_denoiser(last, weights)
+        assert not denoiser.training
+        for name, value in denoiser.state_dict().items():
+            assert torch.equal(value, state[prefix + name])
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.999])
+def test_truncated_file_is_refused(last, tmp_path, keep):
+    content = last.read_bytes()
+    size = keep if keep > 1 else int(keep * len(content))
+    (tmp_path / "part.ckpt").write_bytes(content[:size])
+    with pytest.raises(HQDMError, match=r"part.ckpt is not a whole checkpoint .*damaged"):
+        load_denoiser(tmp_path / "part.ckpt")
+
+
+@pytest.mark.parametrize("content", [b"hello\n" * 99, bytes(range(256)) * 20, b"PK\x03\x04zip"])
+def test_file_of_another_kind_is_refused(tmp_path, content):
+    (tmp_path / "other.ckpt").write_bytes(content)
+    with pytest.raises(HQDMError, match=r"other.ckpt is not a whole checkpoint"):
+        load_denoiser(tmp_path / "other.ckpt")
+
+
+def save_bare(content, path):
+    """A plain pickle, without the archive that torch puts around it."""
+    path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("save", [torch.save, save_bare])
+def test_code_in_a_file_is_not_run(tmp_path, save):
+    mark, path = tmp_path / "exploded", tmp_path / "bomb.ckpt"
+    save({"hqdm": Bomb(mark)}, path)
+    with pytest.raises(HQDMError, match=r"bomb.ckpt is not a whole checkpoint"):
+        load_denoiser(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [[1], {"hqdm": 3}, {"state_dict": {}}, {"hqdm": {}}])
+def test_checkpoint_of_another_program_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(HQDMError, match="is not an hqdm model: it states no format_version"):
+        load_denoiser(tmp_path / "other.ckpt")
+
+
+def changed(last, tmp_path, **own):
+    checkpoint = read_checkpoint(last)
+    checkpoint["hqdm"] |= own
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    return tmp_path / "changed.ckpt"
+
+
+def test_newer_format_is_refused(last, tmp_path):
+    with pytest.raises(HQDMError, match="has format version 99, this hqdm reads up to 1: upgrade"):
+        load_denoiser(changed(last, tmp_path, format_version=99))
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(last, tmp_path):
+    config = read_checkpoint(last)["hqdm"]["denoiser"]
+    wider = {**config, "network": {**config["network"], "dim": 10}}
+    with pytest.raises(HQDMError, match=r"is of another architecture: network\.\S+ should be"):
+        load_denoiser(changed(last, tmp_path, denoiser=wider))
+
+
+def test_missing_pieces_are_named(last, tmp_path):
+    torch.save({"hqdm": {"format_version": 1}}, tmp_path / "hollow.ckpt")
+    with pytest.raises(HQDMError, match="is not a whole checkpoint: it holds no 'denoiser'"):
+        load_denoiser(tmp_path / "hollow.ckpt")
+    with pytest.raises(HQDMError, match=r"there is no model .*nosuch"):
+        load_denoiser(tmp_path / "nosuch")
+    with pytest.raises(HQDMError, match=r"holds no config.json"):
+        load_denoiser(tmp_path)

@@ -1,0 +1,96 @@
+"""The noise schedules against their definitions and their inverses."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hqdm.diffusion.schedule import (
+    CosineSchedule,
+    LinearSchedule,
+    build_schedule,
+    schedule_config,
+)
+from hqdm.utils.errors import HQDMError
+
+SCHEDULES = [CosineSchedule(), CosineSchedule(s=0.0, lam_min=-4.0), LinearSchedule()]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_variance_is_preserved_and_ends_are_data_and_noise(schedule):
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    alpha, sigma = schedule(t)
+    # Two roundings of a sum of squares near one.
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t), rtol=0, atol=1e-14)
+    assert alpha[0] == 1
+    assert sigma[0] == 0
+    assert alpha[-1] < 0.03
+    assert (schedule.lam(t[1:]).diff() < 0).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@settings(deadline=None, max_examples=200)
+@given(t=st.floats(1e-4, 1.0))
+def test_inverse_undoes_lambda(schedule, t):
+    t = torch.tensor(t, dtype=torch.float64)
+    # At t >= 1e-4 the slope d lambda / dt is at most 1e4, so rounding costs about 1e-12.
+    torch.testing.assert_close(schedule.inverse(schedule.lam(t)), t, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_infinite_lambda_is_the_data_end(schedule):
+    lam = torch.tensor(math.inf, dtype=torch.float64)
+    assert schedule.inverse(lam).abs() < 1e-15
+    assert schedule.lam(torch.zeros((), dtype=torch.float64)) == math.inf
+
+
+def test_cosine_follows_the_published_curve():
+    """Nichol and Dhariwal, eq. 17, at the time that has the same phase."""
+    schedule = CosineSchedule(s=0.008, lam_min=-6.0)
+    phi_0, phi_1 = schedule._phi
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    u = t * (phi_1 - phi_0) / (math.pi / 2 - phi_0)
+
+    def f(u):
+        return torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    torch.testing.assert_close(
+        schedule(t)[0] ** 2, f(u) / f(torch.zeros_like(u)), rtol=1e-12, atol=0
+    )
+    assert u[-1] > 0.998
+    torch.testing.assert_close(schedule.lam(t)[-1].item(), -6.0, rtol=1e-9, atol=0)
+
+
+def test_linear_solves_its_differential_equation():
+    """d log alpha / dt = -beta(t) / 2, by automatic differentiation."""
+    schedule = LinearSchedule(0.2, 15.0)
+    t = torch.linspace(0, 1, 50, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(schedule(t)[0].log().sum(), t)
+    beta = 0.2 + t.detach() * 14.8
+    torch.testing.assert_close(slope, -beta / 2, rtol=1e-12, atol=0)
+
+
+def test_small_noise_has_full_relative_precision():
+    """Near t = 0 sigma is small; float32 must keep it to a few ulp, not to 1e-7 absolute."""
+    for schedule in SCHEDULES:
+        t = torch.tensor([1e-6, 1e-4, 1e-2])
+        exact = schedule(t.double())[1]
+        torch.testing.assert_close(schedule(t)[1].double(), exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_configuration_round_trip(schedule):
+    assert build_schedule(**schedule_config(schedule)) == schedule
+
+
+def test_bad_input_is_named():
+    with pytest.raises(HQDMError, match="unknown schedule 'cosin'.*did you mean 'cosine'"):
+        build_schedule("cosin")
+    with pytest.raises(HQDMError, match="unknown option of schedule 'cosine'"):
+        build_schedule("cosine", beta=1.0)
+    with pytest.raises(HQDMError, match="beta_0 < beta_1"):
+        LinearSchedule(1.0, 0.5)
+    with pytest.raises(HQDMError, match=r"s in \[0, 1\)"):
+        CosineSchedule(s=1.5)

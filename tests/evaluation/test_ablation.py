@@ -1,0 +1,66 @@
+"""What random and silenced circuits cost a model that uses them, and one that does not."""
+
+import pytest
+import torch
+from torch import nn
+
+from hqdm.circuits import AngleEmbedding, Basic, Circuit
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.evaluation.ablation import quantum_effect
+from hqdm.nn.quantum_layer import QuantumLayer
+
+
+class Reader(nn.Module):
+    """Answers with the circuit's reading of the image, times a gain, plus the image itself."""
+
+    def __init__(self, gain):
+        super().__init__()
+        self.layer = QuantumLayer(Circuit(AngleEmbedding(4), Basic(4, 1)))
+        self.gain = gain
+
+    def forward(self, x, t, y=None):
+        reading = self.layer(x.reshape(-1, 1, 4)).view_as(x)
+        return x + self.gain * reading
+
+
+def images():
+    return torch.rand(300, 1, 2, 2) * 2 - 1
+
+
+def test_an_unused_circuit_has_no_effect():
+    effect = quantum_effect(Denoiser(Reader(0.0), CosineSchedule()), images())
+    assert effect.loss == effect.random_angles == effect.mean_output
+
+
+def test_a_used_circuit_has_one_and_the_model_is_left_as_it_is():
+    denoiser = Denoiser(Reader(1.0), CosineSchedule())
+    before = denoiser.network.layer.theta.clone()
+    effect = quantum_effect(denoiser, images())
+    # The batches, the times and the noise are the same: rounding aside, only circuits differ.
+    assert abs(effect.random_angles / effect.loss - 1) > 1e-3
+    assert abs(effect.mean_output / effect.loss - 1) > 0.1
+    assert torch.equal(denoiser.network.layer.theta, before)
+    repeated = [quantum_effect(denoiser, torch.ones(10, 1, 2, 2)) for _ in range(2)]
+    assert repeated[0] == repeated[1]
+
+
+def test_silencing_takes_the_mean_over_the_batch():
+    """By hand: the same loss as a network that adds the mean reading of each batch."""
+    denoiser = Denoiser(Reader(1.0), CosineSchedule())
+    x0 = images()
+    effect = quantum_effect(denoiser, x0, batch_size=100)
+
+    class Silent(Reader):
+        def forward(self, x, t, y=None):
+            reading = self.layer(x.reshape(-1, 1, 4)).view_as(x)
+            return x + reading.mean(dim=0)
+
+    silent = Silent(1.0)
+    silent.load_state_dict(denoiser.network.state_dict())
+    by_hand = quantum_effect(Denoiser(silent, CosineSchedule()), x0, batch_size=100)
+    assert effect.mean_output == pytest.approx(by_hand.loss, rel=1e-6)
+
+
+def test_a_classical_model_has_none():
+    assert quantum_effect(Denoiser(nn.Identity(), CosineSchedule()), images()) is None

@@ -1,0 +1,69 @@
+"""Images to noise and back."""
+
+import json
+
+import pytest
+import torch
+
+from hqdm.diffusion.analytic import GaussianDenoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.generation.interpolation import interpolate, slerp, write_interpolation
+from hqdm.samplers import DDPM, UniPC
+from hqdm.utils.errors import HQDMError
+
+
+class Gaussian(torch.nn.Module):
+    """Gaussian data as a module: interpolating asks a model for its device."""
+
+    def __init__(self):
+        super().__init__()
+        self.schedule = CosineSchedule()
+        self.mean = torch.nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
+        self.exact = GaussianDenoiser(self.mean, torch.tensor(0.3).double(), self.schedule)
+
+    def forward(self, x, t, y=None):
+        return self.exact(x, t, y)
+
+
+IMAGES = torch.linspace(-1, 1, 32).double().view(2, 1, 4, 4)
+
+
+def test_an_arc_keeps_the_length():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 1, 4, 4, generator=generator).double()
+    b = b * a.norm() / b.norm()
+    points = slerp(a, b, torch.linspace(0, 1, 5).double())
+    torch.testing.assert_close(points[[0, -1]], torch.stack([a, b]), rtol=0, atol=1e-12)
+    lengths = points.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, a.norm().expand(5), rtol=1e-12, atol=0)
+    angles = torch.nn.functional.cosine_similarity(points[1:].flatten(1), points[:-1].flatten(1))
+    torch.testing.assert_close(angles, angles[:1].expand(4), rtol=0, atol=1e-12)
+    assert torch.equal(slerp(a, a, torch.tensor([0.5]).double())[0], a)
+
+
+def test_the_ends_are_the_images_and_the_flow_is_linear():
+    result = interpolate(Gaussian(), UniPC(60), IMAGES, 5)
+    assert result.round_trip.max() < 0.02
+    torch.testing.assert_close(result.strip[[0, -1]], IMAGES, rtol=0, atol=0.05)
+    # The flow of a Gaussian is affine, mean to mean: the middle of an arc decodes to the mean plus
+    # the same multiple of both images' distances from it.
+    middle, ends = result.strip[2] - 0.2, result.strip[[0, -1]].sum(0) - 0.4
+    shares = middle / ends
+    torch.testing.assert_close(shares, shares.mean().expand_as(shares), rtol=0, atol=0.05)
+
+
+def test_files(tmp_path):
+    sampler = UniPC(10)
+    result = interpolate(Gaussian(), sampler, IMAGES, 3)
+    write_interpolation(result, sampler, ["a.png", "b.png"], tmp_path)
+    record = json.loads((tmp_path / "interpolation.json").read_text())
+    assert record["round_trip_rms"] == result.round_trip.tolist()
+    assert record["images"] == ["a.png", "b.png"]
+    assert (tmp_path / "interpolation.png").stat().st_size > 0
+
+
+def test_mistakes():
+    with pytest.raises(HQDMError, match="2 images or more, got n=1"):
+        interpolate(Gaussian(), UniPC(5), IMAGES, 1)
+    with pytest.raises(HQDMError, match="ddpm cannot run from data to noise"):
+        interpolate(Gaussian(), DDPM(5), IMAGES, 3)

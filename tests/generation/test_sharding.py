@@ -1,0 +1,123 @@
+"""Images drawn in several processes: the same noise in the same order, and the same bits."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.generation.sampling import image_batches, sample_images
+from hqdm.generation.sharding import sample_sharded
+from hqdm.samplers import DDIM, DDPM
+from hqdm.utils.errors import HQDMError
+
+SCRIPT = """
+import sys
+from safetensors.torch import save_file
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.samplers import DDPM
+from hqdm.generation.sharding import sample_sharded
+
+samples = sample_sharded(
+    load_denoiser(sys.argv[1]), DDPM(3), 7, devices=2, strategy="ddp", accelerator="cpu",
+    seed=5, guidance=2.0, batch_size=2,
+)
+if samples:
+    save_file({"images": samples.images, "labels": samples.labels}, sys.argv[2])
+    print(samples.evaluations)
+"""
+
+
+@pytest.fixture
+def one_thread():
+    """Sums over other numbers of threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(*args):
+    process = subprocess.run(
+        [sys.executable, *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=240,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    # The simulators say so where they have to compile their kernels first.
+    said = [line for line in process.stderr.splitlines() if not line.startswith("compiling ")]
+    assert said == []
+    return process.stdout
+
+
+def test_two_processes_draw_the_bits_of_one(trained_classes, tmp_path, one_thread):
+    """Stochastic, with labels and guidance, the last batch smaller: batches 0, 2 and 1, 3."""
+    (tmp_path / "draw.py").write_text(SCRIPT)
+    last = trained_classes / "last.ckpt"
+    assert run(tmp_path / "draw.py", last, tmp_path / "drawn") == "3\n"
+    drawn = load_file(tmp_path / "drawn")
+    options = {"seed": 5, "guidance": 2.0}
+    same = sample_images(load_denoiser(last), DDPM(3), 7, **options, batch_size=2)
+    assert torch.equal(drawn["images"], same.images)
+    assert torch.equal(drawn["labels"], same.labels)
+    # In other batches only the order of sums differs; a grey level is 8e-3.
+    other = sample_images(load_denoiser(last), DDPM(3), 7, **options, batch_size=7)
+    torch.testing.assert_close(drawn["images"], other.images, rtol=0, atol=1e-4)
+
+
+def test_command_writes_once(hqdm, trained, tmp_path, repository, one_thread):
+    args = ("sample", "--checkpoint", trained / "last.ckpt", "--n", 5, "--steps", 2)
+    args = (*args, "--batch-size", 2, "--device", "cpu")
+    out = run(repository / "train.py", *args, "--devices", 2, "--out", tmp_path / "two")
+    assert out.count("5 images, 2 network evaluations each: ") == 1
+    assert hqdm(*args, "--out", tmp_path / "one").code == 0
+    one, two = (load_file(tmp_path / name / "images.safetensors") for name in ("one", "two"))
+    assert torch.equal(one["images"], two["images"])
+    record = json.loads((tmp_path / "two" / "sample.json").read_text())
+    assert (record["devices"], record["evaluations"]) == (2, 2)
+
+
+def test_one_process_needs_no_group(trained, one_thread):
+    denoiser = load_denoiser(trained / "last.ckpt")
+    sharded = sample_sharded(denoiser, DDIM(2), 5, devices=1, accelerator="cpu", batch_size=2)
+    plain = sample_images(denoiser, DDIM(2), 5, batch_size=2)
+    assert torch.equal(sharded.images, plain.images)
+    assert sharded.labels is None
+    assert not torch.distributed.is_initialized()
+
+
+def test_batches_are_runs_of_indices():
+    """What lets a batch draw its noise from its first index on."""
+    for n, size in ((7, 2), (1, 5), (6, 3)):
+        batches = image_batches(n, size, 0)
+        assert torch.cat(batches).tolist() == list(range(n))
+        assert all(len(batch) == size for batch in batches[:-1])
+        assert all(b[0] == a[-1] + 1 for a, b in pairwise(batches))
+
+
+def test_bad_input_is_named(trained, refused, tmp_path):
+    denoiser = load_denoiser(trained / "last.ckpt")
+    with pytest.raises(HQDMError, match="unknown strategy 'fsdp': expected one of auto, ddp"):
+        sample_sharded(denoiser, DDIM(1), 4, devices=2, strategy="fsdp")
+    args = (
+        "sample",
+        "--checkpoint",
+        trained / "last.ckpt",
+        "--steps",
+        1,
+        "--n",
+        3,
+        "--out",
+        tmp_path,
+    )
+    assert "devices needs 1 or more, got 0" in refused(*args, "--devices", 0)
+    assert "3 images cannot be spread over 4 devices" in refused(*args, "--devices", 4)
+    assert "seed needs 0 or more, got -1" in refused(*args, "--devices", 2, "--seed", -1)

@@ -1,0 +1,217 @@
+import copy
+import math
+import pickle
+
+import pennylane as qml
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hqdm.nn.blocks import WSConv2d
+from hqdm.nn.quantum_conv import Hybrid, HybridConv
+from hqdm.utils.errors import HQDMError
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_standardised_weights_by_definition():
+    conv = WSConv2d(3, 4, kernel_size=5, padding=2).double()
+    with torch.no_grad():
+        conv.weight.mul_(7).add_(2)
+    flat = conv.weight.detach().reshape(4, -1)
+    deviation = ((flat - flat.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
+    kernel = (flat - flat.mean(1, keepdim=True)) / (deviation + 1e-5).sqrt()
+    x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
+    expected = F.conv2d(x, kernel.reshape(4, 3, 5, 5), conv.bias, padding=2)
+    torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
+    assert conv(x).shape == (2, 4, 6, 7)
+
+
+# 40 -> 40 channels: one group leaves 37 -> 37; "all" is 13 groups of 24 x 3 angles and one channel.
+@pytest.mark.parametrize(
+    ("options", "n_parameters"),
+    [
+        ({"groups": 1}, 37 * 37 * 9 + 37 + 72),
+        ({"groups": 2}, 34 * 34 * 9 + 34 + 2 * 72),
+        ({"groups": "all"}, 13 * 72 + 16),
+        ({"groups": 1, "ansatz": "HQConv"}, 37 * 37 * 9 + 37 + 84),
+        ({"groups": "all", "channels_per_group": 2, "n_layers": 1}, 20 * 16),
+        (
+            {"groups": 3, "channels_per_group": 1, "ansatz": "Basic", "n_layers": 2},
+            37 * 37 * 9 + 37 + 3 * 8,
+        ),
+    ],
+)
+def test_parameter_counts(options, n_parameters):
+    assert count(HybridConv(40, 40, **options)) == n_parameters
+
+
+def circuit_on_patch(patch, weights):
+    """An HQConv layer on the wires of a 2x2 patch, written out: row by row, from the top left."""
+
+    @qml.qnode(qml.device("default.qubit", wires=4))
+    def node():
+        for wire, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+            qml.RX(patch[row, column], wires=wire)
+        pairs = [(0, 3), (3, 2), (2, 1), (1, 0)]
+        for gate, angles in ((qml.CRZ, weights[:4]), (qml.CRX, weights[4:])):
+            for angle, pair in zip(angles, pairs, strict=True):
+                gate(angle, wires=pair)
+        return [qml.expval(qml.Z(wire)) for wire in range(4)]
+
+    return torch.stack(node()).reshape(2, 2)
+
+
+def test_every_patch_is_the_circuit_on_its_pixels():
+    conv = HybridConv(3, 3, 2, channels_per_group=1, ansatz="HQConv", n_layers=1).double()
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
+    out = conv(x)
+    weights = 2 * math.pi * conv.quantum.layer.theta[:, 0].detach()
+    for b, group, row, column in torch.cartesian_prod(*(torch.arange(n) for n in (2, 2, 2, 3))):
+        rows, columns = (slice(2 * int(i), 2 * int(i) + 2) for i in (row, column))
+        expected = circuit_on_patch(x[b, group, rows, columns], weights[group])
+        torch.testing.assert_close(out[b, group, rows, columns], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(out[:, 2:], conv.rest(x[:, 2:]), rtol=0, atol=1e-12)
+
+
+def test_wires_of_a_group_are_channel_then_row_then_column():
+    conv = HybridConv(4, 4, 1, channels_per_group=3, n_layers=2).double()
+    x = torch.randn(1, 4, 2, 2, dtype=torch.float64)
+    layer = conv.quantum.layer
+    wires = [
+        x[0, channel, row, column] for channel in range(3) for row in (0, 1) for column in (0, 1)
+    ]
+    expected = layer(torch.stack(wires)[None])[0]
+    for channel in range(3):
+        for row in (0, 1):
+            for column in (0, 1):
+                value = conv(x)[0, channel, row, column]
+                torch.testing.assert_close(value, expected[4 * channel + 2 * row + column])
+
+
+@pytest.mark.parametrize("size", [(5, 3), (4, 7), (1, 1)])
+def test_odd_sizes_are_padded_with_zeros_and_cropped(size):
+    conv = HybridConv(3, 3, "all", n_layers=1).double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    padded = torch.zeros(2, 3, size[0] + size[0] % 2, size[1] + size[1] % 2, dtype=torch.float64)
+    padded[..., : size[0], : size[1]] = x
+    out = conv(x)
+    assert out.shape == x.shape
+    torch.testing.assert_close(out, conv(padded)[..., : size[0], : size[1]], rtol=0, atol=1e-12)
+
+
+# FQConv only links qubits of one place in the patch; three layers of HQConv reach all of it.
+@pytest.mark.parametrize(
+    ("ansatz", "rows", "columns"),
+    [("FQConv", [3], [2]), ("HQConv", [2, 3], [2, 3])],
+)
+def test_a_pixel_changes_its_patch_and_group_only(ansatz, rows, columns):
+    conv = HybridConv(7, 7, 2, ansatz=ansatz, n_layers=3).double()
+    x = torch.randn(2, 7, 6, 6, dtype=torch.float64)
+    out = conv(x)
+    x[1, 4, 3, 2] += 1  # second group, rows 2-3, columns 2-3
+    changed = (conv(x) - out).abs() > 1e-12
+    expected = torch.zeros_like(changed)
+    expected[1, 3:6, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    assert torch.equal(changed, expected)
+
+
+def test_classical_kernels_have_the_variance_of_one_over_their_fan_in():
+    conv = HybridConv(13, 16, 1, n_layers=1)
+    kernel = torch.eye(10).reshape(10, 10, 1, 1)  # one impulse a channel reads the kernels out
+    with torch.no_grad():
+        conv.rest.bias.zero_()
+        response = conv.rest(F.pad(kernel, (2, 2, 2, 2)))[..., 1:-1, 1:-1]
+    variance = response.transpose(0, 1).flatten(1).var(1, unbiased=False)
+    # The 1e-5 beside the variance of the raw weights, 1 / (3 * 90), takes off a quarter percent.
+    torch.testing.assert_close(variance, torch.full((13,), 1 / 90), rtol=1e-2, atol=0)
+
+
+def test_classical_channels_do_not_see_quantum_ones():
+    conv = HybridConv(5, 6, 1, n_layers=1)
+    x = torch.randn(2, 5, 4, 4)
+    out = conv(x)
+    assert out.shape == (2, 6, 4, 4)
+    x[:, :3] += 1
+    assert torch.equal(conv(x)[:, 3:], out[:, 3:])
+    assert not torch.equal(conv(x)[:, :3], out[:, :3])
+
+
+def test_channels_that_are_left_have_circuits_of_their_own():
+    conv = HybridConv(8, 8, "all", n_layers=1)
+    x = torch.randn(2, 8, 4, 4)
+    out = conv(x)
+    x[:, 7] += 1
+    changed = (conv(x) != out).any(0).any(1).any(1)
+    assert changed.tolist() == [False] * 7 + [True]
+    assert conv.rest.layer.theta.shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize("groups", [1, "all"])
+def test_every_parameter_trains(groups):
+    conv = HybridConv(7, 7, groups)
+    conv(torch.randn(2, 7, 4, 4)).square().sum().backward()
+    for parameter in conv.parameters():
+        assert (parameter.grad != 0).all()
+
+
+def test_the_channels_order_the_same_on_other_memory_layouts():
+    conv = HybridConv(4, 4, 1, n_layers=1)
+    x = torch.randn(2, 4, 4, 6)
+    strided = x.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(conv(strided), conv(x), rtol=0, atol=1e-6)
+
+
+def test_copies_give_the_same_outputs():
+    conv = HybridConv(7, 7, "all", n_layers=1)
+    x = torch.randn(2, 7, 2, 2)
+    other = HybridConv(7, 7, "all", n_layers=1)
+    other.load_state_dict(conv.state_dict())
+    for copied in (copy.deepcopy(conv), pickle.loads(pickle.dumps(conv)), other):
+        assert torch.equal(copied(x), conv(x))
+
+
+def test_configuration_round_trip():
+    hybrid = Hybrid("all", 2, "HQConv", 1, "statevector")
+    options = hybrid.to_dict()
+    assert options == {
+        "groups": "all",
+        "channels_per_group": 2,
+        "ansatz": "HQConv",
+        "n_layers": 1,
+        "simulator": "statevector",
+    }
+    assert Hybrid.from_dict(options) == hybrid
+    assert Hybrid.from_dict({}) == Hybrid()
+
+
+def test_a_configuration_makes_its_convolution():
+    conv = Hybrid(2, 2, "HQConv", 1).conv(6, 5)
+    assert conv(torch.randn(1, 6, 2, 2)).shape == (1, 5, 2, 2)
+    assert conv.quantum.layer.theta.shape == (2, 1, 18)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Hybrid(groups=0), "groups must be a positive number or 'all', got 0"),
+        (lambda: Hybrid(groups="most"), "groups must be a positive number or 'all', got 'most'"),
+        (lambda: Hybrid(channels_per_group=4), "channels_per_group must be 1 to 3, got 4"),
+        (lambda: Hybrid(channels_per_group=1), "got n_wires=4: use HQConv or Basic"),
+        (lambda: Hybrid(ansatz="HQconv"), "unknown ansatz 'HQconv'"),
+        (lambda: Hybrid(n_layers=0), "n_layers=0"),
+        (lambda: Hybrid(simulator="gpu"), "unknown simulator 'gpu'"),
+        (lambda: Hybrid.from_dict({"group": 1}), "'group'.*did you mean 'groups'"),
+        (lambda: Hybrid(groups=3).conv(8, 9), "take 9 channels in and out, got 8 -> 9 channels"),
+        (lambda: Hybrid(groups=3).conv(9, 8), "take 9 channels in and out, got 9 -> 8 channels"),
+        (lambda: Hybrid(groups=1).conv(3, 5), "take 3 channels and leave 0 -> 2"),
+        (lambda: Hybrid("all").conv(6, 9), "'all' needs as many channels out as in.*got 6 -> 9"),
+        (lambda: Hybrid("all").conv(2, 2), "enough for one group: got 2 -> 2"),
+    ],
+)
+def test_mistakes(build, message):
+    with pytest.raises(HQDMError, match=message) as error:
+        build()
+    assert "\n" not in str(error.value)

@@ -1,0 +1,109 @@
+import copy
+import io
+import math
+import pickle
+
+import pytest
+import torch
+
+from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, HQConv
+from hqdm.nn.quantum_layer import QuantumLayer
+from hqdm.utils.errors import HQDMError
+
+CIRCUIT = Circuit(AngleEmbedding(4), HQConv(4, 2))
+
+
+def test_one_qubit_in_closed_form():
+    # RX(2 pi theta) RX(x)|0> has <Z> = cos(x + 2 pi theta).
+    layer = QuantumLayer(Circuit(AngleEmbedding(1), Basic(1)), n_circuits=3).double()
+    x = torch.randn(5, 3, 1, dtype=torch.float64)
+    expected = (x + 2 * math.pi * layer.theta[:, 0]).cos()
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-14)
+
+
+def test_axes_before_the_circuits_are_a_batch():
+    layer = QuantumLayer(CIRCUIT, n_circuits=3)
+    x = torch.randn(2, 5, 3, 4)
+    out = layer(x)
+    assert out.shape == (2, 5, 3, 4)
+    torch.testing.assert_close(out[1, 2], layer(x[1, 2]), rtol=0, atol=1e-6)
+    assert layer(x[0, 0]).shape == (3, 4)
+    assert layer(x[:0]).shape == (0, 5, 3, 4)
+
+
+def test_angles_are_uniform_turns():
+    theta = QuantumLayer(Circuit(AngleEmbedding(4), Basic(4, 50)), n_circuits=20).theta
+    assert theta.shape == (20, 50, 4)
+    assert theta.min() >= 0
+    assert theta.max() < 1
+    # Mean and variance of 4,000 uniform draws, within five standard errors.
+    assert abs(theta.mean() - 1 / 2) < 5 * (1 / 12 / 4000) ** 0.5
+    assert abs(theta.var() - 1 / 12) < 5 * (1 / 180 / 4000) ** 0.5
+
+
+def test_every_angle_gets_a_gradient():
+    layer = QuantumLayer(CIRCUIT, n_circuits=2)
+    layer(torch.randn(5, 2, 4)).square().sum().backward()
+    assert (layer.theta.grad.abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("simulator", ["auto", "pennylane:default.qubit"])
+def test_copies_give_the_same_outputs(simulator):
+    layer = QuantumLayer(CIRCUIT, n_circuits=2, simulator=simulator)
+    x = torch.randn(3, 2, 4)
+    expected = layer(x)  # before copying, so that whatever a layer keeps is copied too
+    other = QuantumLayer(CIRCUIT, n_circuits=2, simulator=simulator)
+    buffer = io.BytesIO()
+    torch.save(layer.state_dict(), buffer)
+    buffer.seek(0)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), other):
+        assert torch.equal(copied(x), expected)
+        assert copied.theta is not layer.theta
+
+
+def test_state_dict_holds_the_angles_only():
+    assert list(QuantumLayer(CIRCUIT).state_dict()) == ["theta"]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(context):
+    layer = QuantumLayer(CIRCUIT)
+    x = torch.randn(3, 1, 4)
+    with context():
+        out = layer(x)
+    assert not out.requires_grad
+    torch.testing.assert_close(out, layer(x).detach())
+
+
+def test_autocast_leaves_the_circuits_in_single_precision():
+    layer = QuantumLayer(CIRCUIT)
+    x = torch.randn(3, 1, 4)
+    expected = layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer(x)
+        from_half = layer(x.bfloat16())
+    assert out.dtype == from_half.dtype == torch.float32
+    assert torch.equal(out, expected)
+    torch.testing.assert_close(from_half, layer(x.bfloat16().float()))
+
+
+def test_amplitudes_and_probabilities():
+    layer = QuantumLayer(Circuit(AmplitudeEmbedding(3, 5), Basic(3, 1), "probs", (1, 2)))
+    out = layer(torch.randn(6, 1, 5))
+    assert out.shape == (6, 1, 4)
+    torch.testing.assert_close(out.sum(-1), torch.ones(6, 1))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 1, 4), (5, 2, 3), (4,)])
+def test_wrong_input_shapes(shape):
+    with pytest.raises(HQDMError) as error:
+        QuantumLayer(CIRCUIT, n_circuits=2)(torch.zeros(shape))
+    assert str(error.value) == f"QuantumLayer needs inputs of shape (..., 2, 4), got {shape}"
+
+
+def test_other_mistakes():
+    with pytest.raises(HQDMError, match="at least one circuit, got n_circuits=0"):
+        QuantumLayer(CIRCUIT, n_circuits=0)
+    with pytest.raises(HQDMError, match="unknown simulator 'fast'"):
+        QuantumLayer(CIRCUIT, simulator="fast")

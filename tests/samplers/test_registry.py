@@ -1,0 +1,59 @@
+"""Samplers by name: what each name stands for, the options it takes, the ones it refuses."""
+
+import pickle
+from copy import deepcopy
+
+import pytest
+
+from hqdm.samplers import DDIM, AdaptiveDPMSolver, DPMSolver, DPMSolverExact, DPMSolverPP, UniPC
+from hqdm.samplers.registry import SAMPLERS, build_sampler
+from hqdm.utils.errors import HQDMError
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("dpm", DPMSolver, {"order": 3}),
+        ("dpm1", DPMSolver, {"order": 1}),
+        ("dpm2", DPMSolver, {"order": 2}),
+        ("dpm3", DPMSolver, {"order": 3}),
+        ("dpm-exact2", DPMSolverExact, {"order": 2}),
+        ("dpm++2m", DPMSolverPP, {"sde": False}),
+        ("dpm++2m-sde", DPMSolverPP, {"sde": True}),
+        ("unipc", UniPC, {}),
+        ("unipc2", UniPC, {"order": 2}),
+        ("dpm-adaptive", AdaptiveDPMSolver, {"order": 3}),
+        ("ddim", DDIM, {"eta": 0}),
+    ],
+)
+def test_names_stand_for_samplers(name, kind, options):
+    sampler = build_sampler(name)
+    assert type(sampler) is kind
+    assert {option: getattr(sampler, option) for option in options} == options
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if SAMPLERS[name].network])
+def test_every_sampler_keeps_its_name_in_copies(name):
+    sampler = build_sampler(name)
+    for other in (sampler, deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
+        assert other.settings["sampler"] == name
+        assert other.settings == sampler.settings
+
+
+def test_options_reach_the_sampler():
+    sampler = build_sampler("unipc2", 7, "karras")
+    assert sampler.settings == {"sampler": "unipc2", "steps": 7, "grid": "karras"}
+    sampler = build_sampler("dpm-adaptive", tolerance=0.3)
+    assert sampler.settings == {"sampler": "dpm-adaptive", "tolerance": 0.3, "order": 3}
+    assert build_sampler("ddim", grid=[1.0, 0.4, 0.0]).steps == 2
+
+
+def test_what_a_sampler_does_not_take_is_refused():
+    with pytest.raises(HQDMError, match="dpm-adaptive takes no steps: it takes tolerance"):
+        build_sampler("dpm-adaptive", steps=5)
+    with pytest.raises(HQDMError, match="dpm-adaptive takes no grid"):
+        build_sampler("dpm-adaptive", grid="time")
+    with pytest.raises(HQDMError, match="ddim takes no tolerance: it takes steps and grid"):
+        build_sampler("ddim", tolerance=0.1)
+    with pytest.raises(HQDMError, match=r"unknown sampler 'dpm4': expected one of .*did you mean"):
+        build_sampler("dpm4")

@@ -1,0 +1,74 @@
+"""Model folders: plain files that rebuild the object, and what the hub would get."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+from safetensors.torch import load_file
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.storage.folder import read_folder, write_folder
+from hqdm.storage.formats import check_version
+from hqdm.utils.errors import HQDMError
+
+
+def test_folder_round_trip(tmp_path):
+    tensors = {"a": torch.arange(6).view(2, 3).T, "b": torch.tensor(2.0, dtype=torch.float64)}
+    write_folder(tmp_path / "new", {"x": [1, None]}, tensors)
+    config, loaded = read_folder(tmp_path / "new")
+    assert config == {"x": [1, None]}
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["format_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is damaged"),
+        ("[]", "states no format_version"),
+        ("{}", "states no format_version"),
+        ('{"format_version": 2}', "has format version 2, this hqdm reads up to 1"),
+        ('{"format_version": 1}', "is damaged .no model"),
+    ],
+)
+def test_damaged_configuration_is_refused(tmp_path, text, said):
+    write_folder(tmp_path, {}, {"a": torch.zeros(1)})
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(HQDMError, match=said):
+        read_folder(tmp_path)
+
+
+def test_version_has_to_be_a_number():
+    check_version({"format_version": 1}, "it")
+    with pytest.raises(HQDMError, match="it is not an hqdm model"):
+        check_version({"format_version": "1"}, "it")
+
+
+def test_hub_gets_weights_configuration_and_card(trained, monkeypatch):
+    denoiser, sent = load_denoiser(trained / "last.ckpt"), {}
+
+    class Repo:
+        repo_id = "someone/model"
+
+    def upload_folder(self, *, folder_path, repo_id, **options):
+        files = {f.name: f.read_bytes() for f in folder_path.iterdir()}
+        rebuilt = Denoiser.from_folder(folder_path)
+        sent.update(
+            files=files, repo_id=repo_id, tensors=load_file(folder_path / "model.safetensors")
+        )
+        sent["config"] = rebuilt.config
+        return "https://example.invalid/commit"
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, **_: Repo)
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    assert denoiser.push_to_hub("someone/model") == "https://example.invalid/commit"
+    assert sent["repo_id"] == "someone/model"
+    assert set(sent["files"]) == {"model.safetensors", "config.json", "README.md"}
+    assert sent["config"] == denoiser.config
+    for name, value in denoiser.state_dict().items():
+        assert torch.equal(sent["tensors"][name], value)
+    card = sent["files"]["README.md"].decode()
+    assert "library_name: hqdm" in card

@@ -1,0 +1,28 @@
+"""Folders are made, proven writable and never written over unasked."""
+
+import pytest
+
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import claim_files, make_writable
+
+
+def test_folder_is_made_and_left_empty(tmp_path):
+    make_writable(tmp_path / "a" / "b")
+    make_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(HQDMError, match=r"cannot write to .*file.*--out"):
+            make_writable(folder)
+
+
+def test_present_files_are_named_and_kept(tmp_path):
+    (tmp_path / "b.txt").write_text("mine")
+    with pytest.raises(HQDMError, match=r"already holds b.txt: --overwrite replaces, --out"):
+        claim_files(tmp_path, ["a.txt", "b.txt"], overwrite=False)
+    claim_files(tmp_path, ["a.txt", "b.txt"], overwrite=True)
+    claim_files(tmp_path, ["c.txt"], overwrite=False)
+    assert (tmp_path / "b.txt").read_text() == "mine"
