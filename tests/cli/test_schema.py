@@ -46,7 +46,7 @@ def test_keys_reach_the_model(tiny):
     assert (module.lr, module.betas, module.seed) == (3e-4, (0.8, 0.9), 11)
     assert (module.ema_every, module.ema_start) == (3, 7)
     assert denoiser.config["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
-    assert denoiser.image_shape == (1, 8, 8)
+    assert denoiser.sample_shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize("name", ["mnist_qvunet", "fashion_mnist_qvunet", "cifar10_qvunet"])
