@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.pixels import to_float
+from hqdm.utils.progress import Progress, silent
 from hqdm.utils.seeds import ImageNoise
 from hqdm.utils.versions import versions
 
@@ -48,7 +48,7 @@ def evaluate(
     denoiser: Denoiser,
     sampler: Sampler,
     protocol: ScoringProtocol,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[dict[str, Any], Tensor]:
     """Draw samples and score them.
 
@@ -56,7 +56,7 @@ def evaluate(
         denoiser: The model.
         sampler: How to sample, and to restore.
         protocol: What to compare with, and how.
-        progress: Shows a bar where given.
+        progress: Told of the samples as they are drawn.
 
     Returns:
         The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].

@@ -88,6 +88,10 @@ def test_results_are_those_of_sampling_and_scoring_apart(compare, last, tmp_path
         str(out / name) in outcome.out and (out / name).exists() for name in COMPARISON_FILES
     )
     report = json.loads((out / "comparison.json").read_text())
+    for result in report["results"]:
+        effort = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
+        line = f"{result['sampler']}: {effort}, FID {result['fid']:.3f}"
+        assert line in outcome.out.splitlines()
     assert [(r["sampler"], r["nfe"], r["steps"], r["evaluations"]) for r in report["results"]] == [
         ("ddim", 1, 1, 1),
         ("dpm2", 1, 1, 1),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -56,6 +57,12 @@ def run(args: Sequence[str]) -> None:
         options.checkpoint, entries, protocol_of(options), out, grid, options.resume, loaded
     )
     with progress_bar() as progress:
-        report = compare(denoiser, comparison, progress)
+        report = compare(denoiser, comparison, progress, _tell)
     Console().print(comparison_table(report))
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
+
+
+def _tell(result: dict[str, Any]) -> None:
+    """One line of an entry."""
+    effort = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
+    print(f"{result['sampler']}: {effort}, FID {result['fid']:.3f}")
