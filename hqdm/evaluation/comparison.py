@@ -6,12 +6,11 @@ instead. Scores are computed from the stored images.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -29,6 +28,7 @@ from hqdm.utils.files import make_writable
 from hqdm.utils.pictures import save_rows
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
+from hqdm.utils.tables import Sheet
 from hqdm.utils.versions import versions
 
 COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
@@ -196,7 +196,7 @@ def compare(
         done()
         if scored:
             scored(result)
-    (comparison.out / TABLE_FILE).write_text(markdown(report))
+    (comparison.out / TABLE_FILE).write_text(comparison_sheet(report).markdown())
     save_rows(rows, comparison.out / ROWS_FILE)
     save_plot(report, comparison.out / PLOT_FILE)
     return report
@@ -258,32 +258,20 @@ def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tenso
     return {**settings, **record}, images
 
 
-def table_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
-    """The cells of `COLUMNS`, entry by entry, and the floor."""
+def comparison_sheet(report: dict[str, Any]) -> Sheet:
+    """The scores, entry by entry, and those of real images against other real images."""
+    protocol = report["protocol"]
+    title = f"{protocol['data']}, {protocol['n']} images, {protocol['extractor']} features"
+    rows = []
     for result in report["results"]:
         counts = (str(result["steps"] or "as needed"), str(result["evaluations"]))
-        yield result["sampler"], *counts, f"{result['seconds']:.1f}", *_scores(result)
-    yield "real against real", "", "", "", *_scores(report["floor"])
+        rows.append((result["sampler"], *counts, f"{result['seconds']:.1f}", *_scores(result)))
+    rows.append(("real against real", "", "", "", *_scores(report["floor"])))
+    return Sheet(title, COLUMNS, rows)
 
 
 def _scores(scores: dict[str, float]) -> tuple[str, str]:
     return f"{scores['fid']:.3f}", f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
-
-
-def comparison_table(report: dict[str, Any]) -> Table:
-    """The comparison for the terminal."""
-    protocol = report["protocol"]
-    table = Table(*COLUMNS)
-    table.title = f"{protocol['data']}, {protocol['n']} images, {protocol['extractor']} features"
-    for cells in table_rows(report):
-        table.add_row(*cells)
-    return table
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """The comparison as a table in Markdown."""
-    rows = [COLUMNS, (":--", *["--:"] * (len(COLUMNS) - 1)), *table_rows(report)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:

@@ -110,7 +110,8 @@ def test_results_are_those_of_sampling_and_scoring_apart(compare, last, tmp_path
     assert report["results"][-1]["fid"] == pytest.approx(own["scores"]["fid"], rel=0.02)
     assert report["floor"] == own["floor"]
     table = (out / "comparison.md").read_text().splitlines()
-    assert len(table) == 2 + 5 + 1
+    assert table[0] == "digits, 12 images, digits features"
+    assert len(table) == 2 + 2 + 5 + 1
     assert f"| {report['floor']['fid']:.3f} |" in table[-1]
 
 

@@ -40,7 +40,7 @@ def run(args: Sequence[str]) -> None:
         COMPARISON_FILES,
         Comparison,
         compare,
-        comparison_table,
+        comparison_sheet,
         parse_entries,
     )
     from hqdm.generation.sampling import RECORD_FILE
@@ -58,7 +58,7 @@ def run(args: Sequence[str]) -> None:
     )
     with progress_bar() as progress:
         report = compare(denoiser, comparison, progress, _tell)
-    Console().print(comparison_table(report))
+    Console().print(comparison_sheet(report).rich())
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
 
 

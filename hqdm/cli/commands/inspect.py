@@ -18,6 +18,7 @@ from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.nn.unet import PARTS
 from hqdm.simulators import AutoSimulator, Work, choose
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.tables import Sheet
 
 
 def run(args: Sequence[str]) -> None:
@@ -55,7 +56,7 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
         f"U-Net for {h}x{w}x{c} images, predicts {denoiser.predict}, {denoiser.schedule}, "
         f"classes: {denoiser.n_classes or 'none'}"
     )
-    console.print(parameter_table(denoiser))
+    console.print(parameter_sheet(denoiser).rich())
     layers = quantum_layers(network)
     if not layers:
         console.print("no quantum layers: this is the classical U-Net")
@@ -79,16 +80,15 @@ def _print_circuit(circuit: Circuit, console: Console) -> None:
     console.print(first.draw(), markup=False, highlight=False, soft_wrap=True)
 
 
-def parameter_table(denoiser: Denoiser) -> Table:
+def parameter_sheet(denoiser: Denoiser) -> Sheet:
     """Parameters by part of the network, classical and quantum apart."""
-    table = Table("part", "classical", "quantum", "all", title="parameters")
-    for column in table.columns[1:]:
-        column.justify = "right"
     modules = {name: part(denoiser.network, name) for name in PARTS} | {"total": denoiser}
-    for name, module in modules.items():
-        numbers = (classical_parameters, quantum_parameters, lambda m: m.parameters())
-        table.add_row(name, *(f"{count(select(module)):,}" for select in numbers))
-    return table
+    numbers = (classical_parameters, quantum_parameters, lambda m: m.parameters())
+    rows = [
+        (name, *(f"{count(select(module)):,}" for select in numbers))
+        for name, module in modules.items()
+    ]
+    return Sheet("parameters", ("part", "classical", "quantum", "all"), rows)
 
 
 def layer_table(layers: dict[str, QuantumLayer]) -> Table:
