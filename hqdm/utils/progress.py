@@ -1,4 +1,4 @@
-"""Progress of long work."""
+"""Progress bars for long computations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress bar on the terminal; nothing where the output is not one."""
+    """A progress bar on the terminal, disabled if the output is not a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

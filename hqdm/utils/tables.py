@@ -1,4 +1,4 @@
-"""Tables that are shown on the terminal and written in Markdown alike."""
+"""Tables for the terminal and for Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ class Sheet:
     """A table with a title.
 
     Attributes:
-        title: One line above it.
-        columns: Their names.
-        rows: Cells, as many in each row as there are columns.
+        title: One line above the table.
+        columns: Names of the columns.
+        rows: Cells, one per column in each row.
     """
 
     title: str
@@ -21,7 +21,7 @@ class Sheet:
     rows: Sequence[Sequence[str]]
 
     def rich(self) -> Table:
-        """The table for the terminal; all columns but the first are numbers."""
+        """The table for the terminal; all columns but the first are right-aligned numbers."""
         table = Table(title=self.title)
         for place, name in enumerate(self.columns):
             table.add_column(name, justify="right" if place else "left")
@@ -30,14 +30,14 @@ class Sheet:
         return table
 
     def markdown(self) -> str:
-        """The table in Markdown, its title above it."""
+        """The table in Markdown, below its title."""
         lines = [self.columns, (":--", *["--:"] * (len(self.columns) - 1)), *self.rows]
         escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
         return f"{self.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
 
 
 def percent(share: float | None) -> str:
-    """A relative error in per cent, of two digits; None is one that has no bounds."""
+    """A relative error in per cent, to two digits; None stands for a divergent result."""
     if share is None:
         return "diverges"
     size = 100 * share
@@ -47,7 +47,7 @@ def percent(share: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number of so many digits, whole ones up to a million in full; None is one there is not."""
+    """A number to `digits` digits, integers up to a million in full; None stands for no value."""
     if value is None:
         return "none"
     if isinstance(value, int) and abs(value) <= 10**6:

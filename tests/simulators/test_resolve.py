@@ -51,6 +51,6 @@ def test_a_simulator_is_returned_as_it_is():
         (None, "expected a simulator or the name of one, got None"),
     ],
 )
-def test_mistakes(simulator, message):
+def test_invalid_input_is_refused(simulator, message):
     with pytest.raises(HQDMError, match=message):
         resolve_simulator(simulator)
