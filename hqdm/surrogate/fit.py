@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hqdm.carleman.magnus import Vector
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import checkpoint_in
 from hqdm.diffusion.schedule import schedule_config
 from hqdm.samplers.grids import T_CUT
 from hqdm.storage.formats import FIT_VERSION, check_version
@@ -141,8 +142,9 @@ class CarlemanFit:
 
 
 def fit_path(checkpoint: Path) -> Path:
-    """Where the fit of a checkpoint, or of an exported folder, is."""
+    """The file of the fit of a checkpoint, of the folder of a run, or of an exported folder."""
     name = "carleman.safetensors"
+    checkpoint = checkpoint_in(checkpoint)
     return checkpoint / name if checkpoint.is_dir() else checkpoint.with_suffix(f".{name}")
 
 
