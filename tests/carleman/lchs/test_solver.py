@@ -159,7 +159,7 @@ def test_bad_settings_are_refused(settings, message):
         ([sparse.csr_array(np.diag([1.0, np.nan]))], np.ones(2), "generator 1 has entries"),
         ([sparse.eye_array(2)], np.zeros(2), "finite start other than zero"),
         ([sparse.eye_array(2)], np.array([1.0, np.inf]), "finite start other than zero"),
-        ([1000 * sparse.eye_array(2)], np.ones(2), "the solution overflows: walk over a shorter"),
+        ([1000 * sparse.eye_array(2)], np.ones(2), "the solution overflows: integrate over"),
         ([sparse.eye_array(2)], np.ones((2, 2)), r"got shape \(2, 2\)"),
     ],
 )
