@@ -218,6 +218,18 @@ def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     assert {f.name for f in (tmp_path / "run" / "csv").iterdir()} == {"version_0", "version_1"}
 
 
+@pytest.mark.parametrize(("callback", "warned"), [("Stopwatch", False), ("Another", True)])
+def test_states_of_callbacks_that_are_gone(trained, tiny, tmp_path, recwarn, callback, warned):
+    """Of old checkpoints only what is known to be gone is passed over in silence."""
+    checkpoint = torch.load(trained / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"][callback] = {"seconds": 1.0}
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    config = tiny(trainer__max_epochs=3)
+    assert train(config, tmp_path / "run", "--resume", tmp_path / "old.ckpt")["global_step"] == 9
+    told = [str(warning.message) for warning in recwarn]
+    assert any("add the following callbacks" in line for line in told) == warned
+
+
 def test_labels_and_classes_go_together(tiny, tmp_path):
     for changes, said in (
         ({"data__labelled": True}, "n_classes is null: set it to 10"),

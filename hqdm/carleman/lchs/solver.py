@@ -90,12 +90,6 @@ class LCHSAccount:
         return self.cutoff * self.hermitian_norm + self.skew_norm
 
     @property
-    def total_evolution(self) -> float:
-        """Time times norm summed over all nodes, for separate simulations."""
-        mean = self.n_unitaries / 4 * self.spacing
-        return self.n_unitaries * (mean * self.hermitian_norm + self.skew_norm)
-
-    @property
     def repetitions(self) -> float:
         """Expected number of runs of the circuit until success."""
         return 1 / self.success_probability
