@@ -93,8 +93,8 @@ def load_images(
       without `train/` and `test/` above.
 
     If a set has only a `train` split, a random tenth of it (with a fixed seed) is removed from
-    `train` and becomes `test`. The folder `HQDM_DATA_DIR` is searched first, for the short name, the
-    last part of the hub name, and the hub name.
+    `train` and becomes `test`. The folder `HQDM_DATA_DIR` is searched first, for the short name,
+    the last part of the hub name, and the hub name.
 
     Args:
         name: Name of the data set.

@@ -232,8 +232,8 @@ def _fit_node(x: Vector, eps: Vector, degree: int, ridge: float) -> tuple[Vector
     cut = round(len(x) * (1 - HELD_OUT))
     if cut < len(monomials):
         raise HQDMError(
-            f"the fit of {len(monomials)} coefficients needs as many samples or more, got {cut}: "
-            "use more samples, a smaller dimension or a lower degree"
+            f"{len(monomials)} coefficients need as many samples or more, got {cut}: use more "
+            "samples, a smaller dimension or a lower degree"
         )
     change = orthonormal_hermite(monomials)
     features = (change @ monomials.lift(x).T).T
