@@ -1,4 +1,4 @@
-"""Progress of long work, told to a function: `progress_bar` yields one that draws bars."""
+"""Progress of long computations, reported to a function; `progress_bar` yields one with bars."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,23 +8,24 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a task, how much of it is done, and how much there is to do."""
+"""Called with the name of a task, the number of steps completed, and their total number."""
 
 
 def silent(task: str, done: int, total: int) -> None:
-    """Show nothing."""
+    """Ignore the progress."""
 
 
 def stepwise(progress: Progress, task: str, total: int) -> Callable[..., None]:
     """Begin a task of equal steps.
 
     Args:
-        progress: What is told of the start and of every step.
+        progress: Receives the start and every step.
         task: Name of the task.
         total: Number of steps.
 
     Returns:
-        To be called after each step; arguments, such as those of a sampler's callback, are ignored.
+        A function to call after each step. It ignores its arguments, such as those that a sampler
+        passes to a callback.
     """
     numbers = count(1)
     progress(task, 0, total)
@@ -33,7 +34,7 @@ def stepwise(progress: Progress, task: str, total: int) -> Callable[..., None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar on the terminal for each task under way; nothing where the output is no terminal."""
+    """Show one bar per active task; `silent` if the output is not a terminal."""
     console = Console()
     if not console.is_terminal:
         yield silent

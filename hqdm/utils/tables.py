@@ -1,4 +1,4 @@
-"""Tables that are shown on the terminal and written in Markdown alike."""
+"""Tables for the terminal and for Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """One line of a table in Markdown."""
+    """One row of a Markdown table."""
     escaped = (cell.replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
 
@@ -18,10 +18,10 @@ class Sheet:
     """A table with a title.
 
     Attributes:
-        title: One line above it; empty for none.
-        columns: Their names.
-        rows: Cells, as many in each row as there are columns.
-        n_text: Number of columns that hold text, on the left; the others hold numbers.
+        title: One line above the table; empty for none.
+        columns: Names of the columns.
+        rows: Cells, one per column in each row.
+        n_text: Number of leading columns that contain text; the others contain numbers.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Sheet:
         return table
 
     def markdown(self) -> str:
-        """The table in Markdown, its title above it."""
+        """The table in Markdown, below its title."""
         n_numbers = len(self.columns) - self.n_text
         aligned = (*["---"] * self.n_text, *["---:"] * n_numbers)
         lines = (self.columns, aligned, *self.rows)
@@ -50,11 +50,11 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Page:
-    """Tables, and lists below them.
+    """Tables, followed by lists.
 
     Attributes:
         sheets: The tables.
-        lists: Items by the line above them; that line is empty for none.
+        lists: Items by the heading of their list; an empty heading is omitted.
     """
 
     sheets: Sequence[Sheet]
@@ -69,7 +69,7 @@ class Page:
         return "\n".join([*(sheet.markdown() for sheet in self.sheets), *self._blocks()])
 
     def _blocks(self) -> list[str]:
-        """The lists, each with the line above it."""
+        """The lists, each below its heading."""
         return [
             (f"{above}\n\n" if above else "") + "".join(f"* {item}\n" for item in items)
             for above, items in self.lists.items()
@@ -77,7 +77,7 @@ class Page:
 
 
 def percent(share: float | None) -> str:
-    """A relative error in per cent, of two digits; None is one that has no bounds."""
+    """A relative error in per cent, to two digits; None stands for a divergent result."""
     if share is None:
         return "diverges"
     size = 100 * share
@@ -87,7 +87,7 @@ def percent(share: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number of so many digits, whole ones up to a million in full; None is one there is not."""
+    """A number to `digits` digits, integers up to a million in full; None stands for no value."""
     if value is None:
         return "none"
     if isinstance(value, int) and abs(value) <= 10**6:

@@ -1,4 +1,4 @@
-"""Denoisers around denoisers."""
+"""Guidance: denoisers that modify the prediction of another denoiser."""
 
 import numpy as np
 import pytest

@@ -84,7 +84,7 @@ def test_a_mask_of_another_size_is_refused(mask):
 
 def test_an_image_of_another_size_is_refused():
     known = Replacement(gaussian(), IMAGE, MASK)
-    with pytest.raises(HQDMError, match="known image is 2 x 5x4, the model draws 2 x 5x5: use"):
+    with pytest.raises(HQDMError, match="known image is 2 x 5x4, the model generates 2 x 5x5: "):
         known(torch.zeros(1, 2, 5, 5).double(), torch.tensor(0.5))
 
 
@@ -215,7 +215,7 @@ def test_exact_derivatives_go_through_the_gradient(order):
     assert errors[1] < 1e-3
 
 
-def test_mistakes_of_posterior_sampling():
+def test_invalid_input_of_posterior_sampling_is_refused():
     with pytest.raises(HQDMError, match="needs a scale of 0 or more, got -1"):
         PosteriorSampling(gaussian(), torch.nn.AvgPool2d(2), torch.zeros(2, 2, 2), -1)
     guided = PosteriorSampling(gaussian(), torch.nn.AvgPool2d(2), torch.zeros(2, 5, 4), 1)

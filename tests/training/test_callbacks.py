@@ -50,7 +50,8 @@ def test_signal_saves_and_leaves(
         outcome = hqdm("fit", "--config", config, "--out", out)
     assert outcome.code == code
     last = out / "last.ckpt"
-    expected = f"stopped by {signal.Signals(signum).name}: saved {last}; go on with --resume {last}"
+    stopped = f"stopped by {signal.Signals(signum).name}"
+    expected = f"{stopped}: saved {last}; continue with --resume {last}"
     assert outcome.err.splitlines()[1:] == [expected]
     assert read_checkpoint(last)["global_step"] == step
     assert signal.getsignal(signum) == handler
@@ -118,7 +119,7 @@ def test_terminated_script_says_how_to_go_on(tiny, tmp_path, repository):
     script.wait_for(out / "last.ckpt")
     code, err = script.end(signal.SIGTERM)
     assert code == 143
-    assert err.splitlines()[-1].endswith(f"go on with --resume {out / 'last.ckpt'}")
+    assert err.splitlines()[-1].endswith(f"continue with --resume {out / 'last.ckpt'}")
     assert "Traceback" not in err
 
 

@@ -1,4 +1,4 @@
-"""Random streams keyed by what they are for."""
+"""Random streams derived from a seed and a purpose."""
 
 import torch
 from hypothesis import given, settings

@@ -154,9 +154,9 @@ def test_bad_settings_are_refused(settings, message):
         ([], np.ones(2), "one generator or more, got none"),
         ([sparse.eye_array(3)], np.ones(2), r"generator 1 has shape \(3, 3\), expected \(2, 2\)"),
         ([sparse.csr_array(np.diag([1.0, np.nan]))], np.ones(2), "generator 1 has entries"),
-        ([sparse.eye_array(2)], np.zeros(2), "finite start other than zero"),
-        ([sparse.eye_array(2)], np.array([1.0, np.inf]), "finite start other than zero"),
-        ([1000 * sparse.eye_array(2)], np.ones(2), "the solution overflows: walk over a shorter"),
+        ([sparse.eye_array(2)], np.zeros(2), "finite initial value other than zero"),
+        ([sparse.eye_array(2)], np.array([1.0, np.inf]), "finite initial value other than zero"),
+        ([1000 * sparse.eye_array(2)], np.ones(2), "the solution overflows: integrate over"),
         ([sparse.eye_array(2)], np.ones((2, 2)), r"got shape \(2, 2\)"),
     ],
 )
