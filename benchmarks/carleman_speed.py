@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1024, help="images at a time (1024)")
     options = parser.parse_args()
     denoiser = load_denoiser(options.checkpoint)
-    channels, size, _ = denoiser.image_shape
+    channels, size, _ = denoiser.sample_shape
     images = load_images(options.data, "train", size=size, channels=channels)
     fits = []
     fitting = measured(

@@ -21,7 +21,8 @@ from rich.table import Table
 from torch import Tensor
 
 from hqdm.cli.commands.fit import TrainingCLI
-from hqdm.diffusion.denoiser import Denoiser, Prediction
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.objective import Prediction
 from hqdm.generation.sampling import guided
 from hqdm.samplers import Sampler
 from hqdm.samplers.registry import build_sampler
@@ -57,7 +58,7 @@ class Recorder:
 @torch.no_grad()
 def overhead(denoiser: Denoiser, sampler: Sampler, batch: int, turns: int) -> tuple[float, ...]:
     """Evaluations, median seconds of a run and of its evaluations, and the median overhead."""
-    x1 = ImageNoise(0, batch).draw(denoiser.image_shape)
+    x1 = ImageNoise(0, batch).draw(denoiser.sample_shape)
     recorder = Recorder(denoiser)
     sampler.run(recorder, x1)
     wrapped = guided(denoiser, 1.0)

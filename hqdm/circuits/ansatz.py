@@ -5,15 +5,17 @@ groups of four qubits, the 2x2 patch of one channel. All angles are in radians.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import pennylane as qml
 from torch import Tensor
 
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.registry import Registry
 
 GROUP = 4  # qubits in the 2x2 patch of one channel
+SIZES = ("n_wires", "n_layers")
 
 
 @dataclass(frozen=True)
@@ -70,31 +72,42 @@ class Ansatz(ABC):
         self.queue(weights)
 
 
-ANSATZE: dict[str, type[Ansatz]] = {}
+ANSATZE: Registry[type[Ansatz]] = Registry("ansatz")
+"""Ansaetze by the name of their class."""
 
 AnsatzType = TypeVar("AnsatzType", bound=type[Ansatz])
 
 
 def register_ansatz(cls: AnsatzType) -> AnsatzType:
     """Class decorator: make an ansatz available by its class name."""
-    ANSATZE[cls.__name__] = cls
+    ANSATZE.register(cls.__name__, cls)
     return cls
 
 
-def build_ansatz(name: str, n_wires: int, n_layers: int) -> Ansatz:
+def build_ansatz(name: str, n_wires: int, n_layers: int, **options: Any) -> Ansatz:
     """The ansatz of that name.
 
     Args:
         name: A key of `ANSATZE`.
         n_wires: Number of qubits.
         n_layers: Number of layers.
+        **options: Further fields of the ansatz.
 
     Raises:
-        HQDMError: If the name is not registered or the sizes do not suit the ansatz.
+        HQDMError: If the name is not registered, the ansatz has no such option, or the sizes do not
+            suit it.
     """
-    if name not in ANSATZE:
-        raise unknown("ansatz", name, ANSATZE)
-    return ANSATZE[name](n_wires, n_layers)
+    cls = ANSATZE[name]
+    known = [field.name for field in fields(cls) if field.name not in SIZES]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the ansatz {name}", option, known)
+    return cls(n_wires, n_layers, **options)
+
+
+def ansatz_options(ansatz: Ansatz) -> dict[str, Any]:
+    """The fields of an ansatz beyond its sizes, as `build_ansatz` takes them."""
+    return {f.name: getattr(ansatz, f.name) for f in fields(ansatz) if f.name not in SIZES}
 
 
 def _queue_controlled_rotations(angles: Tensor, pairs: list[tuple[int, int]]) -> None:

@@ -10,9 +10,11 @@ from importlib import import_module
 
 from hqdm import __version__
 from hqdm.utils.errors import HQDMError, Interrupted, unknown
+from hqdm.utils.plugins import load_plugin
 
 EXIT_BAD_INPUT = 2
 EXIT_SIGNAL = 128
+PLUGIN = "--plugin"
 
 COMMANDS = {
     "fit": "Train a model.",
@@ -33,8 +35,33 @@ COMMANDS = {
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
-    hint = "`hqdm COMMAND --help` lists the options of a command."
-    return "\n".join(["usage: hqdm COMMAND [options]", "", *lines, "", hint])
+    hints = [
+        "`hqdm COMMAND --help` lists the options of a command.",
+        "--plugin FILE, with any command and more than once, loads a Python file with your own",
+        "circuits, networks, samplers or data sets first.",
+    ]
+    return "\n".join(["usage: hqdm COMMAND [options]", "", *lines, "", *hints])
+
+
+def split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command line without `--plugin FILE`, and the files.
+
+    Raises:
+        HQDMError: If the file is missing.
+    """
+    rest, plugins = [], []
+    words = iter(argv)
+    for word in words:
+        if word == PLUGIN:
+            file = next(words, None)
+            if file is None:
+                raise HQDMError(f"{PLUGIN} needs a Python file")
+            plugins.append(file)
+        elif word.startswith(f"{PLUGIN}="):
+            plugins.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    return rest, plugins
 
 
 def dispatch(argv: Sequence[str]) -> None:
@@ -43,6 +70,9 @@ def dispatch(argv: Sequence[str]) -> None:
     Raises:
         HQDMError: On bad input.
     """
+    argv, plugins = split_plugins(argv)
+    for plugin in plugins:
+        load_plugin(plugin)
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
     elif argv[0] == "--version":

@@ -3,34 +3,44 @@
     model:
       network: {dim: 10, mults: [1, 2, 3, 4], hybrid: {vertex: {groups: 1, ansatz: FQConv}}}
       schedule: cosine
-      lr: 0.001
+      predict: eps
+      optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.001, weight_decay: 0.01}}
 
-Image size, channels and labels are said once, under `data`, and handed to the network.
+Image size, channels and labels are set once, under `data`, and handed to the network.
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, cast
+
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import nn
 
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.objective import build_objective
 from hqdm.diffusion.schedule import build_schedule
+from hqdm.nn.network import Network, build_network
 from hqdm.nn.quantum_conv import Hybrid
-from hqdm.nn.unet import UNet
 from hqdm.training.module import DiffusionModule
+from hqdm.utils.errors import HQDMError
+
+UNET = "UNet"
 
 
 @dataclass
 class NetworkConfig:
-    """The arguments of `hqdm.nn.UNet`.
+    """The network: a U-Net, or another registered one.
 
     Attributes:
         channels: Image channels; follows `data.channels`.
         size: Height and width of the images; follows `data.size`.
-        dim: Width of the first level.
-        mults: Width multipliers, one a level.
-        hybrid: Which parts have quantum convolutions: "vertex", "encoder.0", "encoder.1", ...
+        dim: Width of the first level, of a U-Net.
+        mults: Width multipliers, one per level, of a U-Net.
+        hybrid: The parts of a U-Net with quantum convolutions: "vertex", "encoder.0", ...
         n_classes: Number of class labels; null for an unconditional network.
-        heads: Attention heads.
-        head_dim: Features of one attention head.
+        heads: Attention heads, of a U-Net.
+        head_dim: Features of one attention head, of a U-Net.
+        name: A name that `hqdm.register_network` gave, or UNet.
+        options: The options of a network that is not a U-Net.
     """
 
     channels: int = 1
@@ -41,10 +51,37 @@ class NetworkConfig:
     n_classes: int | None = None
     heads: int = 4
     head_dim: int = 32
+    name: str = UNET
+    options: dict[str, Any] = field(default_factory=dict)
 
-    def build(self) -> UNet:
+    @property
+    def config(self) -> dict[str, Any]:
+        """The plain configuration of the network.
+
+        Raises:
+            HQDMError: If keys of a U-Net are given to another network, or the other way round.
+        """
+        shared = {"name": self.name, "channels": self.channels, "size": self.size}
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        of_unet = {key: own[key] for key in ("dim", "mults", "hybrid", "heads", "head_dim")}
+        if self.name == UNET:
+            if self.options:
+                raise HQDMError("model.network.options are those of other networks than UNet")
+            hybrid = {part: hybrid.to_dict() for part, hybrid in self.hybrid.items()}
+            return {**shared, **of_unet, "hybrid": hybrid, "n_classes": self.n_classes}
+        default = NetworkConfig()
+        for key, value in of_unet.items():
+            if value != getattr(default, key):
+                raise HQDMError(
+                    f"model.network.{key} is a key of UNet: give those of {self.name} under "
+                    "model.network.options"
+                )
+        labels = {} if self.n_classes is None else {"n_classes": self.n_classes}
+        return {**shared, **labels, **self.options}
+
+    def build(self) -> Network:
         """The network."""
-        return UNet(**vars(self))
+        return build_network(self.config)
 
 
 @dataclass
@@ -66,44 +103,73 @@ def build_module(
     network: NetworkConfig,
     schedule: str = "cosine",
     schedule_options: dict[str, float] | None = None,
-    predict: Literal["eps", "v", "x0"] = "eps",
+    predict: str = "eps",
+    predict_options: dict[str, float] | None = None,
     loss: Literal["mse", "l1"] = "mse",
+    weight: Literal["p2", "uniform", "min_snr"] = "p2",
     p2_gamma: float = 1.0,
     p2_k: float = 1.0,
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.99),
+    min_snr_gamma: float = 5.0,
+    lr: float | None = None,
+    betas: tuple[float, float] | None = None,
+    optimizer: OptimizerCallable | None = None,
+    lr_scheduler: LRSchedulerCallable | None = None,
     ema: EMAConfig = EMAConfig(),  # noqa: B008 - read, never changed
     label_dropout: float = 0.1,
+    compile: bool = False,
     seed: int = 0,
 ) -> DiffusionModule:
     """Build the module that trains a denoiser.
 
     Args:
         network: The network.
-        schedule: Noise schedule: "cosine" or "linear".
+        schedule: Noise schedule: "cosine", "linear", "ve", or a registered one.
         schedule_options: Fields of the schedule.
-        predict: What the network predicts.
-        loss: Distance between prediction and target.
-        p2_gamma: Exponent of the P2 loss weight; 0 weights all times alike.
-        p2_k: Offset of the P2 loss weight.
-        lr: Learning rate of Adam.
-        betas: Decay rates of Adam's moments.
+        predict: Objective: "eps", "v", "x0", "edm", "step", or a registered one.
+        predict_options: Fields of the objective, such as sigma_data of "edm" or steps of "step".
+        loss: Distance between output and target.
+        weight: Weight of the loss.
+        p2_gamma: Exponent of the weight "p2"; 0 weights all times alike.
+        p2_k: Offset of the weight "p2".
+        min_snr_gamma: Largest signal-to-noise ratio of the weight "min_snr".
+        lr: Learning rate of Adam, 0.001 by default.
+        betas: Decay rates of Adam's moments, 0.9 and 0.99 by default.
+        optimizer: Another optimiser than Adam, with its learning rate.
+        lr_scheduler: Learning-rate schedule, such as hqdm.training.WarmupCosine.
         ema: Averaging of the weights.
         label_dropout: Share of dropped labels, for classifier-free guidance.
+        compile: Compile the network with torch.compile; classical networks only.
         seed: Follows `seed_everything`.
 
     Returns:
         The module.
     """
+    weights: dict[str, dict[str, Any]] = {
+        "p2": {"gamma": p2_gamma, "k": p2_k},
+        "min_snr": {"gamma": min_snr_gamma},
+        "uniform": {},
+    }
+    objective = {
+        **(predict_options or {}),
+        "name": predict,
+        "loss": loss,
+        "weight": {"name": weight, **weights[weight]},
+    }
     denoiser = Denoiser(
         network.build(),
         build_schedule(schedule, **(schedule_options or {})),
-        predict=predict,
-        loss=loss,
-        p2_gamma=p2_gamma,
-        p2_k=p2_k,
+        build_objective(objective),
     )
-    averaging = {f"ema_{key}": value for key, value in asdict(ema).items()}
-    return DiffusionModule(
-        denoiser, lr=lr, betas=betas, label_dropout=label_dropout, seed=seed, **averaging
+    module = DiffusionModule(
+        denoiser,
+        lr=lr,
+        betas=betas,
+        label_dropout=label_dropout,
+        seed=seed,
+        optimizer=optimizer,
+        lr_scheduler=lr_scheduler,
+        **{f"ema_{key}": value for key, value in asdict(ema).items()},
     )
+    if compile:
+        cast(nn.Module, denoiser.network).compile()
+    return module

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Prediction, expand
+from hqdm.diffusion.objective import Prediction, expand
 from hqdm.diffusion.schedule import Schedule
 
 BRACKET, BISECTIONS = 20.0, 80  # 20 / 2^80 is below the precision of float64

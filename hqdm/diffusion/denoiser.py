@@ -1,38 +1,30 @@
 r"""The one wrapper between a network and everybody else.
 
-A network predicts one of three things from `x_t = alpha x_0 + sigma eps`:
-
-    eps,    x0,    or    v = alpha eps - sigma x_0  (Salimans and Ho 2022),
-
-and a `Denoiser` turns each into the same `Prediction(x0, eps)`. It also holds the training loss,
-
-    mean of  (k + SNR_t)^(-gamma) |network(x_t, t) - target|^2,     SNR_t = alpha^2 / sigma^2,
-
-with the weighting of Choi et al. (2022, "P2"); gamma = 0 weights all times alike.
+A network predicts from x_t = alpha x_0 + sigma eps what its objective says (`objective.py`), and a
+`Denoiser` turns the output into the same `Prediction(x0, eps)`, whatever the objective. It also
+holds the training loss.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
+from hqdm.diffusion.objective import (
+    OBJECTIVES,
+    Levels,
+    Objective,
+    Prediction,
+    build_objective,
+    objective_config,
+)
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
-from hqdm.nn.unet import UNet
+from hqdm.nn.network import Network, build_network, check_network, network_config
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
-from hqdm.utils.errors import HQDMError, unknown
-
-PREDICTIONS = ("eps", "v", "x0")
-LOSSES = {"mse": nn.functional.mse_loss, "l1": nn.functional.l1_loss}
-
-
-class Prediction(NamedTuple):
-    """What a denoiser says of `x_t`: the clean images and the noise, each `(B, C, H, W)`."""
-
-    x0: Tensor
-    eps: Tensor
+from hqdm.utils.errors import HQDMError
 
 
 class Denoising(Protocol):
@@ -41,58 +33,41 @@ class Denoising(Protocol):
     schedule: Schedule
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
-        """The clean images and the noise in `x_t` `(B, C, H, W)` at times `t` `(B,)` or `()`."""
+        """The clean samples and the noise in `x_t` `(B, C, H, W)` at times `t` `(B,)` or `()`."""
         ...
 
 
-def expand(level: Tensor, like: Tensor) -> Tensor:
-    """Shape levels `(B,)` or `()` so that they multiply images `(B, C, H, W)`."""
-    return level.reshape(level.shape + (1,) * (like.ndim - level.ndim)) if level.ndim else level
-
-
 class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diffusion", "quantum"]):
-    """A network, a schedule and what the network predicts.
+    """A network, a schedule and an objective.
 
     Args:
-        network: Called as `network(x_t, t, y)`.
+        network: Called as `network(x_t, t, y)`, see `hqdm.nn.network`.
         schedule: The noise schedule.
-        predict: What the network predicts: `"eps"`, `"v"` or `"x0"`.
-        loss: `"mse"` or `"l1"`.
-        p2_gamma: Exponent of the loss weight; 0 weights all times alike.
-        p2_k: Offset of the loss weight.
+        predict: The objective, or its name: `"eps"`, `"v"`, `"x0"`, `"edm"` or `"step"`.
 
     Raises:
-        HQDMError: If `predict` or `loss` is unknown, or a weight is negative.
+        HQDMError: If the network lacks a member of `Network`, or the objective is unknown.
     """
 
     def __init__(
-        self,
-        network: UNet,
-        schedule: Schedule,
-        predict: Literal["eps", "v", "x0"] = "eps",
-        loss: Literal["mse", "l1"] = "mse",
-        p2_gamma: float = 1.0,
-        p2_k: float = 1.0,
+        self, network: Network, schedule: Schedule, predict: str | Objective = "eps"
     ) -> None:
         super().__init__()
-        if predict not in PREDICTIONS:
-            raise unknown("prediction", predict, PREDICTIONS)
-        if loss not in LOSSES:
-            raise unknown("loss", loss, LOSSES)
-        if p2_gamma < 0 or p2_k <= 0:
-            raise HQDMError(f"P2 weighting needs gamma >= 0 and k > 0, got {p2_gamma} and {p2_k}")
+        check_network(network)
         self.network = network
         self.schedule = schedule
-        self.predict = predict
-        self.loss_name = loss
-        self.p2_gamma = p2_gamma
-        self.p2_k = p2_k
+        self.objective = OBJECTIVES[predict]() if isinstance(predict, str) else predict
+
+    @property
+    def predict(self) -> str:
+        """The name of the objective."""
+        return self.objective.name
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
-        """Predict the clean images and the noise.
+        """Predict the clean samples and the noise.
 
         Args:
-            x_t: Noisy images `(B, C, H, W)`.
+            x_t: Noisy samples `(B, C, H, W)`.
             t: Times in (0, 1], `(B,)` or `()`.
             y: Class labels `(B,)`, or None.
 
@@ -100,13 +75,9 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             The prediction; both parts reproduce `x_t = alpha x0 + sigma eps`.
         """
         t = t.to(x_t).expand(x_t.shape[0])
-        alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
-        output = self.network(x_t, t, y)
-        if self.predict == "eps":
-            return Prediction((x_t - sigma * output) / alpha, output)
-        if self.predict == "x0":
-            return Prediction(output, (x_t - alpha * output) / sigma)
-        return Prediction(alpha * x_t - sigma * output, sigma * x_t + alpha * output)
+        levels = Levels.at(self.schedule, t, x_t)
+        output = self.network(self.objective.network_input(x_t, levels), t, y)
+        return self.objective.prediction(x_t, output, levels)
 
     def loss(
         self,
@@ -119,7 +90,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         """The training loss of a batch.
 
         Args:
-            x0: Clean images `(B, C, H, W)` in [-1, 1].
+            x0: Clean samples `(B, C, H, W)`, images in [-1, 1].
             y: Class labels `(B,)`, or None.
             t: Times `(B,)`; drawn uniformly from (0, 1] where None.
             eps: Noise `(B, C, H, W)`; drawn from N(0, I) where None.
@@ -131,33 +102,44 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             t = 1 - torch.rand(x0.shape[0], device=x0.device, dtype=x0.dtype)
         if eps is None:
             eps = torch.randn_like(x0)
-        alpha, sigma = (expand(level, x0) for level in self.schedule(t))
-        output = self.network(alpha * x0 + sigma * eps, t, y)
-        target = {"eps": eps, "x0": x0, "v": alpha * eps - sigma * x0}[self.predict]
-        error = LOSSES[self.loss_name](output, target, reduction="none")
-        weight = (self.p2_k + (alpha / sigma) ** 2) ** -self.p2_gamma
-        return (weight * error).mean()
+        levels = Levels.at(self.schedule, t, x0)
+        x_t = levels.alpha * x0 + levels.sigma * eps
+        output = self.network(self.objective.network_input(x_t, levels), t, y)
+        return self.objective.loss_of(output, x0, eps, levels)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, `(C, H, W)` for images."""
+        return tuple(self.network.sample_shape)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The shape `(C, H, W)` of the images."""
-        return self.network.channels, self.network.size, self.network.size
+        """The shape `(C, H, W)` of the images.
+
+        Raises:
+            HQDMError: If the samples are no images.
+        """
+        shape = self.sample_shape
+        if len(shape) != 3:
+            raise HQDMError(f"the model makes samples of shape {shape}, expected images (C, H, W)")
+        return shape[0], shape[1], shape[2]
 
     @property
     def n_classes(self) -> int | None:
         """The number of class labels, or None."""
-        return self.network.n_classes
+        return getattr(self.network, "n_classes", None)
 
     @property
     def config(self) -> dict[str, Any]:
-        """The plain configuration from which `Denoiser.from_config` rebuilds the object."""
+        """The plain configuration from which `Denoiser.from_config` rebuilds the object.
+
+        Raises:
+            HQDMError: If the network, the schedule or the objective is not registered.
+        """
         return {
-            "network": self.network.config,
+            "network": network_config(self.network),
             "schedule": schedule_config(self.schedule),
-            "predict": self.predict,
-            "loss": self.loss_name,
-            "p2_gamma": self.p2_gamma,
-            "p2_k": self.p2_k,
+            "objective": objective_config(self.objective),
         }
 
     @classmethod
@@ -168,9 +150,11 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             HQDMError: If the configuration does not fit this version.
         """
         try:
-            rest = {k: v for k, v in config.items() if k not in ("network", "schedule")}
-            network = UNet.from_config(config["network"])
-            return cls(network, build_schedule(**config["schedule"]), **rest)
+            return cls(
+                build_network(config["network"]),
+                build_schedule(**config["schedule"]),
+                build_objective(config["objective"]),
+            )
         except (AttributeError, KeyError, TypeError) as error:
             raise HQDMError(f"the model configuration cannot be read: {error}") from None
 
@@ -215,8 +199,13 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         force_download: bool,
         local_files_only: bool,
         token: str | bool | None,
-        **_: Any,
+        map_location: str = "cpu",
+        **unknown_options: Any,
     ) -> Self:
+        if unknown_options:
+            raise HQDMError(
+                f"unknown options of from_pretrained: {', '.join(sorted(unknown_options))}"
+            )
         folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(
@@ -230,7 +219,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                     allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
                 )
             )
-        return cls.from_folder(folder)
+        return cls.from_folder(folder).to(map_location)
 
 
 def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None:

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, PREFIXES, read_checkpoint
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, PREFIXES, read_checkpoint
+from hqdm.storage.folder import CONFIG_FILE
 from hqdm.utils.errors import HQDMError
 
 
 def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> Denoiser:
-    """The denoiser in a training checkpoint or an exported folder, in evaluation mode.
+    """The denoiser in a training checkpoint or a folder, in evaluation mode.
 
     Args:
-        path: A `.ckpt` file, or a folder that `hqdm export` or `save_pretrained` wrote.
+        path: A `.ckpt` file, the folder of a run, or a folder that `hqdm export` or
+            `save_pretrained` wrote.
         weights: Which weights of a checkpoint.
 
     Returns:
@@ -22,12 +24,18 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     Raises:
         HQDMError: If nothing usable is there.
     """
-    path = Path(path)
+    path = checkpoint_in(Path(path))
     if path.is_dir():
         return Denoiser.from_folder(path).eval()
     if not path.exists():
         raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
     return denoiser_in(read_checkpoint(path), path, weights)
+
+
+def checkpoint_in(path: Path) -> Path:
+    """The last checkpoint where `path` is the folder of a run; any other path as it is."""
+    run = path.is_dir() and not (path / CONFIG_FILE).exists() and (path / LAST).exists()
+    return path / LAST if run else path
 
 
 def denoiser_in(

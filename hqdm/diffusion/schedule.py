@@ -1,26 +1,37 @@
-r"""Variance-preserving noise schedules in continuous time.
+r"""Noise schedules in continuous time.
 
 A schedule maps a time `t` in [0, 1] (data at 0, noise at 1) to the pair `(alpha_t, sigma_t)` of
 
-    x_t = alpha_t x_0 + sigma_t eps,        alpha_t^2 + sigma_t^2 = 1,
+    x_t = alpha_t x_0 + sigma_t eps,
 
 and back from the half log signal-to-noise ratio `lambda_t = log(alpha_t / sigma_t)`, which
-decreases in t. A schedule knows no network.
+decreases in t. The cosine and the linear schedule are variance-preserving,
+alpha_t^2 + sigma_t^2 = 1; some solvers hold for these only. A schedule knows no network.
 """
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.registry import Registry
+
+VARIANCE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """A variance-preserving schedule: `alpha, sigma = schedule(t)`."""
+    """A noise schedule: `alpha, sigma = schedule(t)`.
+
+    A new schedule is a frozen dataclass with a `__call__` and an `inverse`; `register_schedule`
+    gives it a name.
+    """
 
     @abstractmethod
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,12 +55,46 @@ class Schedule(ABC):
             Times `t`, of the shape of `lam`.
         """
 
+    @cached_property
+    def variance_preserving(self) -> bool:
+        """Whether alpha_t^2 + sigma_t^2 = 1, checked at 65 times."""
+        alpha, sigma = self(torch.linspace(0, 1, 65, dtype=torch.float64))
+        return bool(((alpha**2 + sigma**2 - 1).abs() < VARIANCE_TOLERANCE).all())
+
+    @cached_property
+    def prior_std(self) -> float:
+        """Standard deviation of the noise from which sampling starts: sigma_1, or 1.
+
+        It is 1 for a variance-preserving schedule, where x_1 has the variance of the noise also in
+        the part that is left of the data.
+        """
+        if self.variance_preserving:
+            return 1.0
+        return float(self(torch.tensor(1.0, dtype=torch.float64))[1])
+
     def lam(self, t: Tensor) -> Tensor:
         """The half log-SNR `lambda_t = log(alpha_t / sigma_t)`; `inf` at t = 0."""
         alpha, sigma = self(t)
         return alpha.log() - sigma.log()
 
 
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
+"""Schedules by name."""
+
+ScheduleType = TypeVar("ScheduleType", bound=type[Schedule])
+
+
+def register_schedule(name: str) -> Callable[[ScheduleType], ScheduleType]:
+    """Class decorator: make a schedule available by a name."""
+
+    def register(cls: ScheduleType) -> ScheduleType:
+        SCHEDULES.register(name, cls)
+        return cls
+
+    return register
+
+
+@register_schedule("cosine")
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
     r"""The cosine schedule (Nichol and Dhariwal 2021, eq. 17), stopped short of pure noise.
@@ -97,6 +142,7 @@ class CosineSchedule(Schedule):
         return (torch.atan2(sin_phi, cos_phi) - phi_0) / (phi_1 - phi_0)
 
 
+@register_schedule("linear")
 @dataclass(frozen=True)
 class LinearSchedule(Schedule):
     r"""The schedule with a noise rate linear in time (Ho et al. 2020; Song et al. 2021, VP-SDE).
@@ -132,10 +178,38 @@ class LinearSchedule(Schedule):
         return 2 * c / (root + self.beta_0)
 
 
-SCHEDULES: dict[str, type[CosineSchedule] | type[LinearSchedule]] = {
-    "cosine": CosineSchedule,
-    "linear": LinearSchedule,
-}
+@register_schedule("ve")
+@dataclass(frozen=True)
+class VarianceExplodingSchedule(Schedule):
+    r"""A schedule that keeps the signal and adds noise (Karras et al. 2022).
+
+        alpha_t = 1,   sigma_t = sigma_max t^rho.
+
+    Even times are even in sigma^(1 / rho), as in equation 5 there for sigma_min = 0.
+
+    Args:
+        sigma_max: The noise level at t = 1.
+        rho: The exponent.
+    """
+
+    sigma_max: float = 80.0
+    rho: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse levels that do not increase."""
+        if not (self.sigma_max > 0 and self.rho > 0):
+            raise HQDMError(
+                "the variance-exploding schedule needs sigma_max > 0 and rho > 0, got "
+                f"{self.sigma_max}, {self.rho}"
+            )
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Schedule`."""
+        return torch.ones_like(t), self.sigma_max * t**self.rho
+
+    def inverse(self, lam: Tensor) -> Tensor:
+        """See `Schedule`."""
+        return (-(lam + math.log(self.sigma_max)) / self.rho).exp()
 
 
 def build_schedule(name: str, **options: float) -> Schedule:
@@ -148,12 +222,11 @@ def build_schedule(name: str, **options: float) -> Schedule:
     Raises:
         HQDMError: If the name or an option is unknown.
     """
-    if name not in SCHEDULES:
-        raise unknown("schedule", name, SCHEDULES)
+    cls = SCHEDULES[name]
     try:
-        return SCHEDULES[name](**options)
+        return cls(**options)
     except TypeError:
-        known = ", ".join(asdict(SCHEDULES[name]()))
+        known = ", ".join(field.name for field in fields(cls))
         raise HQDMError(
             f"unknown option of schedule {name!r} among {sorted(options)}: expected {known}"
         ) from None
@@ -161,10 +234,10 @@ def build_schedule(name: str, **options: float) -> Schedule:
 
 def schedule_config(schedule: Schedule) -> dict[str, str | float]:
     """The plain configuration from which `build_schedule` rebuilds the schedule."""
-    for name, cls in SCHEDULES.items():
-        if type(schedule) is cls:
-            return {"name": name, **asdict(schedule)}
-    raise HQDMError(
-        f"a schedule of type {type(schedule).__name__} cannot be saved: "
-        f"expected one of {', '.join(SCHEDULES)}"
-    )
+    name = SCHEDULES.name_of(type(schedule))
+    if name is None:
+        raise HQDMError(
+            f"a schedule of type {type(schedule).__name__} cannot be saved: "
+            "decorate the class with hqdm.register_schedule"
+        )
+    return {"name": name, **asdict(schedule)}

@@ -9,13 +9,15 @@ angles does not mind the second, one that does not use its circuits does not min
 import copy
 import statistics
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.nn.parts import quantum_layers
-from hqdm.utils.seeds import generator
+from hqdm.nn.parts import QuantumModule, quantum_modules
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import generator, seeded
 
 RANDOM_DRAWS = 5
 
@@ -50,7 +52,7 @@ def quantum_effect(
     Returns:
         The losses, or None where the model has no circuits.
     """
-    if not quantum_layers(denoiser):
+    if not quantum_modules(denoiser):
         return None
     draws = [
         _loss(_with_random_angles(denoiser, seed, k), x0, y, seed, batch_size)
@@ -78,17 +80,35 @@ def _loss(denoiser: Denoiser, x0: Tensor, y: Tensor | None, seed: int, batch_siz
 
 
 def _with_random_angles(denoiser: Denoiser, seed: int, draw: int) -> Denoiser:
-    other = copy.deepcopy(denoiser)
-    random = generator(seed, draw)
-    for layer in quantum_layers(other).values():
-        layer.theta.data = torch.rand(layer.theta.shape, generator=random).to(layer.theta)
-    return other
+    device = next(denoiser.parameters()).device
+    other = copy.deepcopy(denoiser).cpu()  # drawn there, so that devices agree
+    with seeded(seed, draw):
+        for name, module in quantum_modules(other).items():
+            _redraw(name, module)
+    return other.to(device)
+
+
+def _redraw(name: str, module: nn.Module) -> None:
+    """Draw the angles of a module anew, and see that this changed them.
+
+    Raises:
+        HQDMError: If it did not: the ablation would report that the circuits have no effect.
+    """
+    quantum = cast(QuantumModule, module)
+    before = [parameter.detach().clone() for parameter in quantum.quantum_parameters()]
+    quantum.reset_parameters()
+    for old, new in zip(before, quantum.quantum_parameters(), strict=True):
+        if old.numel() and torch.equal(old, new):
+            raise HQDMError(
+                f"reset_parameters of {name} ({type(module).__name__}) leaves its quantum "
+                "parameters as they are: it has to draw all of them anew"
+            )
 
 
 def _with_mean_output(denoiser: Denoiser) -> Denoiser:
     other = copy.deepcopy(denoiser)
-    for layer in quantum_layers(other).values():
-        layer.register_forward_hook(_mean_over_batch)
+    for module in quantum_modules(other).values():
+        module.register_forward_hook(_mean_over_batch)
     return other
 
 

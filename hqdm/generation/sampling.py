@@ -147,7 +147,7 @@ def draw(
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
     y = None if labels is None else labels[indices].to(device)
-    x1 = noise.draw(denoiser.image_shape).to(device)
+    x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
     return sampler.run(denoising, x1, y, noise=noise, progress=progress)
 
 
@@ -184,7 +184,7 @@ def write_samples(
     noise = ImageNoise(settings["seed"], size)
     device = next(denoiser.parameters()).device
     y = None if samples.labels is None else samples.labels[:size].to(device)
-    x1 = noise.draw(denoiser.image_shape).to(device)
+    x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
     denoising = guided(denoiser, settings.get("guidance", 1.0))
     walk = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
     save_strip(walk.trajectory.cpu(), out / STRIP_FILE, rows=size)

@@ -6,7 +6,8 @@ Each takes a denoiser and is one: the same `schedule`, the same call, the same `
 import torch
 from torch import Tensor, nn
 
-from hqdm.diffusion.denoiser import Denoiser, Prediction
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.objective import Prediction
 from hqdm.utils.errors import HQDMError
 
 

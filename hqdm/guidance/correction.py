@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from hqdm.diffusion.denoiser import Denoising, Prediction, expand
+from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.objective import Prediction, expand
 
 
 class DataCorrection(nn.Module, ABC):

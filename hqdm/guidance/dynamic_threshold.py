@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoising, expand
+from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.objective import expand
 from hqdm.guidance.correction import DataCorrection
 from hqdm.utils.errors import HQDMError
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
-from hqdm.diffusion.denoiser import Denoising, Prediction, expand
+from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.objective import Prediction, expand
 from hqdm.utils.errors import HQDMError
 
 Operator = Callable[[Tensor], Tensor]

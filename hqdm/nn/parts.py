@@ -1,12 +1,38 @@
-"""The parts of a denoiser: which parameters are quantum, and which belong to a named part."""
+"""The parts of a network: which parameters are circuit angles, and which belong to a named part.
+
+A module that holds circuits says so itself, whatever the parametrisation of its angles: it has
+`quantum_parameters()` and `reset_parameters()`, see `QuantumModule`.
+"""
 
 from collections.abc import Iterator
+from typing import Protocol, cast
 
 from torch import nn
 
+from hqdm.nn.network import Network
 from hqdm.nn.quantum_layer import QuantumLayer
-from hqdm.nn.unet import PARTS, UNet
 from hqdm.utils.errors import unknown
+
+
+class QuantumModule(Protocol):
+    """A `torch.nn.Module` that holds circuits; its output has the batch as its first axis."""
+
+    def quantum_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters from which the angles of the circuits are computed."""
+        ...
+
+    def reset_parameters(self) -> None:
+        """Draw these parameters anew, as at the start of training, from torch's generator."""
+        ...
+
+
+def quantum_modules(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules that hold circuits inside a module, by name."""
+    return {
+        name: inner
+        for name, inner in module.named_modules()
+        if hasattr(inner, "quantum_parameters") and hasattr(inner, "reset_parameters")
+    }
 
 
 def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:
@@ -15,9 +41,13 @@ def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:
 
 
 def quantum_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    """The circuit angles inside a module."""
-    for layer in quantum_layers(module).values():
-        yield from layer.parameters(recurse=False)
+    """The circuit angles inside a module, each once."""
+    seen: set[int] = set()
+    for inner in quantum_modules(module).values():
+        for parameter in cast(QuantumModule, inner).quantum_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
 
 
 def classical_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
@@ -26,17 +56,18 @@ def classical_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
     return (p for p in module.parameters() if id(p) not in quantum)
 
 
-def part(network: UNet, name: str) -> nn.Module:
+def part(network: Network, name: str) -> nn.Module:
     """The part of that name.
 
     Raises:
         HQDMError: If there is no such part.
     """
-    if name not in PARTS:
-        raise unknown("part of the network", name, PARTS)
-    return network.get_submodule(name)
+    parts = network.parts
+    if name not in parts:
+        raise unknown("part of the network", name, parts)
+    return parts[name]
 
 
 def count(parameters: Iterator[nn.Parameter]) -> int:
-    """How many numbers these parameters hold."""
+    """The number of numbers that these parameters hold."""
     return sum(p.numel() for p in parameters)

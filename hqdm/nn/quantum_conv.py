@@ -6,14 +6,15 @@ for each one it reads, to the same place.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hqdm.circuits import AngleEmbedding, Basic, Circuit, build_ansatz
+from hqdm.circuits import ANSATZE, AngleEmbedding, Ansatz, Basic, Circuit, build_ansatz
+from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.simulators import Simulator, resolve_simulator
@@ -68,10 +69,11 @@ class HybridConv(nn.Module):
         in_channels: Number of input channels.
         out_channels: Number of output channels.
         groups: Number of groups, or "all".
-        channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits.
-        ansatz: A name in `hqdm.circuits.ANSATZE`.
-        n_layers: Layers of the ansatz.
+        channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits; follows from an ansatz object.
+        ansatz: A name in `hqdm.circuits.ANSATZE`, or an ansatz on 4, 8 or 12 wires.
+        n_layers: Layers of the ansatz of a name.
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
+        ansatz_options: Further fields of the ansatz of a name.
 
     Raises:
         HQDMError: If the channels do not suffice, or an option is out of range.
@@ -83,14 +85,19 @@ class HybridConv(nn.Module):
         out_channels: int,
         groups: int | Literal["all"] = 1,
         channels_per_group: int = 3,
-        ansatz: str = "FQConv",
+        ansatz: str | Ansatz = "FQConv",
         n_layers: int = 3,
         simulator: str | Simulator = "auto",
+        ansatz_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(ansatz, Ansatz):
+            channels_per_group = channels_of(ansatz)
         _check_groups(groups, channels_per_group)
-        n_wires = PATCH_SIZE * channels_per_group
-        circuit = Circuit(AngleEmbedding(n_wires), build_ansatz(ansatz, n_wires, n_layers))
+        if not isinstance(ansatz, Ansatz):
+            n_wires = PATCH_SIZE * channels_per_group
+            ansatz = build_ansatz(ansatz, n_wires, n_layers, **(ansatz_options or {}))
+        circuit = Circuit(AngleEmbedding(ansatz.n_wires), ansatz)
         n_groups = in_channels // channels_per_group if groups == "all" else groups
         self.quantum_channels = n_groups * channels_per_group
         rest_in, rest_out = (n - self.quantum_channels for n in (in_channels, out_channels))
@@ -122,9 +129,11 @@ class Hybrid:
     Attributes:
         groups: Number of quantum channel groups, or "all".
         channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits.
-        ansatz: A name in `hqdm.circuits.ANSATZE`.
+        ansatz: A name in `hqdm.circuits.ANSATZE`. A registered ansatz object is taken apart into
+            its name, layers, options and channels per group.
         n_layers: Layers of the ansatz.
         simulator: A name that `hqdm.simulators.resolve_simulator` takes.
+        ansatz_options: Further fields of the ansatz.
 
     Raises:
         HQDMError: If an option is out of range or a name unknown.
@@ -132,14 +141,35 @@ class Hybrid:
 
     groups: int | Literal["all"] = 1
     channels_per_group: int = 3
-    ansatz: str = "FQConv"
+    ansatz: str | Ansatz = "FQConv"
     n_layers: int = 3
     simulator: str = "auto"
+    ansatz_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.ansatz, Ansatz):
+            self._take_apart(self.ansatz)
         _check_groups(self.groups, self.channels_per_group)
-        build_ansatz(self.ansatz, PATCH_SIZE * self.channels_per_group, self.n_layers)
+        n_wires = PATCH_SIZE * self.channels_per_group
+        build_ansatz(str(self.ansatz), n_wires, self.n_layers, **self.ansatz_options)
         resolve_simulator(self.simulator)
+
+    def _take_apart(self, ansatz: Ansatz) -> None:
+        """Replace an ansatz object by the name and the numbers that a configuration holds."""
+        name = ANSATZE.name_of(type(ansatz))
+        if name is None:
+            raise HQDMError(
+                f"{type(ansatz).__name__} has no name in a configuration: decorate the class with "
+                "hqdm.register_ansatz"
+            )
+        taken = {
+            "ansatz": name,
+            "n_layers": ansatz.n_layers,
+            "channels_per_group": channels_of(ansatz),
+            "ansatz_options": ansatz_options(ansatz),
+        }
+        for key, value in taken.items():
+            object.__setattr__(self, key, value)
 
     def conv(self, in_channels: int, out_channels: int) -> HybridConv:
         """A convolution of this kind."""
@@ -156,11 +186,25 @@ class Hybrid:
         Raises:
             HQDMError: If there is an option of another name, or a value is not allowed.
         """
-        known = [field.name for field in fields(cls)]
+        known = [f.name for f in fields(cls)]
         for name in options:
             if name not in known:
                 raise unknown("option of a hybrid convolution", name, known)
         return cls(**options)
+
+
+def channels_of(ansatz: Ansatz) -> int:
+    """The channels of a group on the wires of an ansatz.
+
+    Raises:
+        HQDMError: If the wires are not those of 1 to 3 channels.
+    """
+    channels, rest = divmod(ansatz.n_wires, PATCH_SIZE)
+    if rest or channels not in range(1, MAX_CHANNELS_PER_GROUP + 1):
+        raise HQDMError(
+            f"a quantum convolution needs an ansatz on 4, 8 or 12 wires, got {ansatz.n_wires}"
+        )
+    return channels
 
 
 def _check_groups(groups: int | str, channels_per_group: int) -> None:

@@ -1,6 +1,7 @@
 """A layer of independent quantum circuits with trainable angles 2 pi theta."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +41,17 @@ class QuantumLayer(nn.Module):
         self.theta = nn.Parameter(torch.empty(n_circuits, *circuit.weights_shape))
         self.reset_parameters()
 
+    def quantum_parameters(self) -> Iterator[nn.Parameter]:
+        """The angles, or the parameters that they are computed from (`torch.nn.utils.parametrize`).
+
+        See `hqdm.nn.parts.QuantumModule`.
+        """
+        return self.parameters()
+
     def reset_parameters(self) -> None:
         """Draw the angles anew."""
-        nn.init.uniform_(self.theta)
+        for parameter in self.quantum_parameters():
+            nn.init.uniform_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate the circuits.

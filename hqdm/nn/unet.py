@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hqdm.nn.attention import Attention, LinearAttention
 from hqdm.nn.blocks import Conditioning, ConvFactory, ResnetBlock, Upsample, WSConv2d, downsample
+from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.utils.errors import HQDMError
 
@@ -77,6 +78,7 @@ def _ws_conv(in_channels: int, out_channels: int) -> nn.Module:
     return WSConv2d(in_channels, out_channels)
 
 
+@register_network
 class UNet(nn.Module):
     """A noise (or v, or x0) prediction network on square images.
 
@@ -218,6 +220,16 @@ class UNet(nn.Module):
             x = decoder_level(x, emb, skips)
         x = self.head["block"](torch.cat([x, skips.pop()], dim=1), emb)
         return self.head["conv"](x)
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """The shape of one image, `(C, H, W)`."""
+        return self.channels, self.size, self.size
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts by name, see `PARTS`."""
+        return {name: self.get_submodule(name) for name in PARTS}
 
     @property
     def config(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Prediction
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.base import Evaluator, SingleStep
 from hqdm.samplers.dpm_solver import check_order, embedded_step

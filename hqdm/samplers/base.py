@@ -17,7 +17,8 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoising, Prediction
+from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.exponential import NoiseLevel, level_at
 from hqdm.samplers.grids import T_CUT, build_grid, check_grid
@@ -96,6 +97,7 @@ class Sampler(ABC):
         evaluations_per_step: Network evaluations of a step that does not end in 0; that one takes
             a single evaluation.
         reversible: Whether it can run from data to noise.
+        variance_preserving_only: Whether its equations assume alpha^2 + sigma^2 = 1.
 
     Raises:
         HQDMError: If there are no steps, or the grid is unknown or not decreasing.
@@ -106,6 +108,7 @@ class Sampler(ABC):
     default_grid: str = "time"
     evaluations_per_step: int = 1
     reversible: bool = True
+    variance_preserving_only: bool = False
 
     def __init__(self, steps: int | None = None, grid: str | Sequence[float] | None = None) -> None:
         self.times = self.default_grid if grid is None else grid
@@ -191,8 +194,10 @@ class Sampler(ABC):
             The images, the grid, the number of evaluations and the trajectory.
 
         Raises:
-            HQDMError: If a time is out of its range.
+            HQDMError: If a time is out of its range, or the process is one that the sampler does
+                not solve.
         """
+        self._check_process(denoiser.schedule)
         if not 0 < t_start <= 1:
             raise HQDMError(f"t_start needs a time in (0, 1], got {t_start}")
         if not 0 <= t_end < t_start:
@@ -230,8 +235,10 @@ class Sampler(ABC):
             As `run`; `x0` holds the noise.
 
         Raises:
-            HQDMError: If the sampler is stochastic or adaptive.
+            HQDMError: If the sampler is stochastic or adaptive, or the process is one that the
+                sampler does not solve.
         """
+        self._check_process(denoiser.schedule)
         if not self.reversible:
             raise HQDMError(
                 f"{self.name} cannot run from data to noise: use a deterministic solver with fixed "
@@ -244,6 +251,13 @@ class Sampler(ABC):
         x = alpha * x0 + sigma * evaluator(alpha * x0, times[0]).eps
         noise = ImageNoise(0, x0.shape[0])
         return self._walk(evaluator, x, times, noise, callback, progress, return_trajectory)
+
+    def _check_process(self, schedule: Schedule) -> None:
+        if self.variance_preserving_only and not schedule.variance_preserving:
+            raise HQDMError(
+                f"{self.name} solves variance-preserving processes only, got {schedule}: use "
+                "another sampler, such as ddim, dpm, dpm++2m or unipc"
+            )
 
     def _walk(
         self,

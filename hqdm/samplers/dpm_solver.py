@@ -96,6 +96,7 @@ class DPMSolverExact(DPMSolver):
     """
 
     name = "dpm-exact"
+    variance_preserving_only = True
 
     def evaluations(self, order: int) -> int:
         """Evaluations of a step of that order."""

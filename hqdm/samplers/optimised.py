@@ -11,6 +11,7 @@ steps, from the same noise; how good it is is measured on other noise.
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def optimise_grid(
     )
 
 
-def noise_pair(seed: int, n: int, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def noise_pair(seed: int, n: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Noise to fit to and other noise, `(n, *shape)` each: the first 2n images of a run."""
     x1, held_out = ImageNoise(seed, 2 * n).draw(shape).split(n)
     return x1, held_out

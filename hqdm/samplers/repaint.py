@@ -38,6 +38,7 @@ class RePaint(Sampler):
         self.name = f"repaint-{sampler.name}"
         self.evaluations_per_step = resamplings * sampler.evaluations_per_step
         self.reversible = resamplings == 1 and sampler.reversible
+        self.variance_preserving_only = sampler.variance_preserving_only
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Heun(SingleStep):
 
     name = "heun"
     default_steps = 20
+    variance_preserving_only = True
     evaluations_per_step = 2
 
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
@@ -35,6 +36,7 @@ class RK4(SingleStep):
 
     name = "rk4"
     default_steps = 10
+    variance_preserving_only = True
     evaluations_per_step = 4
 
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:

@@ -1,7 +1,9 @@
-"""Trained models from disk, whichever way they were saved.
+"""Training checkpoints: `.ckpt` files, read with `weights_only=True`.
 
-A training checkpoint (`.ckpt`, read with `weights_only=True`) holds the averaged weights, the raw
-ones and everything that resumes the run; an exported folder holds one set of weights.
+A checkpoint holds the averaged weights (`ema.module.*`), the raw ones (`denoiser.*`) and everything
+that resumes the run; under the key "hqdm" stands the plain configuration,
+
+    {"format_version": 2, "denoiser": {...}, "requires": [...], "module": {...}, "seed": ...}.
 """
 
 import pickle
@@ -12,7 +14,8 @@ from typing import Any
 
 import torch
 
-from hqdm.storage.formats import check_version
+from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
+from hqdm.storage.requirements import check_requirements
 from hqdm.utils.errors import HQDMError
 
 CHECKPOINT_KEY = "hqdm"
@@ -26,12 +29,16 @@ _UNREADABLE = (
 
 PREFIXES = {"averaged": "ema.module.", "raw": "denoiser."}
 
+LAST = "last.ckpt"
+"""Name of the checkpoint in the folder of a run that resumes it."""
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a training checkpoint without running any code it may hold.
 
     Raises:
-        HQDMError: If the file is missing, damaged, not ours or from a newer version.
+        HQDMError: If the file is missing, damaged, not ours or from a newer version, or the model
+            needs a user's definition that is not loaded.
     """
     if not path.is_file():
         raise HQDMError(f"there is no checkpoint {path}: expected a file that `hqdm fit` wrote")
@@ -46,5 +53,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a whole checkpoint of `hqdm fit` ({reason}): use another one"
         ) from None
     own = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    check_version(own if isinstance(own, dict) else {}, path)
+    own = own if isinstance(own, dict) else {}
+    version = check_version(own, MODEL_VERSION, path)
+    check_requirements(own.get("requires", ()), path.parent, path)
+    if "denoiser" in own:
+        own["denoiser"] = migrate_model(own["denoiser"], version)
     return checkpoint

@@ -1,7 +1,8 @@
 """Models on disk: tensors in safetensors beside a plain, versioned configuration in JSON.
 
     folder/model.safetensors    every parameter and buffer
-    folder/config.json          {"format_version": 1, "denoiser": {...}}: what rebuilds the object
+    folder/config.json          {"format_version": 2, "denoiser": {...}, "requires": [...]}
+    folder/my_circuits.py       a user's file that the model needs, if any; never run by itself
 
 Reading either runs no code that they may hold.
 """
@@ -15,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hqdm.storage.formats import FORMAT_VERSION, check_version
+from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
+from hqdm.storage.requirements import check_requirements, write_requirements
 from hqdm.utils.errors import HQDMError
 
 CONFIG_FILE = "config.json"
@@ -23,11 +25,15 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a model folder."""
+    """Write a model folder, with the users' files that the model needs."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS_FILE)
-    text = json.dumps({"format_version": FORMAT_VERSION, "denoiser": config}, indent=2)
-    (folder / CONFIG_FILE).write_text(text + "\n")
+    header = {
+        "format_version": MODEL_VERSION,
+        "denoiser": config,
+        "requires": write_requirements(config, folder),
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(header, indent=2) + "\n")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -37,7 +43,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         The configuration of the denoiser, and the tensors.
 
     Raises:
-        HQDMError: If a file is missing, damaged or from a newer version.
+        HQDMError: If a file is missing, damaged or from a newer version, or the model needs a
+            user's definition that is not loaded.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
@@ -48,7 +55,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise HQDMError(f"{folder} is damaged ({reason}): export it again") from None
-    check_version(config if isinstance(config, dict) else {}, folder)
+    version = check_version(config if isinstance(config, dict) else {}, MODEL_VERSION, folder)
     if "denoiser" not in config:
         raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")
-    return config["denoiser"], tensors
+    check_requirements(config.get("requires", ()), folder, folder)
+    return migrate_model(config["denoiser"], version), tensors

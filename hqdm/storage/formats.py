@@ -1,24 +1,63 @@
-"""Versions of the file formats, and what reads the older ones."""
+"""Versions of the file formats, and the migrations that read the older ones.
+
+Version 2 of a model names its network and its objective:
+
+    {"network": {"name": "UNet", ...}, "schedule": {"name": "cosine", ...},
+     "objective": {"name": "eps", "loss": "mse", "weight": {"name": "p2", ...}}}
+
+Version 1 knew U-Nets only, and had `predict`, `loss`, `p2_gamma` and `p2_k` beside them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from hqdm.utils.errors import HQDMError
 
-FORMAT_VERSION = 1
+MODEL_VERSION = 2
+"""Of training checkpoints and of exported folders."""
+
+FIT_VERSION = 1
+"""Of the polynomial that `hqdm carleman fit` writes."""
 
 
-def check_version(config: Mapping[str, Any], source: object) -> None:
-    """Refuse what this version cannot read.
+def check_version(header: Mapping[str, Any], newest: int, source: object) -> int:
+    """The format version that a file states.
+
+    Args:
+        header: The plain part of the file.
+        newest: The newest version that can be read.
+        source: The file, for messages.
 
     Raises:
-        HQDMError: If the version is missing or newer than `FORMAT_VERSION`.
+        HQDMError: If the version is missing or newer.
     """
-    version = config.get("format_version")
-    if not isinstance(version, int):
-        raise HQDMError(f"{source} is not an hqdm model: it states no format_version")
-    if version > FORMAT_VERSION:
+    version = header.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise HQDMError(f"{source} is not a file of hqdm: it states no format_version")
+    if version > newest:
         raise HQDMError(
-            f"{source} has format version {version}, this hqdm reads up to {FORMAT_VERSION}: "
-            "upgrade hqdm"
+            f"{source} has format version {version}, this hqdm reads up to {newest}: upgrade hqdm"
         )
+    return version
+
+
+def migrate_model(config: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """The configuration of a model as the newest version writes it.
+
+    Raises:
+        HQDMError: If a key is missing.
+    """
+    if version >= MODEL_VERSION:
+        return dict(config)
+    try:
+        return {
+            "network": {"name": "UNet", **config["network"]},
+            "schedule": config["schedule"],
+            "objective": {
+                "name": config["predict"],
+                "loss": config["loss"],
+                "weight": {"name": "p2", "gamma": config["p2_gamma"], "k": config["p2_k"]},
+            },
+        }
+    except (KeyError, TypeError) as error:
+        raise HQDMError(f"the model configuration cannot be read: {error}") from None

@@ -205,7 +205,7 @@ def follow(
     """The network's flow and the polynomial equation's, from the same noise."""
     ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
     first, last = denoiser.schedule.lam(ends).tolist()
-    x1 = ImageNoise(options.seed, options.n).draw(denoiser.image_shape)
+    x1 = ImageNoise(options.seed, options.n).draw(denoiser.sample_shape)
     path = [fit.latents_of(x1, first)]
     for a, b in pairwise(even_edges(fit, options.finest)):
         path.append(integrate(DiffusionDrift(fit.noise), path[-1], a, b))

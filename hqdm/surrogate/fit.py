@@ -22,14 +22,15 @@ from torch import Tensor
 
 from hqdm.carleman.magnus import Vector
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import checkpoint_in
 from hqdm.diffusion.schedule import schedule_config
 from hqdm.samplers.grids import T_CUT
+from hqdm.storage.formats import FIT_VERSION, check_version
 from hqdm.surrogate.latents import Latents
 from hqdm.surrogate.noise_polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.pixels import to_float
 
-FORMAT_VERSION = 1
 TARGETS = ("denoiser", "noise")
 SAMPLES = {"denoiser": 2048, "noise": 20_000}
 NODES = 48
@@ -92,7 +93,7 @@ class CarlemanFit:
             **{"r2": self.r2, "points": self.points},
         }
         header = {
-            "format_version": FORMAT_VERSION,
+            "format_version": FIT_VERSION,
             **{"dim": latents.dim, "scale": latents.scale, "degree": noise.degree},
             "record": self.record,
         }
@@ -124,12 +125,7 @@ class CarlemanFit:
             with safe_open(path, framework="numpy") as file:
                 header = json.loads(file.metadata()["carleman"])
                 tensors = {name: file.get_tensor(name) for name in TENSORS}
-            version = header["format_version"]
-            if version > FORMAT_VERSION:
-                raise HQDMError(
-                    f"{path} has format version {version}, this hqdm reads up to {FORMAT_VERSION}: "
-                    "upgrade hqdm"
-                )
+            check_version(header, FIT_VERSION, path)
             latents = Latents(
                 mean=tensors["mean"],
                 components=tensors["components"],
@@ -146,8 +142,9 @@ class CarlemanFit:
 
 
 def fit_path(checkpoint: Path) -> Path:
-    """Where the fit of a checkpoint, or of an exported folder, is."""
+    """The file of the fit of a checkpoint, of the folder of a run, or of an exported folder."""
     name = "carleman.safetensors"
+    checkpoint = checkpoint_in(checkpoint)
     return checkpoint / name if checkpoint.is_dir() else checkpoint.with_suffix(f".{name}")
 
 

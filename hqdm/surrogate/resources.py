@@ -150,7 +150,7 @@ def study(
     for order in options.orders:
         by_order.append(measure(fits[options.middle], order, options))
         done()
-    pixels, flops = prod(denoiser.image_shape), network_flops(denoiser)
+    pixels, flops = prod(denoiser.sample_shape), network_flops(denoiser)
     costs = Costs(fits, options, flops / pixels)
     found = {
         "checkpoint": options.checkpoint,
@@ -265,7 +265,7 @@ def network_flops(denoiser: Denoiser) -> int:
     """Floating point operations of one evaluation on one image."""
     device = next(denoiser.parameters()).device
     labels = class_labels(denoiser, 1, None)
-    x, t = torch.zeros(1, *denoiser.image_shape, device=device), torch.tensor(0.5, device=device)
+    x, t = torch.zeros(1, *denoiser.sample_shape, device=device), torch.tensor(0.5, device=device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         denoiser(x, t, None if labels is None else labels.to(device))
     return int(counter.get_total_flops())

@@ -75,6 +75,7 @@ class Carleman(Sampler):
     default_steps = 8
     default_grid = "lambda"
     evaluations_per_step = 0
+    variance_preserving_only = True
     reversible = False
 
     def __init__(

@@ -1,8 +1,57 @@
-"""Exponential moving average (EMA) of the weights."""
+r"""Exponential moving average (EMA) of the weights.
+
+    average <- decay average + (1 - decay) weights
+
+at every `every`-th step after step `start`, up to which the average is a copy of the weights.
+"""
 
 from collections.abc import Sequence
+from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from hqdm.utils.errors import HQDMError
+
+
+class EMA(AveragedModel):
+    """The averaged weights of a module, itself a module of that kind (`ema.module`).
+
+    Args:
+        module: The module; a copy of it holds the averages.
+        decay: Decay at each update, in [0, 1).
+        every: Steps between updates.
+        start: The step up to which the average is a copy.
+
+    Raises:
+        HQDMError: If a number is out of its range.
+    """
+
+    def __init__(
+        self, module: nn.Module, decay: float = 0.995, every: int = 10, start: int = 100
+    ) -> None:
+        for name, ok, expected, came in (
+            ("ema_decay", 0 <= decay < 1, "a number in [0, 1)", decay),
+            ("ema_every", every >= 1, "1 step or more", every),
+            ("ema_start", start >= 0, "0 steps or more", start),
+        ):
+            if not ok:
+                raise HQDMError(f"{name} needs {expected}, got {came}")
+        super().__init__(module, multi_avg_fn=partial(_move_average, decay=decay))
+        self.requires_grad_(False)
+        self.decay, self.every, self.start = decay, every, start
+
+    def after_step(self, module: nn.Module, step: int) -> None:
+        """Update the averages where an update is due.
+
+        Args:
+            module: The trained module.
+            step: Optimiser steps so far, this one included.
+        """
+        if step <= self.start:
+            self.n_averaged.zero_()
+        if step <= self.start or step % self.every == 0:
+            self.update_parameters(module)
 
 
 def _move_average(

@@ -6,106 +6,159 @@ spread over processes, therefore sees the same draws.
 """
 
 import math
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.optim.swa_utils import AveragedModel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from hqdm.data.module import Batch
-from hqdm.diffusion.denoiser import Denoiser
-from hqdm.nn.parts import classical_parameters, quantum_layers, quantum_parameters
-from hqdm.storage.checkpoint import CHECKPOINT_KEY
-from hqdm.storage.formats import FORMAT_VERSION, check_version
-from hqdm.training.ema import _move_average
-from hqdm.utils.errors import HQDMError
-from hqdm.utils.seeds import generator
+from hqdm.diffusion.denoiser import Denoiser, class_labels
+from hqdm.diffusion.loading import denoiser_in
+from hqdm.guidance.clip import Clip
+from hqdm.nn.parts import classical_parameters, quantum_modules, quantum_parameters
+from hqdm.samplers import DDIM, Sampler
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
+from hqdm.storage.formats import MODEL_VERSION, check_version
+from hqdm.training.ema import EMA
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.registry import requirements
+from hqdm.utils.seeds import ImageNoise, generator
 
 NOISE_STREAM, VALIDATION_STREAM = 2, 3
+LR, BETAS = 1e-3, (0.9, 0.99)
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 class DiffusionModule(LightningModule):
-    """Trains a denoiser with Adam and an exponential moving average (EMA) of the weights.
+    """Trains a denoiser and keeps an exponential moving average (EMA) of the weights.
+
+    Batches are images `(B, C, H, W)`, or tuples of them and labels `(B,)`; labels that the network
+    does not take are ignored.
 
     Args:
-        denoiser: What is trained.
-        lr: Learning rate of Adam.
-        betas: Decay rates of Adam's moments.
+        denoiser: The denoiser to train.
+        lr: Learning rate of Adam, 0.001 where None; not given together with `optimizer`.
+        betas: Decay rates of Adam's moments, 0.9 and 0.99 where None; as `lr`.
         ema_decay: Decay of the average at each of its updates.
         ema_every: Steps between updates of the average.
         ema_start: Up to this step the average is a plain copy.
         label_dropout: Share of the labels that are dropped, for classifier-free guidance.
-        seed: Key of the times, the noise and the dropped labels.
+        seed: Random seed of the times, the noise and the dropped labels.
+        optimizer: Makes the optimiser from the parameters; None is Adam.
+        lr_scheduler: Makes the learning-rate schedule from the optimiser, updated after every step
+            (`ReduceLROnPlateau`: after every validation, by its loss); None is a constant rate.
+
+    Attributes:
+        sampler: The sampler of `predict_step`.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of its range, or `lr` or `betas` come with an `optimizer`.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.99),
+        lr: float | None = None,
+        betas: tuple[float, float] | None = None,
         ema_decay: float = 0.995,
         ema_every: int = 10,
         ema_start: int = 100,
         label_dropout: float = 0.1,
         seed: int = 0,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__()
+        if optimizer is not None and (lr, betas) != (None, None):
+            raise HQDMError(
+                "lr and betas are those of the default Adam: give them to the optimizer instead"
+            )
+        self.lr = LR if lr is None else lr
+        self.betas = BETAS if betas is None else betas
         for name, ok, expected, came in (
-            ("lr", 0 < lr < math.inf, "a positive number", lr),
-            ("betas", all(0 <= b < 1 for b in betas), "numbers in [0, 1)", betas),
-            ("ema_decay", 0 <= ema_decay < 1, "a number in [0, 1)", ema_decay),
-            ("ema_every", ema_every >= 1, "1 step or more", ema_every),
-            ("ema_start", ema_start >= 0, "0 steps or more", ema_start),
+            ("lr", 0 < self.lr < math.inf, "a positive number", lr),
+            ("betas", all(0 <= b < 1 for b in self.betas), "numbers in [0, 1)", betas),
             ("label_dropout", 0 <= label_dropout <= 1, "a share in [0, 1]", label_dropout),
         ):
             if not ok:
                 raise HQDMError(f"{name} needs {expected}, got {came}")
         self.denoiser = denoiser
-        self.ema = AveragedModel(denoiser, multi_avg_fn=partial(_move_average, decay=ema_decay))
-        self.ema.requires_grad_(False)
-        self.lr = lr
-        self.betas = betas
-        self.ema_every = ema_every
-        self.ema_start = ema_start
+        self.ema = EMA(denoiser, ema_decay, ema_every, ema_start)
         self.label_dropout = label_dropout
         self.seed = seed
+        self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
+        self.sampler: Sampler = DDIM()
         self.batches_seen = 0
         self.frozen: list[str] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch.
 
         Raises:
-            HQDMError: If the loss is not a finite number.
+            HQDMError: If the loss is not a finite number, or the network takes labels that the
+                batch does not have.
         """
-        x0, y = batch
+        x0, y = self._parts(batch)
         draws = generator(self.seed, self.batches_seen, NOISE_STREAM)
         t, eps = self._times_and_noise(x0, draws)
         y = self._drop_labels(y, draws)
         loss = self.denoiser.loss(x0, y, t=t, eps=eps)
         if not torch.isfinite(loss):
             raise HQDMError(
-                f"the loss is {loss.item()} at step {self.global_step}: lower model.lr "
-                f"(now {self.lr:g}), and start again or --resume a checkpoint"
+                f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate "
+                f"(now {self._rate():g}), and start again or --resume a checkpoint"
             )
         self.batches_seen += 1
-        self.log("train_loss", loss, prog_bar=True, sync_dist=True)
+        self.log("train_loss", loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """The loss of the averaged weights, with the same noise at every validation."""
-        x0, y = batch
+        self._log_loss("val_loss", batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """The loss of the averaged weights, as in validation."""
+        self._log_loss("test_loss", batch, batch_idx)
+
+    def _log_loss(self, name: str, batch: Any, batch_idx: int) -> None:
+        x0, y = self._parts(batch)
         draws = generator(self.seed, batch_idx, VALIDATION_STREAM)
         t, eps = self._times_and_noise(x0, draws)
         loss = self.averaged.loss(x0, y, t=t, eps=eps)
-        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
+        self.log(name, loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
+
+    @torch.no_grad()
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Samples of the averaged weights, as many as the batch holds and of its labels.
+
+        Returns:
+            `(B, C, H, W)`; the noise follows from the seed and the number of the batch.
+        """
+        x0, y = self._parts(batch, labels_needed=False)
+        if y is None and self.denoiser.n_classes is not None:
+            y = class_labels(self.denoiser, len(x0), None)
+        noise = ImageNoise(self.seed, len(x0), batch_idx * len(x0))
+        x1 = noise.draw(self.denoiser.sample_shape).to(x0) * self.denoiser.schedule.prior_std
+        labels = None if y is None else y.to(x0.device)
+        return self.sampler(Clip(self.averaged), x1, labels, noise=noise)
+
+    def _parts(self, batch: Any, labels_needed: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Images and labels of a batch; labels that the network does not take are left out."""
+        x0, *labels = (batch,) if isinstance(batch, Tensor) else batch
+        y = labels[0] if labels and self.denoiser.n_classes is not None else None
+        if labels_needed and y is None and self.denoiser.n_classes is not None:
+            raise HQDMError(
+                f"the network takes labels (n_classes is {self.denoiser.n_classes}) but the "
+                "batches have none: use labelled data, or a network without classes"
+            )
+        return x0, y
 
     def _times_and_noise(self, x0: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """This process's share of the times and the noise of the batch of all processes."""
@@ -125,54 +178,132 @@ class DiffusionModule(LightningModule):
 
     @property
     def averaged(self) -> Denoiser:
-        """The denoiser with the averaged weights: what is sampled, scored and exported."""
+        """The denoiser with the averaged weights: the one to sample, score and export."""
         module = self.ema.module
         assert isinstance(module, Denoiser)
         return module
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over the parameters that are not frozen."""
+    def configure_optimizers(self) -> Any:
+        """The optimiser of the parameters that are not frozen, and its schedule."""
         trained = [p for p in self.denoiser.parameters() if p.requires_grad]
-        return torch.optim.Adam(trained, lr=self.lr, betas=self.betas)
+        if self.optimizer_factory is not None:
+            optimizer = self.optimizer_factory(trained)
+        else:
+            optimizer = torch.optim.Adam(trained, lr=self.lr, betas=self.betas)
+        if self.scheduler_factory is None:
+            return optimizer
+        scheduler = self.scheduler_factory(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": "val_loss"}
+        else:
+            schedule = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
-        """Take the configured rates where a checkpoint brought those of its run."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        for group in optimizer.param_groups:
-            group.update(lr=self.lr, betas=self.betas)
+        """Take the configured options where a checkpoint brought those of its run.
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the gradient norms of quantum and classical parameters apart."""
+        The learning rate is left to the schedule where there is one.
+        """
+        optimizer = self._optimizer()
+        for group in optimizer.param_groups:
+            for key, value in optimizer.defaults.items():
+                if key != "lr" or self.scheduler_factory is None:
+                    group[key] = value
+
+    def _optimizer(self) -> Optimizer:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        return optimizer
+
+    def _rate(self) -> float:
+        return float(self._optimizer().param_groups[0]["lr"])
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient norms of quantum and classical parameters apart, and the rate."""
         self.log("grad_norm/classical", _gradient_norm(classical_parameters(self.denoiser)))
-        if quantum_layers(self.denoiser):
+        if quantum_modules(self.denoiser):
             self.log("grad_norm/quantum", _gradient_norm(quantum_parameters(self.denoiser)))
+        if self.scheduler_factory is not None:
+            self.log("lr", float(optimizer.param_groups[0]["lr"]))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the average: before any callback saves a checkpoint."""
         super().optimizer_step(*args, **kwargs)
-        step = self.global_step + 1  # the trainer counts this step after the hook
-        if step <= self.ema_start:
-            self.ema.n_averaged.zero_()
-        if step <= self.ema_start or step % self.ema_every == 0:
-            self.ema.update_parameters(self.denoiser)
+        self.ema.after_step(self.denoiser, self.global_step + 1)  # counted after the hook
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The plain arguments from which `load_from_checkpoint` rebuilds the module."""
+        return {
+            "lr": None if self.optimizer_factory else self.lr,
+            "betas": None if self.optimizer_factory else list(self.betas),
+            "ema_decay": self.ema.decay,
+            "ema_every": self.ema.every,
+            "ema_start": self.ema.start,
+            "label_dropout": self.label_dropout,
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model, and where the run stands."""
+        """Add the configuration that rebuilds the model, and the position in the run."""
+        config = self.denoiser.config
         checkpoint[CHECKPOINT_KEY] = {
-            "format_version": FORMAT_VERSION,
-            "denoiser": self.denoiser.config,
+            "format_version": MODEL_VERSION,
+            "denoiser": config,
+            "requires": [need.record for need in requirements(config)],
+            "module": self.options,
             "batches_seen": self.batches_seen,
             "frozen": self.frozen,
             "seed": self.seed,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where the run stood."""
-        check_version(checkpoint.get(CHECKPOINT_KEY, {}), "the checkpoint")
-        self.batches_seen = checkpoint[CHECKPOINT_KEY]["batches_seen"]
+        """Continue where the run stood."""
+        own = checkpoint.get(CHECKPOINT_KEY, {})
+        check_version(own, MODEL_VERSION, "the checkpoint")
+        self.batches_seen = own["batches_seen"]
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning asks for hyperparameters
+        cls,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device | None = None,
+        weights_only: bool = True,
+        **options: Any,
+    ) -> Self:
+        """The module in a training checkpoint, with its raw and its averaged weights.
+
+        Args:
+            checkpoint_path: A `.ckpt` file of `hqdm fit` or of a Lightning trainer.
+            map_location: The device to put it on; the CPU where None.
+            weights_only: Has to be True: no code that the file may hold is run.
+            **options: Arguments of the module in place of the saved ones. An optimiser and a
+                schedule are code and not saved.
+
+        Raises:
+            HQDMError: If the file is unusable or an option is unknown.
+        """
+        if not weights_only:
+            raise HQDMError("checkpoints are read with weights_only=True: leave it out")
+        known = ("lr", "betas", "ema_decay", "ema_every", "ema_start", "label_dropout", "seed")
+        for option in options:
+            if option not in (*known, "optimizer", "lr_scheduler"):
+                raise unknown("option of load_from_checkpoint", option, known)
+        path = Path(checkpoint_path)
+        checkpoint = read_checkpoint(path)
+        own = checkpoint[CHECKPOINT_KEY]
+        saved = {**own.get("module", {}), "seed": own["seed"]}
+        if options.get("optimizer") is not None:
+            saved = {key: value for key, value in saved.items() if key not in ("lr", "betas")}
+        module = cls(denoiser_in(checkpoint, path, "raw").train(), **{**saved, **options})
+        averaged = denoiser_in(checkpoint, path, "averaged")
+        module.averaged.load_state_dict(averaged.state_dict())
+        count = checkpoint["state_dict"].get("ema.n_averaged")
+        if count is not None:
+            module.ema.n_averaged.copy_(count)
+        module.batches_seen, module.frozen = own["batches_seen"], list(own["frozen"])
+        return module.to(map_location or "cpu")
 
 
 def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> float:
-    # All at once: a sum a parameter would be as many waits for a GPU, at every step.
+    # All at once: one sum per parameter would be as many waits for a GPU, at every step.
     return float(get_total_norm([p.grad for p in parameters if p.grad is not None]))

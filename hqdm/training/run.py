@@ -25,14 +25,13 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
 from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit, Stopwatch
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import make_writable
 
-LAST = "last.ckpt"
 CHECKPOINT_EVERY = 500
 
 # Warnings of Lightning that are not about anything a user of this package can change.

@@ -103,6 +103,12 @@ class Requirement:
     file: Path | None
     importable: bool
 
+    @property
+    def record(self) -> dict[str, str | None]:
+        """A plain record for a file beside which the definition's own file is copied."""
+        file = self.file.name if self.file is not None and self.importable else None
+        return {"kind": self.kind, "name": self.name, "file": file}
+
 
 def requirements(config: object) -> list[Requirement]:
     """The definitions of users that a plain configuration names.

@@ -1,6 +1,7 @@
 """Random streams keyed by what they are for, so that nothing depends on what was drawn before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,6 +15,14 @@ def generator(*key: int) -> torch.Generator:
     """
     (word,) = np.random.SeedSequence(key).generate_state(1)
     return torch.Generator().manual_seed(int(word))
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Torch's own CPU generator with the stream of `generator(*key)`, restored afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator(*key).get_state())
+        yield
 
 
 class ImageNoise:

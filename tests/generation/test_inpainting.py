@@ -73,7 +73,7 @@ def test_the_command_draws_what_the_library_does(hqdm, command, trained, files, 
     seeded = (*command, "--seed", 3, "--sampler", "ddim", "--batch-size", 2)
     assert hqdm(*seeded).code == 0
     denoiser = load_denoiser(trained / "last.ckpt")
-    known = read_known(*files, denoiser.image_shape)
+    known = read_known(*files, denoiser.sample_shape)
     samples = sample_images(denoiser, RePaint(DDIM(3), 2), 3, seed=3, around=known.around)
     assert torch.equal(torch.where(known.mask, samples.images, 0)[1], known.holed)
     # Batches of other sizes round otherwise: by a grey level at most.

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hqdm.diffusion.denoiser import Denoiser, Prediction
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
 from hqdm.guidance.clip import Clip

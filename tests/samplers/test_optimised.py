@@ -123,7 +123,7 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
 def test_evaluation_and_comparison_take_a_grid(hqdm, trained, tmp_path):
     """Restoration starts in between, where the sampler's own grid goes."""
     denoiser = load_denoiser(trained / "last.ckpt")
-    noises = noise_pair(0, 2, denoiser.image_shape)
+    noises = noise_pair(0, 2, denoiser.sample_shape)
     grid = optimise_grid(denoiser, "unipc3", 3, *noises, trials=3)
     path, out = tmp_path / "grid.json", tmp_path / "out"
     grid.write(path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hqdm.diffusion.analytic import GaussianDenoiser
-from hqdm.diffusion.denoiser import Prediction
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.guidance.replacement import Replacement
 from hqdm.samplers import DDIM, DDPM, RePaint, UniPC

@@ -105,7 +105,7 @@ def test_errors_without_bounds_are_named():
 
 def test_latents_are_standard_normal_where_images_are_noise(trained_fit):
     denoiser, fit = trained_fit
-    z = fit.latents_of(ImageNoise(0, 4000).draw(denoiser.image_shape), -6.0)
+    z = fit.latents_of(ImageNoise(0, 4000).draw(denoiser.sample_shape), -6.0)
     # alpha is 0.0025 there; a mean over 4,000 draws is known to 0.016
     np.testing.assert_allclose(z.mean(0), 0, atol=0.06)
     np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.1)
@@ -148,7 +148,7 @@ def test_a_walk_is_the_product_of_dense_exponentials(trained_fit):
 def test_the_total_is_what_samplers_of_images_say(trained_fit, report):
     """The same two flows by `Sampler.run` alone, of which only the end becomes latents."""
     denoiser, fit = trained_fit
-    x1 = ImageNoise(0, 6).draw(denoiser.image_shape)
+    x1 = ImageNoise(0, 6).draw(denoiser.sample_shape)
     ends = [
         fit.latents_of(sampler.run(denoiser, x1, t_end=T_CUT).x0, LAST)
         for sampler in (Carleman(fit, 4, order=3), UniPC(100, "lambda"))
@@ -160,7 +160,7 @@ def test_the_total_is_what_samplers_of_images_say(trained_fit, report):
 
 def test_the_polynomial_error_is_that_of_a_converged_sampler(trained_fit, report):
     denoiser, fit = trained_fit
-    x1 = ImageNoise(0, 40).draw(denoiser.image_shape)
+    x1 = ImageNoise(0, 40).draw(denoiser.sample_shape)
     ends = [
         fit.latents_of(sampler.run(denoiser, x1[:6], t_end=T_CUT).x0, LAST)
         for sampler in (Carleman(fit, 32, order=5), UniPC(100, "lambda"))

@@ -128,7 +128,7 @@ def test_resumed_run_takes_the_configured_learning_rate(tiny, tmp_path):
 def test_checkpoints_hold_tensors_and_plain_values_only(trained):
     for name in ("last.ckpt", "best.ckpt"):
         checkpoint = torch.load(trained / name, weights_only=True)
-        assert checkpoint["hqdm"]["format_version"] == 1
+        assert checkpoint["hqdm"]["format_version"] == 2
 
 
 def test_run_folder_holds_what_it_promises(trained):
@@ -157,7 +157,7 @@ def test_saved_configuration_reproduces_the_run(tiny, same_run, tmp_path):
     ("changes", "said"),
     [
         ({"model__network__dim": 16}, "model.network.dim is 8 there and 16 here"),
-        ({"model__predict": "v"}, "model.predict is eps there and v here"),
+        ({"model__predict": "v"}, "model.objective.name is eps there and v here"),
         ({"model__schedule": "linear"}, "model.schedule.name is cosine there and linear here"),
         ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups is 1 there"),
         ({"seed_everything": 5}, "seed_everything is 0 there and 5 here"),
@@ -239,7 +239,7 @@ def test_loss_that_is_not_finite_ends_the_run(hqdm, tiny, tmp_path):
     outcome = hqdm("fit", "--config", tiny(), *more, "--model.lr", 1e30)
     assert outcome.code == 2
     error = outcome.err.splitlines()[-1]
-    assert error.startswith("error: the loss is nan at step 7: lower model.lr (now 1e+30)")
+    assert error.startswith("error: the loss is nan at step 7: lower the learning rate (now 1e+30)")
     assert "Traceback" not in outcome.err
     assert (out / "last.ckpt").read_bytes() == before
     assert hqdm("fit", "--config", tiny(), *more).code == 0

@@ -4,9 +4,11 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning import Trainer
@@ -16,9 +18,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from hqdm.cli.messages import readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
+from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
 from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
 from hqdm.utils.errors import HQDMError, Interrupted
+from hqdm.utils.plugins import load_plugin
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "auto",
@@ -53,6 +57,28 @@ def _seed(value: int) -> int:
     return value
 
 
+def load_plugins_of(args: Sequence[str]) -> None:
+    """Load the files under `plugins` in the configurations, before their names are used.
+
+    A path is looked for in the folder of the configuration, then in the current one.
+
+    Raises:
+        HQDMError: If a file cannot be loaded.
+    """
+    words = [part for arg in args for part in arg.split("=", 1)]
+    for flag, value in pairwise(words):
+        config = Path(value)
+        if flag != "--config" or not config.is_file():
+            continue
+        try:
+            plugins = (yaml.safe_load(config.read_text()) or {}).get("plugins") or []
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+            continue  # the parser says what is wrong
+        for plugin in plugins if isinstance(plugins, list) else []:
+            beside = config.parent / str(plugin)
+            load_plugin(beside if beside.is_file() else str(plugin))
+
+
 class TrainingCLI(LightningCLI):
     """Parses a configuration and makes the module, the data and the trainer.
 
@@ -64,6 +90,7 @@ class TrainingCLI(LightningCLI):
         # What Lightning says of hardware and seeds is not about this run; warnings still come.
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        load_plugins_of(args)
         with warnings.catch_warnings():
             # LightningCLI warns where args and sys.argv are both there; ours are the same.
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -94,6 +121,11 @@ class TrainingCLI(LightningCLI):
             help="parts not to train, with commas: encoder,decoder",
         )
         parser.add_argument("--resume", type=str | None, help="a checkpoint to go on from")
+        parser.add_argument(
+            "--plugins",
+            type=list[str] | None,
+            help="Python files with circuits, networks or data sets, as --plugin FILE",
+        )
         for flag, text in (
             ("--overwrite", "replace a run in --out"),
             ("--offline", "never touch the network"),
@@ -178,6 +210,8 @@ class TrainingCLI(LightningCLI):
         said = prepare(module, data, config["init_from"], frozen, resume)
         if self.trainer.is_global_zero:
             folder.claim(resume, config["overwrite"])
+            plugins = write_requirements([module.denoiser.config, data.name], folder.path)
+            self.config["plugins"] = sorted({p["file"] for p in plugins if p["file"]}) or None
             self._save_config(folder.path / "config.yaml")
             print(f"{said or 'training from scratch'}; into {folder.path}", file=sys.stderr)
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from rich.console import Console
@@ -13,9 +14,15 @@ from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.options import Parser, add_checkpoint
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.nn.parts import classical_parameters, count, part, quantum_layers, quantum_parameters
+from hqdm.nn.parts import (
+    QuantumModule,
+    classical_parameters,
+    count,
+    quantum_layers,
+    quantum_modules,
+    quantum_parameters,
+)
 from hqdm.nn.quantum_layer import QuantumLayer
-from hqdm.nn.unet import PARTS
 from hqdm.simulators import AutoSimulator, Work, choose
 from hqdm.utils.errors import HQDMError
 
@@ -49,16 +56,20 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
         console: Where to print.
         batch: Images in a step, for the choice of simulators.
     """
-    network = denoiser.network
-    c, h, w = denoiser.image_shape
+    shape = "x".join(map(str, denoiser.sample_shape))
     console.print(
-        f"U-Net for {h}x{w}x{c} images, predicts {denoiser.predict}, {denoiser.schedule}, "
-        f"classes: {denoiser.n_classes or 'none'}"
+        f"{type(denoiser.network).__name__} for samples of shape {shape}, predicts "
+        f"{denoiser.predict}, {denoiser.schedule}, classes: {denoiser.n_classes or 'none'}"
     )
     console.print(parameter_table(denoiser))
-    layers = quantum_layers(network)
+    layers = quantum_layers(denoiser)
+    others = {name: m for name, m in quantum_modules(denoiser).items() if name not in layers}
+    for name, module in others.items():
+        angles = count(cast(QuantumModule, module).quantum_parameters())
+        console.print(f"{name}: {type(module).__name__} with {angles:,} circuit angles")
     if not layers:
-        console.print("no quantum layers: this is the classical U-Net")
+        if not others:
+            console.print("no quantum layers: the network is classical")
         return
     console.print(layer_table(layers))
     for line in simulator_lines(denoiser, layers, batch):
@@ -84,10 +95,17 @@ def parameter_table(denoiser: Denoiser) -> Table:
     table = Table("part", "classical", "quantum", "all", title="parameters")
     for column in table.columns[1:]:
         column.justify = "right"
-    modules = {name: part(denoiser.network, name) for name in PARTS} | {"total": denoiser}
-    for name, module in modules.items():
-        numbers = (classical_parameters, quantum_parameters, lambda m: m.parameters())
-        table.add_row(name, *(f"{count(select(module)):,}" for select in numbers))
+    numbers = (classical_parameters, quantum_parameters, nn.Module.parameters)
+    rows = {
+        name: [count(select(module)) for select in numbers]
+        for name, module in denoiser.network.parts.items()
+    }
+    total = [count(select(denoiser)) for select in numbers]
+    outside = [whole - sum(own) for whole, *own in zip(total, *rows.values(), strict=True)]
+    if any(outside):
+        rows["outside parts"] = outside
+    for name, row in {**rows, "total": total}.items():
+        table.add_row(name, *(f"{number:,}" for number in row))
     return table
 
 
@@ -148,7 +166,7 @@ def samples_of_an_image(denoiser: Denoiser, layers: dict[str, QuantumLayer]) -> 
     hooks = [layer.register_forward_pre_hook(counting(name)) for name, layer in layers.items()]
     y = None if denoiser.n_classes is None else torch.zeros(1, dtype=torch.long)
     with torch.no_grad():
-        denoiser(torch.zeros(1, *denoiser.image_shape), torch.full((1,), 0.5), y)
+        denoiser(torch.zeros(1, *denoiser.sample_shape), torch.full((1,), 0.5), y)
     for hook in hooks:
         hook.remove()
     return samples

@@ -32,7 +32,7 @@ def run(args: Sequence[str]) -> None:
     image_batches(options.n, options.n, options.seed)  # refuses what cannot be drawn
     claim_files(out.parent, (out.name,), options.overwrite)
     device = next(denoiser.parameters()).device
-    noises = optimised.noise_pair(options.seed, options.n, denoiser.image_shape)
+    noises = optimised.noise_pair(options.seed, options.n, denoiser.sample_shape)
     labels = class_labels(denoiser, options.n, None)
     with progress_bar() as progress:
         grid = optimised.optimise_grid(

@@ -1,0 +1,393 @@
+r"""Objectives: the quantity that a network predicts, its training target, and the loss.
+
+With x_t = alpha x_0 + sigma eps, an objective has a target that is linear in (x_0, eps), and turns
+the network's output back into a `Prediction(x0, eps)`:
+
+    eps      eps                               x0   x_0
+    v        alpha eps - sigma x_0             (Salimans and Ho 2022)
+    edm      F with  D(x_t) = c_skip x_t / alpha + c_out F(c_in x_t / alpha)   (Karras et al. 2022)
+    step     x_s at the next time s = t - 1 / steps  (Koelle et al. 2024, target "data")
+
+The loss is the mean of w(t) |output - target|^2, or of w(t) |output - target|, with
+
+    uniform  w = 1
+    p2       w = (k + SNR)^(-gamma)            (Choi et al. 2022)
+    min_snr  w = min(SNR, gamma) on the error of x_0, converted to that of the target
+                                               (Hang et al. 2023),     SNR = alpha^2 / sigma^2.
+
+No objective assumes that the process is variance-preserving.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hqdm.diffusion.schedule import Schedule
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.registry import Registry
+
+
+class Prediction(NamedTuple):
+    """A denoiser's prediction at `x_t`: the clean samples and the noise, each `(B, C, H, W)`."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+def expand(level: Tensor, like: Tensor) -> Tensor:
+    """Shape levels `(B,)` or `()` so that they multiply samples `(B, C, H, W)`."""
+    return level.reshape(level.shape + (1,) * (like.ndim - level.ndim)) if level.ndim else level
+
+
+class Levels(NamedTuple):
+    """Signal and noise levels of a batch, shaped to multiply its samples.
+
+    Attributes:
+        schedule: The noise schedule.
+        t: Times `(B,)`.
+        alpha: Signal levels `(B, 1, 1, 1)`.
+        sigma: Noise levels `(B, 1, 1, 1)`.
+    """
+
+    schedule: Schedule
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def at(cls, schedule: Schedule, t: Tensor, like: Tensor) -> "Levels":
+        """The levels at times `t` `(B,)` for samples of the shape of `like`."""
+        alpha, sigma = (expand(level, like) for level in schedule(t))
+        return cls(schedule, t, alpha, sigma)
+
+    @property
+    def snr(self) -> Tensor:
+        """The signal-to-noise ratio alpha^2 / sigma^2."""
+        return (self.alpha / self.sigma) ** 2
+
+
+@dataclass(frozen=True)
+class Weight(ABC):
+    """A weight of the loss, as a function of the noise level."""
+
+    @abstractmethod
+    def __call__(self, objective: "Objective", levels: Levels) -> Tensor | float:
+        """The weight of the error of the objective's target, broadcastable to samples."""
+
+
+@dataclass(frozen=True)
+class Uniform(Weight):
+    """All times alike."""
+
+    def __call__(self, objective: "Objective", levels: Levels) -> Tensor | float:
+        """See `Weight`."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class P2(Weight):
+    """(k + SNR)^(-gamma), see the head of this file.
+
+    Raises:
+        HQDMError: If gamma is negative or k is not positive.
+    """
+
+    gamma: float = 1.0
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.gamma >= 0 and self.k > 0):
+            raise HQDMError(
+                f"P2 weighting needs gamma >= 0 and k > 0, got {self.gamma} and {self.k}"
+            )
+
+    def __call__(self, objective: "Objective", levels: Levels) -> Tensor | float:
+        """See `Weight`."""
+        return (self.k + levels.snr) ** -self.gamma
+
+
+@dataclass(frozen=True)
+class MinSNR(Weight):
+    """min(SNR, gamma) on the error of x_0, see the head of this file.
+
+    Raises:
+        HQDMError: If gamma is not positive.
+    """
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.gamma > 0:
+            raise HQDMError(f"min-SNR weighting needs gamma > 0, got {self.gamma}")
+
+    def __call__(self, objective: "Objective", levels: Levels) -> Tensor | float:
+        """See `Weight`."""
+        return levels.snr.clamp_max(self.gamma) / objective.slope(levels) ** 2
+
+
+WEIGHTS: dict[str, type[Weight]] = {"uniform": Uniform, "p2": P2, "min_snr": MinSNR}
+LOSSES = {"mse": nn.functional.mse_loss, "l1": nn.functional.l1_loss}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """A prediction target with its loss.
+
+    A new objective is a frozen dataclass with `target` and `prediction`; `register_objective` gives
+    it a name.
+
+    Attributes:
+        loss: "mse" or "l1".
+        weight: The weight of the loss.
+
+    Raises:
+        HQDMError: If the loss is unknown.
+    """
+
+    name: ClassVar[str]
+
+    loss: str = "mse"
+    weight: Weight = field(default_factory=P2)
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
+
+    def network_input(self, x_t: Tensor, levels: Levels) -> Tensor:
+        """The samples as the network sees them; `x_t` itself unless overridden."""
+        return x_t
+
+    @abstractmethod
+    def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """The tensor that the network's output should equal, `(B, C, H, W)`."""
+
+    @abstractmethod
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """The clean samples and the noise that an output stands for."""
+
+    def slope(self, levels: Levels) -> Tensor:
+        """The derivative of the target with respect to x_0 at fixed x_t.
+
+        The default takes the target as linear in (x_0, eps), with eps = (x_t - alpha x_0) / sigma.
+        """
+        one, zero = torch.ones_like(levels.sigma), torch.zeros_like(levels.sigma)
+        return self.target(one, zero, levels) - levels.alpha / levels.sigma * self.target(
+            zero, one, levels
+        )
+
+    def loss_of(self, output: Tensor, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """The weighted loss of a batch, a scalar."""
+        error = LOSSES[self.loss](output, self.target(x0, eps, levels), reduction="none")
+        return (self.weight(self, levels) * error).mean()
+
+
+OBJECTIVES: Registry[type[Objective]] = Registry("objective")
+"""Objectives by name."""
+
+ObjectiveType = TypeVar("ObjectiveType", bound=type[Objective])
+
+
+def register_objective(cls: ObjectiveType) -> ObjectiveType:
+    """Class decorator: make an objective available by its `name`."""
+    OBJECTIVES.register(cls.name, cls)
+    return cls
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class Eps(Objective):
+    """The noise."""
+
+    name = "eps"
+
+    def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`."""
+        return eps
+
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """See `Objective`."""
+        return Prediction((x_t - levels.sigma * output) / levels.alpha, output)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class X0(Objective):
+    """The clean samples."""
+
+    name = "x0"
+
+    def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`."""
+        return x0
+
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """See `Objective`."""
+        return Prediction(output, (x_t - levels.alpha * output) / levels.sigma)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class V(Objective):
+    """v = alpha eps - sigma x_0; the inverse divides by alpha^2 + sigma^2, which may not be 1."""
+
+    name = "v"
+
+    def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`."""
+        return levels.alpha * eps - levels.sigma * x0
+
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """See `Objective`."""
+        x0 = levels.alpha * x_t - levels.sigma * output
+        eps = levels.sigma * x_t + levels.alpha * output
+        if levels.schedule.variance_preserving:
+            return Prediction(x0, eps)
+        norm = levels.alpha**2 + levels.sigma**2
+        return Prediction(x0 / norm, eps / norm)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class EDM(Objective):
+    r"""The preconditioned output F of Karras et al. (2022, table 1).
+
+        s = sigma / alpha,
+        c_skip = d^2 / (s^2 + d^2),   c_out = s d / sqrt(s^2 + d^2),   c_in = 1 / sqrt(s^2 + d^2).
+
+    The network sees t itself in place of c_noise = log(s) / 4, a function of t.
+
+    Attributes:
+        sigma_data: d, the standard deviation of the data.
+
+    Raises:
+        HQDMError: If it is not positive.
+    """
+
+    name = "edm"
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sigma_data > 0:
+            raise HQDMError(f"EDM needs sigma_data > 0, got {self.sigma_data}")
+
+    def _scales(self, levels: Levels) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out and c_in."""
+        s, d = levels.sigma / levels.alpha, self.sigma_data
+        root = (s**2 + d**2).sqrt()
+        return (d / root) ** 2, s * d / root, 1 / root
+
+    def network_input(self, x_t: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`: c_in x_t / alpha."""
+        return self._scales(levels)[2] * x_t / levels.alpha
+
+    def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`."""
+        c_skip, c_out, _ = self._scales(levels)
+        return (x0 - c_skip * (x0 + levels.sigma / levels.alpha * eps)) / c_out
+
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """See `Objective`."""
+        c_skip, c_out, _ = self._scales(levels)
+        x0 = c_skip * x_t / levels.alpha + c_out * output
+        return Prediction(x0, (x_t - levels.alpha * x0) / levels.sigma)
+
+
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class StepBack(Objective):
+    r"""The sample one step back, x_s = alpha_s x_0 + sigma_s eps, s = max(t - 1 / steps, 0).
+
+    With x_t these are two linear equations in x_0 and eps, of determinant
+    alpha_t sigma_s - alpha_s sigma_t, which is not 0 for s < t.
+
+    Attributes:
+        steps: Number of steps from noise to data.
+
+    Raises:
+        HQDMError: If it is below 1.
+    """
+
+    name = "step"
+
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise HQDMError(f"the objective 'step' needs 1 step or more, got {self.steps}")
+
+    def _back(self, levels: Levels) -> tuple[Tensor, Tensor]:
+        """alpha_s and sigma_s."""
+        s = (levels.t - 1 / self.steps).clamp_min(0)
+        alpha, sigma = (expand(level, levels.alpha) for level in levels.schedule(s))
+        return alpha, sigma
+
+    def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`."""
+        alpha, sigma = self._back(levels)
+        return alpha * x0 + sigma * eps
+
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """See `Objective`."""
+        alpha, sigma = self._back(levels)
+        determinant = levels.alpha * sigma - alpha * levels.sigma
+        x0 = (sigma * x_t - levels.sigma * output) / determinant
+        return Prediction(x0, (levels.alpha * output - alpha * x_t) / determinant)
+
+
+def build_objective(config: Mapping[str, Any]) -> Objective:
+    """The objective that a configuration with a `name` describes.
+
+    Raises:
+        HQDMError: If the name, the weight or an option is unknown.
+    """
+    options = {key: value for key, value in config.items() if key != "name"}
+    cls = OBJECTIVES[config["name"]]
+    known = [f.name for f in fields(cls)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the objective {config['name']!r}", option, known)
+    if "weight" in options:
+        options["weight"] = _build_weight(options["weight"])
+    return cls(**options)
+
+
+def _build_weight(config: Mapping[str, Any]) -> Weight:
+    options = {key: value for key, value in config.items() if key != "name"}
+    if config["name"] not in WEIGHTS:
+        raise unknown("weight of the loss", config["name"], WEIGHTS)
+    try:
+        return WEIGHTS[config["name"]](**options)
+    except TypeError as error:
+        raise HQDMError(f"the weight {config['name']!r} cannot be used: {error}") from None
+
+
+def objective_config(objective: Objective) -> dict[str, Any]:
+    """The plain configuration from which `build_objective` rebuilds an objective.
+
+    Raises:
+        HQDMError: If the objective or its weight has no name.
+    """
+    if OBJECTIVES.name_of(type(objective)) is None:
+        raise HQDMError(
+            f"an objective of type {type(objective).__name__} cannot be saved: "
+            "decorate the class with hqdm.register_objective"
+        )
+    weight = next((name for name, cls in WEIGHTS.items() if type(objective.weight) is cls), None)
+    if weight is None:
+        raise HQDMError(
+            f"a weight of type {type(objective.weight).__name__} cannot be saved: "
+            f"expected one of {', '.join(WEIGHTS)}"
+        )
+    options = {f.name: getattr(objective, f.name) for f in fields(objective)}
+    return {
+        "name": objective.name,
+        **options,
+        "weight": {"name": weight, **asdict(objective.weight)},
+    }

@@ -1,0 +1,112 @@
+r"""The interface of a network, whatever its architecture.
+
+    network(x_t, t, y)        x_t: (B, *sample_shape), t: (B,) in [0, 1], y: (B,) or None
+
+A denoiser, a checkpoint and the command line see a network through these members only. A class that
+has them is made available to configurations and files by `register_network`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, Self, TypeVar, cast
+
+from torch import Tensor, nn
+
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.registry import Registry
+
+
+class Network(Protocol):
+    """A `torch.nn.Module` that predicts from noisy samples.
+
+    A network with class labels also has an attribute `n_classes`; label `n_classes` stands for
+    "no label".
+    """
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The plain configuration from which `from_config` rebuilds the network."""
+        ...
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the network that `config` describes, with fresh weights."""
+        ...
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, `(C, H, W)` for images."""
+        ...
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The parts by name, as `hqdm inspect` counts and `--freeze` names them."""
+        ...
+
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor | None = None, /) -> Tensor:
+        """The prediction `(B, *sample_shape)`."""
+        ...
+
+
+MEMBERS = ("config", "from_config", "sample_shape", "parts")
+
+NETWORKS: Registry[type[Network]] = Registry("network")
+"""Networks by the name of their class."""
+
+NetworkType = TypeVar("NetworkType", bound=type)
+
+
+def register_network(cls: NetworkType) -> NetworkType:
+    """Class decorator: make a network available by the name of its class.
+
+    Raises:
+        HQDMError: If the class is not a module or lacks `from_config`, or another class has its
+            name. The other members are looked for when a denoiser is made of a network.
+    """
+    if not (issubclass(cls, nn.Module) and hasattr(cls, "from_config")):
+        raise HQDMError(
+            f"{cls.__name__} is not a network: it needs torch.nn.Module among its bases and a "
+            "class method from_config"
+        )
+    NETWORKS.register(cls.__name__, cast(type[Network], cls))
+    return cls
+
+
+def check_network(network: object) -> None:
+    """Refuse an object that is not a network.
+
+    Raises:
+        HQDMError: If it lacks a member of `Network`.
+    """
+    missing = [name for name in MEMBERS if not hasattr(network, name)]
+    if missing or not isinstance(network, nn.Module):
+        lacks = ", ".join(missing) or "torch.nn.Module among its bases"
+        raise HQDMError(f"{type(network).__name__} is not a network: it lacks {lacks}")
+
+
+def build_network(config: Mapping[str, Any]) -> Network:
+    """The network that a configuration with a `name` describes.
+
+    Raises:
+        HQDMError: If there is no network of that name, or the configuration does not fit it.
+    """
+    options = {key: value for key, value in config.items() if key != "name"}
+    cls = NETWORKS[config["name"]]
+    try:
+        return cls.from_config(options)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise HQDMError(f"the options of {config['name']} cannot be used: {error}") from None
+
+
+def network_config(network: Network) -> dict[str, Any]:
+    """The plain configuration from which `build_network` rebuilds a network.
+
+    Raises:
+        HQDMError: If its class is not registered.
+    """
+    name = NETWORKS.name_of(type(network))
+    if name is None:
+        raise HQDMError(
+            f"a network of type {type(network).__name__} cannot be saved: "
+            "decorate the class with hqdm.register_network"
+        )
+    return {"name": name, **network.config}

@@ -1,0 +1,72 @@
+"""Files of users that define circuits, networks, samplers and other parts: `--plugin FILE`.
+
+Such a file is ordinary Python; importing it runs the decorators `register_...` in it. A file is
+loaded only where the user names it, never because a model that was downloaded asks for it.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from hqdm.utils.errors import HQDMError
+
+_LOADED: dict[Path, ModuleType] = {}
+
+
+def load_plugin(path: str | Path) -> ModuleType:
+    """Import a Python file once, as a module of its name.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The module.
+
+    Raises:
+        HQDMError: If there is no such file, or it cannot be imported.
+    """
+    file = Path(path)
+    if not file.is_file() or file.suffix != ".py":
+        raise HQDMError(f"there is no plugin {path}: expected a Python file (.py)")
+    resolved = file.resolve()
+    if resolved in _LOADED:
+        return _LOADED[resolved]
+    spec = importlib.util.spec_from_file_location(file.stem, resolved)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(file.stem)
+    sys.modules[file.stem] = module  # so that objects of its classes pickle
+    try:
+        spec.loader.exec_module(module)
+    except HQDMError as error:
+        _restore(file.stem, before)
+        raise HQDMError(f"the plugin {path} cannot be loaded: {error}") from None
+    except Exception as error:
+        _restore(file.stem, before)
+        line = _line(error, str(resolved))
+        raise HQDMError(
+            f"the plugin {path} cannot be loaded ({type(error).__name__}: {error}{line}): "
+            "correct the file"
+        ) from error
+    _LOADED[resolved] = module
+    return module
+
+
+def _restore(name: str, module: ModuleType | None) -> None:
+    if module is None:
+        sys.modules.pop(name, None)
+    else:
+        sys.modules[name] = module
+
+
+def _line(error: BaseException, file: str) -> str:
+    """Where in the file an error was raised, for a message."""
+    place = error.__traceback__
+    line = getattr(error, "lineno", None)  # of a syntax error
+    while place is not None:
+        if place.tb_frame.f_code.co_filename == file:
+            line = place.tb_lineno
+        place = place.tb_next
+    return f", line {line}" if line else ""
