@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import hermite_e
 
-from hqdm.carleman.monomials import Monomials, rank
+from hqdm.carleman.monomials import Monomials, orthonormal_hermite, rank
 from hqdm.utils.errors import HQDMError
 
 sizes = st.tuples(st.integers(1, 5), st.integers(0, 4))
@@ -92,3 +92,12 @@ def test_monomials_pickle():
 def test_bad_sizes_are_refused(size):
     with pytest.raises(HQDMError, match="1 variable or more"):
         Monomials(*size)
+
+
+def test_orthonormal_hermite_is_orthonormal():
+    # Gauss-Hermite quadrature with 8 points a variable is exact up to degree 15.
+    z, w = np.polynomial.hermite_e.hermegauss(8)
+    x = np.stack(np.meshgrid(z, z), axis=-1).reshape(-1, 2)
+    weights = np.outer(w, w).ravel() / (2 * np.pi)
+    values = Monomials(2, 3).lift(x) @ orthonormal_hermite(Monomials(2, 3)).T
+    np.testing.assert_allclose(values.T * weights @ values, np.eye(10), atol=1e-12)

@@ -42,7 +42,7 @@ WRONG = [
         "unknown simulator 'nosuch': expected one of",
     ),
     ({"model__schedule": "cosin"}, "unknown schedule 'cosin': expected one of cosine, linear"),
-    ({"data__name": "nosuch", "data__offline": True}, "no data set 'nosuch': searched"),
+    ({"data__name": "nosuch", "offline": True}, "the cache of the hub (offline)"),
     (
         {"model__network__hybrid__vertex": {"groups": 6, "channels_per_group": 3}},
         "groups=6 take 18 channels in and out, got 16 -> 16",
