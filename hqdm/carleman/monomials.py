@@ -107,11 +107,6 @@ class Monomials:
         ]
         return np.concatenate(counts)
 
-    @cached_property
-    def degrees(self) -> Integers:
-        """|gamma| of every monomial, `(n,)`."""
-        return np.concatenate([np.full(len(v), k) for k, v in enumerate(self.variables)])
-
     def places(self, variables: Integers) -> Integers:
         """The places of monomials of one degree, given as sorted lists `(..., k)`."""
         return self.start(variables.shape[-1]) + rank(variables, self.dim)

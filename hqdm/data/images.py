@@ -8,7 +8,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.registry import Registry
 
 HUB_NAMES = {
     "mnist": "ylecun/mnist",
@@ -81,6 +82,7 @@ def load_images(
 ) -> ImageSet:
     """Load one split of an image data set, decoded once.
 
+    * A name that `register_data` gave.
     * `"digits"`: the 1,797 8x8 digits inside scikit-learn, pixels 0..16 scaled to 0..255. Its
       split is stratified, 80 % `train` and 20 % `test`, the same every time.
     * `"mnist"`, `"fashion_mnist"`, `"cifar10"`: short for `HUB_NAMES`.
@@ -116,8 +118,8 @@ def load_images(
         if value is not None and value < 1:
             raise HQDMError(f"{argument}={value}: expected a whole number of at least 1, or None")
     name = canonical_name(name)
-    if name == "digits":
-        rows = _digits(split)
+    if name in DATA:
+        rows = _registered(name, split)
     else:
         rows = _stored(name, split, offline or _environment_says_offline())
     if not len(rows):
@@ -129,6 +131,49 @@ def load_images(
     images = _decode(rows.pictures, name, size, channels)
     labels = None if rows.labels is None else torch.tensor(rows.labels, dtype=torch.int64)
     return ImageSet(images, labels, rows.classes, name, split)
+
+
+DataLoader = Callable[[str], tuple[Tensor, Tensor | None]]
+
+DATA: Registry[DataLoader] = Registry("data set")
+"""Data sets that code defines, by name; they come before folders and the hub."""
+
+
+def register_data(name: str) -> Callable[[DataLoader], DataLoader]:
+    """Decorator: make a data set available by a name.
+
+    The function takes the name of a split ("train" or "test") and returns uint8 images
+    `(N, C, H, W)` with C of 1 or 3, and int64 labels `(N,)` or None.
+    """
+
+    def register(load: DataLoader) -> DataLoader:
+        DATA.register(name, load)
+        return load
+
+    return register
+
+
+def _registered(name: str, split: str) -> "_Rows":
+    """The rows of a data set that code defines.
+
+    Raises:
+        HQDMError: If the function returns something else than images and labels.
+    """
+    images, labels = DATA[name](split)
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise HQDMError(
+            f"data set {name!r} returned {images.dtype} images of shape {tuple(images.shape)}: "
+            "expected uint8 of shape (N, 1 or 3, H, W)"
+        )
+    if labels is not None and (labels.shape != images.shape[:1] or labels.is_floating_point()):
+        raise HQDMError(
+            f"data set {name!r} returned labels of shape {tuple(labels.shape)} for {len(images)} "
+            "images: expected whole numbers of shape (N,)"
+        )
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    pictures = [picture.squeeze(-1) if images.shape[1] == 1 else picture for picture in pixels]
+    classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
+    return _Rows(pictures, None if labels is None else labels.tolist(), classes)
 
 
 @dataclass(frozen=True)
@@ -149,24 +194,25 @@ class _Rows:
         return _Rows([self.pictures[i] for i in indices], labels, self.classes)
 
 
-def _digits(split: str) -> _Rows:
+@register_data("digits")
+def digits(split: str) -> tuple[Tensor, Tensor]:
     """The embedded digits: a stratified split, the same every time."""
     # scikit-learn takes a second to import, which other data sets need not pay.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    digits = load_digits()
+    whole = load_digits()
     train, test = train_test_split(
-        np.arange(len(digits.target)),
+        np.arange(len(whole.target)),
         test_size=DIGITS_TEST_FRACTION,
-        stratify=digits.target,
+        stratify=whole.target,
         random_state=SPLIT_SEED,
     )
     parts = {"train": train, "test": test}
     _check_split("digits", split, parts)
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    everything = _Rows(list(pixels), digits.target.tolist(), tuple(map(str, digits.target_names)))
-    return everything.take(np.sort(parts[split]).tolist())
+    rows = np.sort(parts[split])
+    pixels = np.round(whole.images * (255 / 16)).astype(np.uint8)
+    return torch.from_numpy(pixels[rows])[:, None], torch.from_numpy(whole.target[rows])
 
 
 def _stored(name: str, split: str, offline: bool) -> _Rows:

@@ -6,7 +6,7 @@ process `r` of a distributed run takes the r-th share of it. Nothing has to be s
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from lightning import LightningDataModule
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hqdm.data.images import ImageSet, canonical_name, load_images
-from hqdm.utils.errors import HQDMError
-from hqdm.utils.pixels import to_float
+from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import generator
 
 FLIP_STREAM = 1
@@ -129,6 +129,55 @@ class ImageDataModule(LightningDataModule):
         self.train_set: ImageSet
         self.val_set: ImageSet
 
+    @classmethod
+    def from_images(
+        cls,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        val_images: Tensor | None = None,
+        val_labels: Tensor | None = None,
+        name: str = "tensor",
+        **options: Any,
+    ) -> Self:
+        """A data module of images in memory.
+
+        Args:
+            images: Square training images `(N, C, S, S)`, uint8 or floats in [-1, 1].
+            labels: Their classes `(N,)`, whole numbers from 0, or None.
+            val_images: Validation images; the last tenth of `images` where None.
+            val_labels: Their classes.
+            name: A name for messages and checkpoints.
+            **options: `batch_size`, `flip` and `seed`.
+
+        Raises:
+            HQDMError: If shapes, types or an option do not fit.
+        """
+        known = ("batch_size", "flip", "seed")
+        for option in options:
+            if option not in known:
+                raise unknown("option of ImageDataModule.from_images", option, known)
+        if val_images is None:
+            kept = len(images) - max(1, len(images) // 10)
+            val_images, images = images[kept:], images[:kept]
+            if labels is not None:
+                val_labels, labels = labels[kept:], labels[:kept]
+        train, val = (
+            _image_set(name, split, *parts)
+            for split, parts in (
+                ("train", (images, labels)),
+                ("test", (val_images, val_labels)),
+            )
+        )
+        if (train.labels is None) != (val.labels is None):
+            raise HQDMError("labels are needed for the training and the validation images, or none")
+        _, channels, size, _ = train.images.shape
+        labelled = train.labels is not None
+        module = cls(name, size, channels, labelled=labelled, **options)
+        module.train_set, module.val_set = train, val
+        module._check_sets()
+        return module
+
     def setup(self, stage: str | None = None) -> None:
         """Load both splits, once.
 
@@ -139,6 +188,9 @@ class ImageDataModule(LightningDataModule):
             return
         self.train_set = self._load("train", self.limit)
         self.val_set = self._load("test", self.val_limit)
+        self._check_sets()
+
+    def _check_sets(self) -> None:
         if len(self.train_set) < self.batch_size:
             raise HQDMError(
                 f"data set {self.name!r} has {len(self.train_set)} training images, fewer than "
@@ -211,9 +263,19 @@ class ImageDataModule(LightningDataModule):
             ImageBatches(self.val_set, self.labelled), sampler=batches, batch_size=None
         )
 
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The validation batches."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The validation batches."""
+        return self.val_dataloader()
+
     def _batches_seen(self) -> int:
+        """Training batches of the run so far, counted by the module or else by the trainer."""
         assert self.trainer is not None
-        return cast(int, self.trainer.lightning_module.batches_seen)
+        seen = getattr(self.trainer.lightning_module, "batches_seen", None)
+        return cast(int, self.trainer.fit_loop.total_batch_idx + 1 if seen is None else seen)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mirror training images; which ones follows from the seed and the batch's number."""
@@ -228,3 +290,31 @@ class ImageDataModule(LightningDataModule):
         share = coins.chunk(trainer.world_size)[trainer.global_rank]
         mirrored = torch.where((share < 0.5).to(x.device)[:, None, None, None], x.flip(-1), x)
         return mirrored, y
+
+
+def _image_set(name: str, split: str, images: Tensor, labels: Tensor | None) -> ImageSet:
+    """A split of images in memory.
+
+    Raises:
+        HQDMError: If shapes or types do not fit.
+    """
+    if images.ndim != 4 or images.shape[2] != images.shape[3] or not len(images):
+        raise HQDMError(
+            f"images of shape {tuple(images.shape)}: expected square ones, (N, C, S, S)"
+        )
+    if images.is_floating_point():
+        if not (images.isfinite().all() and images.abs().max() <= 1):
+            raise HQDMError("float images need finite values in [-1, 1]: scale them first")
+        images = to_uint8(images)
+    if images.dtype != torch.uint8:
+        raise HQDMError(f"images of type {images.dtype}: expected uint8 or floats in [-1, 1]")
+    classes: tuple[str, ...] = ()
+    if labels is not None:
+        if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.min() < 0:
+            raise HQDMError(
+                f"labels of shape {tuple(labels.shape)} and type {labels.dtype} for {len(images)} "
+                "images: expected whole numbers from 0, (N,)"
+            )
+        labels = labels.long()
+        classes = tuple(map(str, range(int(labels.max()) + 1)))
+    return ImageSet(images, labels, classes, name, split)

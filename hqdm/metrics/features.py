@@ -9,7 +9,8 @@ import importlib
 import json
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hqdm.data.images import canonical_name
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float, to_uint8
+from hqdm.utils.registry import Registry
 
 CLASSIFIERS = ("digits", "mnist", "fashion_mnist", "cifar10")
 """Extractors whose weights ship with the package, each named after the data it was trained on."""
@@ -201,12 +203,40 @@ class InceptionExtractor(FeatureExtractor):
         return features, logits
 
 
+ExtractorFactory = Callable[[str | Path | None], FeatureExtractor]
+
+EXTRACTORS: Registry[ExtractorFactory] = Registry("extractor")
+"""Makers of feature extractors by name; each takes the path of `--fid-weights`, or None."""
+
+
+def register_extractor(name: str) -> Callable[[ExtractorFactory], ExtractorFactory]:
+    """Decorator: make an extractor available by a name.
+
+    It is also the default for a data set of that name.
+    """
+
+    def register(make: ExtractorFactory) -> ExtractorFactory:
+        EXTRACTORS.register(name, make)
+        return make
+
+    return register
+
+
+def _shipped(name: str, fid_weights: str | Path | None) -> FeatureExtractor:
+    return load_classifier(name, weights_path(name))
+
+
+for _name in CLASSIFIERS:
+    EXTRACTORS.register(_name, partial(_shipped, _name))
+EXTRACTORS.register(INCEPTION, InceptionExtractor)
+
+
 def load_extractor(name: str, fid_weights: str | Path | None = None) -> FeatureExtractor:
     """Load a feature extractor, frozen and in evaluation mode, on the CPU.
 
     Args:
-        name: One of `CLASSIFIERS`, or `"inception"`.
-        fid_weights: For `"inception"`: the file of its weights.
+        name: A key of `EXTRACTORS`.
+        fid_weights: The file of the weights of `"inception"`.
 
     Returns:
         The extractor.
@@ -214,13 +244,7 @@ def load_extractor(name: str, fid_weights: str | Path | None = None) -> FeatureE
     Raises:
         HQDMError: An unknown name, or Inception without its package or weights.
     """
-    if name == INCEPTION:
-        extractor: FeatureExtractor = InceptionExtractor(fid_weights)
-    elif name in CLASSIFIERS:
-        extractor = load_classifier(name, weights_path(name))
-    else:
-        raise unknown("extractor", name, (*CLASSIFIERS, INCEPTION))
-    return extractor.eval().requires_grad_(False)
+    return EXTRACTORS[name](fid_weights).eval().requires_grad_(False)
 
 
 def extractor_for(data_name: str, size: int, channels: int) -> str:
@@ -240,7 +264,7 @@ def extractor_for(data_name: str, size: int, channels: int) -> str:
         A name that `load_extractor` knows.
     """
     name = canonical_name(data_name)
-    if name in CLASSIFIERS:
+    if name in EXTRACTORS:
         return name
     if channels == 3:
         return "cifar10"

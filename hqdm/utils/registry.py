@@ -11,6 +11,7 @@ entry point group `hqdm.plugins`; importing such a module registers what it defi
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -81,10 +82,22 @@ class Registry(Mapping[str, T], Generic[T]):
         return next((name for name, entry in self._entries.items() if entry is value), None)
 
 
+def _definition(value: object) -> object:
+    """The class or function behind an entry: a partial application or an entry's `make`."""
+    while not hasattr(value, "__qualname__"):
+        if isinstance(value, partial):
+            value = value.func
+        elif hasattr(value, "make"):
+            value = value.make
+        else:
+            value = type(value)
+    return value
+
+
 def _identity(value: object) -> tuple[str, str]:
-    """Module and qualified name of a class or function, or of the class of anything else."""
-    owner = value if hasattr(value, "__qualname__") else type(value)
-    return owner.__module__, owner.__qualname__
+    """Module and qualified name of the class or function behind an entry."""
+    definition = _definition(value)
+    return definition.__module__, definition.__qualname__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ def requirements(config: object) -> list[Requirement]:
 def _requirement(kind: str, name: str, value: object) -> Requirement:
     module = _identity(value)[0]
     try:
-        file = inspect.getsourcefile(value if inspect.isclass(value) else type(value))
+        file = inspect.getsourcefile(_definition(value))  # type: ignore[arg-type]
     except (TypeError, OSError):
         file = None
     if file is None or not Path(file).is_file():  # a notebook's cell, an interactive session

@@ -191,7 +191,7 @@ def test_copies_are_equal_and_hash_alike(ansatz):
 
 
 def test_a_registered_ansatz_is_built_by_name(monkeypatch):
-    monkeypatch.setattr("hqdm.circuits.ansatz.ANSATZE", dict(ANSATZE))
+    monkeypatch.setattr(ANSATZE, "_entries", dict(ANSATZE))
 
     @register_ansatz
     @dataclass(frozen=True)

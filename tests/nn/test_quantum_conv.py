@@ -182,6 +182,7 @@ def test_configuration_round_trip():
         "ansatz": "HQConv",
         "n_layers": 1,
         "simulator": "statevector",
+        "ansatz_options": {},
     }
     assert Hybrid.from_dict(options) == hybrid
     assert Hybrid.from_dict({}) == Hybrid()

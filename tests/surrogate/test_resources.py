@@ -53,8 +53,14 @@ def model(trained):
 
 
 @pytest.fixture(scope="module")
-def report(model):
-    return study(*model, OPTIONS)
+def told():
+    """What was told of the progress of the report."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(model, told):
+    return study(*model, OPTIONS, lambda *now: told.append(now))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +176,11 @@ class Convolution(nn.Module):
 def test_operations_of_a_network_are_counted():
     # 64 places, 3 channels each, of 75 products and sums
     assert network_flops(Denoiser(Convolution(), CosineSchedule())) == 64 * 3 * 75 * 2
+
+
+def test_every_walk_is_counted(report, told):
+    walks = len(OPTIONS.dims) + len(OPTIONS.orders) + 1
+    assert told == [("walks", done, walks) for done in range(walks + 1)]
 
 
 def test_rows_are_measured_or_follow_the_laws(report):

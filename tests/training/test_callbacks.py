@@ -12,7 +12,7 @@ from PIL import Image
 
 from hqdm.data.module import ImageDataModule
 from hqdm.storage.checkpoint import read_checkpoint
-from hqdm.training.callbacks import LastCheckpoint, SampleGrid, Stopwatch
+from hqdm.training.callbacks import LastCheckpoint, SampleGrid
 from hqdm.training.module import DiffusionModule
 
 
@@ -146,16 +146,3 @@ def test_sample_grids_come_from_the_same_noise(trained_classes):
     assert [p.name for p in pictures] == ["step_0000003.png", "step_0000006.png"]
     with Image.open(pictures[0]) as picture:
         assert picture.width / picture.height == (8 * 9) / (2 * 9)
-
-
-def test_stopwatch_counts_over_interruptions():
-    watch = Stopwatch()
-    watch.on_train_start(None, None)
-    time.sleep(0.01)
-    state = watch.state_dict()
-    assert state["seconds"] >= 0.01
-    later = Stopwatch()
-    later.load_state_dict(state)
-    later.on_train_start(None, None)
-    later.on_train_end(None, None)
-    assert later.seconds >= state["seconds"]

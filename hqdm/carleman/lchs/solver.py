@@ -90,12 +90,6 @@ class LCHSAccount:
         return self.cutoff * self.hermitian_norm + self.skew_norm
 
     @property
-    def total_evolution(self) -> float:
-        """The same summed over the nodes, where each is simulated by itself."""
-        mean = self.n_unitaries / 4 * self.spacing
-        return self.n_unitaries * (mean * self.hermitian_norm + self.skew_norm)
-
-    @property
     def repetitions(self) -> float:
         """Expected runs of the circuit until one succeeds."""
         return 1 / self.success_probability

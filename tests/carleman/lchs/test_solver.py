@@ -88,9 +88,6 @@ def test_the_account_holds_what_its_definitions_say():
     assert account.success_probability == pytest.approx((gain / growth / account.one_norm) ** 2)
     assert account.repetitions == pytest.approx(1 / account.success_probability)
     assert account.evolution == pytest.approx(account.cutoff * sum(norms) + sum(skews))
-    nodes = np.concatenate([rule.nodes, -rule.nodes])
-    total = np.abs(nodes).sum() * sum(norms) + len(nodes) * sum(skews)
-    assert account.total_evolution == pytest.approx(total)
     assert account.system_qubits == 3
     assert 2**account.ancilla_qubits >= account.n_unitaries > 2 ** (account.ancilla_qubits - 1)
     assert account.order is account.steps is None
