@@ -5,6 +5,7 @@ import pkgutil
 import re
 import runpy
 import shlex
+import sys
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PACKAGE = ROOT / "hqdm"
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"(?:^(?: {4}.*)?\n)+", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -85,7 +86,7 @@ SMALLER = {
 
 def python_of(page):
     """The Python blocks of a page, one after the other as a reader would run them."""
-    return "\n".join(code for kind, code in FENCE.findall(page.read_text()) if kind == "python")
+    return "\n".join(code for kind, _, code in FENCE.findall(page.read_text()) if kind == "python")
 
 
 @pytest.fixture
@@ -106,9 +107,19 @@ def checkout(tmp_path, monkeypatch):
 
 @pytest.fixture
 def registries(monkeypatch):
-    """Registries that forget what a test registers."""
+    """Registries that forget what a test registers, and modules of a user's that it imports."""
     for registry in Registry.all:
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    yield
+    for module in [module for module in sys.modules if module.startswith("my_")]:
+        del sys.modules[module]
+
+
+def write_titled(page, folder):
+    """Write the blocks of a page that have the name of a file as their title."""
+    for _, title, code in FENCE.findall(page.read_text()):
+        if title:
+            (folder / title).write_text(code)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=page_name)
@@ -134,7 +145,7 @@ class Parsed(BaseException):
 def command_lines(page):
     """The `hqdm` commands of a page, without comments; lines that end in a backslash go on."""
     text = page.read_text()
-    blocks = [code for _, code in FENCE.findall(text)] + INDENTED.findall(FENCE.sub("", text))
+    blocks = [code for *_, code in FENCE.findall(text)] + INDENTED.findall(FENCE.sub("", text))
     lines = [line.strip() for b in blocks for line in b.replace("\\\n", " ").splitlines()]
     for line in lines + spans(page):
         words = shlex.split(line, comments=True) if line.startswith(("hqdm ", "python ")) else []
@@ -171,15 +182,17 @@ def parse(words, monkeypatch):
 
     monkeypatch.setattr(options.Parser, "parse_args", parse_args)
     monkeypatch.setattr(fit.TrainingCLI, "instantiate_classes", instantiate_classes)
-    command, *rest = split_plugins(words)[0]
+    command, *rest = words
     with pytest.raises(Parsed):
         import_module(f"hqdm.cli.commands.{command.replace('-', '_')}").run(rest)
 
 
 @pages
-def test_command_lines_parse(page, checkout, monkeypatch):
-    for words in command_lines(page):
-        if words[0] == "COMMAND":  # stands for any
+def test_command_lines_parse(page, checkout, registries, monkeypatch):
+    write_titled(page, checkout)
+    for line in command_lines(page):
+        words, _ = split_plugins(line)
+        if words[:1] == ["COMMAND"]:  # stands for any
             continue
         assert words[0] in COMMANDS, words
         own = words[1:]
@@ -188,6 +201,15 @@ def test_command_lines_parse(page, checkout, monkeypatch):
             own = own[1:]
         if own and own != ["--help"]:
             parse(completed(words), monkeypatch)
+
+
+@pages
+def test_yaml_is_a_configuration(page, checkout, registries, monkeypatch):
+    write_titled(page, checkout)
+    for kind, _, code in FENCE.findall(page.read_text()):
+        if kind == "yaml":
+            Path("block.yaml").write_text(code)
+            parse(["fit", "--config", "block.yaml"], monkeypatch)
 
 
 def test_a_wrong_option_is_found(checkout, monkeypatch):
