@@ -8,7 +8,7 @@ spread over processes, therefore sees the same draws.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from lightning import LightningModule
@@ -54,6 +54,8 @@ class DiffusionModule(LightningModule):
         optimizer: Makes the optimiser from the parameters; None is Adam.
         lr_scheduler: Makes the learning-rate schedule from the optimiser, updated after every step
             (`ReduceLROnPlateau`: after every validation, by its loss); None is a constant rate.
+        compile: Whether to compile the network (`torch.compile`) when training starts; classical
+            networks only.
 
     Attributes:
         sampler: The sampler of `predict_step`.
@@ -74,6 +76,7 @@ class DiffusionModule(LightningModule):
         seed: int = 0,
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if optimizer is not None and (lr, betas) != (None, None):
@@ -94,6 +97,7 @@ class DiffusionModule(LightningModule):
         self.label_dropout = label_dropout
         self.seed = seed
         self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
+        self.compile_network = compile
         self.sampler: Sampler = DDIM()
         self.batches_seen = 0
         self._predicted = 0
@@ -205,6 +209,11 @@ class DiffusionModule(LightningModule):
         else:
             schedule = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_fit_start(self) -> None:
+        """Compile the network where that is asked for."""
+        if self.compile_network:
+            cast(torch.nn.Module, self.denoiser.network).compile()
 
     def on_train_start(self) -> None:
         """Take the configured options where a checkpoint brought those of its run.

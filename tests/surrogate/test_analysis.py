@@ -76,7 +76,7 @@ def gaussian():
 class ExactModel(nn.Module):
     """The denoiser of the same data, images of 2 by 2 pixels."""
 
-    schedule, image_shape, n_classes = SCHEDULE, (1, 2, 2), None
+    schedule, sample_shape, n_classes = SCHEDULE, (1, 2, 2), None
 
     def __init__(self):
         super().__init__()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from networks import Toy
 from scipy.integrate import solve_ivp
 from scipy.special import expit
 from torch import nn
@@ -160,10 +161,10 @@ def test_a_tolerance_beyond_reach_is_refused(gaussian, monkeypatch):
         steps_needed(gaussian, 1, 1e-9, 0)
 
 
-class Convolution(nn.Module):
+class Convolution(Toy):
     """A network of which the operations can be counted by hand."""
 
-    channels, size, n_classes = 3, 8, None
+    sample_shape = (3, 8, 8)
 
     def __init__(self):
         super().__init__()
