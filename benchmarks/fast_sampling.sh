@@ -11,7 +11,7 @@ runs=${1:-runs}
 model=benchmarks/models/mnist_unet
 
 if [ ! -f "$model/model.safetensors" ]; then
-    python benchmarks/train_mnist.py --out "$runs/mnist_unet_v"
+    hqdm fit --config configs/mnist_unet_v.yaml --out "$runs/mnist_unet_v"
     hqdm export --checkpoint "$runs/mnist_unet_v/last.ckpt" --out "$model"
 fi
 [ -f "$model/carleman.safetensors" ] || hqdm carleman fit --checkpoint "$model" --data mnist --dim 4

@@ -2,61 +2,207 @@
 
     from hqdm import Denoiser, QVUNet, CosineSchedule, DDIM
 
-What is listed in `EXPORTS` can be imported from here; each name is loaded when it is first asked
-for, so that the command line starts without torch.
+The names in `__all__` can be imported from here. Each is loaded when it is first asked for, so that
+the command line starts without torch; type checkers see the imports below.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hqdm.circuits.ansatz import Ansatz, register_ansatz
+    from hqdm.circuits.circuit import Circuit
+    from hqdm.circuits.embeddings import AmplitudeEmbedding, AngleEmbedding
+    from hqdm.data.images import ImageSet, load_images, register_data
+    from hqdm.data.module import ImageDataModule
+    from hqdm.diffusion.denoiser import Denoiser, Denoising
+    from hqdm.diffusion.loading import load_denoiser
+    from hqdm.diffusion.objective import (
+        EDM,
+        P2,
+        X0,
+        Eps,
+        Levels,
+        MinSNR,
+        Objective,
+        Prediction,
+        StepBack,
+        Uniform,
+        V,
+        Weight,
+        register_objective,
+    )
+    from hqdm.diffusion.schedule import (
+        CosineSchedule,
+        LinearSchedule,
+        Schedule,
+        VarianceExplodingSchedule,
+        register_schedule,
+    )
+    from hqdm.generation.pipeline import Pipeline
+    from hqdm.generation.sampling import Samples, sample_images
+    from hqdm.guidance.classifier_free import ClassifierFreeGuidance
+    from hqdm.guidance.clip import Clip
+    from hqdm.guidance.dynamic_threshold import DynamicThreshold
+    from hqdm.guidance.posterior import PosteriorSampling
+    from hqdm.guidance.replacement import Replacement
+    from hqdm.metrics.features import FeatureExtractor, register_extractor
+    from hqdm.nn.network import Network, register_network
+    from hqdm.nn.parts import QuantumModule
+    from hqdm.nn.quantum_conv import Hybrid, HybridConv
+    from hqdm.nn.quantum_layer import QuantumLayer
+    from hqdm.nn.unet import FullQVUNet, QuanvUNet, QVUNet, UNet
+    from hqdm.samplers.adaptive import AdaptiveDPMSolver
+    from hqdm.samplers.base import Result, Sampler
+    from hqdm.samplers.ddim import DDIM
+    from hqdm.samplers.ddpm import DDPM
+    from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
+    from hqdm.samplers.registry import build_sampler, register_sampler
+    from hqdm.samplers.repaint import RePaint
+    from hqdm.samplers.runge_kutta import RK4, Heun
+    from hqdm.samplers.unipc import UniPC
+    from hqdm.surrogate.fit import CarlemanFit, fit_carleman
+    from hqdm.surrogate.sampler import Carleman
+    from hqdm.training.module import DiffusionModule
+    from hqdm.training.optim import WarmupCosine
+    from hqdm.utils.errors import HQDMError
+    from hqdm.utils.plugins import load_plugin
+    from hqdm.utils.seeds import ImageNoise
 
 __version__ = "0.1.0"
 
-EXPORTS = {
-    "AmplitudeEmbedding": "hqdm.circuits",
-    "AngleEmbedding": "hqdm.circuits",
-    "Ansatz": "hqdm.circuits",
-    "Carleman": "hqdm.surrogate.sampler",
-    "CarlemanFit": "hqdm.surrogate.fit",
-    "Circuit": "hqdm.circuits",
-    "ClassifierFreeGuidance": "hqdm.guidance.classifier_free",
-    "Clip": "hqdm.guidance.clip",
-    "CosineSchedule": "hqdm.diffusion.schedule",
-    "DDIM": "hqdm.samplers",
-    "DDPM": "hqdm.samplers",
-    "DPMSolver": "hqdm.samplers",
-    "DPMSolverExact": "hqdm.samplers",
-    "DPMSolverPP": "hqdm.samplers",
-    "Denoiser": "hqdm.diffusion.denoiser",
-    "DiffusionModule": "hqdm.training",
-    "FullQVUNet": "hqdm.nn",
-    "HQDMError": "hqdm.utils.errors",
-    "Hybrid": "hqdm.nn",
-    "HybridConv": "hqdm.nn",
-    "ImageDataModule": "hqdm.data.module",
-    "ImageNoise": "hqdm.utils.seeds",
-    "LinearSchedule": "hqdm.diffusion.schedule",
-    "QVUNet": "hqdm.nn",
-    "QuantumLayer": "hqdm.nn",
-    "QuanvUNet": "hqdm.nn",
-    "RePaint": "hqdm.samplers",
-    "Replacement": "hqdm.guidance.replacement",
-    "UNet": "hqdm.nn",
-    "UniPC": "hqdm.samplers",
-    "fit_carleman": "hqdm.surrogate.fit",
-    "load_denoiser": "hqdm.diffusion.loading",
-    "load_images": "hqdm.data",
-    "register_ansatz": "hqdm.circuits",
+_MODULES = {
+    "hqdm.circuits.ansatz": ("Ansatz", "register_ansatz"),
+    "hqdm.circuits.circuit": ("Circuit",),
+    "hqdm.circuits.embeddings": ("AmplitudeEmbedding", "AngleEmbedding"),
+    "hqdm.data.images": ("ImageSet", "load_images", "register_data"),
+    "hqdm.data.module": ("ImageDataModule",),
+    "hqdm.diffusion.denoiser": ("Denoiser", "Denoising"),
+    "hqdm.diffusion.loading": ("load_denoiser",),
+    "hqdm.diffusion.objective": (
+        *("EDM", "P2", "X0", "Eps", "Levels", "MinSNR", "Objective", "Prediction", "StepBack"),
+        *("Uniform", "V", "Weight", "register_objective"),
+    ),
+    "hqdm.diffusion.schedule": (
+        *("CosineSchedule", "LinearSchedule", "Schedule", "VarianceExplodingSchedule"),
+        "register_schedule",
+    ),
+    "hqdm.generation.pipeline": ("Pipeline",),
+    "hqdm.generation.sampling": ("Samples", "sample_images"),
+    "hqdm.guidance.classifier_free": ("ClassifierFreeGuidance",),
+    "hqdm.guidance.clip": ("Clip",),
+    "hqdm.guidance.dynamic_threshold": ("DynamicThreshold",),
+    "hqdm.guidance.posterior": ("PosteriorSampling",),
+    "hqdm.guidance.replacement": ("Replacement",),
+    "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
+    "hqdm.nn.network": ("Network", "register_network"),
+    "hqdm.nn.parts": ("QuantumModule",),
+    "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv"),
+    "hqdm.nn.quantum_layer": ("QuantumLayer",),
+    "hqdm.nn.unet": ("FullQVUNet", "QVUNet", "QuanvUNet", "UNet"),
+    "hqdm.samplers.adaptive": ("AdaptiveDPMSolver",),
+    "hqdm.samplers.base": ("Result", "Sampler"),
+    "hqdm.samplers.ddim": ("DDIM",),
+    "hqdm.samplers.ddpm": ("DDPM",),
+    "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
+    "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
+    "hqdm.samplers.repaint": ("RePaint",),
+    "hqdm.samplers.runge_kutta": ("Heun", "RK4"),
+    "hqdm.samplers.unipc": ("UniPC",),
+    "hqdm.surrogate.fit": ("CarlemanFit", "fit_carleman"),
+    "hqdm.surrogate.sampler": ("Carleman",),
+    "hqdm.training.module": ("DiffusionModule",),
+    "hqdm.training.optim": ("WarmupCosine",),
+    "hqdm.utils.errors": ("HQDMError",),
+    "hqdm.utils.plugins": ("load_plugin",),
+    "hqdm.utils.seeds": ("ImageNoise",),
 }
-"""Public names and the modules that define them."""
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "EDM",
+    "P2",
+    "RK4",
+    "X0",
+    "AdaptiveDPMSolver",
+    "AmplitudeEmbedding",
+    "AngleEmbedding",
+    "Ansatz",
+    "Carleman",
+    "CarlemanFit",
+    "Circuit",
+    "ClassifierFreeGuidance",
+    "Clip",
+    "CosineSchedule",
+    "DPMSolver",
+    "DPMSolverExact",
+    "DPMSolverPP",
+    "Denoiser",
+    "Denoising",
+    "DiffusionModule",
+    "DynamicThreshold",
+    "Eps",
+    "FeatureExtractor",
+    "FullQVUNet",
+    "HQDMError",
+    "Heun",
+    "Hybrid",
+    "HybridConv",
+    "ImageDataModule",
+    "ImageNoise",
+    "ImageSet",
+    "Levels",
+    "LinearSchedule",
+    "MinSNR",
+    "Network",
+    "Objective",
+    "Pipeline",
+    "PosteriorSampling",
+    "Prediction",
+    "QVUNet",
+    "QuantumLayer",
+    "QuantumModule",
+    "QuanvUNet",
+    "RePaint",
+    "Replacement",
+    "Result",
+    "Sampler",
+    "Samples",
+    "Schedule",
+    "StepBack",
+    "UNet",
+    "UniPC",
+    "Uniform",
+    "V",
+    "VarianceExplodingSchedule",
+    "WarmupCosine",
+    "Weight",
+    "__version__",
+    "build_sampler",
+    "fit_carleman",
+    "load_denoiser",
+    "load_images",
+    "load_plugin",
+    "register_ansatz",
+    "register_data",
+    "register_extractor",
+    "register_network",
+    "register_objective",
+    "register_sampler",
+    "register_schedule",
+    "sample_images",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name."""
-    if name not in EXPORTS:
+    if name not in _HOME:
         raise AttributeError(f"module 'hqdm' has no attribute {name!r}")
-    return getattr(import_module(EXPORTS[name]), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
     """The public names, for completion."""
-    return [*globals(), *EXPORTS]
+    return [*globals(), *_HOME]

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures that several rooms share, and the division of the machine among the workers."""
 
 import os
 from copy import deepcopy
@@ -8,8 +8,21 @@ from typing import NamedTuple
 import pytest
 import torch
 import yaml
+from filelock import FileLock  # comes with torch
+from programs import CIRCUITS, sample, value_and_gradients
+from threadpoolctl import threadpool_limits
 
 from hqdm.cli.main import main
+from hqdm.simulators import CompiledSimulator
+
+# The workers of `pytest -n` share the cores: more threads than cores wait for each other. The
+# variable is for the processes that tests start; a test that needs a number of threads sets it.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    n_threads = max(1, torch.get_num_threads() // WORKERS)
+    torch.set_num_threads(n_threads)
+    threadpool_limits(n_threads)
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)
 
 # Rich and the progress bars of libraries would fill the logs.
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -21,6 +34,20 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 def _seeded():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels(tmp_path_factory):
+    """Workers compile the simulator's kernels one after the other, before their tests.
+
+    Two processes that add to Numba's cache at once may give two kernels the same file.
+    """
+    if WORKERS > 1:
+        with FileLock(tmp_path_factory.getbasetemp().parent / "kernels.lock"):
+            for dtype in (torch.float32, torch.float64):
+                value_and_gradients(
+                    CompiledSimulator(), CIRCUITS[0], *sample(CIRCUITS[0], dtype=dtype)
+                )
 
 
 @pytest.fixture
@@ -90,6 +117,12 @@ class Outcome(NamedTuple):
     err: str
 
 
+def without_compiling(err):
+    """Standard error without the notice that kernels are compiled, which whoever is first gives."""
+    lines = err.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("compiling the "))
+
+
 @pytest.fixture
 def hqdm(capsys):
     """Runs the command line in this process."""
@@ -97,7 +130,8 @@ def hqdm(capsys):
     def run(*args):
         capsys.readouterr()
         code = main([str(arg) for arg in args])
-        return Outcome(code, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Outcome(code, out, without_compiling(err))
 
     return run
 

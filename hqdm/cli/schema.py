@@ -10,10 +10,9 @@ Image size, channels and labels are set once, under `data`, and handed to the ne
 """
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import nn
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import build_objective
@@ -160,7 +159,7 @@ def build_module(
         build_schedule(schedule, **(schedule_options or {})),
         build_objective(objective),
     )
-    module = DiffusionModule(
+    return DiffusionModule(
         denoiser,
         lr=lr,
         betas=betas,
@@ -168,8 +167,6 @@ def build_module(
         seed=seed,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
+        compile=compile,
         **{f"ema_{key}": value for key, value in asdict(ema).items()},
     )
-    if compile:
-        cast(nn.Module, denoiser.network).compile()
-    return module

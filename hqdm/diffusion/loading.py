@@ -24,14 +24,18 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     Raises:
         HQDMError: If nothing usable is there.
     """
-    path = Path(path)
+    path = checkpoint_in(Path(path))
     if path.is_dir():
-        if (path / CONFIG_FILE).exists() or not (path / LAST).exists():
-            return Denoiser.from_folder(path).eval()
-        path = path / LAST
+        return Denoiser.from_folder(path).eval()
     if not path.exists():
         raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
     return denoiser_in(read_checkpoint(path), path, weights)
+
+
+def checkpoint_in(path: Path) -> Path:
+    """The last checkpoint where `path` is the folder of a run; any other path as it is."""
+    run = path.is_dir() and not (path / CONFIG_FILE).exists() and (path / LAST).exists()
+    return path / LAST if run else path
 
 
 def denoiser_in(

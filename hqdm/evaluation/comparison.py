@@ -6,13 +6,11 @@ instead. Scores are computed from the stored images.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-from rich.table import Table
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -29,6 +27,8 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import make_writable
 from hqdm.utils.pictures import save_rows
 from hqdm.utils.pixels import to_float
+from hqdm.utils.progress import Progress, silent, stepwise
+from hqdm.utils.tables import Sheet
 from hqdm.utils.versions import versions
 
 COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
@@ -136,7 +136,10 @@ def _counts(text: str) -> list[int]:
 
 
 def compare(
-    denoiser: Denoiser, comparison: Comparison, progress: Progress | None = None
+    denoiser: Denoiser,
+    comparison: Comparison,
+    progress: Progress = silent,
+    scored: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Draw and score what each sampler makes of the same noise; writes all files of the folder.
 
@@ -146,7 +149,8 @@ def compare(
     Args:
         denoiser: The model.
         comparison: What to compare.
-        progress: Shows bars and a line an entry where given.
+        progress: Told of the samplers, and of the images of each.
+        scored: Called with the result of each entry once it is there.
 
     Returns:
         The contents of `comparison.json`.
@@ -171,7 +175,7 @@ def compare(
         "warnings": size_warnings(protocol, real),
     }
     del report["protocol"]["restore_t"], report["protocol"]["offline"]
-    task = progress.add_task("samplers", total=len(samplers)) if progress else None
+    done = stepwise(progress, "samplers", len(samplers))
     rows: dict[str, Tensor] = {}
     warm = False
     for entry, sampler in zip(comparison.entries, samplers, strict=True):
@@ -189,14 +193,10 @@ def compare(
         report["results"].append(result)
         (comparison.out / COMPARISON_FILE).write_text(json.dumps(report, indent=2) + "\n")
         rows[f"{entry.sampler} {record['evaluations']}"] = to_float(images[:IMAGES_IN_ROW])
-        if progress and task is not None:
-            for inner in progress.task_ids:
-                if inner != task:
-                    progress.remove_task(inner)
-            progress.advance(task)
-            said = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
-            progress.console.print(f"{entry.sampler}: {said}, FID {result['fid']:.3f}")
-    (comparison.out / TABLE_FILE).write_text(markdown(report))
+        done()
+        if scored:
+            scored(result)
+    (comparison.out / TABLE_FILE).write_text(comparison_sheet(report).markdown())
     save_rows(rows, comparison.out / ROWS_FILE)
     save_plot(report, comparison.out / PLOT_FILE)
     return report
@@ -220,7 +220,7 @@ def _draw(
     sampler: Sampler,
     comparison: Comparison,
     folder: Path,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     """Draw the images of an entry; the record, written last, says that they are whole."""
     protocol = comparison.protocol
@@ -258,32 +258,20 @@ def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tenso
     return {**settings, **record}, images
 
 
-def table_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
-    """The cells of `COLUMNS`, entry by entry, and the floor."""
+def comparison_sheet(report: dict[str, Any]) -> Sheet:
+    """The scores, entry by entry, and those of real images against other real images."""
+    protocol = report["protocol"]
+    title = f"{protocol['data']}, {protocol['n']} images, {protocol['extractor']} features"
+    rows = []
     for result in report["results"]:
         counts = (str(result["steps"] or "as needed"), str(result["evaluations"]))
-        yield result["sampler"], *counts, f"{result['seconds']:.1f}", *_scores(result)
-    yield "real against real", "", "", "", *_scores(report["floor"])
+        rows.append((result["sampler"], *counts, f"{result['seconds']:.1f}", *_scores(result)))
+    rows.append(("real against real", "", "", "", *_scores(report["floor"])))
+    return Sheet(title, COLUMNS, rows)
 
 
 def _scores(scores: dict[str, float]) -> tuple[str, str]:
     return f"{scores['fid']:.3f}", f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
-
-
-def comparison_table(report: dict[str, Any]) -> Table:
-    """The comparison for the terminal."""
-    protocol = report["protocol"]
-    table = Table(*COLUMNS)
-    table.title = f"{protocol['data']}, {protocol['n']} images, {protocol['extractor']} features"
-    for cells in table_rows(report):
-        table.add_row(*cells)
-    return table
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """The comparison as a table in Markdown."""
-    rows = [COLUMNS, (":--", *["--:"] * (len(COLUMNS) - 1)), *table_rows(report)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:

@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from hqdm.data.images import ImageSet, load_images
@@ -12,6 +11,7 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.generation.sampling import Samples, sample_images
 from hqdm.metrics.distribution import warn_if_few
 from hqdm.samplers import Sampler
+from hqdm.utils.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ class ScoringProtocol:
     batch_size: int = 256
     offline: bool = False
 
-    def draw(
-        self, denoiser: Denoiser, sampler: Sampler, progress: Progress | None = None
-    ) -> Samples:
+    def draw(self, denoiser: Denoiser, sampler: Sampler, progress: Progress = silent) -> Samples:
         """The samples to score; errors as for `sample_images`."""
         return sample_images(
             denoiser,

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
-from rich.table import Table
 from torch import Tensor
 
 from hqdm.data.images import ImageSet
@@ -31,7 +29,9 @@ from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.pixels import to_float
+from hqdm.utils.progress import Progress, silent
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.tables import Sheet
 from hqdm.utils.versions import versions
 
 METRICS_FILE = "metrics.json"
@@ -48,7 +48,7 @@ def evaluate(
     denoiser: Denoiser,
     sampler: Sampler,
     protocol: ScoringProtocol,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[dict[str, Any], Tensor]:
     """Draw samples and score them.
 
@@ -56,7 +56,7 @@ def evaluate(
         denoiser: The model.
         sampler: How to sample, and to restore.
         protocol: What to compare with, and how.
-        progress: Shows a bar where given.
+        progress: Told of the samples as they are drawn.
 
     Returns:
         The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].
@@ -169,32 +169,37 @@ def write_report(report: dict[str, Any], images: Tensor, out: Path) -> str:
     return f"{out / METRICS_FILE}, {out / GRID_FILE}"
 
 
-def score_table(report: dict[str, Any]) -> Table:
+def score_sheet(report: dict[str, Any]) -> Sheet:
     """The scores, beside those of real images against other real images."""
     scores, floor = report["scores"], report["floor"]
     protocol, pairs = report["protocol"], report["restoration"]
-    table = Table("score", "model", "real against real")
-    table.title = (
+    title = (
         f"{protocol['data']}, {protocol['n']} samples, {protocol['sampler']} "
         f"{protocol['evaluations']} evaluations, {protocol['extractor']} features"
     )
-    table.add_row("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")
+    rows = [("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")]
     for key, label in (("kid", "KID"), ("is", "IS")):
-        table.add_row(
-            label,
-            *(f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor)),
-        )
-    table.add_row(f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", "")
-    table.add_row(f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", "")
+        model, real = (f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor))
+        rows.append((label, model, real))
+    rows += [
+        (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", ""),
+        (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
+        *_effect_rows(report["quantum_effect"]),
+    ]
     found = report["memorisation"]
-    effect = report["quantum_effect"]
-    if effect:
-        table.add_row("test loss", f"{effect['loss']:.5f}", "")
-        for key, label in (
-            ("random_angles", "  with random angles"),
-            ("mean_output", "  with circuits silenced"),
-        ):
-            change = effect[key] / effect["loss"] - 1
-            table.add_row(label, f"{effect[key]:.5f} ({change:+.2%})", "")
-    table.add_row("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule")
-    return table
+    rows.append(("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule"))
+    return Sheet(title, ("score", "model", "real against real"), rows)
+
+
+def _effect_rows(effect: dict[str, float] | None) -> list[tuple[str, str, str]]:
+    """Test losses with trained, random and silent circuits; none of a classical model."""
+    if effect is None:
+        return []
+    rows = [("test loss", f"{effect['loss']:.5f}", "")]
+    for key, label in (
+        ("random_angles", "  with random angles"),
+        ("mean_output", "  with circuits silenced"),
+    ):
+        change = effect[key] / effect["loss"] - 1
+        rows.append((label, f"{effect[key]:.5f} ({change:+.2%})", ""))
+    return rows

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import save_grid
+from hqdm.utils.progress import Progress, silent, stepwise
 
 STRIP_FILE, RECORD_FILE = "interpolation.png", "interpolation.json"
 INTERPOLATION_FILES = (STRIP_FILE, RECORD_FILE)
@@ -63,7 +63,7 @@ class Interpolation:
 
 
 def interpolate(
-    denoiser: Denoiser, sampler: Sampler, images: Tensor, n: int, progress: Progress | None = None
+    denoiser: Denoiser, sampler: Sampler, images: Tensor, n: int, progress: Progress = silent
 ) -> Interpolation:
     """Encode two images, walk from one noise to the other, decode.
 
@@ -73,7 +73,7 @@ def interpolate(
         sampler: A deterministic sampler of fixed steps.
         images: The two images, `(2, C, H, W)` in [-1, 1].
         n: Number of images in the strip, the two ends included; 2 or more.
-        progress: Shows a bar where given.
+        progress: Told of the sampler's steps, there and back.
 
     Raises:
         HQDMError: If there are fewer than 2 images to make, or the sampler cannot run backwards.
@@ -81,10 +81,12 @@ def interpolate(
     if n < 2:
         raise HQDMError(f"an interpolation needs 2 images or more, got n={n}")
     images = images.to(next(denoiser.parameters()).device)
-    noise = sampler.encode(denoiser, images, progress=progress).x0
+    there = stepwise(progress, "encoding", sampler.steps)
+    noise = sampler.encode(denoiser, images, callback=there).x0
     shares = torch.linspace(0, 1, n, device=noise.device, dtype=noise.dtype)
     between = slerp(noise[0], noise[1], shares)
-    strip = sampler(denoiser, between, progress=progress)
+    back = stepwise(progress, "decoding", sampler.steps)
+    strip = sampler(denoiser, between, callback=back)
     errors = (strip[[0, -1]] - images).square().mean((1, 2, 3)).sqrt()
     moments = torch.stack([noise.mean((1, 2, 3)), noise.std((1, 2, 3))], 1)
     return Interpolation(images.cpu(), strip.cpu(), errors.cpu(), moments.cpu())

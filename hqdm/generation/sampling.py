@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from hqdm.samplers import Result, Sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import save_grid, save_strip
 from hqdm.utils.pixels import to_uint8
+from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
 
 MAX_IN_GRID = 256
@@ -73,7 +73,7 @@ def sample_images(
     guidance: float = 1.0,
     around: Callable[[Denoising], Denoising] | None = None,
     batch_size: int = 256,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Samples:
     """Draw images; image i depends on `(seed, i)` alone.
 
@@ -86,7 +86,7 @@ def sample_images(
         guidance: Scale of classifier-free guidance; 1 is none.
         around: Makes a denoiser around the guided one, such as `hqdm.guidance.replacement`.
         batch_size: Images at a time.
-        progress: Shows a bar where given.
+        progress: Told of the images, and of the sampler's steps in each batch.
 
     Returns:
         The images.
@@ -99,13 +99,12 @@ def sample_images(
     wrapped = guided(denoiser, guidance)
     if around is not None:
         wrapped = around(wrapped)
-    task = progress.add_task("images", total=n) if progress else None
+    progress("images", 0, n)
     started = time.monotonic()
     results = []
     for indices in batches:
         results.append(draw(denoiser, wrapped, sampler, indices, seed, labels, progress))
-        if progress and task is not None:
-            progress.advance(task, len(indices))
+        progress("images", int(indices[-1]) + 1, n)
     return gather(results, labels, started)
 
 
@@ -131,7 +130,7 @@ def draw(
     indices: Tensor,
     seed: int,
     labels: Tensor | None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Result:
     """Draw the images of these consecutive indices.
 
@@ -142,13 +141,14 @@ def draw(
         indices: `(B,)`.
         seed: Key of all noise.
         labels: The classes of all images of the run, `(N,)`, or None.
-        progress: Shows a bar where given.
+        progress: Told of the sampler's steps.
     """
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
     y = None if labels is None else labels[indices].to(device)
     x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
-    return sampler.run(denoising, x1, y, noise=noise, progress=progress)
+    walk = stepwise(progress, sampler.name, len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1)
+    return sampler.run(denoising, x1, y, noise=noise, callback=walk)
 
 
 def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> Samples:

@@ -97,7 +97,7 @@ def sample_sharded(
     sampler: Sampler,
     n: int,
     *,
-    devices: int,
+    processes: int,
     strategy: str = "auto",
     accelerator: str = "auto",
     seed: int = 0,
@@ -115,7 +115,7 @@ def sample_sharded(
         denoiser: The model.
         sampler: How to sample.
         n: How many images.
-        devices: How many processes, each with a device of its own; the script is run in each.
+        processes: How many, each with a device of its own; the script is run in each.
         strategy: One of `STRATEGIES`.
         accelerator: What Lightning calls the kind of device.
         seed: Key of all noise.
@@ -133,11 +133,11 @@ def sample_sharded(
     """
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
-    if devices < 1:
-        raise HQDMError(f"devices needs 1 or more, got {devices}")
-    if devices > n:
-        raise HQDMError(f"{n} images cannot be spread over {devices} devices: ask for fewer")
-    batches = image_batches(n, min(batch_size, n // devices), seed)
+    if processes < 1:
+        raise HQDMError(f"processes needs 1 or more, got {processes}")
+    if processes > n:
+        raise HQDMError(f"{n} images cannot be spread over {processes} processes: ask for fewer")
+    batches = image_batches(n, min(batch_size, n // processes), seed)
     labels = class_labels(denoiser, n, label)
     drawing = Drawing(denoiser, sampler, batches, seed, labels, guidance)
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -148,7 +148,7 @@ def sample_sharded(
         try:
             trainer = Trainer(
                 accelerator=accelerator,
-                devices=devices,
+                devices=processes,
                 strategy=strategy,
                 inference_mode=False,  # exact solvers differentiate the network
                 use_distributed_sampler=False,

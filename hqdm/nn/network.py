@@ -59,12 +59,14 @@ def register_network(cls: NetworkType) -> NetworkType:
     """Class decorator: make a network available by the name of its class.
 
     Raises:
-        HQDMError: If the class lacks a member of `Network`, or another class has its name.
+        HQDMError: If the class is not a module or lacks `from_config`, or another class has its
+            name. The other members are looked for when a denoiser is made of a network.
     """
-    missing = [name for name in MEMBERS if not hasattr(cls, name)]
-    if missing or not issubclass(cls, nn.Module):
-        lacks = ", ".join(missing) or "torch.nn.Module among its bases"
-        raise HQDMError(f"{cls.__name__} is not a network: it lacks {lacks}")
+    if not (issubclass(cls, nn.Module) and hasattr(cls, "from_config")):
+        raise HQDMError(
+            f"{cls.__name__} is not a network: it needs torch.nn.Module among its bases and a "
+            "class method from_config"
+        )
     NETWORKS.register(cls.__name__, cast(type[Network], cls))
     return cls
 

@@ -80,7 +80,7 @@ class QuantumLayer(nn.Module):
         return self.parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the angles anew."""
+        """Reinitialise the angles."""
         for parameter in self.quantum_parameters():
             nn.init.uniform_(parameter)
 

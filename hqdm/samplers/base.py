@@ -1,4 +1,4 @@
-r"""The driver that all samplers share: grid of times, trajectory, progress, count of evaluations.
+r"""The driver that all samplers share: grid of times, trajectory, count of evaluations.
 
 A sampler is an `init` and a `step`. The driver walks a decreasing grid t_0 > t_1 > ... > t_n = 0
 and hands the state that one step returns to the next:
@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoising
@@ -174,7 +173,6 @@ class Sampler(ABC):
         t_end: float = 0.0,
         noise: ImageNoise | None = None,
         callback: Callback | None = None,
-        progress: Progress | None = None,
         return_trajectory: bool = False,
     ) -> Result:
         """Walk from `x1` at time `t_start` to images at time `t_end`.
@@ -187,7 +185,6 @@ class Sampler(ABC):
             t_end: Where it ends, in [0, t_start).
             noise: The noise of a stochastic sampler; seed 0 where None.
             callback: Called after each step.
-            progress: Shows a bar where given.
             return_trajectory: Keep the images at every grid point.
 
         Returns:
@@ -205,7 +202,7 @@ class Sampler(ABC):
         times = self.grid(denoiser.schedule, t_start, t_end)
         noise = noise or ImageNoise(0, x1.shape[0])
         evaluator = Evaluator(denoiser, y)
-        return self._walk(evaluator, x1, times, noise, callback, progress, return_trajectory)
+        return self._walk(evaluator, x1, times, noise, callback, return_trajectory)
 
     @torch.no_grad()
     def encode(
@@ -215,7 +212,6 @@ class Sampler(ABC):
         y: Tensor | None = None,
         *,
         callback: Callback | None = None,
-        progress: Progress | None = None,
         return_trajectory: bool = False,
     ) -> Result:
         """Walk from images at time 0 to the noise at time 1 that `run` would make them from.
@@ -228,7 +224,6 @@ class Sampler(ABC):
             x0: Images, `(B, C, H, W)`.
             y: Class labels `(B,)`, or None.
             callback: As in `run`.
-            progress: As in `run`.
             return_trajectory: As in `run`.
 
         Returns:
@@ -250,7 +245,7 @@ class Sampler(ABC):
         alpha, sigma = denoiser.schedule(times[0])
         x = alpha * x0 + sigma * evaluator(alpha * x0, times[0]).eps
         noise = ImageNoise(0, x0.shape[0])
-        return self._walk(evaluator, x, times, noise, callback, progress, return_trajectory)
+        return self._walk(evaluator, x, times, noise, callback, return_trajectory)
 
     def _check_process(self, schedule: Schedule) -> None:
         if self.variance_preserving_only and not schedule.variance_preserving:
@@ -266,23 +261,17 @@ class Sampler(ABC):
         times: Tensor,
         noise: ImageNoise,
         callback: Callback | None,
-        progress: Progress | None,
         return_trajectory: bool,
     ) -> Result:
         """Take the steps between the times."""
         state = self.init(x)
         trajectory = [x] if return_trajectory else []
-        task = progress.add_task(self.name, total=len(times) - 1) if progress else None
         for i, (t, s) in enumerate(pairwise(times), start=1):
             x, state = self.step(evaluator, x, t, s, state, noise)
             if return_trajectory:
                 trajectory.append(x)
             if callback:
                 callback(i, s, x)
-            if progress and task is not None:
-                progress.update(task, advance=1, description=f"{self.name} NFE {evaluator.count}")
-        if progress and task is not None:
-            progress.remove_task(task)
         kept = torch.stack(trajectory) if return_trajectory else torch.empty(0)
         return Result(x, times, evaluator.count, evaluator.rejected, kept)
 

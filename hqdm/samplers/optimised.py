@@ -11,13 +11,12 @@ steps, from the same noise; how good it is is measured on other noise.
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -113,7 +112,7 @@ def optimise_grid(
     y: Tensor | None = None,
     seed: int = 0,
     trials: int = 200,
-    progress: Progress | None = None,
+    callback: Callable[[int, float], None] | None = None,
 ) -> OptimisedGrid:
     """Fit a grid.
 
@@ -126,7 +125,7 @@ def optimise_grid(
         y: Class labels of either `(N,)`, or None.
         seed: The key of the noise, for the record.
         trials: Number of grids to try.
-        progress: Shows a bar where given.
+        callback: Called after each grid with the number of those tried and the least error so far.
 
     Raises:
         HQDMError: If there are too few steps or trials, or the sampler is stochastic or adaptive.
@@ -147,7 +146,6 @@ def optimise_grid(
     even = torch.zeros(steps - 1, dtype=torch.float64)
     best = error(even, x1, targets[0]), even
     tried = 1
-    task = progress.add_task("grids", total=trials, completed=1) if progress else None
 
     def objective(free: Any) -> float:
         nonlocal best, tried
@@ -158,8 +156,8 @@ def optimise_grid(
         tried += 1
         if found < best[0]:
             best = found, w
-        if progress and task is not None:
-            progress.update(task, advance=1, description=f"grids, error {best[0]:.4f}")
+        if callback:
+            callback(tried, best[0])
         return found
 
     try:

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -189,33 +188,3 @@ class LossCurve(Callback):
         """Read the tables and draw."""
         if trainer.is_global_zero:
             save_loss_curve(self.logs, self.path)
-
-
-class Stopwatch(Callback):
-    """Counts the seconds that training took, over interruptions."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._since = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start counting."""
-        self._since = time.monotonic()
-
-    def _count(self) -> None:
-        now = time.monotonic()
-        self.seconds += now - self._since
-        self._since = now
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the last stretch."""
-        self._count()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The seconds so far."""
-        self._count()
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.seconds = state_dict["seconds"]

@@ -8,7 +8,7 @@ spread over processes, therefore sees the same draws.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from lightning import LightningModule
@@ -54,6 +54,8 @@ class DiffusionModule(LightningModule):
         optimizer: Makes the optimiser from the parameters; None is Adam.
         lr_scheduler: Makes the learning-rate schedule from the optimiser, updated after every step
             (`ReduceLROnPlateau`: after every validation, by its loss); None is a constant rate.
+        compile: Whether to compile the network (`torch.compile`) when training starts; classical
+            networks only.
 
     Attributes:
         sampler: The sampler of `predict_step`.
@@ -74,6 +76,7 @@ class DiffusionModule(LightningModule):
         seed: int = 0,
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if optimizer is not None and (lr, betas) != (None, None):
@@ -94,8 +97,10 @@ class DiffusionModule(LightningModule):
         self.label_dropout = label_dropout
         self.seed = seed
         self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
+        self.compile_network = compile
         self.sampler: Sampler = DDIM()
         self.batches_seen = 0
+        self._predicted = 0
         self.frozen: list[str] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -134,17 +139,23 @@ class DiffusionModule(LightningModule):
         loss = self.averaged.loss(x0, y, t=t, eps=eps)
         self.log(name, loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
 
+    def on_predict_start(self) -> None:
+        """Start with the noise of the first sample."""
+        self._predicted = 0
+
     @torch.no_grad()
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Samples of the averaged weights, as many as the batch holds and of its labels.
 
         Returns:
-            `(B, C, H, W)`; the noise follows from the seed and the number of the batch.
+            `(B, C, H, W)`; the noise follows from the seed and the number of the sample.
         """
         x0, y = self._parts(batch, labels_needed=False)
         if y is None and self.denoiser.n_classes is not None:
             y = class_labels(self.denoiser, len(x0), None)
-        noise = ImageNoise(self.seed, len(x0), batch_idx * len(x0))
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        noise = ImageNoise(self.seed, len(x0), self._predicted * world + rank * len(x0))
+        self._predicted += len(x0)
         x1 = noise.draw(self.denoiser.sample_shape).to(x0) * self.denoiser.schedule.prior_std
         labels = None if y is None else y.to(x0.device)
         return self.sampler(Clip(self.averaged), x1, labels, noise=noise)
@@ -198,6 +209,11 @@ class DiffusionModule(LightningModule):
         else:
             schedule = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_fit_start(self) -> None:
+        """Compile the network where that is asked for."""
+        if self.compile_network:
+            cast(torch.nn.Module, self.denoiser.network).compile()
 
     def on_train_start(self) -> None:
         """Take the configured options where a checkpoint brought those of its run.

@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
 from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
-from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit, Stopwatch
+from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.errors import HQDMError
@@ -43,6 +43,8 @@ _HARMLESS = (
     "The number of training batches .* is smaller than the logging interval",
     "You're resuming from a checkpoint that ended before the epoch ended",
     "The dirpath has changed from",
+    # Old checkpoints hold the state of this callback, which is gone.
+    r"Be aware that when using `ckpt_path`.*: \['Stopwatch'\]",
 )
 
 
@@ -104,7 +106,6 @@ class RunFolder:
         )
         return [
             *([StepLimit(max_steps)] if max_steps >= 0 else []),
-            Stopwatch(),
             SampleGrid(self.path / "samples", every_n_epochs=sample_every),
             LossCurve(self.path / "csv", self.path / "loss.png"),
             best,

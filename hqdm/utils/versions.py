@@ -1,4 +1,4 @@
-"""The versions and the machine that a measured figure depends on."""
+"""The software versions and the machine on which a measurement was made."""
 
 import platform
 
@@ -10,7 +10,7 @@ from hqdm import __version__
 
 
 def versions() -> dict[str, str]:
-    """The versions and the machine that a figure depends on."""
+    """The software versions and the machine, by name."""
     return {
         "hqdm": __version__,
         "python": platform.python_version(),

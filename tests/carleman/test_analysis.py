@@ -117,7 +117,7 @@ def test_r_number_by_hand():
     # F_0 = 0.3, F_1 = -2, F_2 = 0.5 at x0 = 0.4: (0.2 + 0.75) / 2
     drift = FixedDrift(np.array([[0.3, -2.0, 0.5]]), 2)
     assert r_number(drift, np.array([0.4])) == pytest.approx(0.475)
-    with pytest.raises(HQDMError, match="not 0"):
+    with pytest.raises(HQDMError, match="other than 0"):
         r_number(drift, np.array([0.0]))
     with pytest.raises(HQDMError, match="degree 2 or less, got 3"):
         r_number(FixedDrift(np.zeros((1, 4)), 3), np.array([1.0]))

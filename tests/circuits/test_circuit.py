@@ -141,6 +141,6 @@ def test_copies_are_equal_and_hash_alike():
         ),
     ],
 )
-def test_mistakes(build, message):
+def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message):
         build()

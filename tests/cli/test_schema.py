@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.diffusion.objective import P2, V
 from hqdm.storage.checkpoint import read_checkpoint
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -41,10 +42,9 @@ def test_keys_reach_the_model(tiny):
     module = TrainingCLI(["--config", str(config)]).model
     denoiser = module.denoiser
     assert denoiser.config["schedule"] == {"name": "linear", "beta_0": 0.1, "beta_1": 10.0}
-    assert (denoiser.predict, denoiser.loss_name) == ("v", "l1")
-    assert (denoiser.p2_gamma, denoiser.p2_k) == (0.5, 2.0)
+    assert denoiser.objective == V(loss="l1", weight=P2(gamma=0.5, k=2.0))
     assert (module.lr, module.betas, module.seed) == (3e-4, (0.8, 0.9), 11)
-    assert (module.ema_every, module.ema_start) == (3, 7)
+    assert (module.ema.decay, module.ema.every, module.ema.start) == (0.9, 3, 7)
     assert denoiser.config["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
     assert denoiser.sample_shape == (1, 8, 8)
 

@@ -12,13 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hqdm.data.images import HUB_NAMES, canonical_name, load_images
+from hqdm.data.images import DATA, HUB_NAMES, canonical_name, load_images, register_data
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.pixels import to_float, to_uint8
 
 DATA_DIR = os.environ.get("HQDM_DATA_DIR")
 
@@ -73,30 +71,6 @@ def raises(*fragments):
     """A one-line HQDMError that says all of these."""
     pattern = r"^" + "".join(rf"(?=.*{fragment})" for fragment in fragments) + r"[^\n]*$"
     return pytest.raises(HQDMError, match=pattern)
-
-
-# --- pixels ---------------------------------------------------------------------------------------
-
-
-def test_round_trip_of_every_grey_level_is_exact():
-    levels = torch.arange(256, dtype=torch.uint8)
-    x = to_float(levels)
-    assert x.dtype == torch.float32
-    # The definition in float64; float32 rounds twice, by half an ulp of at most 1 each.
-    expected = levels.double() / 127.5 - 1
-    assert torch.allclose(x.double(), expected, atol=2**-23, rtol=0)
-    assert (x[0], x[-1]) == (-1, 1)
-    assert torch.equal(to_uint8(x), levels)
-    assert torch.equal(to_uint8(x.double()), levels)
-
-
-@settings(deadline=None, max_examples=50)
-@given(hnp.arrays(np.float32, (7,), elements=st.floats(-3, 3, width=32)))
-def test_to_uint8_clamps_and_rounds_to_the_nearest_level(x):
-    y = to_uint8(torch.from_numpy(x)).double()
-    exact = (torch.from_numpy(x).double().clamp(-1, 1) + 1) * 127.5
-    # Half a level, and what float32 loses on numbers up to 255.
-    assert (y - exact).abs().max() <= 0.5 + 255 * 2**-23
 
 
 # --- the embedded digits --------------------------------------------------------------------------
@@ -466,3 +440,43 @@ def test_real_data_sets(monkeypatch, connections, name, shape):
     assert data.labels.bincount(minlength=10).min() >= 25
     assert data.images.float().std() > 50
     assert connections == []
+
+
+@pytest.fixture
+def stripes(monkeypatch):
+    """A data set of a user's: two kinds of stripes, ten images a split."""
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+
+    @register_data("stripes")
+    def load(split):
+        labels = torch.arange(10) % 2
+        images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+        images[labels == 0, :, ::2] = 255
+        images[labels == 1, :, :, ::2] = 200 if split == "train" else 100
+        return images, labels
+
+    return load
+
+
+def test_a_registered_data_set_is_loaded_by_name(stripes):
+    loaded = load_images("stripes", "test", size=16, channels=3, limit=5)
+    assert loaded.images.shape == (5, 3, 16, 16)
+    assert loaded.labels.tolist() == [0, 0, 0, 0, 0]  # every other image
+    assert loaded.classes == ("0", "1")
+    train = load_images("stripes")
+    assert torch.equal(train.images, stripes("train")[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.zeros(3, 1, 4, 4), None, "expected uint8 of shape"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), None, "expected uint8 of shape"),
+        (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long(), "of shape .2,. for 3"),
+    ],
+)
+def test_a_registered_data_set_of_another_form_is_refused(monkeypatch, images, labels, said):
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+    register_data("odd")(lambda split: (images, labels))
+    with pytest.raises(HQDMError, match=said):
+        load_images("odd")

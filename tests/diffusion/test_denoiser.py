@@ -6,9 +6,10 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
+from networks import Toy
 
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.objective import P2, Eps, Uniform
 from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import QVUNet, UNet
@@ -20,7 +21,7 @@ SMALL = {"channels": 1, "size": 8, "dim": 8, "mults": (1, 2, 2)}
 FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=2)
 
 
-class Known(nn.Module):
+class Known(Toy):
     """A network that knows the clean images and answers with what it is asked to predict."""
 
     def __init__(self, x0, predict, schedule):
@@ -63,20 +64,22 @@ def test_loss_is_the_weighted_distance():
     error = network(alpha * x0 + sigma * eps, t) - eps
     loss = Denoiser(network, schedule).loss(x0, t=t, eps=eps)
     torch.testing.assert_close(loss, (sigma**2 * error**2).mean())
-    flat = Denoiser(network, schedule, loss="l1", p2_gamma=0.0).loss(x0, t=t, eps=eps)
+    flat = Denoiser(network, schedule, Eps(loss="l1", weight=Uniform())).loss(x0, t=t, eps=eps)
     torch.testing.assert_close(flat, error.abs().mean())
 
 
 def test_loss_draws_uniform_times_and_normal_noise():
     """A network of zeros with predict = eps has loss E[eps^2] = 1 at gamma = 0."""
 
-    class Zero(nn.Module):
+    class Zero(Toy):
         def forward(self, x, t, y=None):
             self.t = t
             return torch.zeros_like(x)
 
     network = Zero()
-    loss = Denoiser(network, CosineSchedule(), p2_gamma=0.0).loss(torch.zeros(20_000, 1, 2, 2))
+    loss = Denoiser(network, CosineSchedule(), Eps(weight=P2(gamma=0.0))).loss(
+        torch.zeros(20_000, 1, 2, 2)
+    )
     # 80,000 squared normals have standard error sqrt(2 / 80,000) = 0.005.
     assert abs(loss - 1) < 0.015
     assert 0 < network.t.min() < 1e-3
@@ -110,7 +113,7 @@ def test_saved_model_is_plain(denoiser, tmp_path):
     denoiser.save_pretrained(tmp_path)
     assert {f.name for f in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["format_version"] == 1
+    assert config["format_version"] == 2
     assert config["denoiser"]["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
 
 
@@ -124,8 +127,8 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
         Denoiser.from_pretrained(tmp_path)
     weights.write_bytes(whole)
 
-    config.write_text(text.replace('"format_version": 1', '"format_version": 99'))
-    with pytest.raises(HQDMError, match="format version 99.*reads up to 1.*upgrade"):
+    config.write_text(text.replace('"format_version": 2', '"format_version": 99'))
+    with pytest.raises(HQDMError, match="format version 99.*reads up to 2.*upgrade"):
         Denoiser.from_pretrained(tmp_path)
 
     config.write_text(text.replace('"dim": 8', '"dim": 10'))
@@ -139,12 +142,12 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
 
 
 def test_bad_input(denoiser):
-    with pytest.raises(HQDMError, match="unknown prediction 'noise'"):
+    with pytest.raises(HQDMError, match="unknown objective 'noise'"):
         Denoiser(denoiser.network, denoiser.schedule, predict="noise")
     with pytest.raises(HQDMError, match="unknown loss 'l2'"):
-        Denoiser(denoiser.network, denoiser.schedule, loss="l2")
+        Denoiser(denoiser.network, denoiser.schedule, Eps(loss="l2"))
     with pytest.raises(HQDMError, match="gamma >= 0"):
-        Denoiser(denoiser.network, denoiser.schedule, p2_gamma=-1)
+        Denoiser(denoiser.network, denoiser.schedule, Eps(weight=P2(gamma=-1)))
     with pytest.raises(HQDMError, match="cannot be read"):
         Denoiser.from_config({"network": {}})
     with pytest.raises(HQDMError, match="cannot be read"):

@@ -68,7 +68,7 @@ def test_code_in_a_file_is_not_run(tmp_path, save):
 @pytest.mark.parametrize("content", [[1], {"hqdm": 3}, {"state_dict": {}}, {"hqdm": {}}])
 def test_checkpoint_of_another_program_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.ckpt")
-    with pytest.raises(HQDMError, match="is not an hqdm model: it states no format_version"):
+    with pytest.raises(HQDMError, match="is not a file of hqdm: it states no format_version"):
         load_denoiser(tmp_path / "other.ckpt")
 
 
@@ -80,7 +80,7 @@ def changed(last, tmp_path, **own):
 
 
 def test_newer_format_is_refused(last, tmp_path):
-    with pytest.raises(HQDMError, match="has format version 99, this hqdm reads up to 1: upgrade"):
+    with pytest.raises(HQDMError, match="has format version 99, this hqdm reads up to 2: upgrade"):
         load_denoiser(changed(last, tmp_path, format_version=99))
 
 

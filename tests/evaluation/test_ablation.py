@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from networks import Toy
 
 from hqdm.circuits import AngleEmbedding, Basic, Circuit
 from hqdm.diffusion.denoiser import Denoiser
@@ -11,7 +11,7 @@ from hqdm.evaluation.ablation import quantum_effect
 from hqdm.nn.quantum_layer import QuantumLayer
 
 
-class Reader(nn.Module):
+class Reader(Toy):
     """Answers with the circuit's reading of the image, times a gain, plus the image itself."""
 
     def __init__(self, gain):
@@ -63,4 +63,4 @@ def test_silencing_takes_the_mean_over_the_batch():
 
 
 def test_a_classical_model_has_none():
-    assert quantum_effect(Denoiser(nn.Identity(), CosineSchedule()), images()) is None
+    assert quantum_effect(Denoiser(Toy(), CosineSchedule()), images()) is None

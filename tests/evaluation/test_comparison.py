@@ -88,6 +88,10 @@ def test_results_are_those_of_sampling_and_scoring_apart(compare, last, tmp_path
         str(out / name) in outcome.out and (out / name).exists() for name in COMPARISON_FILES
     )
     report = json.loads((out / "comparison.json").read_text())
+    for result in report["results"]:
+        effort = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
+        line = f"{result['sampler']}: {effort}, FID {result['fid']:.3f}"
+        assert line in outcome.out.splitlines()
     assert [(r["sampler"], r["nfe"], r["steps"], r["evaluations"]) for r in report["results"]] == [
         ("ddim", 1, 1, 1),
         ("dpm2", 1, 1, 1),
@@ -106,7 +110,8 @@ def test_results_are_those_of_sampling_and_scoring_apart(compare, last, tmp_path
     assert report["results"][-1]["fid"] == pytest.approx(own["scores"]["fid"], rel=0.02)
     assert report["floor"] == own["floor"]
     table = (out / "comparison.md").read_text().splitlines()
-    assert len(table) == 2 + 5 + 1
+    assert table[0] == "digits, 12 images, digits features"
+    assert len(table) == 2 + 2 + 5 + 1
     assert f"| {report['floor']['fid']:.3f} |" in table[-1]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from hqdm.data.images import load_images
 from hqdm.metrics import distribution as scores
-from hqdm.metrics import load_extractor, memorisation
+from hqdm.metrics import load_extractor
 from hqdm.metrics.distribution import (
     distribution_scores,
     extract,
@@ -24,10 +24,8 @@ from hqdm.metrics.distribution import (
     real_floor,
     warn_if_few,
 )
-from hqdm.metrics.memorisation import nearest_training
-from hqdm.metrics.pairs import pair_scores
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.pixels import to_float, to_uint8
+from hqdm.utils.pixels import to_float
 
 SEEDS = st.integers(0, 2**31)
 
@@ -223,144 +221,3 @@ def test_warn_if_few():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert warn_if_few(2048) is None
-
-
-# --- pairs ----------------------------------------------------------------------------------------
-
-
-def direct_ssim(x, y):
-    """Wang et al. 2004, equation 13, for one channel in [0, 1]."""
-
-    def window(z):
-        return scipy.ndimage.gaussian_filter(z, 1.5, mode="mirror", radius=5)
-
-    mx, my = window(x), window(y)
-    vx, vy, cov = window(x * x) - mx**2, window(y * y) - my**2, window(x * y) - mx * my
-    c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
-    return (luminance * (2 * cov + c2) / (vx + vy + c2)).mean()
-
-
-@settings(deadline=None, max_examples=10)
-@given(SEEDS, st.sampled_from([(1, 8, 8), (1, 28, 28), (3, 32, 20)]))
-def test_ssim_and_psnr_are_their_definitions(seed, shape):
-    rng = np.random.default_rng(seed)
-    x = rng.uniform(-1, 1, (3, *shape))
-    y = np.clip(x + rng.normal(0, 0.3, x.shape), -1, 1)
-    came = pair_scores(torch.from_numpy(x), torch.from_numpy(y))
-    u, v = (x + 1) / 2, (y + 1) / 2
-    planes = [z.reshape(-1, *shape[1:]) for z in (u, v)]
-    ssim = np.mean([direct_ssim(p, q) for p, q in zip(*planes, strict=True)])
-    psnr = np.mean([-10 * np.log10(np.mean((a - b) ** 2)) for a, b in zip(u, v, strict=True)])
-    # Single precision: SSIM's variances are differences of numbers up to 1, over at least 9e-4.
-    assert came["ssim"] == pytest.approx(ssim, abs=1e-4)
-    assert came["psnr"] == pytest.approx(psnr, abs=1e-4)
-
-
-def test_pairs_closed_forms():
-    x = torch.full((2, 1, 8, 8), -0.5)
-    # A shift by 0.2 in [-1, 1] is 0.1 of the range.
-    assert pair_scores(x, x + 0.2)["psnr"] == pytest.approx(20, abs=1e-4)
-    exact = pair_scores(x, x)
-    assert exact["ssim"] == pytest.approx(1, abs=1e-6)
-    assert exact["psnr"] == float("inf")
-    grey = to_uint8(x)
-    assert pair_scores(grey, grey + 51)["psnr"] == pytest.approx(20 * np.log10(5), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        ((2, 1, 8, 8), (3, 1, 8, 8), "one shape"),
-        ((0, 1, 8, 8), (0, 1, 8, 8), "N at least 1"),
-        ((2, 1, 5, 8), (2, 1, 5, 8), "6x6 or more"),
-    ],
-)
-def test_pairs_refuse(a, b, message):
-    with pytest.raises(HQDMError, match=message):
-        pair_scores(torch.zeros(a), torch.zeros(b))
-
-
-# --- memorisation ---------------------------------------------------------------------------------
-
-
-def levels(n, seed, shape=(1, 4, 4)):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=generator)
-
-
-@settings(deadline=None, max_examples=10)
-@given(SEEDS, st.integers(1, 12), st.integers(1, 30), st.integers(1, 12), st.integers(1, 200))
-def test_nearest_training_agrees_with_all_distances(seed, n, m, k, at_once):
-    fake, train, test = levels(n, seed), levels(m, seed + 1), levels(k, seed + 2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memorisation, "_NUMBERS_AT_ONCE", at_once)
-        came = nearest_training(fake, train, test)
-
-    def distances(x):
-        flat = [images.flatten(1).double().numpy() for images in (x, train)]
-        return scipy.spatial.distance.cdist(*flat) / 4  # The square root of 16 pixels.
-
-    shortest = distances(fake).min(1)
-    chosen = distances(fake)[np.arange(n), came["nearest"]]
-    # Single precision on distances of tens of levels: ties may be broken either way.
-    assert chosen == pytest.approx(shortest, abs=1e-3)
-    held_out = distances(test).min(1)
-    assert came["threshold"] == pytest.approx(np.quantile(held_out, 0.01), abs=1e-3)
-    assert (came["n"], came["held_out_n"], came["expected"]) == (n, k, 0.01 * n)
-    clear = np.abs(shortest - came["threshold"]) > 1e-3
-    flagged = np.isin(np.arange(n), came["memorised_indices"])
-    assert np.array_equal(flagged[clear], shortest[clear] < came["threshold"])
-    assert came["memorised"] == len(came["memorised_indices"])
-    assert came["copies"] == len(came["copy_indices"])
-
-
-def test_planted_copies_are_found():
-    train, test = levels(200, 0), levels(100, 1)
-    fake = to_float(levels(50, 2))
-    fake[7] = to_float(train[123])
-    # Two grey levels off at every pixel: still a copy; 8 levels off: near, but no copy.
-    fake[9] = to_float(train[45].clamp(2, 253)) + 2 / 127.5
-    fake[11] = to_float(train[67].clamp(8, 247)) + 8 / 127.5
-    came = nearest_training(fake, train, test)
-    assert [came["nearest"][i] for i in (7, 9, 11)] == [123, 45, 67]
-    assert came["copy_indices"] == [7, 9]
-    assert {7, 9, 11} <= set(came["memorised_indices"])
-    # The rest are strangers, as the held-out images are: 1 % of 47, give or take.
-    assert came["memorised"] <= 3 + 4
-    assert abs(came["median"] - came["held_out_median"]) < 0.1 * came["held_out_median"]
-
-
-def test_distances_of_copies_are_exact():
-    train = levels(20, 0, (3, 32, 32))
-    came = nearest_training(train[:1], train, train)
-    assert came["median"] == 0
-    assert came["threshold"] == 0
-    # Nothing is nearer than held-out images that are copies themselves.
-    assert (came["memorised"], came["copies"]) == (0, 1)
-
-
-def test_nearest_training_keeps_to_its_bound(monkeypatch):
-    sizes = []
-    addmm = torch.addmm
-
-    def recording(*args, **kwargs):
-        out = addmm(*args, **kwargs)
-        sizes.append(out.numel())
-        return out
-
-    monkeypatch.setattr(torch, "addmm", recording)
-    came = nearest_training(levels(500, 0), levels(50_000, 1), levels(10, 2))
-    # 500 x 50,000 distances are 25 million: more than the bound of 16.8 million.
-    assert len(sizes) > 2
-    assert max(sizes) <= 2**24
-    assert sum(sizes) == 510 * 50_000
-    assert max(came["nearest"]) > 40_000
-
-
-def test_nearest_training_refuses():
-    x = levels(3, 0)
-    with pytest.raises(HQDMError, match=r"fake \(3, 1, 4, 4\), train \(0, 1, 4, 4\)"):
-        nearest_training(x, x[:0], x)
-    with pytest.raises(HQDMError, match=r"test \(3, 1, 4, 2\)"):
-        nearest_training(x, x, x[..., :2])

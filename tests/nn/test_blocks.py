@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hqdm.nn.blocks import Conditioning, ResnetBlock, Upsample, downsample
+from hqdm.nn.blocks import Conditioning, ResnetBlock, Upsample, WSConv2d, downsample
 
 
 def plain_conv(in_channels, out_channels):
@@ -56,3 +56,16 @@ def test_upsample_repeats_the_nearest():
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
     row = [0, 0, 0, 0, 1, 1, 1]
     torch.testing.assert_close(up(x)[0, 0], x[0, 0][row][:, row])
+
+
+def test_standardised_weights_by_definition():
+    conv = WSConv2d(3, 4, kernel_size=5, padding=2).double()
+    with torch.no_grad():
+        conv.weight.mul_(7).add_(2)
+    flat = conv.weight.detach().reshape(4, -1)
+    deviation = ((flat - flat.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
+    kernel = (flat - flat.mean(1, keepdim=True)) / (deviation + 1e-5).sqrt()
+    x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
+    expected = F.conv2d(x, kernel.reshape(4, 3, 5, 5), conv.bias, padding=2)
+    torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
+    assert conv(x).shape == (2, 4, 6, 7)

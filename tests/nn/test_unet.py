@@ -132,7 +132,8 @@ def test_parts_hold_every_parameter_once():
 
 
 def test_the_configuration_has_the_arguments_of_the_network():
-    assert vars(NetworkConfig()) == UNet().config | {"mults": (1, 2, 3, 4)}
+    expected = UNet().config | {"name": "UNet", "mults": (1, 2, 3, 4)}
+    assert NetworkConfig().config == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
+"""Adaptive DPM-Solver against a flow in closed form, and against the published algorithm."""
+
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 
 from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
 from hqdm.diffusion.schedule import CosineSchedule
@@ -69,3 +73,81 @@ def test_an_impossible_tolerance_ends(denoiser, monkeypatch):
     monkeypatch.setattr("hqdm.samplers.adaptive.MAX_TRIALS", 20)
     with pytest.raises(HQDMError, match="tolerance 1e-12 was not met in 20 steps"):
         AdaptiveDPMSolver(1e-12, absolute=1e-14)(denoiser, X1)
+
+
+def solve(order, x, lam, end, tolerance, absolute, eps_of):
+    """DPM-Solver-12 or -23 with adaptive steps, for one image (Lu et al. 2022, appendix C).
+
+    Returns its end and the half log-SNR of every evaluation.
+    """
+
+    def levels(at):
+        return np.sqrt(expit(2 * at)), np.sqrt(expit(-2 * at))
+
+    def evaluate(x, at):
+        seen.append(at)
+        return eps_of(x, at)
+
+    h, before, seen = 0.05, x, []
+    while end - lam > 1e-9:
+        h = min(h, end - lam)
+        (alpha, _), (alpha_end, sigma_end) = levels(lam), levels(lam + h)
+        eps = evaluate(x, lam)
+        r1 = 1 / order
+        alpha_1, sigma_1 = levels(lam + r1 * h)
+        u = alpha_1 / alpha * x - sigma_1 * np.expm1(r1 * h) * eps
+        change = evaluate(u, lam + r1 * h) - eps
+        first = alpha_end / alpha * x - sigma_end * np.expm1(h) * eps
+        second = first - sigma_end / (2 * r1) * np.expm1(h) * change
+        low, high = first, second
+        if order == 3:
+            r2 = 2 / 3
+            alpha_2, sigma_2 = levels(lam + r2 * h)
+            u = alpha_2 / alpha * x - sigma_2 * np.expm1(r2 * h) * eps
+            u = u - sigma_2 * r2 / r1 * (np.expm1(r2 * h) / (r2 * h) - 1) * change
+            change = evaluate(u, lam + r2 * h) - eps
+            low, high = second, first - sigma_end / r2 * (np.expm1(h) / h - 1) * change
+        scale = np.maximum(absolute, tolerance * np.maximum(abs(low), abs(before)))
+        error = np.sqrt(np.mean(((low - high) / scale) ** 2))
+        if error <= 1:
+            x, before, lam = high, low, lam + h
+        h = h * np.clip(0.9 * error ** (-1 / order), 0.2, 5)
+    return x, np.array(seen)
+
+
+class Recording:
+    """A denoiser that notes the half log-SNR of every evaluation of its only image."""
+
+    def __init__(self, denoiser):
+        self.denoiser, self.schedule, self.seen = denoiser, denoiser.schedule, []
+
+    def __call__(self, x_t, t, y=None):
+        self.seen.append(float(self.schedule.lam(t)))
+        return self.denoiser(x_t, t, y)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("start", [-3.0, 2.5])
+def test_steps_are_those_of_the_published_algorithm(denoiser, order, start):
+    """All sizes, the steps that are taken back, and the end.
+
+    The pixels shrink on the way, so that |x_before| decides the scale of the error, and the
+    absolute tolerance is small enough to leave it to do so.
+    """
+    tolerance, absolute, t_end = 1e-3, 1e-5, 0.05
+    x = start * torch.tensor([1.0, 0.4, -0.8, 0.2]).double().view(1, 1, 2, 2)
+    recording = Recording(denoiser)
+    result = AdaptiveDPMSolver(tolerance, order, absolute).run(recording, x, t_end=t_end)
+
+    def eps_of(image, lam):
+        t = denoiser.schedule.inverse(torch.tensor([lam]).double())
+        return denoiser(torch.from_numpy(image), t).eps.numpy()
+
+    ends = denoiser.schedule.lam(torch.tensor([1.0, t_end]).double()).tolist()
+    expected, seen = solve(order, x.numpy(), *ends, tolerance, absolute, eps_of)
+    assert result.rejected.item() > 0
+    assert result.evaluations == len(seen)
+    # Where noise is nearly all, the error is a difference of images that agree in many digits:
+    # rounding reaches the steps as 1e-8, and the end as their error times that.
+    np.testing.assert_allclose(recording.seen, seen, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(result.x0, expected, rtol=0, atol=1e-7)

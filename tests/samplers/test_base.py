@@ -67,12 +67,6 @@ def test_batches_do_not_matter(denoiser):
         assert torch.equal(part, x0[first : first + n])
 
 
-def test_seeds_and_images_have_streams_of_their_own():
-    a, b = ImageNoise(0, 3).draw((4,)), ImageNoise(1, 3).draw((4,))
-    assert len({tuple(row.tolist()) for row in torch.cat([a, b])}) == 6
-    assert torch.equal(ImageNoise(0, 3).draw((4,)), a)
-
-
 @pytest.mark.parametrize("name", FIXED)
 def test_the_walk_may_end_before_the_data(denoiser, x1, name):
     sampler = build_sampler(name, 30)

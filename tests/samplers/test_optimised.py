@@ -47,6 +47,15 @@ def test_fitted_grid_is_better_on_other_noise(denoiser, noises):
     assert optimise_grid(denoiser, "unipc3", 8, x1, held_out, trials=60) == grid
 
 
+def test_callback_hears_the_least_error(denoiser, noises):
+    told = []
+    optimise_grid(denoiser, "ddim", 5, *noises, trials=9, callback=lambda *now: told.append(now))
+    assert [tried for tried, _ in told] == list(range(2, 10))  # the first grid is the even one
+    errors = [error for _, error in told]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[-1]
+
+
 def test_no_weights_are_the_even_grid():
     times = times_of(SCHEDULE, torch.zeros(6, dtype=torch.float64))
     torch.testing.assert_close(

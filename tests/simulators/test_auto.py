@@ -45,7 +45,7 @@ def unknown_gate(x, w):
 
 def test_unknown_gates_run_in_torch():
     circuit = Circuit.from_qfunc(unknown_gate, n_wires=2, n_inputs=1, weights_shape=(1,))
-    with pytest.warns(UserWarning, match="does not know the gate Projector"):
+    with pytest.warns(UserWarning, match="does not support the gate Projector"):
         assert choose(Work(circuit, 1, 8), CPU).simulator.name == "statevector"
 
 

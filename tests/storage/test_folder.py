@@ -21,7 +21,7 @@ def test_folder_round_trip(tmp_path):
     assert config == {"x": [1, None]}
     assert loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
-    assert json.loads((tmp_path / "new" / "config.json").read_text())["format_version"] == 1
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["format_version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_folder_round_trip(tmp_path):
         ("{", "is damaged"),
         ("[]", "states no format_version"),
         ("{}", "states no format_version"),
-        ('{"format_version": 2}', "has format version 2, this hqdm reads up to 1"),
+        ('{"format_version": 3}', "has format version 3, this hqdm reads up to 2"),
         ('{"format_version": 1}', "is damaged .no model"),
     ],
 )
@@ -42,9 +42,10 @@ def test_damaged_configuration_is_refused(tmp_path, text, said):
 
 
 def test_version_has_to_be_a_number():
-    check_version({"format_version": 1}, "it")
-    with pytest.raises(HQDMError, match="it is not an hqdm model"):
-        check_version({"format_version": "1"}, "it")
+    assert check_version({"format_version": 1}, 2, "it") == 1
+    for wrong in ("1", True, None):
+        with pytest.raises(HQDMError, match="it is not a file of hqdm"):
+            check_version({"format_version": wrong}, 2, "it")
 
 
 def test_hub_gets_weights_configuration_and_card(trained, monkeypatch):

@@ -128,7 +128,7 @@ def test_resumed_run_takes_the_configured_learning_rate(tiny, tmp_path):
 def test_checkpoints_hold_tensors_and_plain_values_only(trained):
     for name in ("last.ckpt", "best.ckpt"):
         checkpoint = torch.load(trained / name, weights_only=True)
-        assert checkpoint["hqdm"]["format_version"] == 1
+        assert checkpoint["hqdm"]["format_version"] == 2
 
 
 def test_run_folder_holds_what_it_promises(trained):
@@ -157,7 +157,7 @@ def test_saved_configuration_reproduces_the_run(tiny, same_run, tmp_path):
     ("changes", "said"),
     [
         ({"model__network__dim": 16}, "model.network.dim is 8 there and 16 here"),
-        ({"model__predict": "v"}, "model.predict is eps there and v here"),
+        ({"model__predict": "v"}, "model.objective.name is eps there and v here"),
         ({"model__schedule": "linear"}, "model.schedule.name is cosine there and linear here"),
         ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups is 1 there"),
         ({"seed_everything": 5}, "seed_everything is 0 there and 5 here"),
@@ -218,6 +218,18 @@ def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     assert {f.name for f in (tmp_path / "run" / "csv").iterdir()} == {"version_0", "version_1"}
 
 
+@pytest.mark.parametrize(("callback", "warned"), [("Stopwatch", False), ("Another", True)])
+def test_states_of_callbacks_that_are_gone(trained, tiny, tmp_path, recwarn, callback, warned):
+    """Of old checkpoints only what is known to be gone is passed over in silence."""
+    checkpoint = torch.load(trained / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"][callback] = {"seconds": 1.0}
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    config = tiny(trainer__max_epochs=3)
+    assert train(config, tmp_path / "run", "--resume", tmp_path / "old.ckpt")["global_step"] == 9
+    told = [str(warning.message) for warning in recwarn]
+    assert any("add the following callbacks" in line for line in told) == warned
+
+
 def test_labels_and_classes_go_together(tiny, tmp_path):
     for changes, said in (
         ({"data__labelled": True}, "n_classes is null: set it to 10"),
@@ -239,7 +251,7 @@ def test_loss_that_is_not_finite_ends_the_run(hqdm, tiny, tmp_path):
     outcome = hqdm("fit", "--config", tiny(), *more, "--model.lr", 1e30)
     assert outcome.code == 2
     error = outcome.err.splitlines()[-1]
-    assert error.startswith("error: the loss is nan at step 7: lower model.lr (now 1e+30)")
+    assert error.startswith("error: the loss is nan at step 7: lower the learning rate (now 1e+30)")
     assert "Traceback" not in outcome.err
     assert (out / "last.ckpt").read_bytes() == before
     assert hqdm("fit", "--config", tiny(), *more).code == 0

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from networks import Toy
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
@@ -38,9 +39,15 @@ def test_matching_tensors_are_taken_over_and_the_others_named():
         assert any(name.startswith(f"network.{part}.") for name in done.taken)
 
 
+class Other(Toy):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+
+
 def test_models_with_nothing_in_common_are_refused():
     with pytest.raises(HQDMError, match="shares no tensor"):
-        transfer(classical(dim=12), Denoiser(torch.nn.Linear(2, 2), CosineSchedule()))
+        transfer(classical(dim=12), Denoiser(Other(), CosineSchedule()))
 
 
 def test_frozen_parts_have_no_gradient():

@@ -1,10 +1,10 @@
-"""Random streams keyed by what they are for."""
+"""Random streams keyed by what they are for, and noise that belongs to each image."""
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hqdm.utils.seeds import generator
+from hqdm.utils.seeds import ImageNoise, generator
 
 keys = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3)
 
@@ -33,3 +33,19 @@ def test_streams_leave_the_global_one_alone():
     before = torch.get_rng_state()
     draw(1, 2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeds_and_images_have_streams_of_their_own():
+    a, b = ImageNoise(0, 3).draw((4,)), ImageNoise(1, 3).draw((4,))
+    assert len({tuple(row.tolist()) for row in torch.cat([a, b])}) == 6
+    assert torch.equal(ImageNoise(0, 3).draw((4,)), a)
+
+
+def test_noise_of_an_image_depends_on_its_index_alone():
+    whole, part = ImageNoise(4, 6), ImageNoise(4, 2, first=3)
+    for _ in range(2):  # the second draw goes on where the first stopped
+        assert torch.equal(part.draw((2, 3)), whole.draw((2, 3))[3:5])
+    like = torch.empty(2, 1, 3, 3, dtype=torch.float64)
+    drawn = ImageNoise(4, 2).draw_like(like)
+    assert drawn.dtype == torch.float64
+    assert torch.equal(drawn, ImageNoise(4, 2).draw((1, 3, 3)).double())

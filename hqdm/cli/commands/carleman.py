@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from hqdm.cli.options import Parser, add_checkpoint, add_noise, add_output, load_model
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.files import claim_files
+from hqdm.utils.tables import Sheet
 
 if TYPE_CHECKING:
     from hqdm.carleman.magnus import Backend
@@ -82,13 +82,12 @@ def fit(args: Sequence[str]) -> None:
     seconds = time.monotonic() - started
     found.save(out)
     found.save_plot(plot)
-    console = Console()
-    table = Table("lambda", "R² held out", title=f"noise of degree {options.degree} in {out.name}")
-    for place in range(0, len(found.r2), max(1, len(found.r2) // ROWS)):
-        lam = found.noise.nodes[place] - found.latents.time(0.0)
-        table.add_row(f"{lam:.2f}", f"{found.r2[place]:.4f}")
-    console.print(table)
     latents = found.latents
+    lam = found.noise.nodes - latents.time(0.0)
+    shown = range(0, len(lam), max(1, len(lam) // ROWS))
+    rows = [(f"{lam[place]:.2f}", f"{found.r2[place]:.4f}") for place in shown]
+    title = f"noise of degree {options.degree} in {out.name}"
+    Console().print(Sheet(title, ("lambda", "R² held out"), rows).rich())
     sign = "negative: it dissipates" if latents.dissipative else "not negative: it grows"
     print(
         f"{latents.dim} latents hold {latents.explained:.1%} of the variance; divided by "
@@ -151,15 +150,14 @@ def sample(args: Sequence[str]) -> None:
     with progress_bar() as progress:
         samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
     written = write_samples(denoiser, sampler, samples, out, vars(options))
-    table = Table("images", "seconds", "network evaluations", "lifted dimension", "linear maps")
-    table.add_row(
-        str(options.n),
-        f"{samples.seconds:.2f}",
-        str(samples.evaluations),
-        str(len(sampler.system)),
-        str(options.segments),
-    )
-    Console().print(table)
+    facts = {
+        "images": str(options.n),
+        "seconds": f"{samples.seconds:.2f}",
+        "network evaluations": str(samples.evaluations),
+        "lifted dimension": str(len(sampler.system)),
+        "linear maps": str(options.segments),
+    }
+    Console().print(Sheet("", tuple(facts), [tuple(facts.values())], n_text=0).rich())
     print(f"wrote {written}")
 
 
@@ -207,7 +205,7 @@ def analyse(args: Sequence[str]) -> None:
 
     from hqdm.surrogate.analysis import Analysis
     from hqdm.surrogate.analysis import analyse as study
-    from hqdm.surrogate.analysis_report import ANALYSIS_FILES, analysis_table, write_analysis
+    from hqdm.surrogate.analysis_report import ANALYSIS
     from hqdm.surrogate.fit import load_fit
     from hqdm.utils.progress import progress_bar
 
@@ -216,11 +214,11 @@ def analyse(args: Sequence[str]) -> None:
     out = Path(options.out)
     denoiser = load_model(options)
     found = load_fit(Path(options.checkpoint), denoiser, options.fit)
-    claim_files(out, ANALYSIS_FILES, options.overwrite)
+    claim_files(out, ANALYSIS.names, options.overwrite)
     with progress_bar() as progress:
         report = study(denoiser, found, settings, progress)
-    written = write_analysis(report, out)
-    Console().print(analysis_table(report))
+    written = ANALYSIS.write(report, out)
+    Console().print(ANALYSIS.page(report).rich())
     print(f"wrote {written}")
 
 
@@ -252,22 +250,18 @@ def resources(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
 
     from hqdm.surrogate.resources import Study, study
-    from hqdm.surrogate.resources_report import (
-        RESOURCES_FILES,
-        resources_table,
-        write_resources,
-    )
+    from hqdm.surrogate.resources_report import RESOURCES
     from hqdm.utils.progress import progress_bar
 
     settings = Study(**{f.name: vars(options)[f.name] for f in fields(Study)})
     out = Path(options.out)
     denoiser = load_model(options)
-    claim_files(out, RESOURCES_FILES, options.overwrite)
+    claim_files(out, RESOURCES.names, options.overwrite)
     images = training_images(options, denoiser)
     with progress_bar() as progress:
         report = study(denoiser, images.images, settings, progress)
-    written = write_resources(report, out)
-    Console().print(resources_table(report))
+    written = RESOURCES.write(report, out)
+    Console().print(RESOURCES.page(report).rich())
     print(f"wrote {written}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -39,7 +40,7 @@ def run(args: Sequence[str]) -> None:
         COMPARISON_FILES,
         Comparison,
         compare,
-        comparison_table,
+        comparison_sheet,
         parse_entries,
     )
     from hqdm.generation.sampling import RECORD_FILE
@@ -56,6 +57,12 @@ def run(args: Sequence[str]) -> None:
         options.checkpoint, entries, protocol_of(options), out, grid, options.resume, loaded
     )
     with progress_bar() as progress:
-        report = compare(denoiser, comparison, progress)
-    Console().print(comparison_table(report))
+        report = compare(denoiser, comparison, progress, _tell)
+    Console().print(comparison_sheet(report).rich())
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
+
+
+def _tell(result: dict[str, Any]) -> None:
+    """One line of an entry."""
+    effort = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
+    print(f"{result['sampler']}: {effort}, FID {result['fid']:.3f}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.options import Parser
@@ -18,6 +17,7 @@ from hqdm.samplers import DDIM
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
+from hqdm.utils.tables import Sheet
 
 CONFIG = "digits_qvunet.yaml"
 SAMPLER_STEPS = 50
@@ -78,7 +78,7 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
     report["seconds"] |= {"training": round(trained, 1)}
     report["val_loss"] = list(losses.values())[-1]
     write_report(report, images, out)
-    console.print(_table(report, time.monotonic() - started))
+    console.print(_sheet(report, time.monotonic() - started).rich())
     for name in (
         "samples/grid.png",
         "samples/strip.png",
@@ -89,10 +89,9 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
         console.print(f"wrote {out / name}", soft_wrap=True)
 
 
-def _table(report: dict[str, Any], seconds: float) -> Table:
+def _sheet(report: dict[str, Any], seconds: float) -> Sheet:
     scores, floor, pairs = report["scores"], report["floor"], report["restoration"]
     model, effect = report["model"], report["quantum_effect"]
-    table = Table("measure", "value", "real against real", title="hybrid U-Net on 8x8 digits")
     rows = [
         ("parameters (quantum)", f"{model['parameters']:,} ({model['quantum']:,})", ""),
         ("validation loss", f"{report['val_loss']:.4f}", ""),
@@ -103,6 +102,4 @@ def _table(report: dict[str, Any], seconds: float) -> Table:
         (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
         ("seconds", f"{seconds:.0f}", ""),
     ]
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return Sheet("hybrid U-Net on 8x8 digits", ("measure", "value", "real against real"), rows)

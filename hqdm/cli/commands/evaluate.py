@@ -28,7 +28,7 @@ def run(args: Sequence[str]) -> None:
     add_output(parser, None, "folder to write to (evaluation, beside the checkpoint)")
     options = parser.parse_args(args)
 
-    from hqdm.evaluation.report import REPORT_FILES, score_table, write_report
+    from hqdm.evaluation.report import REPORT_FILES, score_sheet, write_report
     from hqdm.evaluation.report import evaluate as score
     from hqdm.utils.progress import progress_bar
 
@@ -41,5 +41,5 @@ def run(args: Sequence[str]) -> None:
     with progress_bar() as progress:
         report, images = score(denoiser, sampler, protocol_of(options), progress)
     written = write_report(report, images, out)
-    Console().print(score_table(report))
+    Console().print(score_sheet(report).rich())
     print(f"wrote {written}")

@@ -25,6 +25,7 @@ from hqdm.nn.parts import (
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.simulators import AutoSimulator, Work, choose
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.tables import Sheet
 
 
 def run(args: Sequence[str]) -> None:
@@ -61,7 +62,7 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
         f"{type(denoiser.network).__name__} for samples of shape {shape}, predicts "
         f"{denoiser.predict}, {denoiser.schedule}, classes: {denoiser.n_classes or 'none'}"
     )
-    console.print(parameter_table(denoiser))
+    console.print(parameter_sheet(denoiser).rich())
     layers = quantum_layers(denoiser)
     others = {name: m for name, m in quantum_modules(denoiser).items() if name not in layers}
     for name, module in others.items():
@@ -90,23 +91,20 @@ def _print_circuit(circuit: Circuit, console: Console) -> None:
     console.print(first.draw(), markup=False, highlight=False, soft_wrap=True)
 
 
-def parameter_table(denoiser: Denoiser) -> Table:
+def parameter_sheet(denoiser: Denoiser) -> Sheet:
     """Parameters by part of the network, classical and quantum apart."""
-    table = Table("part", "classical", "quantum", "all", title="parameters")
-    for column in table.columns[1:]:
-        column.justify = "right"
     numbers = (classical_parameters, quantum_parameters, nn.Module.parameters)
-    rows = {
+    counts = {
         name: [count(select(module)) for select in numbers]
         for name, module in denoiser.network.parts.items()
     }
     total = [count(select(denoiser)) for select in numbers]
-    outside = [whole - sum(own) for whole, *own in zip(total, *rows.values(), strict=True)]
+    outside = [whole - sum(own) for whole, *own in zip(total, *counts.values(), strict=True)]
     if any(outside):
-        rows["outside parts"] = outside
-    for name, row in {**rows, "total": total}.items():
-        table.add_row(name, *(f"{number:,}" for number in row))
-    return table
+        counts["outside parts"] = outside
+    counts["total"] = total
+    rows = [(name, *(f"{number:,}" for number in row)) for name, row in counts.items()]
+    return Sheet("parameters", ("part", "classical", "quantum", "all"), rows)
 
 
 def layer_table(layers: dict[str, QuantumLayer]) -> Table:

@@ -43,7 +43,7 @@ def run(args: Sequence[str]) -> None:
             y=None if labels is None else labels.to(device),
             seed=options.seed,
             trials=options.trials,
-            progress=progress,
+            callback=lambda tried, error: progress("grids", tried, options.trials),
         )
     grid.write(out)
     print(

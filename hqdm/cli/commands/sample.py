@@ -1,6 +1,7 @@
 """`hqdm sample`: draw images from a trained model."""
 
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,10 @@ def run(args: Sequence[str]) -> None:
     add_sampler(parser, n=64)
     parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
     parser.add_argument(
-        "--devices", type=int, default=1, help="processes to spread images over (1)"
+        "--processes", type=int, default=1, help="how many to spread images over (1)"
+    )
+    parser.add_argument(  # the former name, too near to --device
+        "--devices", dest="processes", type=int, default=SUPPRESS, help=SUPPRESS
     )
     parser.add_argument("--strategy", default="auto", help="how to start them: auto or ddp (auto)")
     add_output(parser, "samples")
@@ -29,7 +33,7 @@ def run(args: Sequence[str]) -> None:
     sampler = sampler_of(options, denoiser)
     claim_files(out, SAMPLE_FILES, options.overwrite)
     given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
-    if (options.devices, options.strategy) == (1, "auto"):
+    if (options.processes, options.strategy) == (1, "auto"):
         with progress_bar() as progress:
             samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
     else:
@@ -40,7 +44,7 @@ def run(args: Sequence[str]) -> None:
             sampler,
             options.n,
             **given,
-            devices=options.devices,
+            processes=options.processes,
             strategy=options.strategy,
             accelerator=next(denoiser.parameters()).device.type,
             progress=sys.stdout.isatty(),

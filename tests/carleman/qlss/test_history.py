@@ -126,7 +126,7 @@ def test_schur_norm_is_at_least_the_spectral_norm(seed):
 
 def test_bad_input_is_refused():
     one, y0 = sparse.csr_array(np.eye(2)), np.ones(2)
-    with pytest.raises(HQDMError, match=r"one start of shape \(n,\), got shape \(2, 3\)"):
+    with pytest.raises(HQDMError, match=r"one initial value of shape \(n,\), got shape \(2"):
         block_system([one], np.ones((2, 3)))
     with pytest.raises(HQDMError, match="one generator or more, got none"):
         block_system([], y0)
@@ -136,7 +136,7 @@ def test_bad_input_is_refused():
         block_system([one * np.inf], y0)
     with pytest.raises(HQDMError, match="not finite"):
         block_system([one], np.array([1, np.nan]))
-    with pytest.raises(HQDMError, match="the start is zero"):
+    with pytest.raises(HQDMError, match="the initial value is zero"):
         block_system([one], np.zeros(2))
     with pytest.raises(HQDMError, match="got 0 and 1"):
         block_system([one], y0, order=0)

@@ -210,7 +210,7 @@ def test_badly_conditioned_systems_are_refused():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_solutions_that_overflow_are_refused():
-    with pytest.raises(HQDMError, match="the solution overflows: walk over a shorter time"):
+    with pytest.raises(HQDMError, match="the solution overflows: integrate over a shorter"):
         QLSS("solve").solve([sparse.csr_array(np.eye(2) * 800)], Y0)
     with pytest.raises(HQDMError, match="the block system is singular"):
         QLSS("emulate").solve([sparse.csr_array(np.diag([400.0, 0.0]))], np.array([0.0, 1.0]))

@@ -42,7 +42,16 @@ def test_fit_writes_beside_the_checkpoint(hqdm, trained, tmp_path):
     path = tmp_path / "a.carleman.safetensors"
     fit = CarlemanFit.load(path)
     images = load_images("digits", "train").images
-    again = fit_carleman(load_denoiser(checkpoint), images, 2, samples=100, nodes=8)
+    told = []
+    again = fit_carleman(
+        load_denoiser(checkpoint),
+        images,
+        2,
+        samples=100,
+        nodes=8,
+        progress=lambda *now: told.append(now),
+    )
+    assert told == [("fitting nodes", done, 8) for done in range(9)]
     assert (fit.noise.values == again.noise.values).all()
     assert fit.record == again.record
     assert f"2 latents hold {fit.latents.explained:.1%} of the variance" in said

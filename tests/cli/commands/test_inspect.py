@@ -44,9 +44,7 @@ def test_parameters_add_up_and_circuits_are_drawn():
 
 
 def test_classical_network_says_so():
-    assert "no quantum layers: this is the classical U-Net" in shown(
-        UNet(size=8, dim=8, mults=(1,))
-    )
+    assert "no quantum layers: the network is classical" in shown(UNet(size=8, dim=8, mults=(1,)))
 
 
 @pytest.mark.parametrize("width", [80, 200])

@@ -221,7 +221,7 @@ def branches(x, w):
         (lambda x, w: None, "queues no gates"),
     ],
 )
-def test_mistakes(fn, message):
+def test_invalid_input_is_refused(fn, message):
     with pytest.raises(HQDMError, match=message) as error:
         program(fn)
     assert "\n" not in str(error.value)

@@ -1,98 +1,35 @@
-"""Known pixels and linear measurements, against Gaussian data whose posterior is known."""
+"""Posterior sampling of linear measurements, on Gaussian data whose posterior is known."""
 
 import copy
 import pickle
 
-import numpy as np
 import pytest
 import torch
+from gaussian_images import (
+    FIXED,
+    IMAGE,
+    MASK,
+    MEAN,
+    OPERATORS,
+    SHAPE,
+    VARIANCE,
+    gaussian,
+    noisy,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
 
-from hqdm.diffusion.analytic import GaussianDenoiser
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
+from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.guidance.clip import Clip
 from hqdm.guidance.operators import Blur, Masked
 from hqdm.guidance.posterior import PosteriorSampling
 from hqdm.guidance.replacement import Replacement
 from hqdm.nn.unet import UNet
 from hqdm.samplers import DDIM, DPMSolver, DPMSolverExact
-from hqdm.samplers.registry import SAMPLERS, build_sampler
+from hqdm.samplers.registry import build_sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
-
-MEAN, VARIANCE = 0.2, 0.5
-SHAPE = (2, 5, 4)
-IMAGE = ImageNoise(11, 1).draw(SHAPE)[0].clamp(-1, 1)
-MASK = torch.arange(20).view(5, 4) % 3 > 0
-
-
-def gaussian(dtype=torch.float64, schedule=None):
-    levels = (torch.tensor(value, dtype=dtype) for value in (MEAN, VARIANCE))
-    return GaussianDenoiser(*levels, schedule or CosineSchedule())
-
-
-def noisy(n=3, seed=0):
-    return ImageNoise(seed, n).draw(SHAPE).double()
-
-
-NETWORK = [name for name, entry in SAMPLERS.items() if entry.network]
-FIXED = [name for name in NETWORK if not SAMPLERS[name].adaptive]
-
-
-@pytest.mark.parametrize("schedule", [CosineSchedule(), LinearSchedule()], ids=["cosine", "linear"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", NETWORK)
-def test_known_pixels_are_drawn_bit_for_bit(name, dtype, schedule):
-    sampler = build_sampler(name, steps=4 if name in FIXED else None)
-    known = Replacement(gaussian(dtype, schedule), IMAGE.to(dtype), MASK)
-    drawn = sampler(known, noisy().to(dtype))
-    assert torch.equal(drawn[..., MASK], IMAGE.to(dtype)[..., MASK].expand(3, -1, -1))
-    assert (drawn[..., ~MASK] - IMAGE[..., ~MASK]).abs().min() > 0
-
-
-def test_replacement_keeps_the_sum_and_the_other_pixels():
-    x_t, t = noisy(), torch.tensor([0.2, 0.7, 1.0]).double()
-    plain, known = gaussian()(x_t, t), Replacement(gaussian(), IMAGE.double(), MASK)
-    x0, eps = known(x_t, t)
-    assert torch.equal(x0[..., ~MASK], plain.x0[..., ~MASK])
-    torch.testing.assert_close(eps[..., ~MASK], plain.eps[..., ~MASK])
-    alpha, sigma = (level.view(-1, 1, 1, 1) for level in known.schedule(t))
-    torch.testing.assert_close(alpha * x0 + sigma * eps, x_t)
-
-
-def test_every_image_of_a_batch_may_have_its_own_known_part():
-    images = noisy(3, seed=4)
-    masks = torch.rand(3, 1, 5, 4) > 0.5
-    drawn = DDIM(3)(Replacement(gaussian(), images, masks), noisy())
-    for image, mask, x0 in zip(images, masks, drawn, strict=True):
-        alone = DDIM(3)(Replacement(gaussian(), images, mask), noisy())
-        expected = DDIM(3)(Replacement(gaussian(), image, mask), noisy())
-        assert torch.equal(x0[mask.expand(SHAPE)], image[mask.expand(SHAPE)])
-        assert not torch.equal(alone, expected)
-
-
-@pytest.mark.parametrize(
-    "mask", [torch.ones(4, 4), torch.ones(3, 5, 4), torch.ones(2, 2, 5, 4), torch.ones(5, 4, 1)]
-)
-def test_a_mask_of_another_size_is_refused(mask):
-    with pytest.raises(HQDMError, match="the mask is .*, the image 2 x 5x4: use a mask of that"):
-        Replacement(gaussian(), IMAGE, mask)
-
-
-def test_an_image_of_another_size_is_refused():
-    known = Replacement(gaussian(), IMAGE, MASK)
-    with pytest.raises(HQDMError, match="known image is 2 x 5x4, the model draws 2 x 5x5: use"):
-        known(torch.zeros(1, 2, 5, 5).double(), torch.tensor(0.5))
-
-
-OPERATORS = {
-    "mask": Masked(MASK),
-    "super-resolution": torch.nn.AvgPool2d(2),
-    "blur": Blur(1.2),
-}
 
 
 @settings(deadline=None, max_examples=30)
@@ -221,20 +158,6 @@ def test_mistakes_of_posterior_sampling():
     guided = PosteriorSampling(gaussian(), torch.nn.AvgPool2d(2), torch.zeros(2, 5, 4), 1)
     with pytest.raises(HQDMError, match=r"has shape \(2, 5, 4\), the operator gives \(2, 2, 2\)"):
         DDIM(2)(guided, noisy())
-
-
-@pytest.mark.parametrize("std", [0.4, 1.0, 2.5])
-def test_blur_is_a_gaussian_filter(std):
-    images = noisy(2)
-    reach = max(1, round(3 * std))
-    expected = gaussian_filter(images, std, axes=(2, 3), mode="nearest", radius=reach)
-    np.testing.assert_allclose(Blur(std)(images), expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(Blur(std)(images[0]), expected[0], rtol=0, atol=1e-12)
-
-
-def test_blur_needs_a_width():
-    with pytest.raises(HQDMError, match="a standard deviation above 0, got 0"):
-        Blur(0)
 
 
 def test_everything_copies_and_pickles():

@@ -1,0 +1,130 @@
+"""Samples of a trained model in one line.
+
+Pipeline.from_pretrained("runs/mnist_qvunet")(n=16, sampler="unipc", steps=10, seed=0).images
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from hqdm import surrogate as surrogate  # registers the samplers without a network
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.generation.sampling import Samples, sample_images
+from hqdm.samplers.base import Sampler
+from hqdm.samplers.registry import build_sampler, sampler_entry
+from hqdm.utils.errors import HQDMError
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+class Pipeline:
+    """A trained model that draws samples.
+
+    Args:
+        denoiser: The model.
+        source: The file or folder it comes from, where samplers such as `carleman` find their fit.
+
+    Attributes:
+        denoiser: The model, in evaluation mode.
+    """
+
+    def __init__(self, denoiser: Denoiser, source: Path | None = None) -> None:
+        self.denoiser = denoiser.eval()
+        self.source = source
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str | torch.device = "cpu") -> Self:
+        """Load a trained model.
+
+        Args:
+            source: The folder of a run, a `.ckpt` file, a folder that `hqdm export` or
+                `save_pretrained` wrote, or the name of a model on the Hugging Face hub
+                (`owner/name`).
+            device: Where to put it.
+
+        Raises:
+            HQDMError: If there is no such model, or it cannot be read.
+        """
+        path = Path(source)
+        if path.exists() or not _HUB_NAME.fullmatch(str(source)):
+            return cls(load_denoiser(path).to(device), path)
+        try:
+            denoiser = Denoiser.from_pretrained(str(source))
+        except HQDMError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise HQDMError(
+                f"there is no model {source}: neither a file or folder here nor a model on the hub "
+                f"({reason})"
+            ) from None
+        return cls(denoiser.to(device))
+
+    def __call__(
+        self,
+        n: int = 16,
+        sampler: str | Sampler = "ddim",
+        steps: int | None = None,
+        grid: str | Sequence[float] | None = None,
+        tolerance: float | None = None,
+        *,
+        seed: int = 0,
+        label: int | None = None,
+        guidance: float = 1.0,
+        batch_size: int = 256,
+    ) -> Samples:
+        """Draw samples; sample i depends on `(seed, i)` alone.
+
+        Args:
+            n: The number of samples.
+            sampler: A sampler, or its name in `hqdm.samplers.SAMPLERS`.
+            steps: See `hqdm.samplers.build_sampler`, as `grid` and `tolerance`.
+            grid: The grid of times.
+            tolerance: The error per step of an adaptive sampler.
+            seed: The random seed.
+            label: The class of all samples; None takes every class in turn.
+            guidance: Scale of classifier-free guidance; 1 is none.
+            batch_size: Samples at a time.
+
+        Returns:
+            The samples with their labels, cost and seconds; `.images` is `(n, C, H, W)`, in
+            [-1, 1] on the CPU.
+
+        Raises:
+            HQDMError: If a name is unknown, a number is out of its range, or options of a named
+                sampler come with a sampler object.
+        """
+        if isinstance(sampler, str):
+            sampler = self._build(sampler, steps, grid, tolerance, guidance)
+        elif (steps, grid, tolerance) != (None, None, None):
+            raise HQDMError("steps, grid and tolerance belong to a named sampler: leave them out")
+        return sample_images(
+            self.denoiser,
+            sampler,
+            n,
+            seed=seed,
+            label=label,
+            guidance=guidance,
+            batch_size=batch_size,
+        )
+
+    def _build(
+        self,
+        name: str,
+        steps: int | None,
+        grid: str | Sequence[float] | None,
+        tolerance: float | None,
+        guidance: float,
+    ) -> Sampler:
+        load = sampler_entry(name).load
+        if load is None:
+            return build_sampler(name, steps, grid, tolerance)
+        if guidance != 1:
+            raise HQDMError(f"{name} was fitted without guidance: leave guidance out")
+        if self.source is None:
+            raise HQDMError(f"{name} needs the file of a fit beside the model: load it from a file")
+        return build_sampler(name, steps, grid, tolerance, **load(self.source, self.denoiser))
