@@ -64,9 +64,9 @@ class Probe:
         }
         self.rows = self.gates[0, 0]
         self._check_gates()
-        self._check_gradients()
         if function.batched:
             self._check_batch()
+        self._check_gradients()
 
     def _check_operations(self) -> None:
         """The same operations and measurements at all points."""
@@ -197,8 +197,8 @@ def _row(gate: Operator) -> Row:
     for parameter in gate.parameters:
         if isinstance(parameter, Tensor) and parameter.requires_grad:
             raise UnsupportedQNode(
-                f"the QNode takes an angle of {gate.name} from a tensor that needs a gradient but "
-                "is no argument: name it in weight_shapes"
+                f"the QNode takes an angle of {gate.name} from a tensor that needs a gradient, "
+                "expected an argument: name it in weight_shapes"
             )
     return gate.name, tuple(gate.wires), [_array(parameter) for parameter in gate.parameters]
 
