@@ -112,6 +112,8 @@ def nonlinear(inputs, weights):
         qml.RY(torch.asin(torch.tanh(inputs[..., wire])), wires=wire)
         qml.RZ(torch.acos(torch.tanh(inputs[..., wire]) ** 2) * weights[wire], wires=wire)
         qml.CNOT(wires=[wire, (wire + 1) % 3])
+    qml.prod(qml.RX(weights[0], 1), qml.CNOT([0, 1]), qml.RY(inputs[..., 0], 0))
+    qml.evolve(qml.X(0) @ qml.Y(1), weights[1] * inputs[..., 1])
     return expectations("ZXY")
 
 
