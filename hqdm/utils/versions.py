@@ -1,4 +1,4 @@
-"""The version of this package, and the versions and the machine that a measured figure depends on."""
+"""The version of this package, and the versions and the machine behind a measured figure."""
 
 import platform
 
