@@ -101,9 +101,7 @@ class Pipeline:
         if isinstance(sampler, str):
             sampler = self._build(sampler, steps, grid, tolerance, guidance)
         elif (steps, grid, tolerance) != (None, None, None):
-            raise HQDMError(
-                "steps, grid and tolerance are those of a named sampler: leave them out"
-            )
+            raise HQDMError("steps, grid and tolerance belong to a named sampler: leave them out")
         return sample_images(
             self.denoiser,
             sampler,

@@ -96,6 +96,7 @@ class DiffusionModule(LightningModule):
         self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
         self.sampler: Sampler = DDIM()
         self.batches_seen = 0
+        self._predicted = 0
         self.frozen: list[str] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -134,17 +135,23 @@ class DiffusionModule(LightningModule):
         loss = self.averaged.loss(x0, y, t=t, eps=eps)
         self.log(name, loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
 
+    def on_predict_start(self) -> None:
+        """Start with the noise of the first sample."""
+        self._predicted = 0
+
     @torch.no_grad()
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Samples of the averaged weights, as many as the batch holds and of its labels.
 
         Returns:
-            `(B, C, H, W)`; the noise follows from the seed and the number of the batch.
+            `(B, C, H, W)`; the noise follows from the seed and the number of the sample.
         """
         x0, y = self._parts(batch, labels_needed=False)
         if y is None and self.denoiser.n_classes is not None:
             y = class_labels(self.denoiser, len(x0), None)
-        noise = ImageNoise(self.seed, len(x0), batch_idx * len(x0))
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        noise = ImageNoise(self.seed, len(x0), self._predicted * world + rank * len(x0))
+        self._predicted += len(x0)
         x1 = noise.draw(self.denoiser.sample_shape).to(x0) * self.denoiser.schedule.prior_std
         labels = None if y is None else y.to(x0.device)
         return self.sampler(Clip(self.averaged), x1, labels, noise=noise)

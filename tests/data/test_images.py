@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hqdm.data.images import HUB_NAMES, canonical_name, load_images
+from hqdm.data.images import DATA, HUB_NAMES, canonical_name, load_images, register_data
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float, to_uint8
 
@@ -466,3 +466,43 @@ def test_real_data_sets(monkeypatch, connections, name, shape):
     assert data.labels.bincount(minlength=10).min() >= 25
     assert data.images.float().std() > 50
     assert connections == []
+
+
+@pytest.fixture
+def stripes(monkeypatch):
+    """A data set of a user's: two kinds of stripes, ten images a split."""
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+
+    @register_data("stripes")
+    def load(split):
+        labels = torch.arange(10) % 2
+        images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+        images[labels == 0, :, ::2] = 255
+        images[labels == 1, :, :, ::2] = 200 if split == "train" else 100
+        return images, labels
+
+    return load
+
+
+def test_a_registered_data_set_is_loaded_by_name(stripes):
+    loaded = load_images("stripes", "test", size=16, channels=3, limit=5)
+    assert loaded.images.shape == (5, 3, 16, 16)
+    assert loaded.labels.tolist() == [0, 0, 0, 0, 0]  # every other image
+    assert loaded.classes == ("0", "1")
+    train = load_images("stripes")
+    assert torch.equal(train.images, stripes("train")[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.zeros(3, 1, 4, 4), None, "expected uint8 of shape"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), None, "expected uint8 of shape"),
+        (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long(), "of shape .2,. for 3"),
+    ],
+)
+def test_a_registered_data_set_of_another_form_is_refused(monkeypatch, images, labels, said):
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+    register_data("odd")(lambda split: (images, labels))
+    with pytest.raises(HQDMError, match=said):
+        load_images("odd")

@@ -254,3 +254,24 @@ def test_inception_receives_uint8_colour_in_the_original_size(tmp_path):
     both = extractor.features_and_logits(x)
     assert [tuple(y.shape) for y in both] == [(2, extractor.num_features), (2, 1008)]
     assert torch.equal(extractor.network.seen, to_uint8(x).repeat(1, 3, 1, 1))
+
+
+def test_a_registered_extractor_is_loaded_by_name(monkeypatch):
+    monkeypatch.setattr(features.EXTRACTORS, "_entries", dict(features.EXTRACTORS))
+
+    @features.register_extractor("means")
+    class Means(features.FeatureExtractor):
+        """The mean of each row, and of the whole, as logits."""
+
+        def __init__(self, weights):
+            super().__init__("means", num_features=4, size=4, channels=1)
+
+        def features_and_logits(self, images):
+            rows = self.prepare(images).mean(dim=(1, 3))
+            return rows, rows.mean(dim=1, keepdim=True)
+
+    extractor = load_extractor("means")
+    x = torch.linspace(-1, 1, 16).view(1, 1, 4, 4)
+    torch.testing.assert_close(extractor(x), x.mean(dim=(1, 3)))
+    assert features.extractor_for("means", 28, 1) == "means"
+    assert not extractor.training
