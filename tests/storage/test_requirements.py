@@ -76,6 +76,19 @@ def test_a_run_names_and_holds_the_file(circuits, tiny, refused, hqdm, tmp_path)
     assert "TestRing" in hqdm("inspect", "--checkpoint", out / "last.ckpt", plugin).out
 
 
+def test_a_changed_file_is_not_mixed_with_a_run(circuits, tiny, refused, hqdm, tmp_path):
+    options = {"channels_per_group": 1, "ansatz": "TestRing"}
+    config = tiny(model__network__hybrid={"vertex": options}, plugins=["my_circuits.py"])
+    out = tmp_path / "run"
+    assert hqdm("fit", "--config", config, "--out", out).code == 0
+    forget()
+    circuits.write_text(circuits.read_text().replace("hop: int = 1", "hop: int = 2"))
+    more = ("--out", out, "--resume", out / "last.ckpt", "--trainer.max_epochs", 3)
+    assert "differs from" in refused("fit", "--config", config, *more)
+    assert hqdm("fit", "--config", config, "--out", out, "--overwrite").code == 0
+    assert "hop: int = 2" in (out / "my_circuits.py").read_text()
+
+
 def test_a_script_s_definition_is_named_without_a_file(tmp_path, refused):
     model = tmp_path / "model"
     Denoiser(UNet(**SMALL), CosineSchedule()).save_pretrained(model)
