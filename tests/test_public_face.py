@@ -19,6 +19,7 @@ def typed_imports():
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module.startswith("hqdm.")
         for alias in node.names
+        if alias.name != "VERSION"
     }
 
 

@@ -68,7 +68,7 @@ class Circuit:
             )
         if self.embedding is not self.ansatz and isinstance(self.ansatz, QuantumFunction):
             raise HQDMError(
-                "a quantum function stands for embedding and ansatz: use Circuit.from_qfunc"
+                "a quantum function replaces embedding and ansatz: use Circuit.from_qfunc"
             )
         if self.wires is not None:
             object.__setattr__(self, "wires", tuple(self.wires))

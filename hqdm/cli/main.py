@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from hqdm import __version__
 from hqdm.utils.errors import HQDMError, Interrupted, unknown
 from hqdm.utils.plugins import load_plugin
+from hqdm.utils.versions import VERSION
 
 EXIT_BAD_INPUT = 2
 EXIT_SIGNAL = 128
@@ -76,7 +76,7 @@ def dispatch(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
     elif argv[0] == "--version":
-        print(f"hqdm {__version__}")
+        print(f"hqdm {VERSION}")
     elif argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
     else:

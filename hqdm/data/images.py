@@ -40,7 +40,7 @@ _LIBRARY_ERRORS = (OSError, ValueError, RuntimeError)
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-# A file's bytes, its path, a pixel array, or None where a row has no image.
+# A file's bytes, its path, a pixel array, or None if a row has no image.
 _Picture = bytes | str | np.ndarray | None
 
 

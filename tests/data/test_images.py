@@ -1,4 +1,4 @@
-"""Image data: what is loaded, from where, and what is said where it cannot be."""
+"""Image data: contents, search order, and messages for missing or invalid data."""
 
 import io
 import os
@@ -30,7 +30,7 @@ def _no_user_folders(monkeypatch, tmp_path):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """The addresses that somebody tries to reach; each attempt fails."""
+    """The addresses of attempted connections; each attempt fails."""
     tried = []
 
     def refuse(*args, **kwargs):
@@ -68,7 +68,7 @@ def write_folder(folder, images, labels):
 
 
 def raises(*fragments):
-    """A one-line HQDMError that says all of these."""
+    """A one-line HQDMError that contains all fragments."""
     pattern = r"^" + "".join(rf"(?=.*{fragment})" for fragment in fragments) + r"[^\n]*$"
     return pytest.raises(HQDMError, match=pattern)
 
@@ -115,7 +115,7 @@ def test_an_image_set_pickles():
     ("image", "label", "shape", "expected"),
     [("image", "label", (6, 5), (4, 1, 6, 5)), ("img", "labels", (6, 5, 3), (4, 3, 6, 5))],
 )
-def test_parquet_columns_are_found_by_what_they_hold(tmp_path, image, label, shape, expected):
+def test_parquet_columns_are_identified_by_their_contents(tmp_path, image, label, shape, expected):
     x = pictures(4, shape)
     names = datasets.ClassLabel(names=["cat", "dog", "eel"])
     write_parquet(tmp_path, x, image=image, **{label: ([2, 0, 1, 2], names)})
@@ -231,7 +231,7 @@ def test_canonical_name():
     assert canonical_name("someone/birds") == "someone/birds"
 
 
-def test_hub_is_asked_by_its_own_name(monkeypatch):
+def test_the_hub_is_queried_by_the_hub_name(monkeypatch):
     features = datasets.Features({"image": datasets.Image()})
     split = datasets.Dataset.from_dict({"image": [encoded(pictures(1)[0])]}, features=features)
     asked = []

@@ -1,4 +1,4 @@
-"""Batches: a function of the seed and the batch's number, over any number of processes."""
+"""Batches as a function of the seed and the batch index, over any number of processes."""
 
 from types import SimpleNamespace
 
@@ -116,7 +116,7 @@ def test_images_are_loaded_once():
     assert data.train_set.images is images
 
 
-def test_bad_input_is_named(tmp_path):
+def test_invalid_input_is_refused(tmp_path):
     with pytest.raises(HQDMError, match="batch_size needs a positive number, got 0"):
         ImageDataModule(batch_size=0)
     with pytest.raises(HQDMError, match="40 training images, fewer than batch_size 100"):

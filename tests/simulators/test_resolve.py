@@ -38,7 +38,7 @@ def test_auto_is_a_simulator_that_runs():
     torch.testing.assert_close(out, torch.tensor([[[0.7]]]).cos())
 
 
-def test_a_simulator_is_returned_as_it_is():
+def test_a_simulator_is_returned_unchanged():
     simulator = StatevectorSimulator(memory_limit=5)
     assert resolve_simulator(simulator) is simulator
 

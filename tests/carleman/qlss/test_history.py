@@ -1,4 +1,4 @@
-"""Block systems of walks: by hand, against matrix exponentials, and their refusals."""
+"""Block systems of evolutions: by hand, against matrix exponentials, and invalid input."""
 
 import math
 
@@ -80,8 +80,8 @@ def test_taylor_error_is_within_its_bound(seed, order, norm):
     y0 = np.random.default_rng(seed).normal(size=3)
     system = block_system([generator], y0, order=order, padding=0)
     exact = expm(generator.toarray()) @ y0
-    # An error grows by at most exp(norm) along the rest of the walk, and by as much once more where
-    # the cut series exceeds the exponential, which the factor (1 + tail)^p < e^bound covers.
+    # An error grows by at most exp(norm) along the rest of the evolution; the factor
+    # (1 + tail)^p < e^bound covers a truncated series that exceeds the exponential.
     grown = np.exp(norm + system.taylor_bound) * system.taylor_bound * np.linalg.norm(y0)
     assert np.linalg.norm(final(system)[0] - exact) <= grown + 1e-13
 
