@@ -176,13 +176,13 @@ class Readout:
     """The map from the outputs of a circuit to what a quantum function returns.
 
     Attributes:
-        measure: What the circuit has to measure on the wires of `bases`, see `Circuit`.
+        measure: The measurement that the circuit needs on the wires of `bases`, see `Circuit`.
         container: See `Returned`.
         marginals: For each measurement, the places of its wires among those that the circuit
             measures; None for an expectation.
         matrix: The expectations as a linear function of the circuit's outputs,
             `(n_expectations, n_outputs)` float64.
-        constant: What is added to them, `(n_expectations,)` float64.
+        constant: Their constant terms, `(n_expectations,)` float64.
     """
 
     measure: str
@@ -192,7 +192,7 @@ class Readout:
     constant: Tensor
 
     def __call__(self, values: Tensor, lead: tuple[int, ...]) -> Tensor:
-        """What `qml.qnn.TorchLayer` returns for the QNode.
+        """The outputs of the QNode, in the shape in which `qml.qnn.TorchLayer` returns them.
 
         Args:
             values: Outputs of the circuit, `(B, n_outputs)`.
@@ -225,7 +225,8 @@ def marginal(probabilities: Tensor, places: tuple[int, ...]) -> Tensor:
     joint = probabilities.reshape(-1, *(2,) * n)
     rest = [1 + place for place in range(n) if place not in places]
     kept = [1 + place for place in places]
-    return joint.permute(0, *kept, *rest).reshape(len(joint), 2 ** len(kept), -1).sum(-1)
+    by_outcome = joint.permute(0, *kept, *rest).reshape(-1, 2 ** len(kept), 2 ** len(rest))
+    return by_outcome.sum(-1)
 
 
 def readout(returned: Returned) -> Readout:

@@ -45,6 +45,7 @@ def test_marginals(places):
     letters = "".join("abcd"[place] for place in places)
     expected = torch.einsum(f"zabcd->z{letters}", p.reshape(5, 2, 2, 2, 2)).flatten(1)
     torch.testing.assert_close(marginal(p, tuple(places)), expected, rtol=0, atol=1e-14)
+    assert marginal(p[:0], tuple(places)).shape == (0, 2 ** len(places))
 
 
 def test_single_letters_need_expectations_of_z_only():

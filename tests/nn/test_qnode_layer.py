@@ -433,13 +433,16 @@ def test_precision_is_that_of_the_parameters():
     assert layer.double()(x.float()).dtype == torch.float64
 
 
-def test_an_empty_batch():
-    for function, shapes in ((classifier, SHAPES), (amplitudes, {"weights": (2, 3, 3)})):
-        layer = QuantumLayer(qml.QNode(function, DEVICE), shapes)
-        out = layer(torch.zeros(2, 0, 4))
-        assert out.shape == (2, 0, 4 if function is classifier else 3)
-        out.sum().backward()
-        assert not layer.weights.grad.any()
+@pytest.mark.parametrize(
+    ("function", "shape", "n_outputs"),
+    [(classifier, (2, 4, 3), 4), (amplitudes, (2, 3, 3), 3), (probabilities, (2, 4), 4)],
+)
+def test_an_empty_batch(function, shape, n_outputs):
+    layer = QuantumLayer(qml.QNode(function, DEVICE), {"weights": shape})
+    out = layer(torch.zeros(2, 0, 4))
+    assert out.shape == (2, 0, n_outputs)
+    out.sum().backward()
+    assert not layer.weights.grad.any()
 
 
 def test_first_use_without_gradients_does_not_prevent_training():
