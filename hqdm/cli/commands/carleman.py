@@ -177,7 +177,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
-        raise ArgumentTypeError(f"expected whole numbers of 1 or more between commas, got {text!r}")
+        raise ArgumentTypeError(f"expected whole numbers from 1, separated by commas, got {text!r}")
     return tuple(sorted({int(part) for part in parts}))
 
 
