@@ -156,14 +156,32 @@ def test_saved_configuration_reproduces_the_run(tiny, same_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model__network__dim": 16}, "model.network.dim is 8 there and 16 here"),
-        ({"model__predict": "v"}, "model.objective.name is eps there and v here"),
-        ({"model__schedule": "linear"}, "model.schedule.name is cosine there and linear here"),
+        (
+            {"model__network__dim": 16},
+            "model.network.dim is 8 in the checkpoint and 16 in the configuration",
+        ),
+        (
+            {"model__predict": "v"},
+            "model.objective.name is eps in the checkpoint and v in the configuration",
+        ),
+        (
+            {"model__schedule": "linear"},
+            "model.schedule.name is cosine in the checkpoint and linear in the configuration",
+        ),
         ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups is 1 there"),
-        ({"seed_everything": 5}, "seed_everything is 0 there and 5 here"),
-        ({"data__batch_size": 8}, "data.batch_size is 16 there and 8 here"),
-        ({"data__limit": 40}, "data.images is 48 there and 40 here"),
-        ({"data__flip": True}, "data.flip is False there and True here"),
+        (
+            {"seed_everything": 5},
+            "seed_everything is 0 in the checkpoint and 5 in the configuration",
+        ),
+        (
+            {"data__batch_size": 8},
+            "data.batch_size is 16 in the checkpoint and 8 in the configuration",
+        ),
+        ({"data__limit": 40}, "data.images is 48 in the checkpoint and 40 in the configuration"),
+        (
+            {"data__flip": True},
+            "data.flip is False in the checkpoint and True in the configuration",
+        ),
     ],
 )
 def test_checkpoint_of_another_run_is_not_resumed(trained, tiny, tmp_path, changes, said):
