@@ -39,9 +39,7 @@ def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
     """
     cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
     theta = cosine.clamp(-1, 1).arccos()
-    if (
-        theta.sin().abs() < 1e-6
-    ):  # parallel: the arc is a point, or is not unique
+    if theta.sin().abs() < 1e-6:  # parallel: the arc is a point, or is not unique
         return torch.lerp(a, b, shares.view(-1, 1, 1, 1))
     weights = [((s * theta).sin() / theta.sin()).view(-1, 1, 1, 1) for s in (1 - shares, shares)]
     return weights[0] * a + weights[1] * b
