@@ -120,7 +120,7 @@ def test_bad_input_is_named(trained, refused, tmp_path):
         tmp_path,
     )
     assert "processes needs 1 or more, got 0" in refused(*args, "--processes", 0)
-    assert "3 images cannot be spread over 4 processes" in refused(*args, "--processes", 4)
+    assert "3 images cannot be distributed over 4 processes" in refused(*args, "--processes", 4)
     assert "seed needs 0 or more, got -1" in refused(*args, "--processes", 2, "--seed", -1)
 
 
