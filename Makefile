@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 # A process per core, but no more than four, since each takes about 1 GB; one that has nothing left
 # takes over tests of another.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all bench lint format clean
+.PHONY: help env demo test test-all bench docs lint format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,14 +34,22 @@ test-all: $(STAMP)  ## Run every test, the slow ones too
 bench: $(STAMP)  ## Measure the simulators beside their peers (about 15 minutes on an idle machine)
 	$(BIN)/python benchmarks/simulators.py
 
+$(DOCS_STAMP): $(STAMP)
+	@echo "Installing what builds the documentation into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)  ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --clean
+
 lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)  ## Mend what ruff can mend
+format: $(STAMP)  ## Correct what ruff can correct
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .hypothesis
+clean:  ## Remove the virtual environment, the built documentation and caches
+	rm -rf $(VENV) .venv-bench site .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from hqdm.carleman.analysis import liu_bound
 from hqdm.carleman.drift import FixedDrift
@@ -33,8 +32,10 @@ from hqdm.carleman.magnus import Direct, Matrix, Vector, generators
 from hqdm.carleman.qlss.inverse import POLYNOMIALS, inverse_polynomial, needed_degree
 from hqdm.carleman.qlss.solver import QLSS
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.tables import Sheet
 
 RESULTS = Path(__file__).parent / "results"
+NOTE = "<!-- written by benchmarks/carleman_scaling.py -->\n\n"
 HEADERS = ("quantity", "against", "from", "to", "predicted", "fitted")
 
 LOGISTIC = FixedDrift(np.array([[0.0, -1.0, 0.5]]), 2)
@@ -204,11 +205,9 @@ def truncation_error(order: int, x0: float, t: float) -> float:
     return float(abs(found - x0 * np.exp(-t) / (1 + x0 / 2 * np.expm1(-t))))
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [HEADERS, ("---", "---", *["---:"] * 4), *(row.cells() for row in rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"<!-- written by benchmarks/carleman_scaling.py -->\n\n{table}\n"
+def sheet(rows: Sequence[Row]) -> Sheet:
+    """The rows as a table."""
+    return Sheet("", HEADERS, [row.cells() for row in rows], n_text=2)
 
 
 def main() -> None:
@@ -219,16 +218,14 @@ def main() -> None:
     at = QUICK if options.quick else Sizes()
     parts = degrees, walks, kernels, truncation
     rows = [row for part in parts for row in part(at)]
-    table = Table(*HEADERS)
-    for row in rows:
-        table.add_row(*row.cells())
-    Console().print(table)
+    table = sheet(rows)
+    Console().print(table.rich())
     folder = options.out or (None if options.quick else RESULTS)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
         (folder / "carleman_scaling.json").write_text(text + "\n")
-        (folder / "carleman_scaling.md").write_text(markdown(rows))
+        (folder / "carleman_scaling.md").write_text(NOTE + table.markdown())
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from time import perf_counter
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import sample_images
 from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import fit_carleman
+from hqdm.utils.tables import Sheet
 
 COLUMNS = "what", "images", "seconds", "ms an image", "peak memory, MiB more"
 
@@ -64,11 +64,12 @@ def main() -> None:
     ]
     rows = [("fit", len(images), *fitting)]
     rows += [(name, n, *measured(call)) for name, n, call in work]
-    table = Table(*COLUMNS, title=f"{torch.get_num_threads()} threads")
-    for name, n, seconds, memory in rows:
-        table.add_row(name, str(n), f"{seconds:.2f}", f"{1e3 * seconds / n:.2f}", f"{memory:.0f}")
+    cells = [
+        (name, str(n), f"{seconds:.2f}", f"{1e3 * seconds / n:.2f}", f"{memory:.0f}")
+        for name, n, seconds, memory in rows
+    ]
     console = Console()
-    console.print(table)
+    console.print(Sheet(f"{torch.get_num_threads()} threads", COLUMNS, cells).rich())
     ratio = (rows[4][2] / options.unipc_n) / (rows[2][2] / options.n)
     console.print(f"UniPC takes {ratio:.0f} times as long for an image")
 

@@ -10,11 +10,11 @@ and with it.
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from hqdm import CosineSchedule, Denoiser, HybridConv, QVUNet
 from hqdm.nn import WSConv2d
+from hqdm.utils.tables import Sheet
 
 SEED = 0
 BATCH = 64
@@ -45,14 +45,14 @@ def measure(balanced: bool) -> list[tuple[float, float, float]]:
 
 
 def main() -> None:
-    table = Table(title=f"QVU-Net, seed {SEED}, batch {BATCH}: unit variance -> 1 / fan_in")
-    for header in ("convolution", "angles (std)", "outputs (std over samples)", "gradient norm"):
-        table.add_column(header)
+    title = f"QVU-Net, seed {SEED}, batch {BATCH}: unit variance -> 1 / fan_in"
+    columns = ("convolution", "angles (std)", "outputs (std over samples)", "gradient norm")
     names = ("block 1, conv 1", "block 1, conv 2", "block 2, conv 1", "block 2, conv 2")
+    rows = []
     for name, plain, balanced in zip(names, measure(False), measure(True), strict=True):
         cells = (f"{a:.2g} -> {b:.2g}" for a, b in zip(plain, balanced, strict=True))
-        table.add_row(name, *cells)
-    Console().print(table)
+        rows.append((name, *cells))
+    Console().print(Sheet(title, columns, rows).rich())
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import argparse
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers.registry import SAMPLERS, build_sampler
+from hqdm.utils.tables import Sheet
 
 T_END = 0.05
 GRID = "lambda"
@@ -35,7 +35,7 @@ def main() -> None:
     x1 = torch.linspace(-2, 2, 41, dtype=torch.float64).view(-1, 1, 1, 1)
     start, end = torch.tensor([1.0, T_END], dtype=torch.float64)
 
-    table = Table("sampler", "evaluations", *problems)
+    rows = []
     for name, entry in SAMPLERS.items():
         if not entry.network or entry.adaptive:
             continue
@@ -49,8 +49,8 @@ def main() -> None:
             (results[p].x0 - d.flow(x1, start, end)).square().mean().sqrt().item()
             for p, d in problems.items()
         ]
-        table.add_row(name, str(results["Gaussian"].evaluations), *(f"{e:.1e}" for e in errors))
-    Console().print(table)
+        rows.append((name, str(results["Gaussian"].evaluations), *(f"{e:.1e}" for e in errors)))
+    Console().print(Sheet("", ("sampler", "evaluations", *problems), rows).rich())
 
 
 if __name__ == "__main__":

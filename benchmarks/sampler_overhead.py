@@ -17,7 +17,6 @@ from time import perf_counter
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from hqdm.cli.commands.fit import TrainingCLI
@@ -27,6 +26,7 @@ from hqdm.generation.sampling import guided
 from hqdm.samplers import Sampler
 from hqdm.samplers.registry import build_sampler
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.tables import Sheet
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mnist_unet.yaml"
 NAMES = "ddpm", "ddim", "dpm2", "dpm3", "dpm++2m", "dpm++2m-sde", "unipc2", "unipc3", "heun", "rk4"
@@ -90,16 +90,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="runs of each (7)")
     options = parser.parse_args()
     denoiser = TrainingCLI(["--config", str(CONFIG)]).model.denoiser.eval()
-    table = Table(*COLUMNS, title=f"{torch.get_num_threads()} threads, {options.turns} turns")
+    rows = []
     for batch in options.batch:
         for name in options.samplers:
             steps = build_sampler(name).steps_for(options.evaluations)
             sampler = build_sampler(name, steps)
             count, run, network, more = overhead(denoiser, sampler, batch, options.turns)
-            table.add_row(
-                name, str(batch), str(count), f"{run:.4f}", f"{network:.4f}", f"{more:+.1%}"
-            )
-    Console().print(table)
+            taken = f"{run:.4f}", f"{network:.4f}", f"{more:+.1%}"
+            rows.append((name, str(batch), str(count), *taken))
+    title = f"{torch.get_num_threads()} threads, {options.turns} turns"
+    Console().print(Sheet(title, COLUMNS, rows).rich())
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from hqdm.metrics.features import (
     weights_path,
 )
 from hqdm.utils.pixels import to_float
+from hqdm.utils.tables import markdown_row
 
 BATCH = 128
 DOCS = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -130,17 +131,21 @@ def accuracy(model: ClassifierExtractor, data: ImageSet) -> float:
 
 
 def update_table() -> None:
-    """Rewrite the rows of the documentation's table from the headers of the shipped files."""
+    """Rewrite the rows of the documentation's first table from the headers of the shipped files."""
     text = DOCS.read_text()
     for name in RECIPES:
         made = metadata(name)
         shape = json.loads(made["arguments"])
-        row = (
-            f"| `{name}` | {shape['channels']}x{shape['size']}x{shape['size']} "
-            f"| {shape['widths'][-1]} | {float(made['test_accuracy']):.2%} | {made['n_test']} "
-            f"| {made['n_train']} | {made['epochs']} | {made['seed']} | {made['seconds']} |"
+        row = markdown_row(
+            (
+                f"`{name}`",
+                f"{shape['channels']}x{shape['size']}x{shape['size']}",
+                str(shape["widths"][-1]),
+                f"{float(made['test_accuracy']):.2%}",
+                *(made[key] for key in ("n_test", "n_train", "epochs", "seed", "seconds")),
+            )
         )
-        text = re.sub(rf"^\| `{name}` \|.*$", row, text, flags=re.MULTILINE)
+        text = re.sub(rf"^\| `{name}` \|.*$", row, text, count=1, flags=re.MULTILINE)
     DOCS.write_text(text)
 
 

@@ -9,6 +9,8 @@ the command line starts without torch; type checkers see the imports below.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hqdm.utils.versions import VERSION
+
 if TYPE_CHECKING:
     from hqdm.circuits.ansatz import Ansatz, register_ansatz
     from hqdm.circuits.circuit import Circuit
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
     from hqdm.utils.plugins import load_plugin
     from hqdm.utils.seeds import ImageNoise
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _MODULES = {
     "hqdm.circuits.ansatz": ("Ansatz", "register_ansatz"),

@@ -7,8 +7,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from rich.console import Console
-from rich.table import Table as RichTable
 
+from hqdm.utils.tables import Sheet
 from speed.scaling import AXES
 from speed.step import TARGETS
 
@@ -18,38 +18,25 @@ LINES = {"hqdm statevector": "o-", OURS: "s-"}
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table with a title above and notes below.
+class Table(Sheet):
+    """A table with notes below.
 
     Attributes:
-        title: The title.
-        headers: Names of the columns; all but the first are aligned right.
-        rows: The cells.
         notes: What a reader has to know.
     """
 
-    title: str
-    headers: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
     def print(self, console: Console) -> None:
         """Print it."""
-        table = RichTable(title=self.title, title_justify="left")
-        for i, header in enumerate(self.headers):
-            table.add_column(header, justify="right" if i else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(self.rich())
         for note in self.notes:
             console.print(f"  {note}", markup=False, highlight=False)
 
-    def markdown(self) -> str:
-        """The table in Markdown."""
-        aligned = ("---", *("---:" for _ in self.headers[1:]))
-        lines = ["| " + " | ".join(cells) + " |" for cells in (self.headers, aligned, *self.rows)]
-        notes = [f"* {note}" for note in self.notes]
-        return "\n\n".join([f"### {self.title}", "\n".join(lines), "\n".join(notes)])
+    def section(self) -> str:
+        """The table and its notes in Markdown, under a heading."""
+        notes = "\n".join(f"* {note}" for note in self.notes)
+        return f"### {self.markdown()}\n{notes}"
 
 
 def seconds(value: float) -> str:
@@ -144,7 +131,7 @@ def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
                 "max. difference",
             ),
             cells,
-            (*notes, f"`{work['circuit']}`. {machine_line(section['machine'])}"),
+            notes=(*notes, f"`{work['circuit']}`. {machine_line(section['machine'])}"),
         )
 
 
@@ -182,7 +169,7 @@ def step_tables(section: dict[str, Any]) -> Iterator[Table]:
             "against UNet",
         ),
         cells,
-        (
+        notes=(
             "Peak memory is that of the process, libraries included.",
             machine_line(section["machine"]),
         ),
@@ -219,7 +206,7 @@ def scaling_tables(section: dict[str, Any]) -> Iterator[Table]:
             f"Growth with {axis} ({others})",
             (axis, "floor", *headers),
             cells,
-            (
+            notes=(
                 *notes,
                 f"Floor: multiply-adds of the compiled program at {rate:.0f} billion a second, "
                 "what this machine does with vectors that stay in registers. In parentheses: the "
@@ -239,7 +226,7 @@ def markdown(results: dict[str, Any]) -> str:
         table for name, make in SECTIONS.items() if name in results for table in make(results[name])
     ]
     note = "<!-- written by benchmarks/simulators.py -->"
-    return "\n\n".join([note, *(table.markdown() for table in tables)]) + "\n"
+    return "\n\n".join([note, *(table.section() for table in tables)]) + "\n"
 
 
 def plot(section: dict[str, Any], path: Path) -> None:

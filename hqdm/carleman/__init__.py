@@ -1,4 +1,4 @@
-"""Carleman linearisation: a polynomial drift becomes a linear system, with several solvers for it.
+"""Carleman linearisation of polynomial differential equations, with solvers and their costs.
 
-A library of its own: it knows neither networks nor images.
+A self-contained library: of this package it imports `hqdm.utils` only, and no network or image.
 """

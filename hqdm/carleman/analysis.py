@@ -1,16 +1,16 @@
-r"""What a Carleman linearisation does to errors, and what its matrices are like.
+r"""Error bounds of Carleman linearisation, properties of its matrices, and measures of error.
 
 For a quadratic, autonomous equation dx/dt = F_1 x + F_2 x (x) x without a constant part, F_1 normal
 with largest real part of its eigenvalues Re lambda_1 < 0, and
 
     R = |x_0| |F_2| / |Re lambda_1| < 1,
 
-the truncation at order N errs at time t by at most (Liu et al., PNAS 2021, corollary 1)
+the error at time t of the truncation at order N is at most (Liu et al., PNAS 2021, corollary 1)
 
     |x - x_N| <= |x_0| R^N (1 - exp(Re lambda_1 t))^N.
 
-The general R has |F_0| / |x_0| added to the numerator; no bound of this form is known with it, nor
-for cubic drifts or drifts that depend on time, and none is given.
+The general R has |F_0| / |x_0| added to the numerator. No bound of this form is implemented for
+F_0 != 0, for cubic drifts or for time-dependent drifts.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from hqdm.carleman.monomials import Monomials
 from hqdm.utils.errors import HQDMError
 
 DENSE = 1500  # rows up to which all eigenvalues are computed
-NORMAL = 1e-9  # relative commutator with the transpose, up to which a matrix is normal
+NORMAL = 1e-9  # relative norm of the commutator with the transpose, below which a matrix is normal
 DIRECT_TOLERANCE = 1e-10
 
 
@@ -34,7 +34,7 @@ def spectral_abscissa(matrix: Matrix) -> float:
     """The largest real part of the eigenvalues.
 
     Raises:
-        HQDMError: If the eigenvalues of a large matrix cannot be found.
+        HQDMError: If the eigenvalue iteration for a large matrix does not converge.
     """
     if matrix.shape[0] <= DENSE:
         return float(np.linalg.eigvals(matrix.toarray()).real.max())
@@ -42,13 +42,16 @@ def spectral_abscissa(matrix: Matrix) -> float:
         return float(eigs(matrix, k=1, which="LR", return_eigenvectors=False)[0].real)
     except ArpackError:
         raise HQDMError(
-            f"the eigenvalues of {matrix.shape[0]:,} rows were not found: take a smaller dimension "
-            "or order"
+            f"the eigenvalue iteration did not converge for a matrix of {matrix.shape[0]:,} rows: "
+            "use a smaller dimension or order"
         ) from None
 
 
 def log_norm(matrix: Matrix) -> float:
-    """The largest eigenvalue of (A + A^T) / 2: |exp(A t)| <= exp(log_norm t)."""
+    """The logarithmic 2-norm, the largest eigenvalue of (A + A^T) / 2.
+
+    It bounds the growth of solutions: |exp(A t)| <= exp(log_norm t).
+    """
     symmetric = (matrix + matrix.T) / 2
     if matrix.shape[0] <= DENSE:
         return float(np.linalg.eigvalsh(symmetric.toarray()).max())
@@ -57,12 +60,12 @@ def log_norm(matrix: Matrix) -> float:
 
 @dataclass(frozen=True)
 class MatrixFacts:
-    """What decides over the cost of solving dy/dt = A y.
+    """Properties of a matrix A that determine the cost of solving dy/dt = A y.
 
     Attributes:
-        size: Rows.
-        entries: Entries that are not 0.
-        norm_1: Largest sum of absolute values in a column.
+        size: Number of rows.
+        entries: Number of nonzero entries.
+        norm_1: The 1-norm, the largest absolute column sum.
         abscissa: Largest real part of the eigenvalues.
         log_norm: Largest eigenvalue of the symmetric part.
     """
@@ -75,7 +78,7 @@ class MatrixFacts:
 
 
 def matrix_facts(matrix: Matrix) -> MatrixFacts:
-    """The facts of a matrix."""
+    """Compute the `MatrixFacts` of a square matrix."""
     return MatrixFacts(
         size=matrix.shape[0],
         entries=int(matrix.nnz),
@@ -87,14 +90,14 @@ def matrix_facts(matrix: Matrix) -> MatrixFacts:
 
 @dataclass(frozen=True)
 class QuadraticParts:
-    """The norms of F_0, F_1 x + F_2 x (x) x that decide over convergence.
+    """The norms of F_0 + F_1 x + F_2 x (x) x that determine convergence.
 
     Attributes:
         f0: |F_0|.
-        f2: Spectral norm of F_2 `(d, d^2)`, with each coefficient spread evenly over the two places
-            of its product.
-        decay: -Re lambda_1, positive where the linear part dissipates.
-        normal: Whether F_1 commutes with its transpose.
+        f2: Spectral norm of F_2 `(d, d^2)`, with the coefficient of x_i x_j split equally between
+            the columns (i, j) and (j, i).
+        decay: -Re lambda_1, positive for a dissipative linear part.
+        normal: True if F_1 commutes with its transpose.
     """
 
     f0: float
@@ -104,7 +107,7 @@ class QuadraticParts:
 
 
 def quadratic_parts(drift: Coefficients, t: float = 0.0) -> QuadraticParts:
-    """The parts of a drift of degree 2 or less at a time.
+    """The `QuadraticParts` of a drift of degree 2 or less at time t.
 
     Raises:
         HQDMError: If the degree is above 2.
@@ -128,39 +131,39 @@ def quadratic_parts(drift: Coefficients, t: float = 0.0) -> QuadraticParts:
 
 
 def r_number(drift: Coefficients, x0: Vector, t: float = 0.0) -> float:
-    """R = (|x_0| |F_2| + |F_0| / |x_0|) / |Re lambda_1| at a time.
+    """R = (|x_0| |F_2| + |F_0| / |x_0|) / |Re lambda_1| at time t.
 
     Args:
-        drift: Of degree 2 or less.
-        x0: A point `(d,)`, not 0.
+        drift: A drift of degree 2 or less.
+        x0: A nonzero point `(d,)`.
         t: The time.
 
     Raises:
-        HQDMError: If the drift is of a higher degree or its linear part does not dissipate.
+        HQDMError: If the degree is above 2, the linear part is not dissipative, or `x0` is 0.
     """
     parts = quadratic_parts(drift, t)
     size = float(np.linalg.norm(x0))
     if parts.decay <= 0:
         raise HQDMError(
-            "the R number needs a linear part that dissipates: its largest eigenvalue has real "
-            f"part {-parts.decay:.3g}; scale the variables, or shift the equation"
+            "the R number needs a dissipative linear part, but its largest eigenvalue has real "
+            f"part {-parts.decay:.3g}: scale the variables, or shift the equation"
         )
     if size == 0:
-        raise HQDMError("the R number needs a start that is not 0")
+        raise HQDMError("the R number needs an initial value other than 0")
     return (size * parts.f2 + parts.f0 / size) / parts.decay
 
 
 def liu_bound(drift: Coefficients, x0: Vector, order: int, t: float) -> float:
-    """The largest error |x(t) - x_N(t)| by corollary 1 of Liu et al. (PNAS 2021).
+    """The bound on |x(t) - x_N(t)| of corollary 1 of Liu et al. (PNAS 2021).
 
     Args:
-        drift: Quadratic, without a constant part, independent of time.
-        x0: The start `(d,)`.
+        drift: A quadratic drift without constant part, independent of time.
+        x0: The initial value `(d,)`.
         order: Truncation order N.
-        t: The time that has passed.
+        t: The elapsed time.
 
     Raises:
-        HQDMError: If a hypothesis does not hold; the line says which.
+        HQDMError: If a hypothesis does not hold; the message names it.
     """
     if not isinstance(drift, FixedDrift):
         raise HQDMError("no bound: corollary 1 of Liu et al. needs a drift independent of time")
@@ -180,16 +183,16 @@ def liu_bound(drift: Coefficients, x0: Vector, order: int, t: float) -> float:
 
 
 def integrate(drift: Coefficients, x: Vector, a: float, b: float) -> Vector:
-    """The polynomial equation itself from time a to b, by an adaptive method of order 8.
+    """Integrate the polynomial equation from time a to b by an adaptive method of order 8.
 
     Args:
-        drift: dx/dt.
-        x: Starts `(B, d)`.
-        a: First time.
-        b: Last time.
+        drift: The right-hand side dx/dt.
+        x: Initial values `(B, d)`.
+        a: Initial time.
+        b: Final time.
 
     Raises:
-        HQDMError: If a solution leaves every bound on the way.
+        HQDMError: If a solution diverges before time b.
     """
 
     def flat(t: float, values: Vector) -> Vector:
@@ -213,7 +216,7 @@ def relative_errors(found: Vector, exact: Vector) -> Vector:
 
 
 def energy_distance(x: Vector, y: Vector) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, without bias (Szekely and Rizzo 2013).
+    """The unbiased estimate of 2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013).
 
     Args:
         x: Samples `(M, d)`.
@@ -224,15 +227,15 @@ def energy_distance(x: Vector, y: Vector) -> float:
 
 
 def shot_error(amplitudes: Vector, shots: int, seed: int = 0) -> float:
-    """The relative error of a vector that is read from measurements of a quantum state.
+    """The relative error of a vector estimated from measurements of a quantum state.
 
-    Magnitudes come from the frequencies of `shots` measurements in the computational basis; signs,
-    which cost a constant factor more, are taken as known.
+    Magnitudes are estimated from the frequencies of `shots` measurements in the computational
+    basis; signs, whose estimation costs a constant factor more, are assumed to be known.
 
     Args:
         amplitudes: The vector, `(n,)`.
-        shots: Measurements.
-        seed: Of the measurements.
+        shots: Number of measurements.
+        seed: Random seed of the measurements.
     """
     size = np.linalg.norm(amplitudes)
     counts = np.random.default_rng(seed).multinomial(shots, (amplitudes / size) ** 2)

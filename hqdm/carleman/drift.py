@@ -9,7 +9,7 @@ from hqdm.utils.errors import HQDMError
 
 
 class Coefficients(Protocol):
-    """A polynomial in x whose coefficients depend on time."""
+    """A polynomial in x with time-dependent coefficients."""
 
     @property
     def dim(self) -> int:
@@ -22,7 +22,7 @@ class Coefficients(Protocol):
         ...
 
     def coefficients(self, t: float) -> Vector:
-        """The coefficients at time t, `(d, C(d + p, p))`, in the order of `Monomials`."""
+        """The coefficients at time t, `(d, C(d + p, p))`, ordered as in `Monomials`."""
         ...
 
 
@@ -33,21 +33,21 @@ def evaluate(polynomial: Coefficients, x: Vector, t: float) -> Vector:
 
 @dataclass(frozen=True)
 class FixedDrift:
-    """A drift dx/dt = F m_p(x) that does not depend on time.
+    """An autonomous drift dx/dt = F m_p(x).
 
     Args:
         matrix: F, `(d, C(d + p, p))`.
-        degree: p.
+        degree: The degree p.
 
     Raises:
-        HQDMError: If the shape does not fit the degree.
+        HQDMError: If the shape of F does not match the degree.
     """
 
     matrix: Vector
     degree: int
 
     def __post_init__(self) -> None:
-        """Refuse a shape that no polynomial of that degree has."""
+        """Check the shape of the coefficients."""
         expected = self.dim, len(Monomials(self.dim, self.degree))
         if self.matrix.shape != expected:
             raise HQDMError(

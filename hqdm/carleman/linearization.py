@@ -1,17 +1,18 @@
-r"""Carleman linearisation: a polynomial equation as a linear one in the monomials of x.
+r"""Carleman linearisation: a polynomial equation as a linear equation in the monomials of x.
 
 With dx_i/dt = sum_beta F_{i beta} x^beta, |beta| <= p, the monomials obey
 
     d x^gamma / dt = sum_i gamma_i sum_beta F_{i beta} x^{gamma - e_i + beta},
 
-whose right side reaches degree N + p - 1 when |gamma| <= N. With the monomials inside (degree up to
-N) and outside (above), dy/dt = A_in y + A_out y_out, and a closure y_out = C y makes it
+whose right-hand side has degree up to N + p - 1 for |gamma| <= N. With y the monomials of degree up
+to N and y_out those of higher degree, dy/dt = A_in y + A_out y_out. A closure y_out = C y gives
 
     dy/dt = (A_in + A_out C) y:
 
 * drop           C = 0;
-* drop in the Hermite basis: the Hermite polynomials above degree N are dropped, and not the
-                 monomials, so that y_out keeps its projection on those below, under N(0, I);
+* drop in the Hermite basis: the Hermite polynomials above degree N are set to zero instead of the
+                 monomials, so that C y is the projection of y_out on the polynomials of degree N
+                 or less under N(0, I);
 * least squares  C(t) minimises mean |y_out - C y|^2 over samples of the flow at t.
 
 In the Hermite basis y = T m(x), and the matrix is T (A_in + A_out C) T^{-1}.
@@ -40,13 +41,13 @@ Array: TypeAlias = NDArray[Any]
 BASES = ("monomial", "hermite")
 MEMORY_LIMIT = 4 * 2**30
 CLOSURE_LIMIT = 2**30
-BYTES_PER_ENTRY = 80  # of the structure while it is built: indices, weights, the sort
-BYTES_PER_VARIABLE = 24  # of the products of one degree while they are sorted: three copies
+BYTES_PER_ENTRY = 80  # of the structure during construction: indices, weights, sorting
+BYTES_PER_VARIABLE = 24  # of the products of one degree during sorting: three copies
 RIDGE = 1e-8  # of the least-squares closure, relative to the mean square of a feature
 
 
 def structure_bytes(dim: int, degree: int, order: int, reach: int) -> int:
-    """Bytes that building a system takes, before it is built; the arguments are `Structure`'s."""
+    """Estimate of the bytes that building a `Structure` with the same arguments takes."""
     sizes = [comb(dim + k - 1, k) for k in range(max(order, reach) + 1)]
     rows, columns = sizes[: order + 1], sizes[: reach + 1]
     drift = n_monomials(dim, degree)
@@ -57,17 +58,18 @@ def structure_bytes(dim: int, degree: int, order: int, reach: int) -> int:
 
 
 class Structure:
-    """Which coefficients of a drift stand where in the matrix of its lift.
+    """The sparsity structure of a Carleman matrix, as a linear map from the drift's coefficients.
 
     Args:
         dim: Number of variables, d.
-        degree: Of the drift, p.
-        order: Degree up to which monomials have rows, N.
-        reach: Degree up to which they have columns, up to N + p - 1; what lies above is left out.
-        memory_limit: Bytes.
+        degree: Degree p of the drift.
+        order: Highest degree N of the monomials that have rows.
+        reach: Highest degree of the monomials that have columns, up to N + p - 1; terms of higher
+            degree are omitted.
+        memory_limit: Memory limit in bytes.
 
     Raises:
-        HQDMError: If the order is below 1, or building would take more memory than the limit.
+        HQDMError: If the order is below 1, or construction would exceed the memory limit.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Structure:
         self._shape = shape
 
     def _terms(self) -> list[tuple[Array, ...]]:
-        """Rows, columns, places in the flattened coefficients and weights gamma_i, in parts."""
+        """Rows, columns, indices into the flattened coefficients and weights gamma_i, in parts."""
         parts = []
         for k, lists in enumerate(self.rows.variables):
             for slot in range(k):
@@ -112,7 +114,7 @@ class Structure:
     def _products(
         self, rows: Integers, rest: Integers, variable: Integers, weights: Vector, q: int
     ) -> tuple[Array, ...]:
-        """The terms in which monomials of degree q of the drift stand for one variable."""
+        """The terms in which monomials of degree q of the drift replace one variable."""
         betas = self.drift.variables[q]
         shape = len(rest), len(betas)
         joined = np.concatenate(
@@ -135,11 +137,11 @@ class Structure:
 
 
 class Closure(Protocol):
-    """What stands for the monomials above the order."""
+    """A linear approximation of the monomials above the order by those up to the order."""
 
     @property
     def reach(self) -> bool:
-        """Whether it needs them at all."""
+        """True if the closure needs the columns of the monomials above the order."""
         ...
 
     def matrix(self, t: float) -> Vector | Matrix:
@@ -149,20 +151,20 @@ class Closure(Protocol):
 
 @dataclass(frozen=True)
 class Drop:
-    """The monomials above the order are taken for 0."""
+    """The closure that sets the monomials above the order to zero."""
 
     reach: bool = False
 
     def matrix(self, t: float) -> Vector | Matrix:
-        """There is none."""
-        raise NotImplementedError("nothing above the order is kept: `reach` says not to ask")
+        """Not defined: C = 0 is not stored."""
+        raise NotImplementedError("this closure has no matrix, since its `reach` is False")
 
 
 @dataclass(frozen=True)
 class DropHermite:
-    """The Hermite polynomials above the order are taken for 0.
+    """The closure that sets the Hermite polynomials above the order to zero.
 
-    With T = [[T_in, 0], [P, Q]] that is  y_out = -Q^{-1} P y.
+    With T = [[T_in, 0], [P, Q]] it is  y_out = -Q^{-1} P y.
     """
 
     dim: int
@@ -184,11 +186,11 @@ class DropHermite:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """The monomials above the order are what regression on those below makes of them.
+    """The closure that predicts the monomials above the order by linear regression.
 
     Args:
         nodes: Times of the samples, increasing, `(L,)`.
-        values: C at the nodes, `(L, n_out, n)`; straight lines between them.
+        values: C at the nodes, `(L, n_out, n)`, interpolated linearly in between.
     """
 
     nodes: Vector
@@ -205,7 +207,7 @@ class LeastSquares:
 
 
 def dropping(drift: Coefficients, order: int, basis: str) -> Closure:
-    """The closure that drops the polynomials of a basis above the order."""
+    """The closure that drops the basis polynomials above the order."""
     if basis == "hermite" and drift.degree > 1:
         return DropHermite(drift.dim, order, drift.degree)
     return Drop()
@@ -219,26 +221,26 @@ def fit_closure(
     degree: int,
     memory_limit: int = CLOSURE_LIMIT,
 ) -> LeastSquares:
-    """The least-squares closure of samples of a flow.
+    """Fit the least-squares closure to samples of a flow.
 
     Args:
         nodes: Times, increasing, `(L,)`.
-        samples: Points `(M, d)` at a time.
+        samples: Function from a time to points `(M, d)` of the flow.
         dim: Number of variables, d.
-        order: N.
-        degree: Of the drift, p.
-        memory_limit: Bytes that the matrices may take.
+        order: Truncation order N.
+        degree: Degree p of the drift.
+        memory_limit: Memory limit of the matrices in bytes.
 
     Raises:
-        HQDMError: If they would take more.
+        HQDMError: If the matrices would exceed the memory limit.
     """
     outer, inner = Monomials(dim, order + degree - 1), Monomials(dim, order)
     needed = len(nodes) * (len(outer) - len(inner)) * len(inner) * 8
     if needed > memory_limit:
         raise HQDMError(
             f"a least-squares closure of dimension {dim}, order {order} and degree {degree} needs "
-            f"{needed:,} bytes, the limit is {memory_limit:,}: lower the order, or drop what is "
-            "above it"
+            f"{needed:,} bytes, the limit is {memory_limit:,}: lower the order, or drop the "
+            "monomials above it"
         )
     change = orthonormal_hermite(inner)
     n = len(inner)
@@ -257,17 +259,18 @@ class CarlemanSystem:
     """The linear equation dy/dt = A(t) y of the lift of a polynomial equation.
 
     Args:
-        drift: dx/dt.
-        order: N, 1 or more.
+        drift: The right-hand side dx/dt.
+        order: Truncation order N, 1 or more.
         basis: "monomial" or "hermite".
-        closure: What stands for what lies above the order; None drops it in the basis.
-        memory_limit: Bytes that the matrix may take to build.
+        closure: Closure for the monomials above the order; by default they are dropped in the
+            basis.
+        memory_limit: Memory limit in bytes of the construction of the matrix.
 
     Attributes:
-        monomials: Those up to the order.
+        monomials: The monomials up to the order.
 
     Raises:
-        HQDMError: If the basis is unknown, the order below 1, or the memory too small.
+        HQDMError: If the basis is unknown, the order is below 1, or the memory limit is exceeded.
     """
 
     def __init__(
@@ -291,7 +294,7 @@ class CarlemanSystem:
         return len(self.monomials)
 
     def with_drift(self, drift: Coefficients) -> "CarlemanSystem":
-        """The system of another drift of the same dimension and degree."""
+        """The system for another drift of the same dimension and degree."""
         other = copy(self)
         other.drift = drift
         return other
@@ -321,7 +324,7 @@ class CarlemanSystem:
         return y @ self._change[0].T if self.basis == "hermite" else y
 
     def project(self, y: Vector) -> Vector:
-        """The points x of lifts `(..., n)`: `(..., d)`; the same in both bases, as He_1(x) = x."""
+        """The points x `(..., d)` of lifts `(..., n)`, equal in both bases since He_1(x) = x."""
         return y[..., self.monomials.linear]
 
     def projection(self) -> Vector:

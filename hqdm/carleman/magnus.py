@@ -1,14 +1,14 @@
-r"""Linear differential equations and what solves them.
+r"""Magnus integrators of linear differential equations, and the interface of their backends.
 
     dy/dt = A(t) y,        y(t_M) = exp(G_M) ... exp(G_2) exp(G_1) y(t_0).
 
-The generators G_m come from A by a Magnus integrator: its second order takes G = h A(t + h / 2);
-its fourth, free of commutators, two exponentials a step with A_1, A_2 at the Gauss points
-(Alvermann and Fehske 2011, eq. 43),
+A Magnus integrator gives the generators G_m. The integrator of order 2 takes G = h A(t + h / 2);
+the commutator-free integrator of order 4 takes two exponentials per step, with A_1 and A_2 at the
+Gauss points (Alvermann and Fehske 2011, eq. 43),
 
     G_1 = h (a A_1 + b A_2),    G_2 = h (b A_1 + a A_2),    a, b = 1/4 +- sqrt(3) / 6.
 
-Every backend gets the same generators, so that backends differ by their own errors alone.
+All backends receive the same generators, so their results differ only by the backends' errors.
 """
 
 import math
@@ -35,11 +35,11 @@ WEIGHTS = 0.25 + np.array([1, -1]) * np.sqrt(3) / 6
 
 @dataclass(frozen=True)
 class Solution:
-    """The end of a linear differential equation.
+    """The solution of a linear differential equation at the final time.
 
     Attributes:
-        y: The solution at the last time, `(n,)`, or `(n, B)` for several starts.
-        account: What the backend says of its errors and of what it cost; None where it has none.
+        y: The solution at the final time, `(n,)`, or `(n, B)` for several initial values.
+        account: The backend's report of its errors and costs; None if it has none.
     """
 
     y: Vector
@@ -47,14 +47,14 @@ class Solution:
 
 
 class Backend(Protocol):
-    """Something that applies exponentials of generators one after the other."""
+    """A solver that applies a product of exponentials of generators to a vector."""
 
     def solve(self, generators: Sequence[Matrix], y0: Vector) -> Solution:
         """exp(G_M) ... exp(G_1) y0.
 
         Args:
             generators: G_1, ..., G_M, `(n, n)` each.
-            y0: The start, `(n,)`.
+            y0: The initial value, `(n,)`.
         """
         ...
 
@@ -63,7 +63,7 @@ class Backend(Protocol):
 class Direct:
     """The action of matrix exponentials by scipy (Al-Mohy and Higham 2011), to machine precision.
 
-    It alone takes several starts at once, `(n, B)`.
+    It is the only backend that accepts several initial values at once, `(n, B)`.
     """
 
     def solve(self, generators: Sequence[Matrix], y0: Vector) -> Solution:
@@ -75,7 +75,7 @@ class Direct:
 
 
 def amplified_runs(probability: float) -> float:
-    """Expected runs until success, with amplitude amplification where that helps.
+    """Expected number of runs until success, with amplitude amplification if it lowers the number.
 
     m rounds take 2 m + 1 runs and succeed with probability sin^2((2 m + 1) arcsin sqrt p)
     (Brassard, Hoyer, Mosca and Tapp 2002).
@@ -88,20 +88,20 @@ def amplified_runs(probability: float) -> float:
 
 
 def generators(matrix: Callable[[float], Matrix], times: Vector, order: int = 4) -> list[Matrix]:
-    """The generators of a walk over `times`, first to last.
+    """The generators of the integration over the grid `times`, first to last.
 
     Args:
         matrix: A(t).
-        times: t_0, ..., t_M, `(M + 1,)`.
-        order: Of the error in the step, 2 or 4.
+        times: Grid t_0, ..., t_M, `(M + 1,)`.
+        order: Order of the Magnus integrator, 2 or 4.
 
     Raises:
-        HQDMError: If the order is neither, or there are not two times.
+        HQDMError: If the order is neither, or there are fewer than two times.
     """
     if order not in ORDERS:
         raise unknown("order of a Magnus integrator", str(order), map(str, ORDERS))
     if len(times) < 2:
-        raise HQDMError(f"a walk needs two times or more, got {len(times)}")
+        raise HQDMError(f"a time grid needs two times or more, got {len(times)}")
     made = []
     for t, s in pairwise(np.asarray(times, dtype=np.float64)):
         h = s - t

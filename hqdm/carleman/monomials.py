@@ -1,16 +1,16 @@
-r"""Monomials: the coordinates in which a polynomial equation becomes a linear one.
+r"""Monomials, the coordinates in which a polynomial equation becomes linear.
 
     y = (x^gamma : |gamma| <= N),    x^gamma = x_1^gamma_1 ... x_d^gamma_d,
 
-each once, so that there are C(d + N, N) of them and not the (d^(N+1) - 1) / (d - 1) entries of the
-tensor powers (1, x, x (x) x, ...). They are ordered by degree; within a degree a monomial is the
-sorted list of its variables, x_1 x_1 x_3 = (0, 0, 2), and lists are ordered as in a dictionary, so
-that the place of a list i_1 <= ... <= i_k has a closed form: j_m = i_m + m - 1 increases strictly,
-and of the C(M, k) combinations of M = d + k - 1 numbers
+each once: there are C(d + N, N) of them, fewer than the (d^(N+1) - 1) / (d - 1) entries of the
+tensor powers (1, x, x (x) x, ...). They are ordered by degree. Within a degree, a monomial is the
+sorted list of its variables, x_1 x_1 x_3 = (0, 0, 2), and lists are ordered lexicographically. The
+position of a list i_1 <= ... <= i_k has a closed form: j_m = i_m + m - 1 increases strictly, and of
+the C(M, k) combinations of M = d + k - 1 numbers
 
     rank = C(M, k) - 1 - sum_m C(M - 1 - j_m, k - m + 1)
 
-come before it.
+precede it.
 
 The probabilists' Hermite polynomials He_gamma(x) = prod_i He_{gamma_i}(x_i), orthogonal under
 N(0, I), span the same space: He = T x^gamma with a unit lower triangular T.
@@ -34,19 +34,19 @@ Integers = NDArray[np.int64]
 
 
 def n_monomials(dim: int, order: int) -> int:
-    """C(d + N, N): monomials of d variables up to degree N."""
+    """C(d + N, N), the number of monomials of d variables up to degree N."""
     return comb(dim + order, order)
 
 
 def rank(variables: Integers, dim: int) -> Integers:
-    """The places of monomials among those of their degree.
+    """The positions of monomials among those of the same degree.
 
     Args:
         variables: Sorted lists of variables, `(..., k)`.
         dim: Number of variables, d.
 
     Returns:
-        Places from 0, `(...)`.
+        Positions from 0, `(...)`.
     """
     k = variables.shape[-1]
     size = dim + k - 1
@@ -62,18 +62,18 @@ class Monomials:
     """The monomials of d variables up to degree N.
 
     Args:
-        dim: d, 1 or more.
-        order: N, 0 or more.
+        dim: Number of variables d, 1 or more.
+        order: Highest degree N, 0 or more.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If either is out of range.
     """
 
     dim: int
     order: int
 
     def __post_init__(self) -> None:
-        """Refuse what has no monomials."""
+        """Check the sizes."""
         if self.dim < 1 or self.order < 0:
             raise HQDMError(
                 "monomials need 1 variable or more and a degree of 0 or more, "
@@ -85,12 +85,12 @@ class Monomials:
         return n_monomials(self.dim, self.order)
 
     def start(self, degree: int) -> int:
-        """The place of the first monomial of that degree."""
+        """The index of the first monomial of a degree."""
         return n_monomials(self.dim, degree - 1) if degree else 0
 
     @cached_property
     def variables(self) -> tuple[Integers, ...]:
-        """For each degree k = 0, ..., N the sorted lists of variables, `(n_k, k)`."""
+        """The sorted lists of variables, `(n_k, k)` for each degree k = 0, ..., N."""
         found = []
         for k in range(self.order + 1):
             count = comb(self.dim + k - 1, k)
@@ -101,35 +101,30 @@ class Monomials:
 
     @cached_property
     def exponents(self) -> Integers:
-        """The powers gamma of every monomial, `(n, d)`."""
+        """The exponents gamma of every monomial, `(n, d)`."""
         counts = [
             (lists[:, :, None] == np.arange(self.dim)).sum(axis=1) for lists in self.variables
         ]
         return np.concatenate(counts)
 
-    @cached_property
-    def degrees(self) -> Integers:
-        """|gamma| of every monomial, `(n,)`."""
-        return np.concatenate([np.full(len(v), k) for k, v in enumerate(self.variables)])
-
     def places(self, variables: Integers) -> Integers:
-        """The places of monomials of one degree, given as sorted lists `(..., k)`."""
+        """The indices of monomials of one degree, given as sorted lists `(..., k)`."""
         return self.start(variables.shape[-1]) + rank(variables, self.dim)
 
     @cached_property
     def _parents(self) -> tuple[tuple[Integers, Integers], ...]:
-        """For each degree from 1 on: the monomial without its last variable, and that variable."""
+        """Per degree from 1: indices of the monomials without the last variable, and the latter."""
         lists = self.variables[1:]
         return tuple((self.places(v[:, :-1]), v[:, -1]) for v in lists)
 
     def lift(self, x: Vector) -> Vector:
-        """The monomials of points.
+        """Evaluate the monomials at points, by one multiplication per monomial.
 
         Args:
             x: Points `(B, d)`.
 
         Returns:
-            Their monomials `(B, n)`, a multiplication each.
+            The monomials `(B, n)`.
         """
         x = np.asarray(x, dtype=np.float64)
         y = np.empty((len(self), len(x)))
@@ -141,11 +136,11 @@ class Monomials:
 
     @property
     def linear(self) -> slice:
-        """Where x itself stands among the monomials."""
+        """The indices of x itself among the monomials."""
         return slice(1, self.dim + 1)
 
     def hermite(self) -> Matrix:
-        """T, `(n, n)`: the coefficients of the Hermite polynomials in the monomials."""
+        """T `(n, n)`, the coefficients of the Hermite polynomials in the monomials."""
         rows, columns, values = [], [], []
         one = _hermite_coefficients(self.order)
         for degree, lists in enumerate(self.variables):
@@ -166,7 +161,7 @@ class Monomials:
 
 
 def _hermite_coefficients(order: int) -> Vector:
-    """Row k: He_k in powers of x, by He_{k+1} = x He_k - k He_{k-1}."""
+    """The coefficients of He_k in row k, by He_{k+1} = x He_k - k He_{k-1}."""
     rows = np.zeros((order + 1, order + 1))
     rows[0, 0] = 1
     for k in range(order):
@@ -177,6 +172,6 @@ def _hermite_coefficients(order: int) -> Vector:
 
 
 def orthonormal_hermite(monomials: Monomials) -> Matrix:
-    """He_gamma / sqrt(gamma!) in the monomials, `(n, n)`."""
+    """The coefficients of He_gamma / sqrt(gamma!) in the monomials, `(n, n)`."""
     norm = np.sqrt(np.prod(gamma_function(monomials.exponents + 1.0), axis=1))
     return sparse.csr_array(sparse.diags_array(1 / norm) @ monomials.hermite())

@@ -1,4 +1,4 @@
-"""Circuits: PennyLane quantum functions, each declared once with its own weight shape."""
+"""Circuits: PennyLane quantum functions with their weight shapes."""
 
 from hqdm.circuits.ansatz import (
     ANSATZE,

@@ -1,4 +1,4 @@
-"""Ansaetze: the trainable part of a circuit, each with its own weight shape and gates.
+"""Ansaetze: the trainable parts of circuits, each with its weight shape and gates.
 
 FQConv and HQConv are the quantum convolutions of De Falco et al. (arXiv 2402.16147, KI 2024), on
 groups of four qubits, the 2x2 patch of one channel. All angles are in radians.
@@ -22,15 +22,15 @@ SIZES = ("n_wires", "n_layers")
 class Ansatz(ABC):
     """A stack of layers of parametrised gates.
 
-    A new ansatz is a frozen dataclass with a `weights_shape` and a `queue`; `register_ansatz` gives
-    it a name that configurations can use.
+    To define an ansatz, write a frozen dataclass with `weights_shape` and `queue`;
+    `register_ansatz` makes it available to configurations by its class name.
 
     Attributes:
         n_wires: Number of qubits.
         n_layers: Number of layers.
 
     Raises:
-        HQDMError: If either is not positive, or the ansatz cannot have so many qubits.
+        HQDMError: If either is not positive, or the ansatz does not support `n_wires` qubits.
     """
 
     n_wires: int
@@ -45,7 +45,7 @@ class Ansatz(ABC):
 
     @property
     def name(self) -> str:
-        """Name of the ansatz, as in the registry."""
+        """Name of the ansatz in the registry."""
         return type(self).__name__
 
     @property
@@ -64,7 +64,7 @@ class Ansatz(ABC):
             weights: Angles in radians, of shape `weights_shape`.
 
         Raises:
-            HQDMError: If the shape is another one.
+            HQDMError: If the shape is not `weights_shape`.
         """
         shape = tuple(weights.shape)
         if shape != self.weights_shape:
@@ -73,7 +73,7 @@ class Ansatz(ABC):
 
 
 ANSATZE: Registry[type[Ansatz]] = Registry("ansatz")
-"""Ansaetze by the name of their class."""
+"""Ansaetze by class name."""
 
 AnsatzType = TypeVar("AnsatzType", bound=type[Ansatz])
 
@@ -85,7 +85,7 @@ def register_ansatz(cls: AnsatzType) -> AnsatzType:
 
 
 def build_ansatz(name: str, n_wires: int, n_layers: int, **options: Any) -> Ansatz:
-    """The ansatz of that name.
+    """Build a registered ansatz.
 
     Args:
         name: A key of `ANSATZE`.
@@ -94,8 +94,8 @@ def build_ansatz(name: str, n_wires: int, n_layers: int, **options: Any) -> Ansa
         **options: Further fields of the ansatz.
 
     Raises:
-        HQDMError: If the name is not registered, the ansatz has no such option, or the sizes do not
-            suit it.
+        HQDMError: If the name is not registered, the ansatz has no such option, or it does not
+            support the sizes.
     """
     cls = ANSATZE[name]
     known = [field.name for field in fields(cls) if field.name not in SIZES]
@@ -106,12 +106,12 @@ def build_ansatz(name: str, n_wires: int, n_layers: int, **options: Any) -> Ansa
 
 
 def ansatz_options(ansatz: Ansatz) -> dict[str, Any]:
-    """The fields of an ansatz beyond its sizes, as `build_ansatz` takes them."""
+    """The fields of an ansatz other than its sizes, as options of `build_ansatz`."""
     return {f.name: getattr(ansatz, f.name) for f in fields(ansatz) if f.name not in SIZES}
 
 
 def _queue_controlled_rotations(angles: Tensor, pairs: list[tuple[int, int]]) -> None:
-    """CRZ on every (control, target) pair, then CRX on the same pairs, one angle a gate."""
+    """CRZ on every (control, target) pair, then CRX on the same pairs, one angle per gate."""
     for i, pair in enumerate(pairs):
         qml.CRZ(angles[i], wires=pair)
     for i, pair in enumerate(pairs, start=len(pairs)):
@@ -124,11 +124,12 @@ class FQConv(Ansatz):
     """Every group of four qubits controlled by the next four, cyclically, last group first.
 
     Qubit k of the controlling group acts on qubit k of the target group, k = 3, 2, 1, 0: four CRZ,
-    then four CRX on the same pairs. `2 * n_wires` angles a layer. Qubit k of a group only meets
-    qubit k of others: the circuit is four independent ones, one for each place in the patch.
+    then four CRX on the same pairs. `2 * n_wires` angles per layer. Qubit k of a group interacts
+    only with qubit k of other groups: the circuit is a product of four independent circuits, one
+    per position in the patch.
 
     Raises:
-        HQDMError: If `n_wires` is not a multiple of four from eight up.
+        HQDMError: If `n_wires` is not a multiple of four, or below eight.
     """
 
     def __post_init__(self) -> None:
@@ -165,7 +166,7 @@ class HQConv(Ansatz):
 
     Ring, last group first: qubit k + 1 (modulo four) of the group controls qubit k, k = 3, 2, 1, 0:
     four CRZ, then four CRX. Link, last pair first: the first qubit of a group controls the first
-    qubit of the next: one CRZ, one CRX. Eight angles a group and two a link.
+    qubit of the next: one CRZ, one CRX. Eight angles per group and two per link.
 
     Raises:
         HQDMError: If `n_wires` is not a multiple of four.
@@ -226,8 +227,8 @@ class Basic(Ansatz):
 class StronglyEntangling(Ansatz):
     """PennyLane's `StronglyEntanglingLayers`: a general rotation on every qubit, then CNOTs.
 
-    The last angle of each rotation of the last layer turns about Z and only CNOTs follow it, so
-    measurements in the computational basis do not depend on it: its gradient is zero.
+    The last angle of each rotation in the last layer is a rotation about Z followed only by CNOTs.
+    Measurements in the computational basis do not depend on it, so its gradient is zero.
     """
 
     @property
@@ -245,7 +246,7 @@ class StronglyEntangling(Ansatz):
 class BasicEntangler(Ansatz):
     """PennyLane's `BasicEntanglerLayers`: RX on every qubit, then a ring of CNOTs.
 
-    It differs from `Basic` on two qubits only, where its ring is a single CNOT.
+    It differs from `Basic` only on two qubits, where its ring is a single CNOT.
     """
 
     @property

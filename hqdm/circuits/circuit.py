@@ -1,4 +1,4 @@
-"""A circuit: embedding, ansatz and measurement, written once as a PennyLane quantum function.
+"""A circuit: embedding, ansatz and measurement as one PennyLane quantum function.
 
 f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector.
 """
@@ -20,7 +20,7 @@ MEASUREMENTS = ("expval_z", "probs")
 
 @dataclass(frozen=True)
 class QuantumFunction:
-    """A user's PennyLane quantum function with its sizes: embedding and ansatz in one.
+    """A user-defined PennyLane quantum function, embedding and ansatz in one, with its sizes.
 
     Attributes:
         fn: `fn(x, weights)`, see `Circuit.from_qfunc`.
@@ -40,16 +40,16 @@ class Circuit:
     """Embedding, ansatz and measurement.
 
     Attributes:
-        embedding: How a sample enters the state.
+        embedding: The gates that encode a sample.
         ansatz: The trainable gates.
         measure: "expval_z" for the expectation of Pauli Z on each measured wire, "probs" for the
             probabilities of their joint outcomes (first wire most significant).
         wires: The measured wires, in the order of the outputs; None measures all.
-        n_outcomes: With "probs", how many outcomes to keep, from 0...0 on; None keeps all.
+        n_outcomes: With "probs", the number of outcomes kept, from 0...0 on; None keeps all.
 
     Raises:
-        HQDMError: If the parts have different numbers of wires, or the measurement is unknown, of
-            wires that do not exist, or of outcomes that do not exist.
+        HQDMError: If the parts have different numbers of wires, or if the measurement is unknown or
+            refers to wires or outcomes that do not exist.
     """
 
     embedding: Embedding | QuantumFunction
@@ -68,7 +68,7 @@ class Circuit:
             )
         if self.embedding is not self.ansatz and isinstance(self.ansatz, QuantumFunction):
             raise HQDMError(
-                "a quantum function stands for embedding and ansatz: use Circuit.from_qfunc"
+                "a quantum function replaces embedding and ansatz: use Circuit.from_qfunc"
             )
         if self.wires is not None:
             object.__setattr__(self, "wires", tuple(self.wires))
@@ -101,14 +101,14 @@ class Circuit:
         measure: str = "expval_z",
         wires: Sequence[int] | None = None,
     ) -> "Circuit":
-        """A circuit from a PennyLane quantum function of your own.
+        """A circuit from a user-defined PennyLane quantum function.
 
         Args:
             fn: `fn(x, weights)` queues gates on wires `0..n_wires-1` for one sample `x` of shape
-                `(n_inputs,)`, as in `qml.RX(x[0], wires=0)`; what it returns is ignored. Angles may
-                depend on the values of `x` and `weights`, the choice of gates may not. It is
-                traced once: whatever else it reads must stay as it is. The circuit pickles if the
-                function can be imported by name.
+                `(n_inputs,)`, as in `qml.RX(x[0], wires=0)`; its return value is ignored. Angles
+                may depend on the values of `x` and `weights`, the choice of gates may not. It is
+                traced once, so other variables that it reads must not change. The circuit can be
+                pickled if the function can be imported by name.
             n_wires: Number of qubits.
             n_inputs: Number of features of one sample.
             weights_shape: Shape of the weights.
@@ -164,14 +164,14 @@ class Circuit:
             self.ansatz.apply(weights)
 
     def qfunc(self, x: Tensor, weights: Tensor) -> Any:
-        """The circuit as a PennyLane quantum function; every simulator runs this.
+        """The circuit as a PennyLane quantum function, which every simulator executes.
 
         Args:
             x: Features of one sample, `(n_inputs,)`.
             weights: Angles in radians, of shape `weights_shape`.
 
         Returns:
-            PennyLane measurements: a list of `qml.expval`, or one `qml.probs` of all outcomes, of
+            PennyLane measurements: a list of `qml.expval`, or one `qml.probs` over all outcomes, of
             which simulators keep the first `n_outputs`.
         """
         self.queue(x, weights)
@@ -212,5 +212,5 @@ class Circuit:
         return qml.QNode(self.qfunc, qml.device("default.qubit", wires=self.n_wires))
 
     def _example(self) -> tuple[Tensor, Tensor]:
-        """Features and weights of the right shapes; ones are a valid state for any embedding."""
+        """Features and weights of the right shapes; ones are valid features for any embedding."""
         return torch.ones(self.n_inputs).double(), torch.ones(self.weights_shape).double()

@@ -1,7 +1,7 @@
-"""Embeddings: how one sample of classical numbers enters the state of the qubits.
+"""Embeddings of one sample of classical features x in the state |x> of the qubits.
 
-Angle embedding:      |x> = R(x_0)|0> (x) R(x_1)|0> (x) ...          (one number a qubit)
-Amplitude embedding:  |x> = sum_i x_i / |x|  |i>                      (2^n numbers in n qubits)
+Angle embedding:      |x> = R(x_0)|0> (x) R(x_1)|0> (x) ...          (one feature per qubit)
+Amplitude embedding:  |x> = sum_i x_i / |x|  |i>                      (2^n features in n qubits)
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ROTATIONS = ("X", "Y", "Z")
 
 @runtime_checkable
 class Embedding(Protocol):
-    """What a circuit needs of an embedding: its sizes, and gates to queue."""
+    """The interface of an embedding: its sizes, and gates to queue."""
 
     @property
     def n_wires(self) -> int:
@@ -34,10 +34,10 @@ class Embedding(Protocol):
 
 @dataclass(frozen=True)
 class AngleEmbedding:
-    """One rotation a qubit, by the feature in radians, from |0...0>.
+    """One rotation per qubit, applied to |0...0>; the feature is the angle in radians.
 
     Attributes:
-        n_wires: Number of qubits, and of features.
+        n_wires: Number of qubits and of features.
         rotation: Axis of the rotation: "X", "Y" or "Z".
 
     Raises:
@@ -55,7 +55,7 @@ class AngleEmbedding:
 
     @property
     def n_inputs(self) -> int:
-        """Number of features of one sample: one a qubit."""
+        """Number of features of one sample: one per qubit."""
         return self.n_wires
 
     def apply(self, x: Tensor) -> None:
@@ -72,7 +72,7 @@ class AngleEmbedding:
 class AmplitudeEmbedding:
     """The features, padded with zeros and normalised, as the amplitudes of the state.
 
-    A sample of zeros has no direction: it is embedded as |0...0>, with zero gradient.
+    A zero sample cannot be normalised: it is embedded as |0...0>, with zero gradient.
 
     Attributes:
         n_wires: Number of qubits.
@@ -123,7 +123,7 @@ class AmplitudeEmbedding:
             x: Features, `(n_inputs,)`, or `(B, n_inputs)` for PennyLane's broadcasting.
         """
         _check_features(x, self)
-        # PennyLane's own check of the norm has a float64 tolerance, which float32 misses.
+        # PennyLane's check of the norm has a float64 tolerance, which float32 does not meet.
         qml.AmplitudeEmbedding(self.amplitudes(x), wires=range(self.n_wires), validate_norm=False)
 
 

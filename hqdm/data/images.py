@@ -1,7 +1,7 @@
-"""Images as one uint8 tensor: embedded digits, Hugging Face data sets, local folders.
+"""Images as one uint8 tensor: registered data sets, Hugging Face data sets, local folders.
 
-A data set is found in this order: the embedded `digits`; a sub-folder of `HQDM_DATA_DIR`; a local
-folder of that path; the Hugging Face hub (or, offline, what its cache holds).
+A name is searched in this order: registered data sets, such as the embedded `digits`; sub-folders
+of `HQDM_DATA_DIR`; a local folder of that path; the Hugging Face hub (offline, its cache).
 """
 
 import io
@@ -27,7 +27,7 @@ HUB_NAMES = {
     "fashion_mnist": "zalando-datasets/fashion_mnist",
     "cifar10": "uoft-cs/cifar10",
 }
-"""Short names and what the hub calls them."""
+"""Hub names by short name."""
 
 DATA_DIR_VARIABLE = "HQDM_DATA_DIR"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -35,12 +35,12 @@ HOLD_OUT_FRACTION = 0.1
 DIGITS_TEST_FRACTION = 0.2
 SPLIT_SEED = 0
 
-# What the `datasets` library raises for a set it cannot reach, find or make sense of.
+# Exceptions of the `datasets` library for a data set that it cannot reach, find or interpret.
 _LIBRARY_ERRORS = (OSError, ValueError, RuntimeError)
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-# A file's bytes, its path, a pixel array, or None where a row has no image.
+# A file's bytes, its path, a pixel array, or None if a row has no image.
 _Picture = bytes | str | np.ndarray | None
 
 
@@ -50,9 +50,9 @@ class ImageSet:
 
     Attributes:
         images: uint8 of shape `(N, C, H, W)`, 0 to 255.
-        labels: int64 of shape `(N,)`, indices into `classes`; None where the set has no labels.
-        classes: Class names; empty where the set has no labels.
-        name: Short name, hub name or folder, as `canonical_name` writes it.
+        labels: int64 of shape `(N,)`, indices into `classes`; None if the set has no labels.
+        classes: Class names; empty if the set has no labels.
+        name: Short name, hub name or folder, as returned by `canonical_name`.
         split: Name of the split, such as `"train"`.
     """
 
@@ -67,7 +67,7 @@ class ImageSet:
 
 
 def canonical_name(name: str) -> str:
-    """The short name of a data set that has one, else the name itself."""
+    """The short name of a data set if it has one, else the name itself."""
     return {hub: short for short, hub in HUB_NAMES.items()}.get(name, name)
 
 
@@ -80,37 +80,39 @@ def load_images(
     limit: int | None = None,
     offline: bool = False,
 ) -> ImageSet:
-    """Load one split of an image data set, decoded once.
+    """Load and decode one split of an image data set.
 
-    * A name that `register_data` gave.
-    * `"digits"`: the 1,797 8x8 digits inside scikit-learn, pixels 0..16 scaled to 0..255. Its
-      split is stratified, 80 % `train` and 20 % `test`, the same every time.
-    * `"mnist"`, `"fashion_mnist"`, `"cifar10"`: short for `HUB_NAMES`.
+    The name of a data set is one of:
+
+    * A name registered by `register_data`.
+    * `"digits"`: the 1,797 8x8 digits of scikit-learn, pixels 0..16 scaled to 0..255, in a fixed
+      stratified split of 80 % `train` and 20 % `test`.
+    * `"mnist"`, `"fashion_mnist"`, `"cifar10"`: short names of `HUB_NAMES`.
     * Any other hub name (`owner/name`), a local folder in the hub's layout (parquet files, such as
       `data/train-*.parquet`), or a folder of png or jpg files in one sub-folder per class, with or
       without `train/` and `test/` above.
 
-    A set with nothing but a `train` split gives a seeded tenth of it as `test`, which `train` then
-    lacks. `HQDM_DATA_DIR` names a folder that is searched first, for the short name, the last part
-    of the hub name, and the hub name.
+    If a set has only a `train` split, a random tenth of it (with a fixed seed) is removed from
+    `train` and becomes `test`. The folder `HQDM_DATA_DIR` is searched first, for the short name,
+    the last part of the hub name, and the hub name.
 
     Args:
-        name: What to load.
-        split: Which split.
-        size: Side of the square images to make: the shorter side is resized to it, bilinearly with
-            antialiasing, and the longer one cropped to the centre. None keeps what is stored.
-        channels: 1 (grey) or 3 (RGB; transparency is dropped). None keeps grey where all images
-            are grey, else RGB.
-        limit: At most so many images, evenly spaced over the split, since a class folder is sorted
-            by class.
-        offline: Never touch the network, as with `HF_HUB_OFFLINE=1` or `HF_DATASETS_OFFLINE=1`.
+        name: Name of the data set.
+        split: Name of the split.
+        size: Side of the square images returned: the shorter side is resized to it, bilinearly with
+            antialiasing, and the longer side is cropped to the centre. None keeps the stored size.
+        channels: 1 (grey) or 3 (RGB; transparency is dropped). None keeps grey if all images are
+            grey, else RGB.
+        limit: Maximum number of images, evenly spaced over the split, since class folders are
+            sorted by class.
+        offline: Do not access the network, as with `HF_HUB_OFFLINE=1` or `HF_DATASETS_OFFLINE=1`.
 
     Returns:
-        The images, with labels where the set has them.
+        The images, with labels if the set has them.
 
     Raises:
-        HQDMError: A wrong argument, or a data set or split that is missing, cannot be read, or
-            holds images of several sizes without `size`.
+        HQDMError: If an argument is invalid, a data set or split is missing or cannot be read, or
+            the images have several sizes and `size` is None.
     """
     if channels not in (None, 1, 3):
         raise HQDMError(f"channels={channels}: expected 1 (grey), 3 (RGB) or None (as stored)")
@@ -136,7 +138,7 @@ def load_images(
 DataLoader = Callable[[str], tuple[Tensor, Tensor | None]]
 
 DATA: Registry[DataLoader] = Registry("data set")
-"""Data sets that code defines, by name; they come before folders and the hub."""
+"""Registered data sets by name; they take precedence over folders and the hub."""
 
 
 def register_data(name: str) -> Callable[[DataLoader], DataLoader]:
@@ -154,10 +156,10 @@ def register_data(name: str) -> Callable[[DataLoader], DataLoader]:
 
 
 def _registered(name: str, split: str) -> "_Rows":
-    """The rows of a data set that code defines.
+    """The rows of a registered data set.
 
     Raises:
-        HQDMError: If the function returns something else than images and labels.
+        HQDMError: If the function does not return valid images and labels.
     """
     images, labels = DATA[name](split)
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -188,7 +190,7 @@ class _Rows:
         return len(self.pictures)
 
     def take(self, indices: Iterable[int]) -> "_Rows":
-        """The rows at these places, in this order."""
+        """The rows at the given indices, in the given order."""
         indices = list(indices)
         labels = None if self.labels is None else [self.labels[i] for i in indices]
         return _Rows([self.pictures[i] for i in indices], labels, self.classes)
@@ -196,8 +198,8 @@ class _Rows:
 
 @register_data("digits")
 def digits(split: str) -> tuple[Tensor, Tensor]:
-    """The embedded digits: a stratified split, the same every time."""
-    # scikit-learn takes a second to import, which other data sets need not pay.
+    """The embedded digits, in a fixed stratified split."""
+    # Imported here, since scikit-learn takes a second to import.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -227,8 +229,8 @@ def _stored(name: str, split: str, offline: bool) -> _Rows:
 
 
 def _open_folder(name: str, folder: Path, scratch: str) -> Mapping[str, Any]:
-    """The splits of a local folder, not yet read."""
-    # The library takes a second to import, which the embedded digits need not pay.
+    """The splits of a local folder, opened but not read."""
+    # Imported here, since the library takes a second to import.
     from datasets import load_dataset
 
     try:
@@ -260,7 +262,7 @@ def _open_hub(name: str, searched: Sequence[Path]) -> Mapping[str, Any]:
 
 
 def _choose(name: str, split: str, splits: Mapping[str, Any]) -> _Rows:
-    """The rows of a split, where a set of nothing but `train` gives a tenth of it as `test`."""
+    """The rows of a split; if there is only `train`, a tenth of it is held out as `test`."""
     if set(splits) != {"train"} or split not in ("train", "test"):
         _check_split(name, split, splits)
         return _read(name, splits[split])
@@ -271,14 +273,15 @@ def _choose(name: str, split: str, splits: Mapping[str, Any]) -> _Rows:
 
 
 def _read(name: str, dataset: Any) -> _Rows:
-    """All rows of a `datasets` split; the columns are found by what they hold."""
+    """All rows of a `datasets` split; the columns are identified by their contents."""
     from datasets import Image as ImageColumn
 
     features = dataset.features or {}
     image = next((c for c, f in features.items() if isinstance(f, ImageColumn)), None)
     if image is None:
         raise HQDMError(
-            f"data set {name!r} has no column of images: its columns are {_listed(features)}"
+            f"data set {name!r} has no column of images, only {_listed(features)}: expected one of "
+            "the type Image"
         )
     label = next((c for c, f in features.items() if _holds_labels(c, f)), None)
     try:
@@ -296,7 +299,7 @@ def _read(name: str, dataset: Any) -> _Rows:
 
 
 def _holds_labels(column: str, feature: Any) -> bool:
-    """Whether a column holds class indices: declared so, or integers under the usual name."""
+    """True if a column holds class indices: declared as such, or integers under a usual name."""
     from datasets import ClassLabel, Value
 
     integers = isinstance(feature, Value) and "int" in feature.dtype
@@ -345,7 +348,7 @@ def _pixels(picture: _Picture, size: int | None, channels: int | None) -> np.nda
 
 
 def _folders(name: str) -> list[Path]:
-    """Where a data set may lie on this machine, in the order searched."""
+    """Possible local folders of a data set, in the order of the search."""
     hub_name = HUB_NAMES.get(name, name)
     root = os.environ.get(DATA_DIR_VARIABLE)
     parts = dict.fromkeys([name, _last_part(hub_name), hub_name]) if root else {}
@@ -354,7 +357,7 @@ def _folders(name: str) -> list[Path]:
 
 @contextmanager
 def _network(allowed: bool) -> Iterator[None]:
-    """Forbid the `datasets` library the network, or leave it as it is."""
+    """Set the `datasets` library offline, or leave it unchanged."""
     from datasets import config
 
     before = config.HF_HUB_OFFLINE

@@ -1,8 +1,9 @@
-"""Batches for training: the same ones in the same order, wherever the run was interrupted.
+"""Training batches that do not change if a run is interrupted and resumed.
 
-Batch `k` of a run (counted from 0 over all epochs) is a function of the seed and of `k` alone: its
-epoch is `k // batches_per_epoch`, the epoch's order is a permutation keyed by `(seed, epoch)`, and
-process `r` of a distributed run takes the r-th share of it. Nothing has to be saved but `k`.
+Batch `k` of a run (counted from 0 over all epochs) is a function of the seed and `k` only: its
+epoch is `k // batches_per_epoch`, the order of the epoch is a permutation seeded by
+`(seed, epoch)`, and process `r` of a distributed run takes the r-th part of each batch. A
+checkpoint thus needs to store `k` only.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ class ImageBatches(Dataset[Batch]):
         self.labels = images.labels if labelled else None
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        """The images and labels of these rows."""
+        """The images and labels of the given rows."""
         labels = None if self.labels is None else self.labels[rows]
         return to_float(self.images.images[rows]), labels
 
@@ -46,11 +47,12 @@ class ShuffledBatches(Sampler[Tensor]):
     """The rows of each batch of an epoch, for one process.
 
     Args:
-        n: Number of images; the last, smaller batch of an epoch is left out.
-        batch_size: Images of a batch over all processes.
-        seed: Key of the order.
-        position: Says how many batches the run has seen; asked when an epoch starts.
-        rank: Number of this process.
+        n: Number of images; an incomplete last batch of an epoch is dropped.
+        batch_size: Images per batch over all processes.
+        seed: Random seed of the order.
+        position: Returns the number of batches that the run has seen; called at the start of each
+            epoch.
+        rank: Index of this process.
         world_size: Number of processes.
     """
 
@@ -71,11 +73,11 @@ class ShuffledBatches(Sampler[Tensor]):
         self.world_size = world_size
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches per epoch."""
         return self.n // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The rest of the current epoch."""
+        """The remaining batches of the current epoch."""
         epoch, first = divmod(self.position(), len(self))
         order = torch.randperm(self.n, generator=generator(self.seed, epoch))
         share = self.batch_size // self.world_size
@@ -88,16 +90,16 @@ class ImageDataModule(LightningDataModule):
     """A data set for training and validation.
 
     Args:
-        name: A data set as `hqdm.data.load_images` takes it.
+        name: Name of a data set, see `hqdm.data.load_images`.
         size: Side of the square images.
         channels: 1 (grey) or 3 (RGB).
-        batch_size: Images of a batch over all processes.
-        limit: At most so many training images.
-        val_limit: At most so many validation images, from the test split.
+        batch_size: Images per batch over all processes.
+        limit: Maximum number of training images.
+        val_limit: Maximum number of validation images, from the test split.
         labelled: Whether batches have labels, for class-conditional models.
-        flip: Mirror half of the training images left to right.
-        offline: Never touch the network.
-        seed: Key of the order of the training images.
+        flip: Mirror training images horizontally with probability 1/2.
+        offline: Do not access the network.
+        seed: Random seed of the order and the mirroring of the training images.
     """
 
     def __init__(
@@ -144,14 +146,14 @@ class ImageDataModule(LightningDataModule):
 
         Args:
             images: Square training images `(N, C, S, S)`, uint8 or floats in [-1, 1].
-            labels: Their classes `(N,)`, whole numbers from 0, or None.
-            val_images: Validation images; the last tenth of `images` where None.
-            val_labels: Their classes.
+            labels: Classes of the training images `(N,)`, integers from 0, or None.
+            val_images: Validation images; by default the last tenth of `images`.
+            val_labels: Classes of the validation images.
             name: A name for messages and checkpoints.
             **options: `batch_size`, `flip` and `seed`.
 
         Raises:
-            HQDMError: If shapes, types or an option do not fit.
+            HQDMError: If shapes or types do not match, or an option is invalid.
         """
         known = ("batch_size", "flip", "seed")
         for option in options:
@@ -182,7 +184,7 @@ class ImageDataModule(LightningDataModule):
         """Load both splits, once.
 
         Raises:
-            HQDMError: If there are fewer images than a batch takes, or no labels where needed.
+            HQDMError: If there are fewer images than in a batch, or labels are missing.
         """
         if hasattr(self, "train_set"):
             return
@@ -203,12 +205,12 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes of the data set; 0 where it has no labels."""
+        """Number of classes of the data set; 0 if it has no labels."""
         return len(self.train_set.classes)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What has to stay the same for a resumed run to see the same batches."""
+        """The properties that must not change for a resumed run to see the same batches."""
         return {
             "name": canonical_name(self.name),
             "images": len(self.train_set),
@@ -217,7 +219,7 @@ class ImageDataModule(LightningDataModule):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the data."""
+        """The state of the data module in a checkpoint."""
         return self.identity
 
     def _load(self, split: str, limit: int | None) -> ImageSet:
@@ -231,7 +233,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """The training batches of this process, from where the run stands."""
+        """The training batches of this process, from the current position of the run."""
         trainer = self.trainer
         assert trainer is not None, "the data module belongs to a trainer"
         if self.batch_size % trainer.world_size:
@@ -252,11 +254,11 @@ class ImageDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """This process's share of each validation batch, in order."""
+        """This process's part of each validation batch, in order."""
         trainer = self.trainer
         assert trainer is not None, "the data module belongs to a trainer"
         world = trainer.world_size
-        # Fewer images than processes may be left over; every process needs as many batches.
+        # Up to `world - 1` images are dropped, since all processes need equally many batches.
         rows = torch.arange(len(self.val_set) // world * world).split(self.batch_size)
         batches = [batch.chunk(world)[trainer.global_rank] for batch in rows]
         return DataLoader(
@@ -272,13 +274,13 @@ class ImageDataModule(LightningDataModule):
         return self.val_dataloader()
 
     def _batches_seen(self) -> int:
-        """Training batches of the run so far, counted by the module or else by the trainer."""
+        """Number of training batches so far, counted by the module or else by the trainer."""
         assert self.trainer is not None
         seen = getattr(self.trainer.lightning_module, "batches_seen", None)
         return cast(int, self.trainer.fit_loop.total_batch_idx + 1 if seen is None else seen)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Mirror training images; which ones follows from the seed and the batch's number."""
+        """Mirror training images at random, as a function of the seed and the batch index."""
         trainer = self.trainer
         if not self.flip or trainer is None or not trainer.training:
             return batch
@@ -296,7 +298,7 @@ def _image_set(name: str, split: str, images: Tensor, labels: Tensor | None) -> 
     """A split of images in memory.
 
     Raises:
-        HQDMError: If shapes or types do not fit.
+        HQDMError: If shapes or types do not match.
     """
     if images.ndim != 4 or images.shape[2] != images.shape[3] or not len(images):
         raise HQDMError(

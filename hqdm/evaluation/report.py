@@ -1,9 +1,10 @@
-"""Scores of a trained model, with everything that a reader needs to trust or repeat them.
+"""Scores of a trained model, with the settings that reproduce them.
 
-Four questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
-the score of real images against other real images as the floor); how well does the model restore
-a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours); and do its
-circuits do anything?
+* FID, KID and IS of the samples, with the scores of real images against other real images as the
+  floor,
+* SSIM and PSNR of test images that were noised and restored,
+* memorisation of training images, by nearest neighbours,
+* the effect of the circuits on the test loss.
 """
 
 import json
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
-from rich.table import Table
 from torch import Tensor
 
 from hqdm.data.images import ImageSet
@@ -31,32 +30,34 @@ from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.pixels import to_float
+from hqdm.utils.progress import Progress, silent
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.tables import Sheet
 from hqdm.utils.versions import versions
 
 METRICS_FILE = "metrics.json"
 REPORT_FILES = (METRICS_FILE, GRID_FILE)
 
 RESTORED = 256
-"""At most so many test images are noised and restored."""
+"""Largest number of test images that are noised and restored."""
 
 ABLATED = 1024
-"""At most so many test images measure what the circuits do."""
+"""Largest number of test images on which the effect of the circuits is measured."""
 
 
 def evaluate(
     denoiser: Denoiser,
     sampler: Sampler,
     protocol: ScoringProtocol,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[dict[str, Any], Tensor]:
-    """Draw samples and score them.
+    """Generate samples and score them.
 
     Args:
         denoiser: The model.
-        sampler: How to sample, and to restore.
-        protocol: What to compare with, and how.
-        progress: Shows a bar where given.
+        sampler: The sampler, also of the restoration.
+        protocol: The scoring protocol.
+        progress: Reports the samples.
 
     Returns:
         The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].
@@ -118,7 +119,7 @@ def _restoration(
 ) -> dict[str, float | int]:
     """SSIM and PSNR of test images that were noised to `restore_t` and restored.
 
-    A grid of given times starts from t = 1; the sampler's own takes its place.
+    A grid given as times starts at t = 1 and is replaced by the sampler's default.
     """
     sampler = copy(sampler)
     if not isinstance(sampler.times, str):
@@ -143,7 +144,7 @@ def _restoration(
 def _quantum_effect(
     denoiser: Denoiser, protocol: ScoringProtocol, test: ImageSet
 ) -> dict[str, float] | None:
-    """Test losses with trained, random and silent circuits; None for a classical model."""
+    """The losses of `quantum_effect` on test images; None for a classical model."""
     labels = test.labels if denoiser.n_classes is not None else None
     y = None if labels is None else labels[:ABLATED]
     effect = quantum_effect(denoiser, to_float(test.images[:ABLATED]), y, protocol.seed)
@@ -151,7 +152,7 @@ def _quantum_effect(
 
 
 def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
-    """The nearest-training-image check, without the long list of neighbours."""
+    """The scores of `nearest_training`, without the list of neighbours."""
     held_out = real.test.images[: max(len(images), 1)]
     found = nearest_training(images, real.train.images, held_out)
     return {key: value for key, value in found.items() if key != "nearest"}
@@ -169,32 +170,37 @@ def write_report(report: dict[str, Any], images: Tensor, out: Path) -> str:
     return f"{out / METRICS_FILE}, {out / GRID_FILE}"
 
 
-def score_table(report: dict[str, Any]) -> Table:
-    """The scores, beside those of real images against other real images."""
+def score_sheet(report: dict[str, Any]) -> Sheet:
+    """The scores, and those of real images against other real images."""
     scores, floor = report["scores"], report["floor"]
     protocol, pairs = report["protocol"], report["restoration"]
-    table = Table("score", "model", "real against real")
-    table.title = (
+    title = (
         f"{protocol['data']}, {protocol['n']} samples, {protocol['sampler']} "
         f"{protocol['evaluations']} evaluations, {protocol['extractor']} features"
     )
-    table.add_row("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")
+    rows = [("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")]
     for key, label in (("kid", "KID"), ("is", "IS")):
-        table.add_row(
-            label,
-            *(f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor)),
-        )
-    table.add_row(f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", "")
-    table.add_row(f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", "")
+        model, real = (f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor))
+        rows.append((label, model, real))
+    rows += [
+        (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", ""),
+        (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
+        *_effect_rows(report["quantum_effect"]),
+    ]
     found = report["memorisation"]
-    effect = report["quantum_effect"]
-    if effect:
-        table.add_row("test loss", f"{effect['loss']:.5f}", "")
-        for key, label in (
-            ("random_angles", "  with random angles"),
-            ("mean_output", "  with circuits silenced"),
-        ):
-            change = effect[key] / effect["loss"] - 1
-            table.add_row(label, f"{effect[key]:.5f} ({change:+.2%})", "")
-    table.add_row("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule")
-    return table
+    rows.append(("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule"))
+    return Sheet(title, ("score", "model", "real against real"), rows)
+
+
+def _effect_rows(effect: dict[str, float] | None) -> list[tuple[str, str, str]]:
+    """Rows of the losses of `quantum_effect`; none for a classical model."""
+    if effect is None:
+        return []
+    rows = [("test loss", f"{effect['loss']:.5f}", "")]
+    for key, label in (
+        ("random_angles", "  with random angles"),
+        ("mean_output", "  with circuits silenced"),
+    ):
+        change = effect[key] / effect["loss"] - 1
+        rows.append((label, f"{effect[key]:.5f} ({change:+.2%})", ""))
+    return rows

@@ -1,1 +1,5 @@
-"""Denoisers around denoisers: they change a prediction, and samplers take them like any other."""
+"""Guidance: denoisers that wrap another denoiser and modify its prediction.
+
+Each has the `schedule` and the call of the denoiser that it wraps and returns a `Prediction`, so
+that every sampler accepts it.
+"""

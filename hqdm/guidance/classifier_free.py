@@ -1,7 +1,4 @@
-r"""Denoisers around denoisers: what changes a prediction without the sampler noticing.
-
-Each takes a denoiser and is one: the same `schedule`, the same call, the same `Prediction`.
-"""
+r"""Classifier-free guidance: eps = eps(x, t) + scale (eps(x, t, y) - eps(x, t))."""
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +14,8 @@ class ClassifierFreeGuidance(nn.Module):
         eps = eps(x, t) + scale (eps(x, t, y) - eps(x, t)).
 
     Args:
-        denoiser: A denoiser with class labels, trained with some of them dropped.
-        scale: 0 ignores the label, 1 is no guidance, more sharpens.
+        denoiser: A denoiser with class labels, trained with label dropout.
+        scale: Guidance scale: 0 ignores the label, 1 is no guidance, larger values strengthen it.
 
     Raises:
         HQDMError: If the denoiser has no class labels.
@@ -33,7 +30,7 @@ class ClassifierFreeGuidance(nn.Module):
         self.scale = scale
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
-        """See `Denoising`; without labels, or at scale 1, one plain evaluation."""
+        """See `Denoising`; without labels, or at scale 1, one evaluation without guidance."""
         if y is None or self.scale == 1:
             return self.denoiser(x_t, t, y)
         null = torch.full_like(y, self.denoiser.n_classes or 0)

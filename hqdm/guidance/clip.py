@@ -6,7 +6,7 @@ from hqdm.guidance.correction import DataCorrection
 
 
 class Clip(DataCorrection):
-    """Keep the predicted clean images in the range of the data: x0 <- clamp(x0, -1, 1)."""
+    """Clip the predicted clean images to the range of the data: x0 <- clamp(x0, -1, 1)."""
 
     def correct(self, x0: Tensor) -> Tensor:
         """See `DataCorrection.correct`."""

@@ -1,4 +1,4 @@
-r"""Denoisers whose predicted clean images are corrected.
+r"""Correction of the predicted clean images, from which the predicted noise follows.
 
 x0 <- correct(x0),     eps <- (x_t - alpha x0) / sigma.
 """
@@ -12,7 +12,7 @@ from hqdm.diffusion.objective import Prediction, expand
 
 
 class DataCorrection(nn.Module, ABC):
-    r"""A denoiser whose predicted clean images are corrected; the noise follows from them.
+    r"""A denoiser whose predicted clean images are corrected.
 
         x0 <- correct(x0),     eps <- (x_t - alpha x0) / sigma.
 
@@ -27,7 +27,7 @@ class DataCorrection(nn.Module, ABC):
 
     @abstractmethod
     def correct(self, x0: Tensor) -> Tensor:
-        """The clean images `(B, C, H, W)` that stand in for the predicted ones."""
+        """The corrected clean images `(B, C, H, W)`."""
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
         """See `Denoising`."""

@@ -9,18 +9,19 @@ from hqdm.utils.errors import HQDMError
 
 
 class DynamicThreshold(DataCorrection):
-    r"""Dynamic thresholding (Saharia et al. 2022, section 2.3), against strong guidance.
+    r"""Dynamic thresholding (Saharia et al. 2022, section 2.3), for strong guidance.
 
-        s = max(percentile of |x0|, 1) of each image,     x0 <- clamp(x0, -s, s) / s.
+        s = max(percentile of |x0|, 1) per image,     x0 <- clamp(x0, -s, s) / s.
 
-    `Clip` piles up all that guidance drives out of the range at its ends; this scales it back.
+    `Clip` saturates all pixels that guidance drives out of range; dynamic thresholding rescales the
+    image instead.
 
     Args:
         denoiser: The denoiser to wrap.
-        percentile: Share of the pixels of an image that are not clamped, in (0, 1]; 1 clamps none.
+        percentile: Fraction of the pixels of an image that are not clamped, in (0, 1].
 
     Raises:
-        HQDMError: If the percentile is out of its range.
+        HQDMError: If the percentile is out of range.
     """
 
     def __init__(self, denoiser: Denoising, percentile: float = 0.995) -> None:

@@ -1,4 +1,4 @@
-"""Linear measurements of images for `hqdm.guidance.posterior`: known pixels, a blur."""
+"""Linear measurement operators for `hqdm.guidance.posterior`: a mask and a blur."""
 
 import torch
 from torch import Tensor, nn
@@ -6,14 +6,14 @@ from torch.nn import functional as F
 
 from hqdm.utils.errors import HQDMError
 
-BLUR_REACH = 3  # of a Gaussian in standard deviations: the rest weighs 0.3 %
+BLUR_REACH = 3  # truncation of the Gaussian in standard deviations, which omits 0.3 % of its mass
 
 
 class Masked(nn.Module):
     """The known pixels of images, zero elsewhere.
 
     Args:
-        mask: True or 1 where pixels are known, broadcastable to `(C, H, W)`.
+        mask: True or 1 at known pixels, broadcastable to `(C, H, W)`.
     """
 
     mask: Tensor
@@ -23,18 +23,18 @@ class Masked(nn.Module):
         self.register_buffer("mask", mask.bool(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Measure images `(B, C, H, W)`, `(B, C, H, W)`."""
+        """Set the unknown pixels of images `(B, C, H, W)` to zero."""
         return x * self.mask.to(x)
 
 
 class Blur(nn.Module):
-    """Images blurred by a Gaussian; beyond the edges they go on with their edge pixels.
+    """A Gaussian blur with edge pixels replicated beyond the border.
 
     Args:
         std: Standard deviation in pixels, above 0.
 
     Raises:
-        HQDMError: If it is not.
+        HQDMError: If the standard deviation is not above 0.
     """
 
     kernel: Tensor
@@ -48,7 +48,7 @@ class Blur(nn.Module):
         self.register_buffer("kernel", (-(offsets**2) / (2 * std**2)).softmax(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Measure images `(B, C, H, W)` or `(C, H, W)`, same shape out: rows, then columns."""
+        """Blur images `(B, C, H, W)` or `(C, H, W)` along rows, then columns; same shape."""
         reach, channels = len(self.kernel) // 2, x.shape[-3]
         row = self.kernel.to(x).expand(channels, 1, 1, -1)
         padded = F.pad(x, (reach,) * 4, mode="replicate")

@@ -1,7 +1,6 @@
-r"""Denoisers around denoisers for images of which something is known: some pixels, or y = A x_0.
+r"""Replacement of known pixels in the predicted clean images, for inpainting.
 
-A is any callable that is linear in the images and differentiable: `Masked` and `Blur` here,
-`torch.nn.AvgPool2d(factor)` for super-resolution.
+x0 <- mask image + (1 - mask) x0,     eps <- (x_t - alpha x0) / sigma.
 """
 
 import torch
@@ -13,21 +12,21 @@ from hqdm.utils.errors import HQDMError
 
 
 class Replacement(DataCorrection):
-    r"""Known pixels of the predicted clean images are those of the image.
+    r"""Replaces the known pixels of the predicted clean images by those of a given image.
 
         x0 <- mask image + (1 - mask) x0,     eps <- (x_t - alpha x0) / sigma.
 
-    A sampler's step to t = 0 ends in the predicted clean images, so that known pixels of what is
-    drawn equal the image exactly. The known pixels of x_t keep the noise that the sampler gave
-    them; the others see them through the denoiser only. `hqdm.samplers.RePaint` makes both agree.
+    The last step of a sampler returns the predicted clean images, so that the known pixels of a
+    sample equal the image exactly. The known pixels of x_t keep the noise of the sampler and affect
+    the other pixels through the denoiser only; `hqdm.samplers.RePaint` harmonises both.
 
     Args:
         denoiser: The denoiser to wrap.
-        image: The image `(C, H, W)`, or one for each of a batch `(B, C, H, W)`.
-        mask: True or 1 where the image is known; broadcastable to `image`.
+        image: The image `(C, H, W)`, or one image per sample `(B, C, H, W)`.
+        mask: True or 1 at known pixels; broadcastable to `image`.
 
     Raises:
-        HQDMError: If the mask is of another size than the image.
+        HQDMError: If the size of the mask does not match the image.
     """
 
     image: Tensor
@@ -43,21 +42,21 @@ class Replacement(DataCorrection):
         """See `DataCorrection.correct`.
 
         Raises:
-            HQDMError: If the image is of another size than the predicted ones.
+            HQDMError: If the size of the image differs from that of the predicted images.
         """
         if self.image.shape[-3:] != x0.shape[1:]:
             raise HQDMError(
-                f"the known image is {by_size(self.image)}, the model draws {by_size(x0)}: "
+                f"the known image is {by_size(self.image)}, the model generates {by_size(x0)}: "
                 "use an image of that size"
             )
         return torch.where(self.mask.to(x0.device), self.image.to(x0), x0)
 
 
 def check_mask(image: Tensor, mask: Tensor) -> None:
-    """Refuse a mask that does not fit an image.
+    """Refuse a mask that cannot be broadcast to an image.
 
     Raises:
-        HQDMError: If it is of another size.
+        HQDMError: If its size does not match.
     """
     try:
         fits = torch.broadcast_shapes(image.shape, mask.shape) == image.shape
@@ -70,7 +69,7 @@ def check_mask(image: Tensor, mask: Tensor) -> None:
 
 
 def by_size(image: Tensor) -> str:
-    """The size of an image `(..., H, W)`, such as 28x28, with its channels where it has any."""
+    """The size of an image `(..., H, W)`, such as 28x28, with its channels if it has any."""
     *_, height, width = image.shape
     channels = f"{image.shape[-3]} x " if image.ndim > 2 else ""
     return f"{channels}{height}x{width}"

@@ -1,4 +1,4 @@
-"""Scores of generated images and the networks they are measured with."""
+"""Scores of generated images, and the feature extractors with which they are measured."""
 
 from hqdm.metrics.distribution import distribution_scores, real_floor, warn_if_few
 from hqdm.metrics.features import (

@@ -1,7 +1,7 @@
-"""Scores of generated images: FID, KID, IS, SSIM, PSNR, and a check for memorised images.
+"""Distances between the distributions of real and generated images: FID, KID and IS.
 
-Pure functions over torchmetrics. Images are `(N, C, H, W)`, float in [-1, 1] or uint8, as
-`hqdm.metrics.features.as_float` takes them. FID, KID and IS are computed in float64.
+The scores are pure functions based on torchmetrics, computed in float64. Images are `(N, C, H, W)`,
+float in [-1, 1] or uint8, see `hqdm.metrics.features.as_float`.
 """
 
 import warnings
@@ -19,10 +19,10 @@ from hqdm.metrics.features import FeatureExtractor
 from hqdm.utils.errors import HQDMError
 
 FEW_IMAGES = 2048
-"""Fewer images than this make FID depend on their number more than on their quality."""
+"""With fewer images, FID depends on their number more than on their quality."""
 
 LEAST_IMAGES = 4
-"""Fewer leave KID, which takes halves of a small set, without pairs of images."""
+"""With fewer images, KID, whose subsets are halves of a small set, has no pairs of images."""
 
 BATCH_SIZE = 256
 KID_SUBSETS = 100
@@ -31,13 +31,13 @@ IS_SPLITS = 10
 
 
 def warn_if_few(n: int) -> str | None:
-    """Warn where FID and KID of n images say little.
+    """Warn if n images are too few for FID, KID and IS.
 
     Args:
         n: Number of generated images.
 
     Returns:
-        The warning's text, for the record, or None from `FEW_IMAGES` on.
+        The text of the warning, to be recorded in the report; None for `FEW_IMAGES` or more.
     """
     if n >= FEW_IMAGES:
         return None
@@ -57,15 +57,15 @@ def distribution_scores(
     Args:
         real: Real images `(N, C, H, W)`.
         fake: Generated images `(M, C, H, W)`.
-        extractor: Network in whose features FID and KID are measured, and whose class
-            probabilities make the IS.
-        seed: Seed of KID's subsets and IS's splits.
+        extractor: Network whose features define FID and KID, and whose class probabilities define
+            the IS.
+        seed: Random seed of the subsets of KID and the splits of IS.
 
     Returns:
         `fid`, `kid_mean`, `kid_std` (over subsets), `is_mean`, `is_std` (over splits; of `fake`).
 
     Raises:
-        HQDMError: Fewer than `LEAST_IMAGES` images on either side.
+        HQDMError: If there are fewer than `LEAST_IMAGES` real or generated images.
     """
     for kind, images in {"real": real, "generated": fake}.items():
         if len(images) < LEAST_IMAGES:
@@ -88,23 +88,23 @@ def distribution_scores(
 def real_floor(
     real_a: Tensor, real_b: Tensor, extractor: FeatureExtractor, seed: int = 0
 ) -> dict[str, float]:
-    """What `distribution_scores` gives for real images in place of generated ones.
+    """The `distribution_scores` of real images in place of generated images.
 
     No generator can be expected to score better at this number of images.
 
     Args:
         real_a: Real images `(N, C, H, W)`.
-        real_b: Other real images `(N, C, H, W)`, as many.
+        real_b: Other real images `(N, C, H, W)`, the same number.
         extractor: As for `distribution_scores`.
         seed: As for `distribution_scores`.
 
     Raises:
-        HQDMError: The two have different numbers of images.
+        HQDMError: If the numbers of images differ.
     """
     if len(real_a) != len(real_b):
         raise HQDMError(
-            f"the floor of {len(real_a)} against {len(real_b)} real images: expected as many of "
-            "each, since FID depends on the number"
+            f"the floor of {len(real_a)} against {len(real_b)} real images: expected equal numbers "
+            "of images, since FID depends on the number"
         )
     return distribution_scores(real_a, real_b, extractor, seed)
 
@@ -119,14 +119,14 @@ def extract(images: Tensor, extractor: FeatureExtractor) -> tuple[Tensor, Tensor
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """FID: the squared Wasserstein-2 distance of Gaussians fitted to two sets of features.
+    """FID: the squared Wasserstein-2 distance between Gaussians fitted to two sets of features.
 
     `|mu_r - mu_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2))` with unbiased covariances S (Heusel et
     al. 2017, arXiv 1706.08500, eq. 6).
 
     Args:
-        real: `(N, D)`.
-        fake: `(M, D)`.
+        real: Features of real images `(N, D)`.
+        fake: Features of generated images `(M, D)`.
     """
     fid = _on_features(FrechetInceptionDistance, real.shape[1])
     fid.update(real, real=True)
@@ -142,11 +142,11 @@ def kernel_distance(
     Binkowski et al. 2018 (arXiv 1801.01401), section 4.
 
     Args:
-        real: `(N, D)`.
-        fake: `(M, D)`.
-        seed: Seed of the subsets.
+        real: Features of real images `(N, D)`.
+        fake: Features of generated images `(M, D)`.
+        seed: Random seed of the subsets.
         subset_size: Size of each of the `KID_SUBSETS` subsets; by default `KID_SUBSET_SIZE`, or
-            half of the smaller set where that is less, lest all subsets be the same.
+            half of the smaller set if that is less, so that the subsets differ.
 
     Returns:
         Mean and standard deviation over the subsets.
@@ -169,12 +169,11 @@ def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
     Salimans et al. 2016 (arXiv 1606.03498), section 4.
 
     Args:
-        logits: `(N, K)`.
-        seed: Seed of the parts.
+        logits: Logits of generated images `(N, K)`.
+        seed: Random seed of the parts.
 
     Returns:
-        Mean and standard deviation over the `IS_SPLITS` parts (as many as images, if those are
-        fewer).
+        Mean and standard deviation over the `IS_SPLITS` parts (or N parts, if N is smaller).
     """
     score = _on_features(InceptionScore, logits.shape[1], splits=IS_SPLITS)
     score.update(logits)
@@ -184,7 +183,7 @@ def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
 
 
 class _Features(nn.Module):
-    """An extractor for torchmetrics that hands on features that are already there."""
+    """An extractor for torchmetrics that returns precomputed features unchanged."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -195,16 +194,16 @@ class _Features(nn.Module):
 
 
 def _on_features(metric: type[Metric], num_features: int, **arguments: int) -> Metric:
-    """A metric of torchmetrics whose images are features."""
+    """A metric of torchmetrics that takes features in place of images."""
     with warnings.catch_warnings():
-        # Each metric warns that it keeps all features, which are in memory already.
+        # Each metric warns that it stores all features, which are in memory already.
         warnings.simplefilter("ignore", UserWarning)
         return metric(feature=_Features(num_features), **arguments)
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator, which torchmetrics draws from, seeded and put back afterwards."""
+    """Seed torch's global generator, which torchmetrics uses; restore it on exit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -1,8 +1,8 @@
 """Feature extractors: the networks in whose feature space FID and KID measure distances.
 
-Four small classifiers ship with the package, trained by `benchmarks/train_extractors.py`; the
-standard Inception network is there for those who have its weights. Each turns images into the
-features before its last linear layer, `(N, D)`, and into logits, `(N, K)`, for the Inception Score.
+The package contains four small classifiers, trained by `benchmarks/train_extractors.py`, and
+supports the standard Inception network, whose weights the user provides. Each maps images to the
+features before its last linear layer, `(N, D)`, and to logits, `(N, K)`, for the Inception Score.
 """
 
 import importlib
@@ -26,27 +26,27 @@ from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.registry import Registry
 
 CLASSIFIERS = ("digits", "mnist", "fashion_mnist", "cifar10")
-"""Extractors whose weights ship with the package, each named after the data it was trained on."""
+"""Extractors whose weights the package contains, named after their training data."""
 
 INCEPTION = "inception"
 INCEPTION_FILE = "pt-inception-2015-12-05-6726825d.pth"
-"""Name under which torch-fidelity publishes the weights."""
+"""File name of the weights as published by torch-fidelity."""
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601), the ones Pillow converts with."""
+"""Weights of red, green and blue in grey (ITU-R BT.601), as in Pillow."""
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Images as every metric sees them: float32 of shape `(N, C, H, W)`, clamped to [-1, 1].
+    """Convert images to the common format of the metrics, float32 clamped to [-1, 1].
 
     Args:
         images: Float in [-1, 1] or uint8 in 0..255, `(N, C, H, W)`, C = 1 or 3.
 
     Returns:
-        The images in [-1, 1]; uint8 through `to_float`.
+        The images `(N, C, H, W)` in [-1, 1]; uint8 is converted by `to_float`.
 
     Raises:
-        HQDMError: Another shape, or a value that is not finite.
+        HQDMError: If the shape is another one, or a value is not finite.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise HQDMError(f"images of shape {tuple(images.shape)}: expected (N, 1 or 3, H, W)")
@@ -61,7 +61,7 @@ def as_float(images: Tensor) -> Tensor:
 
 
 def match_channels(images: Tensor, channels: int) -> Tensor:
-    """Grey to RGB by repetition, RGB to grey by `LUMA`; `(N, C, H, W)` to `(N, channels, H, W)`."""
+    """Convert `(N, C, H, W)` to `(N, channels, H, W)`: grey is repeated, RGB weighted by `LUMA`."""
     if images.shape[1] == channels:
         return images
     if channels == 3:
@@ -70,16 +70,16 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
 
 
 class FeatureExtractor(nn.Module, ABC):
-    """A frozen network that turns images into features.
+    """A frozen network that maps images to features.
 
-    `forward` takes what `as_float` takes, of any size and number of channels, and returns features
-    of shape `(N, num_features)`.
+    `forward` takes images as `as_float` does, of any size, and returns features of shape
+    `(N, num_features)`.
 
     Attributes:
-        name: Name by which `load_extractor` knows it.
-        num_features: D.
-        size: Side of the images the network sees.
-        channels: Channels of the images the network sees.
+        name: Name of the extractor in `load_extractor`.
+        num_features: Number of features D.
+        size: Side of the network's input images.
+        channels: Channels of the network's input images.
     """
 
     def __init__(self, name: str, num_features: int, size: int, channels: int) -> None:
@@ -90,10 +90,10 @@ class FeatureExtractor(nn.Module, ABC):
         self.channels = channels
 
     def prepare(self, images: Tensor) -> Tensor:
-        """What the network sees: `as_float`, `match_channels`, then a bilinear antialiased resize.
+        """The network's input: `as_float`, `match_channels`, then a bilinear antialiased resize.
 
         Args:
-            images: `(N, C, H, W)`, as `as_float` takes them.
+            images: Images `(N, C, H, W)`, see `as_float`.
 
         Returns:
             float32 of shape `(N, channels, size, size)` in [-1, 1].
@@ -121,16 +121,16 @@ class FeatureExtractor(nn.Module, ABC):
 class ClassifierExtractor(FeatureExtractor):
     """A small convolutional classifier.
 
-    Stages of two 3x3 convolutions, each followed by ReLU, at the given widths, with 2x2 max pooling
-    between stages; the features are the mean over positions of the last one, and a linear layer
-    turns them into logits.
+    It has stages of two 3x3 convolutions with ReLU at the given widths, and 2x2 max pooling between
+    stages. The features are the mean over positions of the last stage; a linear layer maps them to
+    logits.
 
     Args:
         name: Name of the extractor.
         size: Side of the images.
         channels: Channels of the images.
         widths: Channels of each stage; the last is the number of features.
-        n_classes: K.
+        n_classes: Number of classes K.
     """
 
     def __init__(
@@ -155,22 +155,22 @@ class ClassifierExtractor(FeatureExtractor):
 
 
 class InceptionExtractor(FeatureExtractor):
-    """Inception v3 with the weights that published FIDs use: 2,048 features, 1,008 logits.
+    """Inception v3 with the weights of published FIDs: 2,048 features, 1,008 logits.
 
-    The network is torch-fidelity's port of the original graph, which resizes to 299x299 by itself,
-    in the way of that graph.
+    The network is torch-fidelity's port of the original graph, which includes that graph's resize
+    to 299x299.
 
     Args:
-        weights: Path of `INCEPTION_FILE`; None is refused, since nothing is downloaded here.
+        weights: Path of `INCEPTION_FILE`; None is refused, since nothing is downloaded.
 
     Raises:
-        HQDMError: torch-fidelity or the weights are missing, or the file holds something else.
+        HQDMError: If torch-fidelity or the weights are missing, or the file has other contents.
     """
 
     def __init__(self, weights: str | Path | None) -> None:
         super().__init__(INCEPTION, num_features=2048, size=299, channels=3)
         try:
-            # An extra of the package: only those who have it pay for it.
+            # An optional dependency of the package.
             module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
         except ImportError as error:
             raise HQDMError(
@@ -194,7 +194,7 @@ class InceptionExtractor(FeatureExtractor):
             ) from error
 
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 of shape `(N, 3, H, W)`, in the size that came."""
+        """uint8 images `(N, 3, H, W)`, in their original size."""
         return to_uint8(match_channels(as_float(images), self.channels))
 
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +206,7 @@ class InceptionExtractor(FeatureExtractor):
 ExtractorFactory = Callable[[str | Path | None], FeatureExtractor]
 
 EXTRACTORS: Registry[ExtractorFactory] = Registry("extractor")
-"""Makers of feature extractors by name; each takes the path of `--fid-weights`, or None."""
+"""Factories of feature extractors by name; each takes the path of `--fid-weights`, or None."""
 
 
 def register_extractor(name: str) -> Callable[[ExtractorFactory], ExtractorFactory]:
@@ -242,26 +242,26 @@ def load_extractor(name: str, fid_weights: str | Path | None = None) -> FeatureE
         The extractor.
 
     Raises:
-        HQDMError: An unknown name, or Inception without its package or weights.
+        HQDMError: If the name is unknown, or the package or weights of Inception are missing.
     """
     return EXTRACTORS[name](fid_weights).eval().requires_grad_(False)
 
 
 def extractor_for(data_name: str, size: int, channels: int) -> str:
-    """Name of the extractor that suits a data set.
+    """Name of the default extractor of a data set.
 
-    A data set with a classifier of its own gets that one. Any other gets the nearest in kind:
-    `cifar10` for colour, `digits` for grey images up to 16x16, `fashion_mnist` for larger grey
-    ones, whose classes differ in outline and texture rather than in strokes. Scores are comparable
-    only where this name is the same, so record it beside them.
+    It is the extractor registered under the name of the data set, if there is one. Otherwise it is
+    `cifar10` for colour images, `digits` for grey images up to 16x16, and `fashion_mnist` for
+    larger grey images, whose classes differ in outline and texture rather than in strokes. Scores
+    are comparable only for equal extractors, so the name is recorded with them.
 
     Args:
-        data_name: Name of the data set, short or of the hub.
+        data_name: Short name or hub name of the data set.
         size: Side of its images.
-        channels: 1 or 3.
+        channels: Number of channels, 1 or 3.
 
     Returns:
-        A name that `load_extractor` knows.
+        A name for `load_extractor`.
     """
     name = canonical_name(data_name)
     if name in EXTRACTORS:
@@ -272,12 +272,12 @@ def extractor_for(data_name: str, size: int, channels: int) -> str:
 
 
 def weights_path(name: str) -> Path:
-    """Where the weights of a shipped classifier lie."""
+    """Path of the weights of a classifier in the package."""
     return Path(str(files("hqdm.metrics"))) / "weights" / f"{name}.safetensors"
 
 
 def load_classifier(name: str, path: Path) -> ClassifierExtractor:
-    """A classifier from its file: float16 weights, and its arguments as JSON in the header."""
+    """Load a classifier from a file of float16 weights with its arguments as JSON in the header."""
     with safe_open(path, "pt") as file:
         arguments = json.loads(file.metadata()["arguments"])
         weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
@@ -287,6 +287,6 @@ def load_classifier(name: str, path: Path) -> ClassifierExtractor:
 
 
 def metadata(name: str) -> dict[str, str]:
-    """How a shipped classifier was trained: its test accuracy, seed, epochs and versions."""
+    """The training record of a classifier in the package: test accuracy, seed, epochs, versions."""
     with safe_open(weights_path(name), "pt") as file:
         return dict(file.metadata())

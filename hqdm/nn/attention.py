@@ -1,7 +1,7 @@
-r"""Attention over the positions of a feature map, as the hybrid U-Net papers use it.
+r"""Attention over the positions of a feature map, as in the papers on hybrid U-Nets.
 
 Linear attention (Shen et al. 2021) costs O(H W); full attention with l2-normalised queries and
-keys (Henry et al. 2020) costs O((H W)^2) and stands at the vertex only:
+keys (Henry et al. 2020) costs O((H W)^2) and is used at the vertex only:
 
     linear:  out = softmax_d(q) / sqrt(d) (softmax_n(k) v^T / n)
     full:    out = softmax_n(10 q^T k / (|q| |k|)) v
@@ -34,7 +34,7 @@ class Attention(nn.Module):
     Args:
         channels: Channels of the feature map.
         heads: Number of heads.
-        head_dim: Features of one head.
+        head_dim: Features per head.
     """
 
     similarity_scale: ClassVar[float] = 10.0
@@ -66,12 +66,12 @@ class Attention(nn.Module):
 class LinearAttention(Attention):
     r"""Residual linear attention; its projection ends in a channel normalisation.
 
-    Values and outputs, 128 channels wide, are never formed: both are linear maps of C channels, so
-    with x the normalised input, P the projection and K, Q after their softmaxes,
+    Values and outputs, with 128 channels, are never formed: both are linear maps of C channels.
+    With x the normalised input, P the projection, and K and Q after their softmaxes,
 
         P (K V^T)^T Q = [P (K x^T W_v^T)^T] Q,
 
-    where the bracket is one small matrix a sample.
+    where the bracket is one small matrix per sample.
     """
 
     def _projection(self, hidden: int, channels: int) -> nn.Module:
@@ -82,7 +82,7 @@ class LinearAttention(Attention):
         b, c, h, w = x.shape
         normed = self.norm(x).flatten(2)
         to_q, to_k, to_v = self.qkv.weight.view(3, -1, c)
-        # An explicit batch of products: plain `@` would transpose and copy the wide side.
+        # torch.bmm, since `@` would transpose and copy the larger operand.
         q = torch.bmm(to_q.expand(b, -1, -1), normed).view(b, self.heads, -1, h * w)
         q = q.softmax(dim=2).flatten(1, 2)
         k = torch.bmm(to_k.expand(b, -1, -1), normed).softmax(dim=2)
@@ -95,7 +95,7 @@ class LinearAttention(Attention):
         return x + final_norm(out)
 
     def _mix(self, pooled: Tensor, value_weight: Tensor, out_weight: Tensor) -> Tensor:
-        """The bracket above: from `K x^T` `(B, heads * d, C)` to `(B, C, heads * d)`."""
+        """The bracket in the class docstring `(B, C, heads * d)`, for K x^T `(B, heads * d, C)`."""
         b, hidden, c = pooled.shape
         pooled = pooled.view(b, self.heads, -1, c)
         values = value_weight.view(self.heads, -1, c)

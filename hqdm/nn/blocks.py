@@ -1,11 +1,11 @@
-r"""The blocks of the U-Net: embedding of time and label, ResNet block, down- and upsampling.
+r"""The blocks of the U-Net: embeddings of time and label, ResNet block, down- and upsampling.
 
 A ResNet block is two convolutions with normalisation and an embedding in between,
 
     h = SiLU((1 + scale) GroupNorm(conv_1(x)) + shift),   (scale, shift) = Linear(SiLU(emb)),
     out = SiLU(GroupNorm(conv_2(h))) + skip(x).
 
-Which convolution it uses is injected: a hybrid block is the same block with another `conv`.
+The type of the convolutions is a parameter: a hybrid block is the same block with another `conv`.
 """
 
 import math
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from hqdm.utils.errors import HQDMError
 
 ConvFactory = Callable[[int, int], nn.Module]
-"""Makes a shape-keeping convolution from its numbers of input and output channels."""
+"""Returns a size-preserving convolution for given numbers of input and output channels."""
 
 
 class Conditioning(nn.Module):
-    """What conditions the blocks: sinusoidal time features, a perceptron, and the class label.
+    """The conditioning of the blocks: a perceptron on sinusoidal time features, plus class labels.
 
     Args:
         dim: Number of sinusoidal features; even.
         out_dim: Size of the embedding.
-        n_classes: Number of class labels, or None. Label `n_classes` stands for "no label".
-        time_scale: What t in [0, 1] is multiplied by: the papers count 1,000 discrete steps.
+        n_classes: Number of class labels, or None. Label `n_classes` means "no label".
+        time_scale: Factor of t in [0, 1]; the papers have 1,000 discrete steps.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Conditioning(nn.Module):
         """From times `(B,)` in [0, 1] and labels `(B,)` or None to embeddings `(B, out_dim)`.
 
         Raises:
-            HQDMError: If labels come to a network without classes.
+            HQDMError: If labels are given to a network without classes.
         """
         phase = self.time_scale * t[:, None] * self.frequencies.to(t.dtype)
         emb = self.mlp(torch.cat([phase.sin(), phase.cos()], dim=1))
@@ -64,13 +64,13 @@ class Conditioning(nn.Module):
 
 
 class ResnetBlock(nn.Module):
-    """Two injected convolutions with group normalisation, an embedding and a skip.
+    """Two convolutions with group normalisation, an embedding and a skip connection.
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
         emb_dim: Size of the time (and class) embedding.
-        conv: Makes each of the two convolutions.
+        conv: Factory of the two convolutions.
         norm_groups: Groups of the normalisations; divides `out_channels`.
     """
 
@@ -99,10 +99,10 @@ class ResnetBlock(nn.Module):
 
 
 def downsample(in_channels: int, out_channels: int, size: int) -> tuple[nn.Module, int]:
-    """The strided convolution for a map of that size, and the size it leads to.
+    """The strided convolution for a feature map of a given size, and the size of its output.
 
-    Even sizes are halved by a 4x4 kernel. Odd sizes use the papers' 7x7 kernel, which takes 7
-    to 2. A map of size 1 or 3 leads nowhere; the caller refuses it.
+    Even sizes are halved by a 4x4 kernel. Odd sizes use the papers' 7x7 kernel, which maps 7 to 2.
+    Sizes 1 and 3 have no valid output size; the caller refuses them.
     """
     if size % 2 == 0:
         return nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1), size // 2
@@ -132,7 +132,7 @@ class WSConv2d(nn.Conv2d):
         in_channels: Number of input channels.
         out_channels: Number of output channels.
         kernel_size: Side of the kernel.
-        padding: Zeros around the image.
+        padding: Width of the zero padding.
         eps: Added to the (biased) variance.
         gain: Standard deviation of the kernels after standardisation.
     """

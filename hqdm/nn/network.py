@@ -2,7 +2,7 @@ r"""The interface of a network, whatever its architecture.
 
     network(x_t, t, y)        x_t: (B, *sample_shape), t: (B,) in [0, 1], y: (B,) or None
 
-A denoiser, a checkpoint and the command line see a network through these members only. A class that
+A denoiser, a checkpoint and the command line use a network through these members only. A class that
 has them is made available to configurations and files by `register_network`.
 """
 
@@ -18,7 +18,7 @@ from hqdm.utils.registry import Registry
 class Network(Protocol):
     """A `torch.nn.Module` that predicts from noisy samples.
 
-    A network with class labels also has an attribute `n_classes`; label `n_classes` stands for
+    A network with class labels also has an attribute `n_classes`; label `n_classes` means
     "no label".
     """
 
@@ -50,7 +50,7 @@ class Network(Protocol):
 MEMBERS = ("config", "from_config", "sample_shape", "parts")
 
 NETWORKS: Registry[type[Network]] = Registry("network")
-"""Networks by the name of their class."""
+"""Networks by class name."""
 
 NetworkType = TypeVar("NetworkType", bound=type)
 
@@ -84,10 +84,10 @@ def check_network(network: object) -> None:
 
 
 def build_network(config: Mapping[str, Any]) -> Network:
-    """The network that a configuration with a `name` describes.
+    """Build a network from a configuration with a `name`.
 
     Raises:
-        HQDMError: If there is no network of that name, or the configuration does not fit it.
+        HQDMError: If there is no network of that name, or its configuration is invalid.
     """
     options = {key: value for key, value in config.items() if key != "name"}
     cls = NETWORKS[config["name"]]

@@ -1,7 +1,7 @@
-"""The parts of a network: which parameters are circuit angles, and which belong to a named part.
+"""The parts of a network: its circuit angles, its classical parameters and its named parts.
 
-A module that holds circuits says so itself, whatever the parametrisation of its angles: it has
-`quantum_parameters()` and `reset_parameters()`, see `QuantumModule`.
+A module that holds circuits declares them, independently of the parametrisation of its angles, by
+the methods `quantum_parameters()` and `reset_parameters()`, see `QuantumModule`.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class QuantumModule(Protocol):
         ...
 
     def reset_parameters(self) -> None:
-        """Draw these parameters anew, as at the start of training, from torch's generator."""
+        """Reinitialise these parameters from torch's generator, as at the start of training."""
         ...
 
 
@@ -57,7 +57,7 @@ def classical_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def part(network: Network, name: str) -> nn.Module:
-    """The part of that name.
+    """A part of a network by name.
 
     Raises:
         HQDMError: If there is no such part.
@@ -69,5 +69,5 @@ def part(network: Network, name: str) -> nn.Module:
 
 
 def count(parameters: Iterator[nn.Parameter]) -> int:
-    """The number of numbers that these parameters hold."""
+    """The total number of elements of the parameters."""
     return sum(p.numel() for p in parameters)

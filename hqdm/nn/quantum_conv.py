@@ -1,8 +1,8 @@
-"""Convolutions, classical and hybrid, with one interface: `(B, C_in, H, W) -> (B, C_out, H, W)`.
+"""Hybrid convolutions, with the interface of classical ones: `(B, C_in, H, W) -> (B, C_out, H, W)`.
 
-The hybrid one is the quantum convolution of De Falco et al. (arXiv 2402.16147, KI 2024): a circuit
-slides over the 2x2 patches of a group of up to three channels with stride 2 and writes one number
-for each one it reads, to the same place.
+The quantum convolution is that of De Falco et al. (arXiv 2402.16147, KI 2024): a circuit is applied
+to the 2x2 patches of a group of up to three channels with stride 2, and replaces each number of a
+patch by an expectation value.
 """
 
 from collections.abc import Mapping
@@ -21,17 +21,18 @@ from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.utils.errors import HQDMError, unknown
 
 PATCH = 2  # side of a patch
-PATCH_SIZE = PATCH * PATCH  # qubits a channel
+PATCH_SIZE = PATCH * PATCH  # qubits per channel
 MAX_CHANNELS_PER_GROUP = 3
 REST_KERNEL = 3  # side of the classical kernels
 SINGLE_LAYERS = 4  # layers of the one-channel circuits of a fully quantum convolution
 
 
 class PatchCircuits(nn.Module):
-    """Circuits on the 2x2 patches of groups of channels, one circuit a group, stride 2.
+    """Circuits on the 2x2 patches of groups of channels, one circuit per group, with stride 2.
 
-    Wire `4 * channel + 2 * row + column` of a group reads, and writes, that place of the patch.
-    Images of odd height or width are padded with a zero row or column, which is cropped again.
+    Wire `4 * channel + 2 * row + column` of a group reads and writes that position of the patch.
+    Images of odd height or width are padded with a zero row or column, which is cropped from the
+    output.
 
     Args:
         layer: The circuits; `n_inputs` and `n_outputs` are four times the channels of a group.
@@ -58,25 +59,25 @@ class PatchCircuits(nn.Module):
 class HybridConv(nn.Module):
     """A convolution whose first channels are quantum and whose others are classical.
 
-    The first `groups * channels_per_group` channels go through circuits on 2x2 patches with their
-    values as angles, to expectations in [-1, 1] at the same places; the remaining ones through a
-    narrower `WSConv2d` whose kernels have variance `1 / fan_in`, so that both kinds of output are
-    of one size (our addition: it has no parameters, and the classical network is left as it is).
-    With `groups="all"` there is no classical part: as many groups as fit are quantum, and every
-    channel that is left has a circuit of its own (`Basic`, four layers).
+    Circuits on 2x2 patches map the first `groups * channels_per_group` channels, whose values are
+    angles, to expectations in [-1, 1] at the same positions. A narrower `WSConv2d` maps the
+    remaining channels. Its kernels have variance `1 / fan_in`, so that both kinds of output have
+    the same magnitude (an addition to the paper, without parameters; the classical network is
+    unchanged). With `groups="all"` there is no classical part: there are as many groups as fit, and
+    each remaining channel has its own circuit (`Basic`, four layers).
 
     Args:
         in_channels: Number of input channels.
         out_channels: Number of output channels.
         groups: Number of groups, or "all".
-        channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits; follows from an ansatz object.
+        channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits; unused if `ansatz` is an object.
         ansatz: A name in `hqdm.circuits.ANSATZE`, or an ansatz on 4, 8 or 12 wires.
-        n_layers: Layers of the ansatz of a name.
+        n_layers: Layers of an ansatz given by name.
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
-        ansatz_options: Further fields of the ansatz of a name.
+        ansatz_options: Further fields of an ansatz given by name.
 
     Raises:
-        HQDMError: If the channels do not suffice, or an option is out of range.
+        HQDMError: If there are too few channels, or an option is out of range.
     """
 
     def __init__(
@@ -108,14 +109,14 @@ class HybridConv(nn.Module):
             single = Circuit(AngleEmbedding(PATCH_SIZE), Basic(PATCH_SIZE, SINGLE_LAYERS))
             self.rest = PatchCircuits(QuantumLayer(single, rest_in, simulator))
         elif rest_in:
-            # Unit-variance kernels would give numbers of the size of the square root of the fan-in
-            # (18 at 37 channels), beside expectations in [-1, 1]. The normalisation that follows
-            # mixes both kinds in one group, and would leave nothing of the quantum ones.
+            # Outputs of unit-variance kernels have the magnitude of the square root of the fan-in
+            # (18 for 37 channels), against expectations in [-1, 1]. The subsequent normalisation
+            # mixes both kinds in one group and would suppress the quantum outputs.
             fan_in = rest_in * REST_KERNEL**2
             self.rest = WSConv2d(rest_in, rest_out, REST_KERNEL, gain=fan_in**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x` of shape `(B, in_channels, H, W)`; the quantum channels come out first."""
+        """Convolve `x` of shape `(B, in_channels, H, W)`; the first output channels are quantum."""
         out = self.quantum(x[:, : self.quantum_channels])
         if self.rest is None:
             return out
@@ -124,19 +125,19 @@ class HybridConv(nn.Module):
 
 @dataclass(frozen=True)
 class Hybrid:
-    """Configuration of a `HybridConv`, and the factory that a block takes its convolutions from.
+    """Configuration of a `HybridConv`, and factory of the convolutions of a block.
 
     Attributes:
         groups: Number of quantum channel groups, or "all".
         channels_per_group: 1, 2 or 3, for 4, 8 or 12 qubits.
-        ansatz: A name in `hqdm.circuits.ANSATZE`. A registered ansatz object is taken apart into
-            its name, layers, options and channels per group.
+        ansatz: A name in `hqdm.circuits.ANSATZE`. A registered ansatz object is replaced by its
+            name, layers, options and channels per group.
         n_layers: Layers of the ansatz.
-        simulator: A name that `hqdm.simulators.resolve_simulator` takes.
+        simulator: A name for `hqdm.simulators.resolve_simulator`.
         ansatz_options: Further fields of the ansatz.
 
     Raises:
-        HQDMError: If an option is out of range or a name unknown.
+        HQDMError: If an option is out of range or a name is unknown.
     """
 
     groups: int | Literal["all"] = 1
@@ -148,18 +149,18 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         if isinstance(self.ansatz, Ansatz):
-            self._take_apart(self.ansatz)
+            self._replace_object(self.ansatz)
         _check_groups(self.groups, self.channels_per_group)
         n_wires = PATCH_SIZE * self.channels_per_group
         build_ansatz(str(self.ansatz), n_wires, self.n_layers, **self.ansatz_options)
         resolve_simulator(self.simulator)
 
-    def _take_apart(self, ansatz: Ansatz) -> None:
-        """Replace an ansatz object by the name and the numbers that a configuration holds."""
+    def _replace_object(self, ansatz: Ansatz) -> None:
+        """Replace an ansatz object by its name and plain options."""
         name = ANSATZE.name_of(type(ansatz))
         if name is None:
             raise HQDMError(
-                f"{type(ansatz).__name__} has no name in a configuration: decorate the class with "
+                f"the ansatz {type(ansatz).__name__} is not registered: decorate the class with "
                 "hqdm.register_ansatz"
             )
         taken = {
@@ -172,7 +173,7 @@ class Hybrid:
             object.__setattr__(self, key, value)
 
     def conv(self, in_channels: int, out_channels: int) -> HybridConv:
-        """A convolution of this kind."""
+        """Build a convolution with this configuration."""
         return HybridConv(in_channels, out_channels, **self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,10 +182,10 @@ class Hybrid:
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> "Hybrid":
-        """The configuration of these options.
+        """Build a configuration from plain options.
 
         Raises:
-            HQDMError: If there is an option of another name, or a value is not allowed.
+            HQDMError: If an option is unknown or a value is not allowed.
         """
         known = [f.name for f in fields(cls)]
         for name in options:
@@ -194,10 +195,10 @@ class Hybrid:
 
 
 def channels_of(ansatz: Ansatz) -> int:
-    """The channels of a group on the wires of an ansatz.
+    """The number of channels per group for an ansatz.
 
     Raises:
-        HQDMError: If the wires are not those of 1 to 3 channels.
+        HQDMError: If the number of wires is not 4, 8 or 12.
     """
     channels, rest = divmod(ansatz.n_wires, PATCH_SIZE)
     if rest or channels not in range(1, MAX_CHANNELS_PER_GROUP + 1):

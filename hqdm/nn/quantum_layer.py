@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any, Self, overload
 
+import pennylane as qml
 import torch
 from torch import Tensor, nn
 
 from hqdm.circuits import Circuit
+from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes
 from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.utils.errors import HQDMError
 
@@ -16,6 +19,9 @@ class QuantumLayer(nn.Module):
 
     The angles are `2 * pi * theta`, with `theta` drawn uniformly from [0, 1) (De Falco et al.,
     arXiv 2402.16147). The circuits run in the dtype of `theta`, also under autocast.
+
+    `QuantumLayer(qnode, weight_shapes, init_method=None, simulator="auto")` of a PennyLane QNode
+    makes a `QNodeLayer`, which takes the place of `qml.qnn.TorchLayer`.
 
     Args:
         circuit: What every circuit computes.
@@ -29,10 +35,35 @@ class QuantumLayer(nn.Module):
         HQDMError: If there are no circuits or the simulator is unknown.
     """
 
+    @overload
+    def __new__(
+        cls, circuit: Circuit, n_circuits: int = 1, simulator: str | Simulator = "auto"
+    ) -> Self: ...
+
+    @overload
+    def __new__(  # type: ignore[misc]  # a QNodeLayer is no QuantumLayer
+        cls,
+        qnode: qml.QNode,
+        weight_shapes: WeightShapes,
+        init_method: InitMethod = None,
+        simulator: str | Simulator = "auto",
+    ) -> QNodeLayer: ...
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A `QNodeLayer` if the first argument is a QNode."""
+        if "qnode" in kwargs or (args and isinstance(args[0], qml.QNode)):
+            return QNodeLayer(*args, **kwargs)
+        return super().__new__(cls)
+
     def __init__(
         self, circuit: Circuit, n_circuits: int = 1, simulator: str | Simulator = "auto"
     ) -> None:
         super().__init__()
+        if not isinstance(circuit, Circuit):
+            raise HQDMError(
+                f"QuantumLayer needs a Circuit or a PennyLane QNode, got {circuit!r}: a layer of "
+                "your own that runs a QNode derives from QNodeLayer"
+            )
         if n_circuits < 1:
             raise HQDMError(f"QuantumLayer needs at least one circuit, got n_circuits={n_circuits}")
         self.circuit = circuit
@@ -49,7 +80,7 @@ class QuantumLayer(nn.Module):
         return self.parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the angles anew."""
+        """Reinitialise the angles."""
         for parameter in self.quantum_parameters():
             nn.init.uniform_(parameter)
 

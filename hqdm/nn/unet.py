@@ -39,7 +39,7 @@ class ResolutionLevel(nn.Module):
 
 
 class EncoderLevel(ResolutionLevel):
-    """A level on the way down: stores a skip after each block."""
+    """An encoder level: stores a skip connection after each block."""
 
     def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
         """Push two skips at this resolution and return the next resolution."""
@@ -51,7 +51,7 @@ class EncoderLevel(ResolutionLevel):
 
 
 class DecoderLevel(ResolutionLevel):
-    """A level on the way up: each block takes a skip, last stored first."""
+    """A decoder level: each block takes a skip connection, last stored first."""
 
     def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
         """Pop two skips at this resolution and return the next resolution."""
@@ -61,7 +61,7 @@ class DecoderLevel(ResolutionLevel):
 
 
 class Vertex(nn.Module):
-    """The bottom of the U: ResNet block, full attention, ResNet block."""
+    """The bottleneck of the U-Net: ResNet block, full attention, ResNet block."""
 
     def __init__(self, block_1: ResnetBlock, attention: nn.Module, block_2: ResnetBlock) -> None:
         super().__init__()
@@ -86,16 +86,16 @@ class UNet(nn.Module):
         channels: Image channels, 1 or 3 (any number works).
         size: Height and width of the images.
         dim: Width of the first level.
-        mults: Width multipliers, one a level; the last level keeps its resolution.
-        hybrid: Which parts have quantum convolutions: keys `"vertex"`, `"encoder.0"`,
-            `"encoder.1"`, ...; values say how.
+        mults: Width multipliers, one per level; the last level keeps its resolution.
+        hybrid: Configurations of the quantum convolutions by part: `"vertex"`, `"encoder.0"`,
+            `"encoder.1"`, ...
         n_classes: Number of class labels, or None for an unconditional network. Label
-            `n_classes` stands for "no label".
+            `n_classes` means "no label".
         heads: Attention heads.
         head_dim: Features of one attention head.
 
     Raises:
-        HQDMError: If the size cannot be downsampled so often, a part does not exist, or there
+        HQDMError: If the size cannot be downsampled that often, a part does not exist, or there
             are fewer channels than the quantum groups take.
     """
 
@@ -196,7 +196,7 @@ class UNet(nn.Module):
         Args:
             x: Noisy images `(B, C, H, W)`.
             t: Times `(B,)` in [0, 1].
-            y: Class labels `(B,)`; None stands for "no label".
+            y: Class labels `(B,)`; None means "no label".
 
         Returns:
             The prediction `(B, C, H, W)`.

@@ -1,4 +1,4 @@
-"""Simulators: run all circuits of a layer on a batch; they know nothing of images."""
+"""Simulators, which run several circuits of one kind on a batch of inputs."""
 
 from hqdm.simulators.auto import AutoSimulator, Choice, choose
 from hqdm.simulators.compiled.cpu import CompiledSimulator

@@ -1,4 +1,4 @@
-"""The simulator "auto": for each call the fastest exact one, by the estimates of `costs`."""
+"""The simulator "auto": per call the fastest exact simulator, by the estimates of `costs`."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from hqdm.simulators.unitary import UnitarySimulator
 
 @dataclass(frozen=True)
 class Choice:
-    """What "auto" chose, and why.
+    """A choice of "auto" and its reason.
 
     Attributes:
-        simulator: The simulator.
-        seconds: Estimates by name; infinite where a simulator cannot run the circuit.
+        simulator: The chosen simulator.
+        seconds: Estimated seconds by name; infinite if a simulator cannot run the circuit.
         reason: The reason in words.
     """
 
@@ -33,15 +33,15 @@ class Choice:
 
 @lru_cache(maxsize=1024)
 def choose(work: Work, device: torch.device) -> Choice:
-    """The fastest exact simulator for a call.
+    """Choose the fastest exact simulator for a call.
 
     Args:
         work: The call.
-        device: Where the inputs are.
+        device: Device of the inputs.
     """
     statevector = StatevectorSimulator(work.memory_limit)
     if device.type != "cpu":
-        return Choice(statevector, {}, f"the state vector runs whole on {device.type}")
+        return Choice(statevector, {}, f"inputs are on {device.type}")
     candidates: dict[Simulator, float] = {
         CompiledSimulator(work.memory_limit): compiled_seconds(work),
         UnitarySimulator(work.memory_limit): unitary_seconds(work),
@@ -61,10 +61,10 @@ def _in_words(seconds: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class AutoSimulator:
-    """Chooses a simulator for each call.
+    """A simulator that runs each call on the simulator of `choose`.
 
     Attributes:
-        memory_limit: Bytes that the chosen one may take.
+        memory_limit: Memory limit of the chosen simulator in bytes.
     """
 
     memory_limit: int = 2**30
@@ -75,7 +75,7 @@ class AutoSimulator:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: As the chosen simulator.
+            HQDMError: Under the conditions of the chosen simulator.
         """
         check_shapes(circuit, inputs, weights)
         gradients = torch.is_grad_enabled() and (inputs.requires_grad or weights.requires_grad)

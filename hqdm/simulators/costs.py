@@ -1,11 +1,11 @@
-"""What a call costs, estimated from the program before it runs: "auto" takes the cheapest.
+"""Estimates of the run time of a call from its program, used by "auto".
 
-A multiply-add of real numbers is the unit. One pass of the compiled kernels takes
+The unit of work is a multiply-add of real numbers. One pass of the compiled kernels takes
 
-    n_circuits * B * sum over instructions (multiplications of each amplitude) * 2^n.
+    n_circuits * B * sum over instructions (multiplications per amplitude) * 2^n.
 
-Only ratios matter to the choice; the rates below are of one core of a recent x86-64 processor, and
-`benchmarks/simulators.py` prints the estimates beside measured seconds.
+The choice depends on ratios only. The rates below were measured on one core of a recent x86-64
+processor; `benchmarks/simulators.py` prints the estimates next to measured seconds.
 """
 
 import math
@@ -21,24 +21,24 @@ from hqdm.simulators.compiled.lowering import lower
 from hqdm.simulators.program.fusion import fuse
 from hqdm.simulators.program.tracing import trace
 
-# Passes over the states with the gradient: forward; on the way back once more forward, undoing the
-# state, undoing lambda, and the gradient with respect to the matrices.
+# Passes over the states with the gradient: forward; in the backward pass once more forward, inverse
+# evolution of the state and of lambda, and the gradient with respect to the matrices.
 KERNEL_PASSES = 5
-TORCH_PASSES = 3  # the states are kept instead
-# Multiply-adds a second and core, in float32.
+TORCH_PASSES = 3  # the states are stored instead
+# Multiply-adds per second and core, in float32.
 KERNEL_RATE = 7e10
 MATMUL_RATE = 6e10
 TORCH_RATE = 1.5e10
-# Seconds that a call takes however small the work is, forward or with the gradient.
+# Fixed overhead of a call in seconds, forward or with the gradient.
 KERNEL_OVERHEAD = (3e-4, 1e-3)
 TORCH_OVERHEAD = (5e-4, 2e-3)
 TORCH_OVERHEAD_PER_BLOCK = (8e-5, 3e-4)
-# Seconds that a core takes for each amplitude read and each one written around a matrix product.
+# Seconds per core for each amplitude read or written around a matrix product.
 AMPLITUDE_SECONDS = (1.2e-9, 2.5e-9)
-# A group of states that leaves the caches runs slower by this factor.
+# A group of states that exceeds the caches is slower by this factor.
 CACHE_BYTES = 2**24
 OUTSIDE_CACHE = 2.5
-LINE_SECONDS = 1.5e-8  # to begin an instruction on a group of lanes
+LINE_SECONDS = 1.5e-8  # overhead of an instruction on a group of lanes
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Work:
 
     Attributes:
         circuit: The circuit.
-        n_circuits: How many of them.
-        n_samples: Samples of each.
-        itemsize: Bytes of a real number.
+        n_circuits: Number of circuits.
+        n_samples: Number of samples per circuit.
+        itemsize: Bytes per real number.
         gradients: Whether gradients are needed.
-        memory_limit: Bytes that may be taken.
-        n_threads: Threads that share the work.
+        memory_limit: Memory limit in bytes.
+        n_threads: Number of threads.
     """
 
     circuit: Circuit
@@ -65,17 +65,18 @@ class Work:
 
 
 def multiply_adds(work: Work) -> float:
-    """Multiply-adds of the instructions: the arithmetic floor of the compiled kernels.
+    """Multiply-adds of the instructions, a lower bound on the arithmetic of the compiled kernels.
 
-    With the gradient it counts what cannot be done without: forward, undoing the state, undoing
-    lambda, and the gradient with respect to the matrices. Embedding and measurement are left out.
+    With the gradient it counts the indispensable passes: forward, inverse evolution of the state
+    and of lambda, and the gradient with respect to the matrices. Embedding and measurement are not
+    counted.
     """
     passes = KERNEL_PASSES - 1 if work.gradients else 1
     return passes * work.n_circuits * work.n_samples * lower(work.circuit).multiplications
 
 
 def compiled_seconds(work: Work) -> float:
-    """Estimate for the compiled kernels; infinite where they cannot run."""
+    """Estimated seconds of the compiled kernels; infinite if they cannot run."""
     if not is_supported(work.circuit):
         return math.inf
     if work_bytes(work.circuit, work.itemsize) > work.memory_limit:
@@ -95,7 +96,7 @@ def _kernel_seconds(work: Work, multiplications: float, n_samples: int) -> float
 
 
 def unitary_seconds(work: Work) -> float:
-    """Estimate for the unitary path; infinite where it cannot run."""
+    """Estimated seconds of the unitary simulator; infinite if it cannot run."""
     circuit = work.circuit
     if not unitary.is_applicable(circuit) or not is_supported(circuit):
         return math.inf
@@ -112,7 +113,7 @@ def unitary_seconds(work: Work) -> float:
 
 
 def statevector_seconds(work: Work) -> float:
-    """Estimate for the torch state vector on a CPU."""
+    """Estimated seconds of the torch state vector on a CPU."""
     n_blocks, multiplications = _torch_blocks(work.circuit)
     amount = work.n_circuits * work.n_samples * multiplications
     passes = TORCH_PASSES if work.gradients else 1
@@ -121,7 +122,7 @@ def statevector_seconds(work: Work) -> float:
 
 
 def _torch_blocks(circuit: Circuit) -> tuple[int, int]:
-    """Number of blocks of the torch state vector, and their multiplications for one sample."""
+    """Number of blocks of the torch state vector, and their multiplications per sample."""
     program = trace(circuit)
     blocks = fuse(enumerate(program.gates), frozenset(program.input_gates))
     multiplications = 0

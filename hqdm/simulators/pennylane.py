@@ -1,4 +1,4 @@
-"""Any PennyLane device, by name: one quantum node for all circuits, run one after the other."""
+"""Any PennyLane device, by name: one quantum node runs all circuits sequentially."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,17 +16,17 @@ PREFIX = "pennylane:"
 
 @dataclass(frozen=True)
 class PennyLaneSimulator:
-    """A PennyLane device behind the interface of a simulator.
+    """A PennyLane device as a `Simulator`.
 
-    Gradients come by backpropagation on `default.qubit`, by the adjoint method on the Lightning
-    devices where the measurement allows it, and by the parameter-shift rule otherwise. Without
-    backpropagation, PennyLane hands expectation values to torch in single precision.
+    Gradients are computed by backpropagation on `default.qubit`, by the adjoint method on the
+    Lightning devices if the measurement supports it, and by the parameter-shift rule otherwise.
+    Without backpropagation, PennyLane returns expectation values to torch in single precision.
 
     Attributes:
         device: PennyLane's name of the device, such as "lightning.qubit".
 
     Raises:
-        HQDMError: If no installed plugin has that device.
+        HQDMError: If no installed plugin provides the device.
     """
 
     device: str
@@ -37,15 +37,15 @@ class PennyLaneSimulator:
 
     @property
     def name(self) -> str:
-        """The name that `resolve_simulator` takes."""
+        """The name of the simulator in `resolve_simulator`."""
         return PREFIX + self.device
 
     def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: If the shapes do not fit, or if a gradient with respect to embedded
-                amplitudes is wanted that the device cannot give.
+            HQDMError: If the shapes do not match, or if the device cannot compute a required
+                gradient with respect to embedded amplitudes.
         """
         check_shapes(circuit, inputs, weights)
         if not inputs.shape[1]:
@@ -58,7 +58,7 @@ class PennyLaneSimulator:
                 f"{self.device} has no gradient with respect to embedded amplitudes: "
                 "use simulator='statevector' or 'pennylane:default.qubit'"
             )
-        # The parameter-shift rule wants single samples, and a user's function is written for one.
+        # The parameter-shift rule needs single samples, and a user-defined function takes one.
         broadcasts = node.diff_method != "parameter-shift" and not isinstance(
             circuit.embedding, QuantumFunction
         )
@@ -73,13 +73,13 @@ class PennyLaneSimulator:
 
 
 def as_tensor(measurements: Tensor | list[Tensor]) -> Tensor:
-    """The outputs of a node, stacked on the last axis where there is one for each wire."""
+    """The outputs of a node; a list of outputs, one per wire, is stacked on the last axis."""
     return torch.stack(measurements, -1) if isinstance(measurements, list) else measurements
 
 
 @lru_cache(maxsize=64)
 def quantum_node(device: str, circuit: Circuit) -> qml.QNode:
-    """The circuit on a device, made once and kept outside of the simulator so that that pickles."""
+    """The circuit on a device, cached outside of the simulator, which can thus be pickled."""
     if device == "default.qubit":
         diff_method = "backprop"
     elif device.startswith("lightning.") and circuit.measure == "expval_z":

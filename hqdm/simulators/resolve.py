@@ -1,4 +1,4 @@
-"""How the name of a simulator becomes one."""
+"""Resolution of simulator names."""
 
 from hqdm.simulators.auto import AutoSimulator
 from hqdm.simulators.compiled.cpu import CompiledSimulator
@@ -22,14 +22,13 @@ BY_NAME = {
 
 
 def resolve_simulator(simulator: str | Simulator) -> Simulator:
-    """The simulator of a name; a simulator is returned as it is.
+    """The simulator of a name; a `Simulator` is returned unchanged.
 
     Args:
-        simulator: "auto" (for each call the fastest exact one), "compiled" (on the CPU), "unitary"
-            (amplitude embeddings, on the CPU), "cuda" (on an NVIDIA GPU; not tried on one yet),
-            "statevector" (in torch, on any device),
-            "pennylane:DEVICE" with any PennyLane device such as `default.qubit` or
-            `lightning.qubit`, or a `Simulator`.
+        simulator: "auto" (per call the fastest exact simulator), "compiled" (on the CPU), "unitary"
+            (amplitude embeddings, on the CPU), "cuda" (on an NVIDIA GPU; not yet tested on one),
+            "statevector" (in torch, on any device), "pennylane:DEVICE" with a PennyLane device such
+            as `default.qubit` or `lightning.qubit`, or a `Simulator`.
 
     Raises:
         HQDMError: If the name is unknown.
@@ -37,7 +36,7 @@ def resolve_simulator(simulator: str | Simulator) -> Simulator:
     if isinstance(simulator, Simulator):
         return simulator
     if not isinstance(simulator, str):
-        raise HQDMError(f"expected a simulator or the name of one, got {simulator!r}")
+        raise HQDMError(f"expected a simulator or its name, got {simulator!r}")
     if simulator in BY_NAME:
         return BY_NAME[simulator]()
     if simulator.startswith(PREFIX):

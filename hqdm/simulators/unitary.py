@@ -1,8 +1,8 @@
-"""The unitary path: the rows of a circuit's unitary once a step, then one matrix product.
+"""The unitary simulator: the rows of a circuit's unitary once per call, then one matrix product.
 
-With amplitudes a embedded, outcome r has the probability |<r| U |a>|^2. The rows <r| U are the
-conjugates of U^dag |r>, which the compiled kernels give for all measured r as if they were samples.
-It pays where the batch is larger than the state.
+For embedded amplitudes a, outcome r has probability |<r| U |a>|^2. The rows <r| U are the
+conjugates of U^dag |r>, which the compiled kernels compute with the measured basis states r as a
+batch of samples. The method is advantageous if the batch is larger than the state.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from hqdm.simulators.compiled.cpu import (
     work_bytes,
 )
 from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
-from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.statevector import z_signs
 from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
 
 def is_applicable(circuit: Circuit) -> bool:
-    """Whether the circuit embeds amplitudes, and no gate depends on the inputs."""
+    """True if the circuit embeds amplitudes and no gate depends on the inputs."""
     program = trace(circuit)
     return program.embedding is not None and not program.input_gates and bool(program.gates)
 
@@ -41,9 +41,9 @@ def n_rows(circuit: Circuit) -> int:
     return n_states // 2 ** len(circuit.measured_wires) * circuit.n_outputs
 
 
-@made_once
+@cached
 def measured_rows(circuit: Circuit) -> Tensor:
-    """The basis states that are measured; for probabilities, those of an outcome are neighbours."""
+    """The measured basis states; for probabilities, those of one outcome are contiguous."""
     n = circuit.n_wires
     if circuit.measure == "expval_z":
         return torch.arange(2**n)
@@ -54,7 +54,7 @@ def measured_rows(circuit: Circuit) -> Tensor:
 
 
 def row_bytes(circuit: Circuit, n_circuits: int, n_samples: int, itemsize: int) -> int:
-    """Bytes of rows and amplitudes of all samples, with what the backward pass keeps."""
+    """Bytes of rows and amplitudes of all samples, including those stored for the backward pass."""
     return itemsize * n_circuits * n_rows(circuit) * (4 * 2**circuit.n_wires + 4 * n_samples)
 
 
@@ -63,7 +63,7 @@ class UnitarySimulator:
     """Exact simulation of amplitude-embedded circuits by matrix products, on the CPU.
 
     Attributes:
-        memory_limit: Bytes that the unitaries and the final amplitudes may take.
+        memory_limit: Memory limit of the unitaries and the final amplitudes in bytes.
     """
 
     memory_limit: int = 2**30
@@ -74,8 +74,8 @@ class UnitarySimulator:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: If the circuit embeds anything but amplitudes, or has gates that depend on
-                the inputs; otherwise as for `CompiledSimulator`.
+            HQDMError: If the circuit does not embed amplitudes, or has gates that depend on the
+                inputs; otherwise as for `CompiledSimulator`.
         """
         check_shapes(circuit, inputs, weights)
         if not is_applicable(circuit):
@@ -102,7 +102,7 @@ class UnitarySimulator:
         return probabilities.unflatten(-1, (circuit.n_outputs, -1)).sum(-1)
 
     def rows(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Real and imaginary part of the measured rows, `(n_circuits, 2**n_wires, n_rows)`."""
+        """Real and imaginary parts of the measured rows, `(n_circuits, 2**n_wires, n_rows)`."""
         ready = plan(circuit, inputs.dtype, inverse=True)
         entries = ready.entries.inverse(ready.phases.of_weights(inputs, weights))
         basis = torch.eye(2**circuit.n_wires, dtype=inputs.dtype)[:, measured_rows(circuit)]

@@ -1,4 +1,4 @@
-"""Definitions of users that a saved model needs: recorded and copied beside it, never run unasked.
+"""Users' definitions that a saved model needs: recorded, copied to its folder, run on request only.
 
 "requires": [{"kind": "ansatz", "name": "Ring", "file": "my_circuits.py"}]
 """
@@ -12,34 +12,48 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry, requirements
 
 
-def write_requirements(config: object, folder: Path) -> list[dict[str, str | None]]:
+def write_requirements(
+    config: object, folder: Path, overwrite: bool = False
+) -> list[dict[str, str | None]]:
     """Copy the files that a plain configuration needs into a folder.
 
     Args:
         config: The configuration that names the definitions.
-        folder: Where the model is saved.
+        folder: The folder of the model.
+        overwrite: Replace a file of the same name with other content.
 
     Returns:
-        One plain record for each definition; its `file` is None where the definition stands in a
-        notebook or in a script, which would run when it is loaded.
+        One plain record per definition; its `file` is None for a definition in a notebook or in a
+        script, which would run if it were loaded.
+
+    Raises:
+        HQDMError: If another file of that name is there and `overwrite` is false.
     """
     needs = requirements(config)
-    for need in needs:
-        if need.file is not None and need.importable and not (folder / need.file.name).exists():
-            shutil.copyfile(need.file, folder / need.file.name)
+    for file in {need.file for need in needs if need.file is not None and need.importable}:
+        copy = folder / file.name
+        if copy.exists():
+            if copy.read_bytes() == file.read_bytes():
+                continue
+            if not overwrite:
+                raise HQDMError(
+                    f"{copy} differs from {file}, which is loaded: load the former with --plugin "
+                    "to continue with it, or name another folder with --out"
+                )
+        shutil.copyfile(file, copy)
     return [need.record for need in needs]
 
 
 def check_requirements(records: Iterable[Mapping[str, Any]], folder: Path, source: object) -> None:
-    """See that the definitions that a model needs are there.
+    """Check that the definitions that a model needs are loaded.
 
     Args:
-        records: Those of `write_requirements`.
-        folder: Where the model was saved.
+        records: The records that `write_requirements` returned.
+        folder: The folder of the model.
         source: The file or folder of the model, for messages.
 
     Raises:
-        HQDMError: If one is missing; the line names the file to load.
+        HQDMError: If one is not loaded; the message names the file to load.
     """
     known = {registry.kind: registry for registry in Registry.all}
     for record in records:
@@ -53,5 +67,5 @@ def check_requirements(records: Iterable[Mapping[str, Any]], folder: Path, sourc
             )
         raise HQDMError(
             f"{source} needs the {kind} {name!r}, which was defined in a notebook or a script: "
-            "put it into a file of its own and load that with --plugin FILE"
+            "move it to a separate file and load that with --plugin FILE"
         )

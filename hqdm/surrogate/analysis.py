@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.progress import Progress
 
 from hqdm.carleman.analysis import (
     energy_distance,
@@ -40,6 +39,7 @@ from hqdm.surrogate.fit import CarlemanFit
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import CLOSURES, Carleman
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
 from hqdm.utils.versions import versions
 
@@ -124,7 +124,7 @@ class Flows:
 
 
 def analyse(
-    denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress | None = None
+    denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress = silent
 ) -> dict[str, Any]:
     """All errors of a fitted model.
 
@@ -132,7 +132,7 @@ def analyse(
         denoiser: The model.
         fit: Its fit.
         options: What to analyse.
-        progress: Shows bars where given.
+        progress: Told of the errors that are measured, and of the network's steps.
 
     Returns:
         The contents of `analysis.json`. A part that is refused holds the line that says why under
@@ -146,12 +146,7 @@ def analyse(
     )
     cells = len(options.orders) * len(CLOSURES)
     total = 1 + cells + len(options.segments) + 2 * STARTS + options.finest
-    task = progress.add_task("errors", total=total) if progress else None
-
-    def done() -> None:
-        if progress and task is not None:
-            progress.advance(task)
-
+    done = stepwise(progress, "errors", total)
     flows = follow(denoiser, fit, options, progress)
     done()
     truncation = truncation_errors(fit, options, flows, done)
@@ -200,7 +195,7 @@ def even_edges(fit: CarlemanFit, segments: int) -> Vector:
 
 
 def follow(
-    denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress | None
+    denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress = silent
 ) -> Flows:
     """The network's flow and the polynomial equation's, from the same noise."""
     ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
@@ -216,7 +211,7 @@ def follow(
         x1[: options.network_n].to(device),
         None if labels is None else labels.to(device),
         t_end=T_CUT,
-        progress=progress,
+        callback=stepwise(progress, "network", NETWORK_STEPS),
     )
     return Flows(path, fit.latents_of(drawn.x0, last))
 

@@ -1,18 +1,14 @@
 """The analysis of a Carleman sampler as tables, as Markdown and as a picture."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-
 from hqdm.surrogate.analysis import SHOTS
+from hqdm.surrogate.report_files import ReportFiles
 from hqdm.surrogate.sampler import CLOSURES
-from hqdm.utils.tables import Sheet, figure, percent
+from hqdm.utils.tables import Page, Sheet, figure, percent
 
-ANALYSIS_FILE, TABLE_FILE, PLOT_FILE = "analysis.json", "analysis.md", "analysis.png"
-ANALYSIS_FILES = (ANALYSIS_FILE, TABLE_FILE, PLOT_FILE)
 SHOWN_SHOTS = 10**4
 
 
@@ -182,29 +178,9 @@ def notes(report: dict[str, Any]) -> list[str]:
     return [reading, *dict.fromkeys(part["refused"] for part in held if "refused" in part)]
 
 
-def analysis_table(report: dict[str, Any]) -> Group:
-    """The report for the terminal."""
-    return Group(
-        *(sheet.rich() for sheet in sheets(report)), *(f"* {line}" for line in notes(report))
-    )
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
-    lines = "".join(f"* {line}\n" for line in notes(report))
-    return "\n".join([*(sheet.markdown() for sheet in sheets(report)), lines])
-
-
-def write_analysis(report: dict[str, Any], out: Path) -> str:
-    """Write the report, its tables and its plot.
-
-    Returns:
-        The names of the files, for a message.
-    """
-    (out / ANALYSIS_FILE).write_text(json.dumps(report, indent=2) + "\n")
-    (out / TABLE_FILE).write_text(markdown(report))
-    save_plot(report, out / PLOT_FILE)
-    return ", ".join(str(out / name) for name in ANALYSIS_FILES)
+def page(report: dict[str, Any]) -> Page:
+    """The report as tables and notes."""
+    return Page(sheets(report), {"": notes(report)})
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
@@ -258,3 +234,6 @@ def draw_errors(report: dict[str, Any], axes: Any) -> None:
     axes.set(xscale="log", xlabel="relative error", title="errors apart, median and 95 %")
     axes.set_xlim(right=axes.get_xlim()[1] * 30)
     axes.grid(alpha=0.3, axis="x")
+
+
+ANALYSIS = ReportFiles("analysis", page, save_plot)

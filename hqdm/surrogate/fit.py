@@ -8,14 +8,12 @@ smoothly from node to node. One file beside the checkpoint holds the fit.
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -30,6 +28,7 @@ from hqdm.surrogate.latents import Latents
 from hqdm.surrogate.noise_polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.pixels import to_float
+from hqdm.utils.progress import Progress, silent, stepwise
 
 TARGETS = ("denoiser", "noise")
 SAMPLES = {"denoiser": 2048, "noise": 20_000}
@@ -180,7 +179,7 @@ def fit_carleman(
     nodes: int = NODES,
     ridge: float = 1e-4,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> CarlemanFit:
     """Fit latents and a noise polynomial to a trained model.
 
@@ -195,7 +194,7 @@ def fit_carleman(
         nodes: Nodes in lambda.
         ridge: See `hqdm.surrogate.noise_polynomial.fit_noise`.
         seed: Key of the choice of images and of noise.
-        progress: Shows a bar where given.
+        progress: Told of the nodes in lambda.
 
     Raises:
         HQDMError: If an option is out of its range, or images are of another shape.
@@ -213,7 +212,6 @@ def fit_carleman(
     rng = np.random.default_rng(seed)
     count = SAMPLES[target] if samples is None else samples
     chosen = torch.as_tensor(rng.choice(len(flat), size=count, replace=count > len(flat)))
-    task = progress.add_task("fitting nodes", total=nodes) if progress else None
     noiser = _Noiser(
         denoiser,
         latents,
@@ -224,7 +222,7 @@ def fit_carleman(
     )
     first, last = denoiser.schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64)).tolist()
     times = np.linspace(latents.time(first), latents.time(last), nodes)
-    fit = fit_noise(times, noiser, degree, ridge, _advance(progress, task))
+    fit = fit_noise(times, noiser, degree, ridge, stepwise(progress, "fitting nodes", nodes))
     kept = flat[chosen[:KEPT_POINTS]].numpy() - latents.mean
     record = {
         "model": fingerprint(denoiser),
@@ -233,12 +231,6 @@ def fit_carleman(
     }
     points = kept @ latents.components[:dim].T / latents.scale
     return CarlemanFit(latents, fit.polynomial, fit.r2, points, record)
-
-
-def _advance(progress: Progress | None, task: Any) -> Callable[[], None]:
-    if progress is None:
-        return lambda: None
-    return lambda: progress.advance(task)
 
 
 @dataclass(frozen=True)

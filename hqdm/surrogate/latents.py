@@ -1,16 +1,16 @@
 r"""Principal components of images as the coordinates of a diffusion.
 
-With an orthonormal basis u_k of principal components, c_k = u_k . (x - alpha mu) turns
-x = alpha x_0 + sigma eps into independent noise on the coordinates of the data. The first d of
-them, divided by a scale s, are the latents; brought back to alpha'^2 + sigma'^2 = 1 they are
+In an orthonormal basis u_k of principal components, c_k = u_k . (x - alpha mu), the process
+x = alpha x_0 + sigma eps has independent noise on each coordinate of the data. The first d
+coordinates divided by a scale s are the latents; normalised to alpha'^2 + sigma'^2 = 1 they are
 
-    z = (alpha' / (alpha s)) c,        lambda' = lambda + log s:
+    z = (alpha' / (alpha s)) c,        lambda' = lambda + log s,
 
 a diffusion of the data c / s at another signal-to-noise ratio. The scale makes the largest variance
 v smaller than 1, so that the linear drift sigma'^2 (1 - 1 / (alpha'^2 v + sigma'^2)) of every
-latent is negative: it dissipates.
+latent is negative, that is dissipative.
 
-The other coordinates are taken for Gaussian, whose flow is known,
+The other coordinates are assumed to be Gaussian, with the flow
 
     c_k(b) = c_k(a) sqrt((alpha_b^2 v_k + sigma_b^2) / (alpha_a^2 v_k + sigma_a^2)).
 """
@@ -32,11 +32,11 @@ class Latents:
     """Principal components of a data set, and the scale of the first d.
 
     Args:
-        mean: mu, `(D,)`.
-        components: u_k in its rows, by falling variance, `(D, D)`.
-        variances: v_k of the coordinates, `(D,)`.
-        dim: d.
-        scale: s.
+        mean: The mean mu, `(D,)`.
+        components: The components u_k as rows, in order of decreasing variance, `(D, D)`.
+        variances: The variances v_k of the coordinates, `(D,)`.
+        dim: The number d of latents.
+        scale: The scale s.
     """
 
     mean: Vector
@@ -47,15 +47,15 @@ class Latents:
 
     @classmethod
     def fit(cls, points: Vector, dim: int, largest: float = LARGEST_VARIANCE) -> "Latents":
-        """The principal components of points.
+        """Compute the principal components of a set of points.
 
         Args:
-            points: `(M, D)`.
-            dim: d, 2 to 64.
+            points: Points `(M, D)`.
+            dim: The number d of latents, 2 to 64.
             largest: Variance of the first latent.
 
         Raises:
-            HQDMError: If the dimension does not fit the points, or they do not vary.
+            HQDMError: If the dimension is out of range, or the points vary in fewer directions.
         """
         size = points.shape[1]
         if not 2 <= dim <= min(LARGEST_DIM, size):
@@ -77,12 +77,12 @@ class Latents:
 
     @property
     def explained(self) -> float:
-        """Share of the variance that the latents hold."""
+        """Fraction of the variance in the latents."""
         return float(self.variances[: self.dim].sum() / self.variances.sum())
 
     @property
     def dissipative(self) -> bool:
-        """Whether the linear drift of every latent is negative."""
+        """True if the linear drift of every latent is negative."""
         return self.largest < 1
 
     @property
@@ -95,7 +95,7 @@ class Latents:
         return lam + float(np.log(self.scale))
 
     def factor(self, lam: float) -> float:
-        """What takes the first d coordinates to latents at lambda: alpha' / (alpha s)."""
+        """The ratio of latents to coordinates at lambda, alpha' / (alpha s)."""
         return levels(self.time(lam))[0] / (levels(lam)[0] * self.scale)
 
     def of(self, x: Vector, lam: float) -> Vector:
@@ -104,7 +104,7 @@ class Latents:
         return centred @ self.components[: self.dim].T * self.factor(lam)
 
     def gaussian_flow(self, a: float, b: float) -> Vector:
-        """What the other coordinates are multiplied by from lambda a to b, `(D - d,)`."""
+        """The factors of the flow of the other coordinates from lambda a to b, `(D - d,)`."""
         deviations = []
         for lam in (a, b):
             alpha, sigma = levels(lam)
@@ -112,7 +112,7 @@ class Latents:
         return deviations[1] / deviations[0]
 
     def gaussian_mean(self, lam: float) -> Vector:
-        """What takes the other coordinates at lambda to their expected clean values, `(D - d,)`."""
+        """Ratio of expected clean to noised values of the other coordinates, `(D - d,)`."""
         alpha, sigma = levels(lam)
         v = self.variances[self.dim :]
         return alpha * v / (alpha**2 * v + sigma**2)

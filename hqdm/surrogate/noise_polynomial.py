@@ -1,4 +1,4 @@
-r"""The polynomial that stands for the noise prediction of a diffusion model.
+r"""The polynomial approximation of the noise prediction of a diffusion model.
 
 In half log signal-to-noise ratio lambda the probability-flow ODE of a variance-preserving process
 x = alpha x_0 + sigma eps, alpha^2 = sigmoid(2 lambda), is
@@ -10,9 +10,9 @@ noise on the monomials of noised samples,
 
     min_E  mean |eps - E m_p(x)|^2 + ridge |E T^{-1}|^2,
 
-in the normalised Hermite polynomials T m_p, orthonormal where x ~ N(0, I), and joined by a
-cubic spline. Its Taylor polynomials in lambda are the approximation of DPM-Solver-k, its
-polynomials through earlier times (finite differences) that of UniPC.
+in the normalised Hermite polynomials T m_p, orthonormal under x ~ N(0, I), and interpolated by a
+cubic spline. DPM-Solver-k approximates E by its Taylor polynomials in lambda, UniPC by its
+interpolation polynomials through earlier times (finite differences).
 """
 
 from collections.abc import Callable
@@ -42,12 +42,12 @@ def levels(lam: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class NoisePolynomial:
-    """A polynomial prediction of noise, known at nodes and a cubic spline between them.
+    """A polynomial noise prediction, interpolated between nodes by a cubic spline.
 
     Args:
-        nodes: lambda, increasing, `(L,)`.
+        nodes: Values of lambda, increasing, `(L,)`.
         values: E at the nodes, `(L, d, C(d + p, p))`.
-        degree: p.
+        degree: The degree p.
     """
 
     nodes: Vector
@@ -64,37 +64,37 @@ class NoisePolynomial:
         return CubicSpline(self.nodes, self.values, axis=0)
 
     def coefficients(self, t: float, derivative: int = 0) -> Vector:
-        """E at lambda = t, or a derivative of it in lambda.
+        """E or one of its derivatives in lambda, at lambda = t.
 
         Raises:
-            HQDMError: If t is outside the nodes.
+            HQDMError: If t is outside the range of the nodes.
         """
         low, high = self.nodes[0], self.nodes[-1]
         slack = 1e-9 * (high - low)
         if not low - slack <= t <= high + slack:
             raise HQDMError(
                 f"the noise polynomial was fitted for lambda from {low:.3g} to {high:.3g}, "
-                f"got {t:.3g}: fit it again for a wider range"
+                f"got {t:.3g}: repeat the fit for a wider range"
             )
         return self._spline(np.clip(t, low, high), derivative)
 
 
 @dataclass(frozen=True)
 class ExpandedPolynomial:
-    r"""A noise polynomial whose coefficients are, in each step, a polynomial in lambda.
+    r"""A noise polynomial whose coefficients are a polynomial in lambda within each step.
 
     From edge lambda_i on it is  sum_{j < k} E^(j)(lambda_i) (lambda - lambda_i)^j / j!  ("dpm"), or
-    the polynomial through the coefficients at lambda_i and the k - 1 edges before it ("unipc"):
-    what a solver of order k knows of the time to come.
+    the polynomial through the coefficients at lambda_i and the preceding k - 1 edges ("unipc"): the
+    extrapolation of a solver of order k.
 
     Args:
         noise: The polynomial to expand.
-        edges: Where steps begin and end, increasing, `(M + 1,)`.
+        edges: Edges of the steps, increasing, `(M + 1,)`.
         form: "dpm" or "unipc".
-        order: k.
+        order: The order k.
 
     Raises:
-        HQDMError: If the form is unknown or the order not of 1 to 3.
+        HQDMError: If the form is unknown or the order is not 1, 2 or 3.
     """
 
     noise: NoisePolynomial
@@ -103,7 +103,7 @@ class ExpandedPolynomial:
     order: int
 
     def __post_init__(self) -> None:
-        """Refuse other forms and orders."""
+        """Check form and order."""
         if self.form not in EXPANSIONS:
             raise unknown("expansion in lambda", self.form, EXPANSIONS)
         if self.order not in DEGREES:
@@ -136,10 +136,10 @@ class ExpandedPolynomial:
 
 @dataclass(frozen=True)
 class DiffusionDrift:
-    """The probability-flow ODE of a polynomial noise prediction; time is lambda.
+    """The probability-flow ODE of a polynomial noise prediction, with lambda as time.
 
     Args:
-        noise: eps(x, lambda).
+        noise: The noise prediction eps(x, lambda).
     """
 
     noise: Coefficients
@@ -181,7 +181,7 @@ class NoiseFit:
 
     Attributes:
         polynomial: The fit.
-        r2: Its coefficient of determination on samples held out, at each node, `(L,)`.
+        r2: Coefficient of determination on held-out samples at each node, `(L,)`.
     """
 
     polynomial: NoisePolynomial
@@ -198,21 +198,21 @@ def fit_noise(
     """Fit a noise polynomial at each node.
 
     Args:
-        nodes: lambda, increasing, `(L,)`.
-        noised: Gives samples x `(M, d)` at a lambda and the noise to predict there `(M, d)`; the
+        nodes: Values of lambda, increasing, `(L,)`.
+        noised: Function from lambda to samples x `(M, d)` and the noise to predict `(M, d)`; the
             last fifth is held out.
-        degree: p, of 1, 2 or 3.
+        degree: The degree p, 1, 2 or 3.
         ridge: Weight of the penalty, relative to the mean square of a Hermite polynomial.
         done: Called after each node.
 
     Raises:
-        HQDMError: If the degree, the penalty, or the number of nodes or samples is too small, or
-            samples are not finite.
+        HQDMError: If the degree or the penalty is out of range, there are too few nodes or samples,
+            or samples are not finite.
     """
     if degree not in DEGREES:
         raise HQDMError(f"the degree of the noise polynomial needs to be 1, 2 or 3, got {degree}")
     if ridge < 0:
-        raise HQDMError(f"ridge needs a number of 0 or more, got {ridge}")
+        raise HQDMError(f"ridge must be 0 or more, got {ridge}")
     if len(nodes) < 2:
         raise HQDMError(f"a noise polynomial needs 2 nodes in lambda or more, got {len(nodes)}")
     values, scores = [], []
@@ -225,15 +225,15 @@ def fit_noise(
 
 
 def _fit_node(x: Vector, eps: Vector, degree: int, ridge: float) -> tuple[Vector, float]:
-    """The coefficients `(d, n_p)` at a node and their R^2 on the samples held out."""
+    """The coefficients `(d, n_p)` at a node and their R^2 on the held-out samples."""
     if not (np.isfinite(x).all() and np.isfinite(eps).all()):
         raise HQDMError("samples for a noise polynomial are not finite: check the model's output")
     monomials = Monomials(x.shape[1], degree)
     cut = round(len(x) * (1 - HELD_OUT))
     if cut < len(monomials):
         raise HQDMError(
-            f"{len(monomials)} coefficients need as many samples or more to fit, got {cut}: take "
-            "more samples, a smaller dimension or a lower degree"
+            f"{len(monomials)} coefficients need as many samples or more, got {cut}: use more "
+            "samples, a smaller dimension or a lower degree"
         )
     change = orthonormal_hermite(monomials)
     features = (change @ monomials.lift(x).T).T

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,6 +38,7 @@ from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import Carleman
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.versions import versions
 
 STARTS = 200
@@ -118,7 +118,7 @@ class Study:
 
 
 def study(
-    denoiser: Denoiser, images: Tensor, options: Study, progress: Progress | None = None
+    denoiser: Denoiser, images: Tensor, options: Study, progress: Progress = silent
 ) -> dict[str, Any]:
     """The resources of sampling a data set.
 
@@ -126,7 +126,7 @@ def study(
         denoiser: The model, for its schedule and its own costs.
         images: Training images `(N, C, H, W)`, uint8.
         options: What to measure.
-        progress: Shows a bar where given.
+        progress: Told of the walks that are measured.
 
     Returns:
         The contents of `resources.json`. A method that never succeeds has None for its costs.
@@ -136,12 +136,7 @@ def study(
     """
     dims = sorted(set(options.dims))
     total = len(dims) + len(options.orders) + 1
-    task = progress.add_task("walks", total=total) if progress else None
-
-    def done() -> None:
-        if progress and task is not None:
-            progress.advance(task)
-
+    done = stepwise(progress, "walks", total)
     fits, cases, by_order = {}, [], []
     for dim in dims:
         fits[dim] = fit_to(denoiser, images, dim, options)

@@ -1,16 +1,12 @@
 """The resources of a Carleman sampler as tables, as Markdown and as a picture."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-
 from hqdm.carleman.costs.resources import ACCESS, METHODS
-from hqdm.utils.tables import Sheet, figure
+from hqdm.surrogate.report_files import ReportFiles
+from hqdm.utils.tables import Page, Sheet, figure
 
-RESOURCES_FILE, TABLE_FILE, PLOT_FILE = "resources.json", "resources.md", "resources.png"
-RESOURCES_FILES = (RESOURCES_FILE, TABLE_FILE, PLOT_FILE)
 CLASSICAL = {"direct": "direct", "lifted": "lifted map", "network": "network"}
 
 
@@ -136,33 +132,10 @@ def findings(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def resources_table(report: dict[str, Any]) -> Group:
-    """The report for the terminal."""
-    assumed = (f"* {line}" for line in report["assumptions"])
-    shown = (sheet.rich() for sheet in sheets(report))
-    return Group(*shown, *findings(report), "", "What was assumed:", *assumed)
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
-    found, assumed = (
-        "".join(f"* {line}\n" for line in lines)
-        for lines in (findings(report), report["assumptions"])
-    )
-    tables = (sheet.markdown() for sheet in sheets(report))
-    return "\n".join([found, *tables, "What was assumed:\n", assumed])
-
-
-def write_resources(report: dict[str, Any], out: Path) -> str:
-    """Write the report, its tables and its plot.
-
-    Returns:
-        The names of the files, for a message.
-    """
-    (out / RESOURCES_FILE).write_text(json.dumps(report, indent=2) + "\n")
-    (out / TABLE_FILE).write_text(markdown(report))
-    save_plot(report, out / PLOT_FILE)
-    return ", ".join(str(out / name) for name in RESOURCES_FILES)
+def page(report: dict[str, Any]) -> Page:
+    """The report as tables, findings and assumptions."""
+    lists = {"": findings(report), "What was assumed:": report["assumptions"]}
+    return Page(sheets(report), lists)
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
@@ -190,3 +163,6 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, title="solid where measured")
     picture.savefig(path, dpi=120)
+
+
+RESOURCES = ReportFiles("resources", page, save_plot)

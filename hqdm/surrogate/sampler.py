@@ -1,13 +1,13 @@
-r"""The Carleman sampler: one linear map a segment, and no network.
+r"""The Carleman sampler: one linear map per segment, without evaluations of the network.
 
-The noise of a trained model is a polynomial in latents z (`hqdm.surrogate.fit`), which makes the
-probability-flow ODE a polynomial equation; its Carleman linearisation dy/dlambda = A(lambda) y,
-y = (z^gamma : |gamma| <= N), is solved over a segment of lambda, projected back to z, and lifted
-again for the next one:
+The noise prediction of a trained model is approximated by a polynomial in latents z
+(`hqdm.surrogate.fit`), which makes the probability-flow ODE a polynomial equation. Its Carleman
+linearisation dy/dlambda = A(lambda) y, y = (z^gamma : |gamma| <= N), is solved over a segment of
+lambda, projected to z, and lifted again for the next segment:
 
     z_b = P T exp(int_a^b A dlambda) lift(z_a).
 
-Coordinates outside the latents follow their Gaussian flow. In hybrid mode another sampler goes on
+Coordinates outside the latents follow their Gaussian flow. In hybrid mode another sampler continues
 with the network from a chosen lambda.
 """
 
@@ -38,37 +38,37 @@ CLOSURE_NODES = 17
 STEPS_PER_SEGMENT = 8
 LARGEST_LATENT = 1e3
 HYBRID_STEPS = 5
-# By steps of the other sampler: the lambda where it takes over and the time where its last step
-# begins, found on MNIST (docs/carleman.md). Few steps are better spent between -2 and 0.1.
+# By the number of steps of the other sampler: the lambda at which it takes over and the time at
+# which its last step begins, tuned on MNIST (docs/carleman.md); HYBRID for other numbers of steps.
 HYBRIDS = {1: (0.0, 0.1), 2: (-1.0, 0.2), 3: (-1.5, 0.15)}
 HYBRID = (-2.0, 0.1)
 
 
 @dataclass(frozen=True)
 class _Coordinates:
-    """Principal coordinates of images, `(B, D)`: what one segment hands to the next."""
+    """Principal coordinates of images, `(B, D)`, the state between segments."""
 
     values: Tensor
 
 
 class Carleman(Sampler):
-    """Carleman linearisation of a fitted model, and in hybrid mode another sampler after it.
+    """Carleman linearisation of a fitted model, followed by another sampler in hybrid mode.
 
     Args:
-        fit: What was fitted to the model.
-        segments: Segments of lambda, 1 or more, after each of which z is lifted again.
+        fit: The fit to the model.
+        segments: Number of segments of lambda, 1 or more; z is lifted again after each.
         order: Truncation order N.
-        closure: What stands for the monomials above N: "least_squares" or "drop".
+        closure: Closure for the monomials above N: "least_squares" or "drop".
         basis: "monomial" or "hermite".
-        expansion: How coefficients depend on lambda within a segment: "spline" as fitted, "dpm1" to
-            "dpm3" by a Taylor polynomial, "unipc1" to "unipc3" by finite differences.
-        backend: What solves the linear equation; `Direct` makes one matrix a segment, the others
-            solve for image after image.
-        then: A sampler that goes on with the network; None runs to the images.
-        switch: lambda of the images at which it takes over.
+        expansion: Dependence of the coefficients on lambda within a segment: "spline" as fitted,
+            "dpm1" to "dpm3" by a Taylor polynomial, "unipc1" to "unipc3" by finite differences.
+        backend: Solver of the linear equation; `Direct` computes one matrix per segment, the others
+            solve for one image at a time.
+        then: A sampler that continues with the network; None to sample to the images.
+        switch: The lambda of the images at which `then` takes over.
 
     Raises:
-        HQDMError: If an option is unknown or out of its range.
+        HQDMError: If an option is unknown or out of range.
     """
 
     name = "carleman"
@@ -117,7 +117,7 @@ class Carleman(Sampler):
 
     @cached_property
     def closure(self) -> Closure:
-        """What stands for the monomials above the order."""
+        """The closure for the monomials above the order."""
         noise = self.fit.noise
         if self.closure_name == "drop" or noise.degree == 1:
             return dropping(DiffusionDrift(noise), self.order, self.basis)
@@ -126,11 +126,11 @@ class Carleman(Sampler):
 
     @cached_property
     def system(self) -> CarlemanSystem:
-        """The linear system with the coefficients as they were fitted."""
+        """The linear system with the fitted coefficients."""
         return CarlemanSystem(DiffusionDrift(self.fit.noise), self.order, self.basis, self.closure)
 
     def generators(self, a: float, b: float) -> list[Matrix]:
-        """The generators of a segment of the latents' lambda, from a to b."""
+        """The generators of a segment from a to b, in the lambda of the latents."""
         times = np.linspace(a, b, STEPS_PER_SEGMENT + 1)
         if self.expansion == "spline":
             return generators(self.system.matrix, times)
@@ -141,17 +141,17 @@ class Carleman(Sampler):
         return generators(self.system.with_drift(DiffusionDrift(expanded)).matrix, times)
 
     def map(self, a: float, b: float) -> Vector:
-        """The matrix `(n, d)` that takes lifted latents at a to latents at b."""
+        """The matrix `(n, d)` that maps lifted latents at a to latents at b."""
         if (a, b) not in self._maps:
             backwards = [made.T.tocsr() for made in reversed(self.generators(a, b))]
             self._maps[a, b] = Direct().solve(backwards, self.system.projection()).y
         return self._maps[a, b]
 
     def advance(self, z: Vector, a: float, b: float) -> Vector:
-        """Latents `(B, d)` from a to b, by the backend.
+        """Propagate latents `(B, d)` from a to b by the backend.
 
         Raises:
-            HQDMError: If latents, whose deviations are about 1, grow beyond every use.
+            HQDMError: If a latent exceeds `LARGEST_LATENT`; standard deviations are about 1.
         """
         lifted = self.system.lift(z)
         if isinstance(self.backend, Direct):
@@ -163,15 +163,15 @@ class Carleman(Sampler):
             ends = self.system.project(np.stack(solved))
         if not (np.abs(ends) < LARGEST_LATENT).all():
             raise HQDMError(
-                f"the linearised flow diverges between lambda {a:.2f} and {b:.2f}: take more "
+                f"the linearised flow diverges between lambda {a:.2f} and {b:.2f}: use more "
                 'segments, the closure "least_squares", another order, or fit with a larger ridge'
             )
         return ends
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
-        """Even in lambda to the switch, then the other sampler's; or to the cut, then 0."""
+        """Uniform in lambda to the switch, then the other sampler's grid; or to `T_CUT`, then 0."""
         if schedule_config(schedule) != self.fit.record["schedule"]:
-            raise HQDMError("the Carleman fit is of another noise schedule: fit it again")
+            raise HQDMError("the Carleman fit is for another noise schedule: repeat the fit")
         if self.switch is None or self.then is None:
             steps = self.steps + 1 if t_end == 0 else self.steps
             return build_grid("lambda", schedule, t_start, t_end, steps)
@@ -185,7 +185,7 @@ class Carleman(Sampler):
     def step(
         self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: Any, noise: ImageNoise
     ) -> tuple[Tensor, Any]:
-        """See `Sampler.step`: a segment, or a step of the other sampler."""
+        """See `Sampler.step`; one segment, or one step of the other sampler."""
         a, b = level_at(denoise.schedule, t), level_at(denoise.schedule, s)
         if self.then is not None and self.switch is not None and a.lam > self.switch - 1e-9:
             if isinstance(state, _Coordinates):
@@ -211,7 +211,7 @@ class Carleman(Sampler):
         return (alpha * mean + coordinates @ components).reshape(like.shape)
 
     def _move(self, values: Tensor, a: float, b: float | None) -> Tensor:
-        """Coordinates from lambda a to b, or to the clean images where b is None."""
+        """Propagate coordinates from lambda a to b, or to the clean images if b is None."""
         latents = self.fit.latents
         d, time = latents.dim, latents.time
         z = values[:, :d].cpu().numpy().astype(np.float64) * latents.factor(a)
@@ -234,13 +234,13 @@ def _check_switch(switch: float, low: float, high: float) -> None:
 def build_carleman(
     fit: CarlemanFit, steps: int | None = None, then: str = "", **options: Any
 ) -> Carleman:
-    """The Carleman sampler, alone or in hybrid mode.
+    """Build the Carleman sampler, alone or in hybrid mode.
 
     Args:
-        fit: The polynomial that was fitted to the model.
-        steps: Segments; of a hybrid the steps of the other sampler, 5 by default.
-        then: The name of the sampler that finishes with the network; "" runs to the images.
-        **options: Other arguments of `Carleman`; a hybrid has its switch from `HYBRIDS`.
+        fit: The fit to the model.
+        steps: Number of segments; in hybrid mode the steps of the other sampler, 5 by default.
+        then: Name of the sampler that continues with the network; "" to sample to the images.
+        **options: Other arguments of `Carleman`; in hybrid mode `switch` defaults to `HYBRIDS`.
 
     Raises:
         HQDMError: If there are no steps, or as for `Carleman`.
@@ -255,10 +255,11 @@ def build_carleman(
 
 
 def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> list[float]:
-    """Times for few steps: Karras's grid from the switch to the cut, then 0.
+    """A time grid for few steps: the Karras grid from the switch to the cut, then 0.
 
     Raises:
-        HQDMError: If there are no steps, or the switch is beyond the schedule's end or the cut.
+        HQDMError: If there are no steps, or the switch is not between the schedule's end and the
+            cut.
     """
     if steps < 1:
         raise HQDMError(f"a sampler needs 1 step or more, got {steps}")

@@ -1,1 +1,1 @@
-"""The ground floor: errors, files, random seeds, pixels, pictures, tables, registries."""
+"""Utilities: errors, files, random seeds, pixels, pictures, tables, registries."""

@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend: one line that says what came, what was expected, what to do."""
+"""User errors: one line each, with the value received, the value expected and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,15 +7,15 @@ from signal import Signals
 
 
 class HQDMError(ValueError):
-    """A mistake in the input. Its message is one line; the command line exits with code 2."""
+    """An error in the user's input; its message is one line, the command line exits with code 2."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> HQDMError:
-    """The error for a name that no registry holds.
+    """The error for an unknown name.
 
     Args:
-        kind: What the name should be, such as `"ansatz"`.
-        name: What came.
+        kind: The kind of object that the name should denote, such as `"ansatz"`.
+        name: The name received.
         known: The names that exist.
 
     Returns:
@@ -28,16 +28,16 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> HQDMError:
 
 
 class Interrupted(Exception):
-    """Training left early, after it had saved a checkpoint.
+    """Training stopped early by a signal, after a checkpoint was saved.
 
     Args:
-        signum: The signal that asked for it.
-        checkpoint: Where the run stands.
+        signum: The signal.
+        checkpoint: The checkpoint with the state of the run.
     """
 
     def __init__(self, signum: int, checkpoint: Path) -> None:
         super().__init__(
             f"stopped by {Signals(signum).name}: saved {checkpoint}; "
-            f"go on with --resume {checkpoint}"
+            f"continue with --resume {checkpoint}"
         )
         self.signum = signum

@@ -1,4 +1,4 @@
-"""Folders to write to: made, proven writable, and never silently written over."""
+"""Output folders: created, checked for write access, and never silently overwritten."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +7,10 @@ from hqdm.utils.errors import HQDMError
 
 
 def make_writable(folder: Path) -> None:
-    """Make a folder and see that files can be written there.
+    """Create a folder and check that files can be written to it.
 
     Raises:
-        HQDMError: If not.
+        HQDMError: If they cannot.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,10 +24,11 @@ def make_writable(folder: Path) -> None:
 
 
 def claim_files(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Make a folder for files of these names.
+    """Create a folder for files with the given names.
 
     Raises:
-        HQDMError: If one of them is there and `overwrite` is false, or nothing can be written.
+        HQDMError: If one of the files exists and `overwrite` is false, or the folder is not
+            writable.
     """
     present = [name for name in names if (folder / name).exists()]
     if present and not overwrite:

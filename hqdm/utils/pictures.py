@@ -18,20 +18,21 @@ ROWS_WIDTH = 7.0  # inches
 DPI = 120
 GREY_MODES = ("1", "L", "LA")
 
-# What Pillow raises for files that are missing, foreign, damaged or far too large.
+# Exceptions of Pillow for missing, unrecognised, damaged or oversized files.
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -> Tensor:
-    """An image file as the model sees it, `(C, H, W)` in [-1, 1]; transparency is dropped.
+    """Read an image file as model input, `(C, H, W)` in [-1, 1]; transparency is dropped.
 
     Args:
         path: The file.
         shape: `(C, H, W)` of the model.
-        convert: Whether to turn colours to grey and grey to colours instead of refusing them.
+        convert: Whether to convert between colour and grey instead of refusing the file.
 
     Raises:
-        HQDMError: If it cannot be read, or has another size, or grey where the model has colours.
+        HQDMError: If the file cannot be read, has another size or more than 8 bits per channel, or
+            is grey where the model has colours or the reverse.
     """
     channels, height, width = shape
     try:
@@ -46,10 +47,12 @@ def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -
             "resize it first"
         )
     if mode.startswith(("I", "F")):  # Pillow clips these to 255 instead of scaling them
-        raise HQDMError(f"{path} has more than 8 bits a pixel: convert it first")
+        raise HQDMError(f"{path} has more than 8 bits per channel: convert it to 8 bits first")
     if not convert and (mode in GREY_MODES) != (channels == 1):
-        came, expected = ("grey", "colours") if channels > 1 else ("colour", "grey")
-        raise HQDMError(f"{path} is in {came}, the model draws {expected}: convert it first")
+        came, expected = ("grey", "colour") if channels > 1 else ("colour", "grey")
+        raise HQDMError(
+            f"{path} is a {came} image, the model generates {expected} images: convert it first"
+        )
     pixels = pixels.reshape(height, width, channels).copy()
     return to_float(torch.from_numpy(pixels).permute(2, 0, 1))
 
@@ -58,7 +61,7 @@ def grid(images: Tensor, columns: int) -> Tensor:
     """Lay images `(N, C, H, W)` in [-1, 1] out in rows.
 
     Returns:
-        One picture `(C, H', W')` in [-1, 1]; images are a dark line apart.
+        One picture `(C, H', W')` in [-1, 1], with dark lines between the images.
     """
     n, c, h, w = images.shape
     rows = -(-n // columns)
@@ -69,7 +72,7 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def save_picture(picture: Tensor, path: str | Path) -> None:
-    """Write one picture `(C, H, W)` in [-1, 1] as PNG, small ones enlarged by whole factors."""
+    """Write one picture `(C, H, W)` in [-1, 1] as PNG, enlarged by an integer factor if small."""
     pixels = to_uint8(picture).cpu()
     image = Image.fromarray(
         pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
@@ -80,18 +83,18 @@ def save_picture(picture: Tensor, path: str | Path) -> None:
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int = 8) -> None:
-    """Write images `(N, C, H, W)` as one PNG, `columns` in a row."""
+    """Write images `(N, C, H, W)` as one PNG, `columns` per row."""
     save_picture(grid(images, min(columns, len(images))), path)
 
 
 def save_strip(trajectory: Tensor, path: str | Path, columns: int = 10, rows: int = 4) -> None:
-    """Write how images come out of noise: one image a row, time from left to right.
+    """Write a denoising strip: one image per row, time from left to right.
 
     Args:
         trajectory: Images at every grid point, `(n + 1, B, C, H, W)`.
         path: The PNG to write.
-        columns: How many points in time, evenly spaced over the steps.
-        rows: How many images.
+        columns: Number of points in time, evenly spaced over the steps.
+        rows: Number of images.
     """
     columns = min(columns, len(trajectory))
     points = torch.linspace(0, len(trajectory) - 1, columns).round().long()
@@ -100,7 +103,7 @@ def save_strip(trajectory: Tensor, path: str | Path, columns: int = 10, rows: in
 
 
 def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a row of images `(N, C, H, W)` for each label, the labels to their left."""
+    """Write one row of images `(N, C, H, W)` per label, with the labels to the left."""
     from matplotlib.figure import Figure  # slow to import, and training does not need it
 
     columns = max(map(len, rows.values()))
@@ -119,9 +122,9 @@ def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def read_metric(logs: Path, name: str) -> dict[int, float]:
-    """One metric by step, from every table that Lightning's CSV logger wrote below a folder.
+    """One metric by step, from all tables that Lightning's CSV logger wrote below a folder.
 
-    A resumed run has a table for each stretch; where stretches overlap the later one counts.
+    A resumed run has one table per start; where tables overlap, the later one is used.
     """
     values: dict[int, float] = {}
     for table in sorted(logs.glob("version_*/metrics.csv"), key=lambda f: int(f.parent.name[8:])):
@@ -132,7 +135,7 @@ def read_metric(logs: Path, name: str) -> dict[int, float]:
 
 
 def save_loss_curve(logs: Path, path: str | Path) -> None:
-    """Draw training and validation loss against steps, from the tables below `logs`, if any."""
+    """Plot training and validation loss against steps, from the tables below `logs`, if any."""
     from matplotlib.figure import Figure  # slow to import, and training does not need it
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")

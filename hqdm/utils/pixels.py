@@ -1,4 +1,4 @@
-"""Pixels as floats in [-1, 1], as networks see them, and as uint8, as files hold them."""
+"""Conversion of pixels between floats in [-1, 1], for networks, and uint8, for files."""
 
 import torch
 from torch import Tensor
@@ -12,6 +12,6 @@ def to_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Map pixels in [-1, 1] to uint8 0..255, any shape: clamped, then rounded.
 
-    It undoes `to_float` exactly.
+    It inverts `to_float` exactly.
     """
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,7 +1,7 @@
-"""Files of users that define circuits, networks, samplers and other parts: `--plugin FILE`.
+"""Plugin files, which define circuits, networks, samplers and other parts: `--plugin FILE`.
 
-Such a file is ordinary Python; importing it runs the decorators `register_...` in it. A file is
-loaded only where the user names it, never because a model that was downloaded asks for it.
+A plugin is an ordinary Python file; importing it runs its `register_...` decorators. It is loaded
+only if the user names it, never at the request of a downloaded model.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ _LOADED: dict[Path, ModuleType] = {}
 
 
 def load_plugin(path: str | Path) -> ModuleType:
-    """Import a Python file once, as a module of its name.
+    """Import a Python file once, as a module with the name of the file.
 
     Args:
         path: The file.
@@ -24,7 +24,7 @@ def load_plugin(path: str | Path) -> ModuleType:
         The module.
 
     Raises:
-        HQDMError: If there is no such file, or it cannot be imported.
+        HQDMError: If the file does not exist or cannot be imported.
     """
     file = Path(path)
     if not file.is_file() or file.suffix != ".py":
@@ -62,7 +62,7 @@ def _restore(name: str, module: ModuleType | None) -> None:
 
 
 def _line(error: BaseException, file: str) -> str:
-    """Where in the file an error was raised, for a message."""
+    """The line of the file in which an error was raised, for a message."""
     place = error.__traceback__
     line = getattr(error, "lineno", None)  # of a syntax error
     while place is not None:

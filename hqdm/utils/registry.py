@@ -1,17 +1,18 @@
-"""Registries: the names that configurations and commands use, and the objects they stand for.
+"""Registries, which map names in configurations and commands to objects.
 
     ANSATZE = Registry[type[Ansatz]]("ansatz")
     ANSATZE.register("Ring", Ring)
     ANSATZE["Ring"]
 
-A name that is not there is looked for in installed packages, which announce modules under the
-entry point group `hqdm.plugins`; importing such a module registers what it defines.
+If a name is not registered, installed packages that declare modules under the entry point group
+`hqdm.plugins` are searched; importing such a module registers its definitions.
 """
 
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A mapping from names to objects of one kind, which users can extend.
+    """An extensible mapping from names to objects of one kind.
 
     Args:
         kind: The kind of the objects, in the singular, for messages.
@@ -37,7 +38,7 @@ class Registry(Mapping[str, T], Generic[T]):
         Registry.all.append(self)  # type: ignore[arg-type]
 
     def register(self, name: str, value: T) -> None:
-        """Give an object a name; defining the same object again replaces it, as in a notebook.
+        """Register an object under a name; a redefined object, as in a notebook, replaces the old.
 
         Raises:
             HQDMError: If another object has that name.
@@ -51,23 +52,23 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries[name] = value
 
     def __getitem__(self, name: str) -> T:
-        """The object of that name.
+        """The object registered under a name.
 
         Raises:
-            HQDMError: If there is none; the line lists the names and suggests the nearest.
+            HQDMError: If there is none; the message lists the names and suggests the nearest.
         """
         if name not in self:
             raise unknown(self.kind, name, self)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        """Whether the name is defined, here or by an installed package."""
+        """True if the name is registered, here or by an installed package."""
         if name not in self._entries:
             load_installed_plugins()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in the order of their registration."""
+        """The names, in the order of registration."""
         load_installed_plugins()
         return iter(tuple(self._entries))
 
@@ -77,25 +78,37 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
     def name_of(self, value: object) -> str | None:
-        """The name of an object, or None where it has none."""
+        """The name of an object, or None if it is not registered."""
         return next((name for name, entry in self._entries.items() if entry is value), None)
 
 
+def _definition(value: object) -> object:
+    """The class or function behind an entry: a partial application or an entry's `make`."""
+    while not hasattr(value, "__qualname__"):
+        if isinstance(value, partial):
+            value = value.func
+        elif hasattr(value, "make"):
+            value = value.make
+        else:
+            value = type(value)
+    return value
+
+
 def _identity(value: object) -> tuple[str, str]:
-    """Module and qualified name of a class or function, or of the class of anything else."""
-    owner = value if hasattr(value, "__qualname__") else type(value)
-    return owner.__module__, owner.__qualname__
+    """Module and qualified name of the class or function behind an entry."""
+    definition = _definition(value)
+    return definition.__module__, definition.__qualname__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A user's definition that a saved model needs.
+    """A user-defined object that a saved model needs.
 
     Attributes:
-        kind: What it is, such as "ansatz".
+        kind: The kind of the object, such as "ansatz".
         name: Its name in the registry.
-        file: The file that defines it; None where its source is not a file.
-        importable: Whether loading that file has no effect but the definition; not so for a script.
+        file: The file that defines it; None if its source is not a file.
+        importable: True if importing the file has no effect but the definition; false for a script.
     """
 
     kind: str
@@ -105,16 +118,16 @@ class Requirement:
 
     @property
     def record(self) -> dict[str, str | None]:
-        """A plain record for a file beside which the definition's own file is copied."""
+        """The requirement as plain data, to be saved together with a copy of the defining file."""
         file = self.file.name if self.file is not None and self.importable else None
         return {"kind": self.kind, "name": self.name, "file": file}
 
 
 def requirements(config: object) -> list[Requirement]:
-    """The definitions of users that a plain configuration names.
+    """The user-defined objects that a plain configuration names.
 
-    A name counts where it stands as a value anywhere in the configuration, and its definition is
-    neither part of this package nor announced by an installed one.
+    A name is included if it occurs as a value anywhere in the configuration and its definition
+    belongs neither to this package nor to an installed plugin.
     """
     names = set(_strings(config))
     return [
@@ -128,7 +141,7 @@ def requirements(config: object) -> list[Requirement]:
 def _requirement(kind: str, name: str, value: object) -> Requirement:
     module = _identity(value)[0]
     try:
-        file = inspect.getsourcefile(value if inspect.isclass(value) else type(value))
+        file = inspect.getsourcefile(_definition(value))  # type: ignore[arg-type]
     except (TypeError, OSError):
         file = None
     if file is None or not Path(file).is_file():  # a notebook's cell, an interactive session
@@ -150,20 +163,25 @@ def _strings(config: object) -> Iterator[str]:
 
 def _installed(module: str) -> bool:
     top = module.partition(".")[0]
-    announced = {entry.value.partition(".")[0] for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    return top == "hqdm" or top in announced
+    return top == "hqdm" or top in {entry.value.partition(".")[0] for entry in announced()}
+
+
+@cache
+def announced() -> tuple[EntryPoint, ...]:
+    """The entry points of installed packages; reading them takes some 10 ms."""
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
 _loaded: set[str] = set()
 
 
 def load_installed_plugins() -> None:
-    """Import what installed packages announce, once.
+    """Import the plugin modules that installed packages declare, once.
 
     Raises:
-        HQDMError: If one of them cannot be imported.
+        HQDMError: If a module cannot be imported.
     """
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
+    for entry in announced():
         if entry.value in _loaded:
             continue
         _loaded.add(entry.value)

@@ -1,4 +1,4 @@
-"""Random streams keyed by what they are for, so that nothing depends on what was drawn before."""
+"""Random streams derived from a seed and a purpose, independent of earlier draws."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch import Tensor
 def generator(*key: int) -> torch.Generator:
     """A CPU generator whose stream is a function of the key, such as `(seed, epoch)`.
 
-    Neighbouring keys give unrelated streams (NumPy's `SeedSequence` mixes them).
+    Neighbouring keys give independent streams (NumPy's `SeedSequence` mixes them).
     """
     (word,) = np.random.SeedSequence(key).generate_state(1)
     return torch.Generator().manual_seed(int(word))
@@ -19,7 +19,7 @@ def generator(*key: int) -> torch.Generator:
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Torch's own CPU generator with the stream of `generator(*key)`, restored afterwards."""
+    """Set torch's default CPU generator to the stream of `generator(*key)`; restore it on exit."""
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(*key).get_state())
         yield
@@ -29,9 +29,9 @@ class ImageNoise:
     """Standard normal noise for the images `first`, `first + 1`, ... of a run.
 
     Args:
-        seed: The seed of the run; 0 or more.
-        n: How many images.
-        first: The index of the first one.
+        seed: The random seed of the run, 0 or more.
+        n: Number of images.
+        first: Index of the first image.
     """
 
     def __init__(self, seed: int, n: int, first: int = 0) -> None:
@@ -43,5 +43,5 @@ class ImageNoise:
         return torch.from_numpy(np.stack(draws))
 
     def draw_like(self, x: Tensor) -> Tensor:
-        """The next noise of each image, in the shape, type and place of `x` `(n, C, H, W)`."""
+        """The next noise of each image, with the shape, dtype and device of `x` `(n, C, H, W)`."""
         return self.draw(x.shape[1:]).to(x)

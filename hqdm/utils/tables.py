@@ -1,9 +1,16 @@
-"""Tables that are shown on the terminal and written in Markdown alike."""
+"""Tables for the terminal and for Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import Group
 from rich.table import Table
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 @dataclass(frozen=True)
@@ -11,33 +18,66 @@ class Sheet:
     """A table with a title.
 
     Attributes:
-        title: One line above it.
-        columns: Their names.
-        rows: Cells, as many in each row as there are columns.
+        title: One line above the table; empty for none.
+        columns: Names of the columns.
+        rows: Cells, one per column in each row.
+        n_text: Number of leading columns that contain text; the others contain numbers.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    n_text: int = 1
 
     def rich(self) -> Table:
-        """The table for the terminal; all columns but the first are numbers."""
-        table = Table(title=self.title)
+        """The table for the terminal."""
+        table = Table(title=self.title or None)
         for place, name in enumerate(self.columns):
-            table.add_column(name, justify="right" if place else "left")
+            number = place >= self.n_text
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
         for cells in self.rows:
             table.add_row(*cells)
         return table
 
     def markdown(self) -> str:
-        """The table in Markdown, its title above it."""
-        lines = [self.columns, (":--", *["--:"] * (len(self.columns) - 1)), *self.rows]
-        escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
-        return f"{self.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
+        """The table in Markdown, below its title."""
+        n_numbers = len(self.columns) - self.n_text
+        aligned = (*["---"] * self.n_text, *["---:"] * n_numbers)
+        lines = (self.columns, aligned, *self.rows)
+        table = "".join(f"{markdown_row(cells)}\n" for cells in lines)
+        return f"{self.title}\n\n{table}" if self.title else table
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tables, followed by lists.
+
+    Attributes:
+        sheets: The tables.
+        lists: Items by the heading of their list; an empty heading is omitted.
+    """
+
+    sheets: Sequence[Sheet]
+    lists: Mapping[str, Sequence[str]]
+
+    def rich(self) -> Group:
+        """The page for the terminal."""
+        return Group(*(sheet.rich() for sheet in self.sheets), *self._blocks())
+
+    def markdown(self) -> str:
+        """The page in Markdown."""
+        return "\n".join([*(sheet.markdown() for sheet in self.sheets), *self._blocks()])
+
+    def _blocks(self) -> list[str]:
+        """The lists, each below its heading."""
+        return [
+            (f"{above}\n\n" if above else "") + "".join(f"* {item}\n" for item in items)
+            for above, items in self.lists.items()
+        ]
 
 
 def percent(share: float | None) -> str:
-    """A relative error in per cent, of two digits; None is one that has no bounds."""
+    """A relative error in per cent, to two digits; None stands for a divergent result."""
     if share is None:
         return "diverges"
     size = 100 * share
@@ -47,7 +87,7 @@ def percent(share: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number of so many digits, whole ones up to a million in full; None is one there is not."""
+    """A number to `digits` digits, integers up to a million in full; None stands for no value."""
     if value is None:
         return "none"
     if isinstance(value, int) and abs(value) <= 10**6:

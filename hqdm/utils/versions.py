@@ -1,18 +1,18 @@
-"""The versions and the machine that a measured figure depends on."""
+"""The version of this package, and the versions and the machine behind a measured figure."""
 
 import platform
 
-import lightning
-import pennylane
-import torch
-
-from hqdm import __version__
+VERSION = "0.1.0"
 
 
 def versions() -> dict[str, str]:
-    """The versions and the machine that a figure depends on."""
+    """The versions and the machine, for reports."""
+    import lightning  # slow to import, and `hqdm --version` does not need it
+    import pennylane
+    import torch
+
     return {
-        "hqdm": __version__,
+        "hqdm": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "pennylane": pennylane.__version__,

@@ -68,3 +68,13 @@ def test_two_epochs_on_digits(script, monkeypatch, tmp_path, capsys):
     models = [load_classifier("digits", tmp_path / run / "digits.safetensors") for run in "ab"]
     for p, q in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(p, q)
+
+
+def test_the_documentation_shows_the_headers(script, monkeypatch, tmp_path):
+    """Rewriting the table changes nothing; a changed cell comes back, and other tables stay."""
+    text = script.DOCS.read_text()
+    copy = tmp_path / "metrics.md"
+    copy.write_text(text.replace("| 99.44% |", "| 1.00% |"))
+    monkeypatch.setattr(script, "DOCS", copy)
+    script.update_table()
+    assert copy.read_text() == text

@@ -1,4 +1,4 @@
-"""Bounds that hold and bounds that refuse, and quantities with closed forms."""
+"""Error bounds and their hypotheses, and quantities with closed forms."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_error_never_exceeds_the_bound(seed, order, t):
 
 
 def test_bound_is_sharp_in_its_rate_for_the_logistic_equation():
-    # Its series has the ratio x0 / 2 (1 - e^-t), which is R (1 - e^-t): only a factor is left.
+    # Its series has the ratio x0 / 2 (1 - e^-t) = R (1 - e^-t), so that only a factor remains.
     x0, t = np.array([0.4]), 1.0
     exact = 2 / (1 + (2 / 0.4 - 1) * np.exp(t))
     for order in (2, 5, 8):
@@ -117,7 +117,7 @@ def test_r_number_by_hand():
     # F_0 = 0.3, F_1 = -2, F_2 = 0.5 at x0 = 0.4: (0.2 + 0.75) / 2
     drift = FixedDrift(np.array([[0.3, -2.0, 0.5]]), 2)
     assert r_number(drift, np.array([0.4])) == pytest.approx(0.475)
-    with pytest.raises(HQDMError, match="not 0"):
+    with pytest.raises(HQDMError, match="other than 0"):
         r_number(drift, np.array([0.0]))
     with pytest.raises(HQDMError, match="degree 2 or less, got 3"):
         r_number(FixedDrift(np.zeros((1, 4)), 3), np.array([1.0]))
@@ -167,7 +167,7 @@ def test_integration_of_a_known_solution():
     np.testing.assert_allclose(integrate(LOGISTIC, x0, 0, 2.0), exact, rtol=1e-8)
 
 
-def test_divergence_is_said():
+def test_divergence_is_reported():
     with pytest.raises(HQDMError, match="itself diverges"):
         integrate(FixedDrift(np.array([[0.0, 0.0, 1.0]]), 2), np.array([[1.0]]), 0, 2.0)
 

@@ -80,7 +80,7 @@ def test_matrix_is_the_chain_rule(dim, degree, order, seed):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_truncation_keeps_what_is_inside():
+def test_truncation_keeps_the_monomials_up_to_the_order():
     drift = coefficients(3, 3)
     wide, narrow = (Structure(3, 3, 4, reach).matrix(drift).toarray() for reach in (6, 4))
     np.testing.assert_array_equal(wide[:, : narrow.shape[1]], narrow)
@@ -140,7 +140,7 @@ class ExactGaussian:
 
 
 def test_linear_case_is_the_gaussian_flow():
-    # Gauss errs by T h^4 / 4,320 times a fourth derivative of order 1: 7 (7 / 1024)^4 / 4,320
+    # The Gauss error is T h^4 / 4,320 times a fourth derivative of order 1: 7 (7 / 1024)^4 / 4,320
     # is 4e-12
     variances, x0 = np.array([0.81, 0.3, 0.05]), np.array([1.0, -0.5, 2.0])
     system = CarlemanSystem(DiffusionDrift(ExactGaussian(variances)), 2)
@@ -164,12 +164,12 @@ def test_cubic_system_converges():
     errors = [
         np.abs(flow(CarlemanSystem(drift, order), x0, t) - exact).max() for order in (1, 3, 5, 7)
     ]
-    # each two orders bring a factor of about r^2 / 2 (1 - e^-2t) = 0.125
+    # two further orders give a factor of about r^2 / 2 (1 - e^-2t) = 0.125
     assert all(b < 0.2 * a for a, b in pairwise(errors))
     assert errors[-1] < 1e-4
 
 
-def test_bases_span_the_same_where_nothing_is_dropped():
+def test_bases_are_equivalent_if_nothing_is_dropped():
     # With the same closure, the basis is a change of coordinates and no more.
     drift = FixedDrift(coefficients(2, 3) / 5, 3)
     x0 = np.array([0.3, -0.4])

@@ -44,7 +44,7 @@ def test_a_constant_matrix_needs_one_step():
     np.testing.assert_allclose(Direct().solve(made, np.ones(4)).y, exact, rtol=1e-9)
 
 
-def test_several_starts_at_once_are_each_start_alone():
+def test_several_initial_values_at_once_equal_each_alone():
     made = generators(rotating(), np.linspace(0, 1, 5))
     starts = np.random.default_rng(1).normal(size=(4, 3))
     together = Direct().solve(made, starts).y

@@ -145,19 +145,19 @@ def test_value_and_gradients_equal_the_gates_written_by_hand(ansatz, gates, shap
 
 @pytest.mark.parametrize("n_wires", [8, 12])
 @pytest.mark.parametrize("ansatz", sorted(ANSATZE))
-def test_every_weight_is_alive(ansatz, n_wires):
+def test_every_weight_has_a_gradient(ansatz, n_wires):
     circuit = Circuit(AngleEmbedding(n_wires), build_ansatz(ansatz, n_wires, 2))
     x = torch.randn(1, 4, n_wires, dtype=torch.float64)
     weights = 2 * math.pi * torch.rand(1, *circuit.weights_shape, dtype=torch.float64)
     weights.requires_grad_()
     out = StatevectorSimulator()(circuit, x, weights)
     (gradient,) = torch.autograd.grad((out * torch.randn_like(out)).sum(), weights)
-    alive = gradient[0].abs() > 1e-8
+    nonzero = gradient[0].abs() > 1e-8
     if ansatz == "StronglyEntangling":
-        # A turn about Z before CNOTs and a measurement of Z does nothing: documented.
-        assert not alive[-1, :, 2].any()
-        alive[-1, :, 2] = True
-    assert alive.all()
+        # A rotation about Z before CNOTs and a measurement of Z has no effect, as documented.
+        assert not nonzero[-1, :, 2].any()
+        nonzero[-1, :, 2] = True
+    assert nonzero.all()
 
 
 def test_wrong_weights_are_refused():
@@ -176,7 +176,7 @@ def test_wrong_weights_are_refused():
         (lambda: build_ansatz("FQconv", 12, 3), "unknown ansatz 'FQconv'.*did you mean 'FQConv'"),
     ],
 )
-def test_mistakes(build, message):
+def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message):
         build()
 

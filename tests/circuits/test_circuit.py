@@ -133,7 +133,7 @@ def test_copies_are_equal_and_hash_alike():
         (lambda: Circuit(AngleEmbedding(4), Basic(4), wires=()), r"got \(\)"),
         (
             lambda: Circuit(AngleEmbedding(2), from_reupload().ansatz),
-            r"stands for embedding and ansatz: use Circuit\.from_qfunc",
+            r"replaces embedding and ansatz: use Circuit\.from_qfunc",
         ),
         (
             lambda: Circuit.from_qfunc(reupload, n_wires=2, n_inputs=0, weights_shape=(3, 2)),
@@ -141,6 +141,6 @@ def test_copies_are_equal_and_hash_alike():
         ),
     ],
 )
-def test_mistakes(build, message):
+def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message):
         build()

@@ -18,7 +18,7 @@ def state(embedding, x):
 
 
 @pytest.mark.parametrize(("rotation", "gate"), [("X", qml.RX), ("Y", qml.RY), ("Z", qml.RZ)])
-def test_angle_embedding_is_one_rotation_a_qubit(rotation, gate):
+def test_angle_embedding_is_one_rotation_per_qubit(rotation, gate):
     x = torch.randn(3, dtype=torch.float64)
 
     @qml.qnode(qml.device("default.qubit", wires=3))
@@ -91,6 +91,6 @@ def test_both_satisfy_the_protocol():
         (lambda: AmplitudeEmbedding(2).apply(torch.ones(2, 3)), r"\(B, 4\), got \(2, 3\)"),
     ],
 )
-def test_mistakes(build, message):
+def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message):
         build()

@@ -1,4 +1,4 @@
-"""Image data: what is loaded, from where, and what is said where it cannot be."""
+"""Image data: contents, search order, and messages for missing or invalid data."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hqdm.data.images import HUB_NAMES, canonical_name, load_images
+from hqdm.data.images import DATA, HUB_NAMES, canonical_name, load_images, register_data
 from hqdm.utils.errors import HQDMError
 
 DATA_DIR = os.environ.get("HQDM_DATA_DIR")
@@ -30,7 +30,7 @@ def _no_user_folders(monkeypatch, tmp_path):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """The addresses that somebody tries to reach; each attempt fails."""
+    """The addresses of attempted connections; each attempt fails."""
     tried = []
 
     def refuse(*args, **kwargs):
@@ -68,7 +68,7 @@ def write_folder(folder, images, labels):
 
 
 def raises(*fragments):
-    """A one-line HQDMError that says all of these."""
+    """A one-line HQDMError that contains all fragments."""
     pattern = r"^" + "".join(rf"(?=.*{fragment})" for fragment in fragments) + r"[^\n]*$"
     return pytest.raises(HQDMError, match=pattern)
 
@@ -115,7 +115,7 @@ def test_an_image_set_pickles():
     ("image", "label", "shape", "expected"),
     [("image", "label", (6, 5), (4, 1, 6, 5)), ("img", "labels", (6, 5, 3), (4, 3, 6, 5))],
 )
-def test_parquet_columns_are_found_by_what_they_hold(tmp_path, image, label, shape, expected):
+def test_parquet_columns_are_identified_by_their_contents(tmp_path, image, label, shape, expected):
     x = pictures(4, shape)
     names = datasets.ClassLabel(names=["cat", "dog", "eel"])
     write_parquet(tmp_path, x, image=image, **{label: ([2, 0, 1, 2], names)})
@@ -231,7 +231,7 @@ def test_canonical_name():
     assert canonical_name("someone/birds") == "someone/birds"
 
 
-def test_hub_is_asked_by_its_own_name(monkeypatch):
+def test_the_hub_is_queried_by_the_hub_name(monkeypatch):
     features = datasets.Features({"image": datasets.Image()})
     split = datasets.Dataset.from_dict({"image": [encoded(pictures(1)[0])]}, features=features)
     asked = []
@@ -440,3 +440,43 @@ def test_real_data_sets(monkeypatch, connections, name, shape):
     assert data.labels.bincount(minlength=10).min() >= 25
     assert data.images.float().std() > 50
     assert connections == []
+
+
+@pytest.fixture
+def stripes(monkeypatch):
+    """A data set of a user's: two kinds of stripes, ten images a split."""
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+
+    @register_data("stripes")
+    def load(split):
+        labels = torch.arange(10) % 2
+        images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+        images[labels == 0, :, ::2] = 255
+        images[labels == 1, :, :, ::2] = 200 if split == "train" else 100
+        return images, labels
+
+    return load
+
+
+def test_a_registered_data_set_is_loaded_by_name(stripes):
+    loaded = load_images("stripes", "test", size=16, channels=3, limit=5)
+    assert loaded.images.shape == (5, 3, 16, 16)
+    assert loaded.labels.tolist() == [0, 0, 0, 0, 0]  # every other image
+    assert loaded.classes == ("0", "1")
+    train = load_images("stripes")
+    assert torch.equal(train.images, stripes("train")[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.zeros(3, 1, 4, 4), None, "expected uint8 of shape"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), None, "expected uint8 of shape"),
+        (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long(), "of shape .2,. for 3"),
+    ],
+)
+def test_a_registered_data_set_of_another_form_is_refused(monkeypatch, images, labels, said):
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+    register_data("odd")(lambda split: (images, labels))
+    with pytest.raises(HQDMError, match=said):
+        load_images("odd")

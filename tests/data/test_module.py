@@ -1,4 +1,4 @@
-"""Batches: a function of the seed and the batch's number, over any number of processes."""
+"""Batches as a function of the seed and the batch index, over any number of processes."""
 
 from types import SimpleNamespace
 
@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning import LightningModule, Trainer
 
+from hqdm.data.images import load_images
 from hqdm.data.module import ImageDataModule, ShuffledBatches
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.pixels import to_uint8
+from hqdm.utils.pixels import to_float, to_uint8
 
 
 def batches(position=0, n=23, size=4, seed=1, rank=0, world=1):
@@ -114,7 +116,7 @@ def test_images_are_loaded_once():
     assert data.train_set.images is images
 
 
-def test_bad_input_is_named(tmp_path):
+def test_invalid_input_is_refused(tmp_path):
     with pytest.raises(HQDMError, match="batch_size needs a positive number, got 0"):
         ImageDataModule(batch_size=0)
     with pytest.raises(HQDMError, match="40 training images, fewer than batch_size 100"):
@@ -123,3 +125,90 @@ def test_bad_input_is_named(tmp_path):
         module(world=3).train_dataloader()
     with pytest.raises(HQDMError, match="no data set 'nosuch'"):
         module(name="nosuch", offline=True)
+
+
+class Foreign(LightningModule):
+    """Somebody else's module: a linear map of the images, and a record of the batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = torch.nn.Linear(64, 64)
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        self.seen.append((x.clone(), y))
+        return self.map(x.flatten(1)).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture
+def quiet(tmp_path):
+    return {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "default_root_dir": tmp_path,
+    }
+
+
+def test_somebody_else_s_module_sees_every_image_once_an_epoch(quiet):
+    images = (torch.arange(40, dtype=torch.uint8) * 6).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    data = ImageDataModule.from_images(
+        images,
+        torch.arange(40) % 4,
+        val_images=images,
+        val_labels=torch.arange(40) % 4,
+        batch_size=8,
+        flip=True,
+    )
+    module = Foreign()
+    Trainer(max_epochs=2, limit_val_batches=0, **quiet).fit(module, data)
+    assert len(module.seen) == 10
+    epochs = [torch.cat([x[:, 0, 0, 0] for x, _ in module.seen[k : k + 5]]) for k in (0, 5)]
+    expected = to_float(images[:, 0, 0, 0]).sort().values
+    for seen in epochs:
+        assert torch.equal(seen.sort().values, expected)
+    assert not torch.equal(*epochs)  # another order
+    values = torch.cat([x[:, 0, 0, 0] for x, _ in module.seen])
+    labels = torch.cat([y for _, y in module.seen])
+    numbers = ((values + 1) * 127.5 / 6).round().long()
+    assert torch.equal(labels, numbers % 4)
+
+
+def test_images_in_memory_are_those_of_a_named_set(quiet):
+    digits = load_images("digits", "train")
+    floats = ImageDataModule.from_images(to_float(digits.images), digits.labels)
+    assert torch.equal(floats.train_set.images, digits.images[:-143])
+    assert len(floats.val_set) == 143
+    assert floats.n_classes == 10
+    unlabelled = ImageDataModule.from_images(digits.images)
+    assert not unlabelled.labelled
+    assert (unlabelled.size, unlabelled.channels) == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "said"),
+    [
+        (torch.zeros(200, 8, 8), {}, "expected square ones"),
+        (torch.zeros(200, 1, 8, 6), {}, "expected square ones"),
+        (torch.full((200, 1, 8, 8), 2.0), {}, r"values in \[-1, 1\]"),
+        (torch.zeros(200, 1, 8, 8, dtype=torch.int64), {}, "expected uint8 or floats"),
+        (torch.zeros(200, 1, 8, 8), {"labels": torch.zeros(3)}, "expected whole numbers from 0"),
+        (torch.zeros(200, 1, 8, 8), {"batch": 3}, "unknown option .*'batch'"),
+        (torch.zeros(20, 1, 8, 8), {}, "fewer than batch_size 128"),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.zeros(200).long(), "val_images": torch.zeros(9, 1, 8, 8)},
+            "labels are needed for",
+        ),
+    ],
+)
+def test_images_in_memory_that_do_not_fit_are_refused(images, options, said):
+    with pytest.raises(HQDMError, match=said):
+        ImageDataModule.from_images(images, **options)

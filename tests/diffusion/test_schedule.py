@@ -1,6 +1,7 @@
 """The noise schedules against their definitions and their inverses."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hqdm.diffusion.schedule import (
+    SCHEDULES as REGISTERED,
+)
+from hqdm.diffusion.schedule import (
     CosineSchedule,
     LinearSchedule,
+    Schedule,
+    VarianceExplodingSchedule,
     build_schedule,
+    register_schedule,
     schedule_config,
 )
 from hqdm.utils.errors import HQDMError
@@ -94,3 +101,53 @@ def test_bad_input_is_named():
         LinearSchedule(1.0, 0.5)
     with pytest.raises(HQDMError, match=r"s in \[0, 1\)"):
         CosineSchedule(s=1.5)
+
+
+EXPLODING = [VarianceExplodingSchedule(), VarianceExplodingSchedule(5.0, rho=1.0)]
+
+
+@pytest.mark.parametrize("schedule", EXPLODING)
+def test_an_exploding_variance_keeps_the_signal(schedule):
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    alpha, sigma = schedule(t)
+    assert (alpha == 1).all()
+    assert sigma[0] == 0
+    torch.testing.assert_close(sigma, schedule.sigma_max * t**schedule.rho)
+    torch.testing.assert_close(schedule.inverse(schedule.lam(t[1:])), t[1:], rtol=1e-12, atol=0)
+    assert schedule.inverse(torch.tensor(math.inf)) == 0
+
+
+def test_schedules_know_whether_they_preserve_variance():
+    assert all(schedule.variance_preserving for schedule in SCHEDULES)
+    assert not any(schedule.variance_preserving for schedule in EXPLODING)
+    assert CosineSchedule().prior_std == 1
+    assert VarianceExplodingSchedule(7.0).prior_std == pytest.approx(7)
+
+
+def test_a_schedule_of_a_user_has_a_name(monkeypatch):
+    monkeypatch.setattr(REGISTERED, "_entries", dict(REGISTERED))
+
+    @register_schedule("straight")
+    @dataclass(frozen=True)
+    class Straight(Schedule):
+        """alpha = 1 - c t, sigma = c t: a straight line, not variance-preserving."""
+
+        c: float = 0.99
+
+        def __call__(self, t):
+            return 1 - self.c * t, self.c * t
+
+        def inverse(self, lam):
+            return torch.sigmoid(-lam) / self.c
+
+    schedule = build_schedule("straight", c=0.9)
+    assert not schedule.variance_preserving
+    assert build_schedule(**schedule_config(schedule)) == schedule
+    t = torch.linspace(0.1, 1, 5, dtype=torch.float64)
+    torch.testing.assert_close(schedule.inverse(schedule.lam(t)), t)
+
+
+@pytest.mark.parametrize("options", [{"sigma_max": 0}, {"rho": -1}])
+def test_an_exploding_variance_increases(options):
+    with pytest.raises(HQDMError, match="sigma_max > 0 and rho > 0"):
+        VarianceExplodingSchedule(**options)

@@ -114,11 +114,11 @@ BLACK, WHITE = np.zeros((8, 8), dtype=np.uint8), np.full((8, 8), 255, dtype=np.u
 @pytest.mark.parametrize(
     ("option", "pixels", "said"),
     [
-        ("--mask", BLACK, "has no white pixels: white is what is filled"),
-        ("--mask", WHITE, "is all white: black is what is known of"),
+        ("--mask", BLACK, "has no white pixels: make the pixels to fill white"),
+        ("--mask", WHITE, "is all white: make the pixels of"),
         ("--mask", np.zeros((8, 9), dtype=np.uint8), "is 9x8, the model makes 8x8"),
         ("--image", np.zeros((28, 28), dtype=np.uint8), "is 28x28, the model makes 8x8"),
-        ("--image", np.zeros((8, 8, 3), dtype=np.uint8), "is in colour, the model draws grey"),
+        ("--image", np.zeros((8, 8, 3), dtype=np.uint8), "is a colour image"),
         ("--image", np.zeros((8, 8), dtype=np.uint16), "has more than 8 bits"),
     ],
     ids=["empty", "full", "mask size", "image size", "colour", "depth"],
@@ -132,7 +132,7 @@ def test_files_that_do_not_fit_are_named(refused, command, write, tmp_path, opti
 
 
 def test_a_grey_image_for_a_model_of_colours_is_named(files):
-    with pytest.raises(HQDMError, match="is in grey, the model draws colours: convert it"):
+    with pytest.raises(HQDMError, match="is a grey image, the model generates colour images"):
         read_known(*files, (3, 8, 8))
 
 

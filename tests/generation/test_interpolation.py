@@ -42,7 +42,9 @@ def test_an_arc_keeps_the_length():
 
 
 def test_the_ends_are_the_images_and_the_flow_is_linear():
-    result = interpolate(Gaussian(), UniPC(60), IMAGES, 5)
+    told = []
+    result = interpolate(Gaussian(), UniPC(60), IMAGES, 5, lambda *now: told.append(now))
+    assert told == [(task, i, 60) for task in ("encoding", "decoding") for i in range(61)]
     assert result.round_trip.max() < 0.02
     torch.testing.assert_close(result.strip[[0, -1]], IMAGES, rtol=0, atol=0.05)
     # The flow of a Gaussian is affine, mean to mean: the middle of an arc decodes to the mean plus

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from rich.progress import Progress
 from safetensors.torch import load_file
 
 from hqdm.diffusion.denoiser import class_labels
@@ -94,11 +93,12 @@ def test_effort_of_an_adaptive_sampler_is_its_worst_batch_and_its_mean_image(den
     assert "rejected" not in sample_images(denoiser, DDIM(1), 1).effort
 
 
-def test_progress_counts_the_images(denoiser):
-    with Progress(disable=True) as progress:
-        sample_images(denoiser, DDIM(2), 5, batch_size=2, progress=progress)
-        (task,) = progress.tasks
-    assert (task.completed, task.total) == (5, 5)
+def test_progress_counts_the_images_and_the_steps(denoiser):
+    told = []
+    sample_images(denoiser, DDIM(2), 5, batch_size=2, progress=lambda *report: told.append(report))
+    steps = [("ddim", i, 2) for i in range(3)]
+    batches = [[*steps, ("images", done, 5)] for done in (2, 4, 5)]
+    assert told == [("images", 0, 5), *(report for batch in batches for report in batch)]
 
 
 def test_bad_input_is_named(denoiser, labelled):

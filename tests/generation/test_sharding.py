@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hqdm.cli.main import main
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import image_batches, sample_images
 from hqdm.generation.sharding import sample_sharded
@@ -65,7 +66,7 @@ def test_two_processes_draw_the_bits_of_one(hqdm, trained_classes, tmp_path, one
     last = trained_classes / "last.ckpt"
     args = ("sample", "--checkpoint", last, "--sampler", "ddpm", "--steps", 3, "--n", 7)
     args = (*args, "--seed", 5, "--guidance", 2.0, "--batch-size", 2, "--device", "cpu")
-    several = ("--devices", 2, "--strategy", "ddp", "--out", tmp_path / "two")
+    several = ("--processes", 2, "--strategy", "ddp", "--out", tmp_path / "two")
     out = run(tmp_path / "draw.py", *args, *several)
     assert out.count("7 images, 3 network evaluations each: ") == 1  # one process speaks
     drawn = load_file(tmp_path / "two" / "exact.safetensors")
@@ -81,12 +82,12 @@ def test_two_processes_draw_the_bits_of_one(hqdm, trained_classes, tmp_path, one
     one, two = (load_file(tmp_path / name / "images.safetensors") for name in ("one", "two"))
     assert torch.equal(one["images"], two["images"])
     record = json.loads((tmp_path / "two" / "sample.json").read_text())
-    assert (record["devices"], record["evaluations"]) == (2, 3)
+    assert (record["processes"], record["evaluations"]) == (2, 3)
 
 
 def test_one_process_needs_no_group(trained, one_thread):
     denoiser = load_denoiser(trained / "last.ckpt")
-    sharded = sample_sharded(denoiser, DDIM(2), 5, devices=1, accelerator="cpu", batch_size=2)
+    sharded = sample_sharded(denoiser, DDIM(2), 5, processes=1, accelerator="cpu", batch_size=2)
     plain = sample_images(denoiser, DDIM(2), 5, batch_size=2)
     assert torch.equal(sharded.images, plain.images)
     assert sharded.labels is None
@@ -105,7 +106,7 @@ def test_batches_are_runs_of_indices():
 def test_bad_input_is_named(trained, refused, tmp_path):
     denoiser = load_denoiser(trained / "last.ckpt")
     with pytest.raises(HQDMError, match="unknown strategy 'fsdp': expected one of auto, ddp"):
-        sample_sharded(denoiser, DDIM(1), 4, devices=2, strategy="fsdp")
+        sample_sharded(denoiser, DDIM(1), 4, processes=2, strategy="fsdp")
     args = (
         "sample",
         "--checkpoint",
@@ -117,6 +118,16 @@ def test_bad_input_is_named(trained, refused, tmp_path):
         "--out",
         tmp_path,
     )
-    assert "devices needs 1 or more, got 0" in refused(*args, "--devices", 0)
-    assert "3 images cannot be spread over 4 devices" in refused(*args, "--devices", 4)
-    assert "seed needs 0 or more, got -1" in refused(*args, "--devices", 2, "--seed", -1)
+    assert "processes needs 1 or more, got 0" in refused(*args, "--processes", 0)
+    assert "3 images cannot be distributed over 4 processes" in refused(*args, "--processes", 4)
+    assert "seed needs 0 or more, got -1" in refused(*args, "--processes", 2, "--seed", -1)
+
+
+def test_the_former_name_is_taken_and_not_shown(refused, capsys, trained, tmp_path):
+    args = ("sample", "--checkpoint", trained / "last.ckpt", "--n", 3, "--out", tmp_path)
+    assert "processes needs 1 or more, got 0" in refused(*args, "--devices", 0)
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    shown = capsys.readouterr().out
+    assert "--processes" in shown
+    assert "--devices" not in shown

@@ -53,5 +53,5 @@ def test_a_mask_of_another_size_is_refused(mask):
 
 def test_an_image_of_another_size_is_refused():
     known = Replacement(gaussian(), IMAGE, MASK)
-    with pytest.raises(HQDMError, match="known image is 2 x 5x4, the model draws 2 x 5x5: use"):
+    with pytest.raises(HQDMError, match="known image is 2 x 5x4, the model generates 2 x 5x5: use"):
         known(torch.zeros(1, 2, 5, 5).double(), torch.tensor(0.5))

@@ -166,7 +166,7 @@ def test_scores_of_real_digits_and_of_noise():
     assert 1 <= fake["is_mean"] < floor["is_mean"] <= 10
 
 
-def test_scores_depend_on_the_seed_alone():
+def test_scores_depend_on_the_seed_only():
     a, b = (0.1 * normal(40, 4, seed).view(-1, 1, 2, 2) for seed in (0, 1))
     state = torch.get_rng_state()
     first = distribution_scores(a, b, Identity(), seed=3)

@@ -1,4 +1,4 @@
-"""Feature extractors: what they see, what they are, and the shipped accuracies."""
+"""Feature extractors: their inputs, their layers, and the documented accuracies."""
 
 import copy
 import os
@@ -44,7 +44,7 @@ def noise(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-# --- what an extractor sees -----------------------------------------------------------------------
+# --- the input of an extractor --------------------------------------------------------------------
 
 
 def test_as_float_maps_uint8_and_clamps_floats():
@@ -121,7 +121,7 @@ def test_images_are_independent(order, seed):
     assert torch.allclose(extractor(x[:1]), extractor(x)[:1], atol=1e-4)
 
 
-def test_classifier_is_the_network_it_says():
+def test_classifier_is_the_documented_network():
     torch.manual_seed(0)
     model = ClassifierExtractor("mine", size=8, channels=1, widths=(2, 3), n_classes=4)
     x = noise(2, 1, 8, 8)
@@ -247,10 +247,31 @@ def test_inception_without_its_weights(tmp_path):
 
 
 @pytest.mark.usefixtures("torch_fidelity")
-def test_inception_sees_uint8_colour_in_the_size_that_came(tmp_path):
+def test_inception_receives_uint8_colour_in_the_original_size(tmp_path):
     (tmp_path / "weights").write_text("good")
     extractor = load_extractor("inception", tmp_path / "weights")
     x = noise(2, 1, 28, 28)
     both = extractor.features_and_logits(x)
     assert [tuple(y.shape) for y in both] == [(2, extractor.num_features), (2, 1008)]
     assert torch.equal(extractor.network.seen, to_uint8(x).repeat(1, 3, 1, 1))
+
+
+def test_a_registered_extractor_is_loaded_by_name(monkeypatch):
+    monkeypatch.setattr(features.EXTRACTORS, "_entries", dict(features.EXTRACTORS))
+
+    @features.register_extractor("means")
+    class Means(features.FeatureExtractor):
+        """The mean of each row, and of the whole, as logits."""
+
+        def __init__(self, weights):
+            super().__init__("means", num_features=4, size=4, channels=1)
+
+        def features_and_logits(self, images):
+            rows = self.prepare(images).mean(dim=(1, 3))
+            return rows, rows.mean(dim=1, keepdim=True)
+
+    extractor = load_extractor("means")
+    x = torch.linspace(-1, 1, 16).view(1, 1, 4, 4)
+    torch.testing.assert_close(extractor(x), x.mean(dim=(1, 3)))
+    assert features.extractor_for("means", 28, 1) == "means"
+    assert not extractor.training

@@ -198,7 +198,7 @@ def test_a_configuration_makes_its_convolution():
         (lambda: Hybrid("all").conv(2, 2), "enough for one group: got 2 -> 2"),
     ],
 )
-def test_mistakes(build, message):
+def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message) as error:
         build()
     assert "\n" not in str(error.value)

@@ -102,7 +102,7 @@ def test_wrong_input_shapes(shape):
     assert str(error.value) == f"QuantumLayer needs inputs of shape (..., 2, 4), got {shape}"
 
 
-def test_other_mistakes():
+def test_invalid_arguments_are_refused():
     with pytest.raises(HQDMError, match="at least one circuit, got n_circuits=0"):
         QuantumLayer(CIRCUIT, n_circuits=0)
     with pytest.raises(HQDMError, match="unknown simulator 'fast'"):

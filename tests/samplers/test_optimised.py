@@ -47,6 +47,15 @@ def test_fitted_grid_is_better_on_other_noise(denoiser, noises):
     assert optimise_grid(denoiser, "unipc3", 8, x1, held_out, trials=60) == grid
 
 
+def test_callback_hears_the_least_error(denoiser, noises):
+    told = []
+    optimise_grid(denoiser, "ddim", 5, *noises, trials=9, callback=lambda *now: told.append(now))
+    assert [tried for tried, _ in told] == list(range(2, 10))  # the first grid is the even one
+    errors = [error for _, error in told]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[-1]
+
+
 def test_no_weights_are_the_even_grid():
     times = times_of(SCHEDULE, torch.zeros(6, dtype=torch.float64))
     torch.testing.assert_close(
@@ -105,7 +114,10 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     outcome = hqdm(*fit)
     assert outcome.code == 0
     grid = json.loads(path.read_text())
-    assert f"{grid['before']:.4f} even in lambda, {grid['after']:.4f} on the new" in outcome.out
+    errors = (
+        f"{grid['before']:.4f} on the uniform grid in lambda, {grid['after']:.4f} on the new grid"
+    )
+    assert errors in outcome.out
     assert "already holds grid.json" in refused(*fit)
     drawing = ("--sampler", "unipc3", "--grid", path)
     out = tmp_path / "samples"

@@ -45,11 +45,11 @@ def unknown_gate(x, w):
 
 def test_unknown_gates_run_in_torch():
     circuit = Circuit.from_qfunc(unknown_gate, n_wires=2, n_inputs=1, weights_shape=(1,))
-    with pytest.warns(UserWarning, match="does not know the gate Projector"):
+    with pytest.warns(UserWarning, match="does not support the gate Projector"):
         assert choose(Work(circuit, 1, 8), CPU).simulator.name == "statevector"
 
 
-def test_what_does_not_fit_is_left_to_the_torch_path_and_refused_there():
+def test_circuits_beyond_the_memory_limit_are_refused_by_the_state_vector():
     circuit = Circuit(AngleEmbedding(23), Basic(23, 1))
     assert choose(Work(circuit, 1, 1), CPU).simulator.name == "statevector"
     circuit = Circuit(AngleEmbedding(30), Basic(30, 1))

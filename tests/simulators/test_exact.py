@@ -1,4 +1,4 @@
-"""What every exact simulator must do."""
+"""Properties of every exact simulator."""
 
 import copy
 import pickle
@@ -164,7 +164,7 @@ def test_forward_mode_equals_finite_differences(simulator):
     torch.testing.assert_close(derivative, (plus - minus) / (2 * h), rtol=0, atol=1e-8)
 
 
-def test_samples_do_not_see_each_other(simulator):
+def test_samples_are_independent(simulator):
     circuit = CIRCUITS[0]
     inputs, weights = (t.detach() for t in sample(circuit, 2, 6))
     out = simulator(circuit, inputs, weights)
@@ -176,7 +176,7 @@ def test_samples_do_not_see_each_other(simulator):
     assert changed.nonzero().tolist() == [[0, 2]]
 
 
-def test_circuits_do_not_see_each_other(simulator):
+def test_circuits_are_independent(simulator):
     circuit = CIRCUITS[0]
     inputs, weights = (t.detach() for t in sample(circuit, 3, 4))
     together = simulator(circuit, inputs, weights)
@@ -251,7 +251,7 @@ def test_jacobians_and_vmap(simulator):
     )
 
 
-def test_gradients_are_off_where_torch_says_so(simulator):
+def test_gradients_are_off_in_no_grad_mode(simulator):
     circuit = CIRCUITS[0]
     inputs, weights = sample(circuit)
     expected = simulator(circuit, inputs, weights)

@@ -1,4 +1,4 @@
-"""PennyLane devices behind the interface of a simulator, checked against the state vector."""
+"""PennyLane devices as simulators, against the state vector."""
 
 import pickle
 

@@ -38,7 +38,7 @@ def test_auto_is_a_simulator_that_runs():
     torch.testing.assert_close(out, torch.tensor([[[0.7]]]).cos())
 
 
-def test_a_simulator_is_returned_as_it_is():
+def test_a_simulator_is_returned_unchanged():
     simulator = StatevectorSimulator(memory_limit=5)
     assert resolve_simulator(simulator) is simulator
 
@@ -48,9 +48,9 @@ def test_a_simulator_is_returned_as_it_is():
     [
         ("state-vector", "unknown simulator 'state-vector'.*did you mean 'statevector'"),
         ("pennylane:", "unknown PennyLane device ''"),
-        (None, "expected a simulator or the name of one, got None"),
+        (None, "expected a simulator or its name, got None"),
     ],
 )
-def test_mistakes(simulator, message):
+def test_invalid_input_is_refused(simulator, message):
     with pytest.raises(HQDMError, match=message):
         resolve_simulator(simulator)

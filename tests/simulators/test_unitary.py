@@ -18,7 +18,7 @@ from hqdm.utils.errors import HQDMError
         ("probs", (2, 1), 2, [0, 4, 2, 6]),
     ],
 )
-def test_only_the_measured_rows_are_made(measure, wires, n_outcomes, expected):
+def test_only_the_measured_rows_are_computed(measure, wires, n_outcomes, expected):
     ansatz = StronglyEntangling(3, 2)
     circuit = Circuit(AmplitudeEmbedding(3), ansatz, measure, wires, n_outcomes)
     assert measured_rows(circuit).tolist() == expected
@@ -45,7 +45,7 @@ def test_an_empty_batch():
     assert UnitarySimulator()(circuit, *sample(circuit, 2, 0)).shape == (2, 0, 3)
 
 
-def test_memory_is_refused_before_it_is_taken():
+def test_memory_is_refused_before_it_is_allocated():
     circuit = Circuit(AmplitudeEmbedding(3), Basic(3, 1))
     with pytest.raises(HQDMError, match=r"5 samples of 2 x 3 qubits would take [\d,]+ bytes"):
         UnitarySimulator(1000)(circuit, *sample(circuit, 2, 5))

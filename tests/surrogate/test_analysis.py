@@ -76,7 +76,7 @@ def gaussian():
 class ExactModel(nn.Module):
     """The denoiser of the same data, images of 2 by 2 pixels."""
 
-    schedule, image_shape, n_classes = SCHEDULE, (1, 2, 2), None
+    schedule, sample_shape, n_classes = SCHEDULE, (1, 2, 2), None
 
     def __init__(self):
         super().__init__()
@@ -112,7 +112,7 @@ def test_latents_are_standard_normal_where_images_are_noise(trained_fit):
 
 
 def test_both_flows_of_gaussian_data_are_the_exact_one(gaussian):
-    flows = follow(ExactModel(), gaussian, replace(OPTIONS, n=50, network_n=20), None)
+    flows = follow(ExactModel(), gaussian, replace(OPTIONS, n=50, network_n=20))
     x1 = ImageNoise(0, 50).draw((1, 2, 2)).double()
     ends = (torch.tensor(t, dtype=torch.float64) for t in (1.0, T_CUT))
     expected = gaussian.latents_of(ExactModel().exact.flow(x1, *ends), LAST)
@@ -337,6 +337,10 @@ def test_options_out_of_range_are_refused(changes, line):
         replace(OPTIONS, **changes)
 
 
-def test_the_same_seed_gives_the_same_report(trained_fit, report):
-    again = analyse(*trained_fit, OPTIONS)
+def test_the_same_seed_gives_the_same_report_and_all_parts_are_counted(trained_fit, report):
+    told = []
+    again = analyse(*trained_fit, OPTIONS, lambda *now: told.append(now))
     assert json.dumps(again) == json.dumps(report)
+    for task in ("errors", "network"):
+        numbers = [(done, total) for name, done, total in told if name == task]
+        assert numbers == [(done, numbers[0][1]) for done in range(numbers[0][1] + 1)]

@@ -29,7 +29,7 @@ def test_components_diagonalise_the_covariance():
 
 def test_explained_variance():
     latents = Latents.fit(data(200_000), 2)
-    # the sampling error of a share of variance is about sqrt(2 / n) = 0.003
+    # the sampling error of a fraction of variance is about sqrt(2 / n) = 0.003
     assert latents.explained == pytest.approx(13 / 14.26, abs=0.01)
 
 

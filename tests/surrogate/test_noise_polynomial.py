@@ -88,7 +88,7 @@ def test_fit_approaches_the_posterior_mean_of_gaussian_data():
     np.testing.assert_allclose(fit.polynomial.values, exact.values, atol=4 / np.sqrt(32_000 * 0.2))
 
 
-def test_r2_is_the_share_of_noise_that_can_be_known():
+def test_r2_is_the_explained_fraction_of_the_noise():
     # R^2 = corr(x, eps)^2 = sigma^2 / (alpha^2 v + sigma^2), the mean over the coordinates
     fit = fit_noise(NODES[::5], gaussian_samples(n=40_000), degree=2)
     sigma2 = np.array([levels(lam)[1] ** 2 for lam in NODES[::5]])[:, None]

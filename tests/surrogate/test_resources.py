@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from networks import Toy
 from scipy.integrate import solve_ivp
 from scipy.special import expit
 from torch import nn
@@ -53,8 +54,14 @@ def model(trained):
 
 
 @pytest.fixture(scope="module")
-def report(model):
-    return study(*model, OPTIONS)
+def told():
+    """What was told of the progress of the report."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(model, told):
+    return study(*model, OPTIONS, lambda *now: told.append(now))
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +161,10 @@ def test_a_tolerance_beyond_reach_is_refused(gaussian, monkeypatch):
         steps_needed(gaussian, 1, 1e-9, 0)
 
 
-class Convolution(nn.Module):
+class Convolution(Toy):
     """A network of which the operations can be counted by hand."""
 
-    channels, size, n_classes = 3, 8, None
+    sample_shape = (3, 8, 8)
 
     def __init__(self):
         super().__init__()
@@ -170,6 +177,11 @@ class Convolution(nn.Module):
 def test_operations_of_a_network_are_counted():
     # 64 places, 3 channels each, of 75 products and sums
     assert network_flops(Denoiser(Convolution(), CosineSchedule())) == 64 * 3 * 75 * 2
+
+
+def test_every_walk_is_counted(report, told):
+    walks = len(OPTIONS.dims) + len(OPTIONS.orders) + 1
+    assert told == [("walks", done, walks) for done in range(walks + 1)]
 
 
 def test_rows_are_measured_or_follow_the_laws(report):

@@ -6,13 +6,12 @@ import json
 
 import pytest
 from rich.console import Console
+from rich.measure import Measurement
 
 from hqdm.surrogate.resources_report import (
-    RESOURCES_FILES,
+    RESOURCES,
     findings,
-    resources_table,
     sheets,
-    write_resources,
 )
 
 QUICK = ("--dims", "2,3", "--order", 2, "--orders", "2", "--degree", 2, "--samples", 400)
@@ -43,14 +42,14 @@ def command(trained, tmp_path):
 
 
 def test_all_files_are_there(finished, report):
-    assert {file.name for file in finished.iterdir()} == set(RESOURCES_FILES)
+    assert {file.name for file in finished.iterdir()} == set(RESOURCES.names)
     assert (finished / "resources.png").read_bytes()[:4] == b"\x89PNG"
     assert [row["d"] for row in report["rows"]] == [2, 3, 100]
 
 
 def test_the_terminal_shows_what_markdown_holds(finished, report):
     written = io.StringIO()
-    Console(file=written, width=200).print(resources_table(report))
+    Console(file=written, width=200).print(RESOURCES.page(report).rich())
     page = (finished / "resources.md").read_text()
     for sheet in sheets(report):
         assert sheet.markdown() in page
@@ -62,10 +61,11 @@ def test_the_terminal_shows_what_markdown_holds(finished, report):
 
 
 def test_tables_fit_a_terminal(report):
-    """80 columns, without a cell that is cut off."""
-    written = io.StringIO()
-    Console(file=written, width=80).print(resources_table(report))
-    assert "…" not in written.getvalue()
+    """80 columns are enough for the longest words of all columns."""
+    console = Console(width=500)
+    for sheet in sheets(report):
+        least = Measurement.get(console, console.options, sheet.rich()).minimum
+        assert least <= 80, sheet.title
 
 
 def test_crossings_are_told(report):
@@ -80,7 +80,7 @@ def test_what_never_succeeds_is_shown_as_none(report, tmp_path):
     changed = copy.deepcopy(report)
     changed["rows"][-1].update({key: None for key in changed["rows"][-1] if key.startswith("lchs")})
     changed["circuit"] = {"refused": "this LCHS circuit needs 13 qubits"}
-    write_resources(changed, tmp_path)
+    RESOURCES.write(changed, tmp_path)
     page = (tmp_path / "resources.md").read_text()
     assert "| none | none | none | none | none |" in page
     assert "| this LCHS circuit needs 13 qubits |" in page
@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_unless_told(refused, command, finished):
         (("--dims", "2"), "two dimensions or more to measure, got [2]"),
         (("--dims", "1,2"), "latent dimension needs to be 2 to 64, got 1"),
         (("--dims", "2,100"), "latent dimension needs to be 2 to 64, got 100"),
-        (("--dims", "2,,3"), "whole numbers of 1 or more between commas, got '2,,3'"),
+        (("--dims", "2,,3"), "whole numbers from 1, separated by commas, got '2,,3'"),
         (("--order", 0), "order 1 or more, got 0"),
         (("--degree", 4), "needs to be 1, 2 or 3, got 4"),
         (("--tolerance", 0), "tolerance between 0 and 1, got 0"),

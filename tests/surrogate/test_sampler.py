@@ -65,7 +65,7 @@ def test_gaussian_data_are_sampled_exactly(gaussian):
     x1 = noise()
     ends = Carleman(fit, 8, order=2).run(exact, x1, t_end=0.1).x0
     expected = exact.flow(x1, torch.tensor(1.0).double(), torch.tensor(0.1).double())
-    # Magnus steps of 0.13 in lambda, fourth order: (0.13)^4 / 4,320 a step, 64 of them, is 5e-6
+    # Magnus steps of 0.13 in lambda, fourth order: (0.13)^4 / 4,320 per step, 64 steps, is 5e-6
     torch.testing.assert_close(ends, expected, atol=5e-6, rtol=0)
 
 
@@ -191,7 +191,7 @@ def test_named_hybrids_spend_their_steps_between_the_switch_and_the_cut(digits):
 @pytest.mark.parametrize(
     ("backend", "most"), [(QLSS(eps=1e-4), 1e-3), (LCHS(tolerance=1e-6), 1e-5)]
 )
-def test_quantum_backends_walk_where_the_direct_one_does(digits, backend, most):
+def test_quantum_backends_agree_with_the_direct_one(digits, backend, most):
     # The tolerances are of the whole lifted state, of which x is a part: a tenth is left for that.
     fit, _, _ = digits
     z = np.random.default_rng(0).normal(size=(2, 4))
@@ -213,11 +213,11 @@ def test_gaussian_control_is_the_flow_of_gaussian_data(digits):
     (alpha, _), (beta, _) = SCHEDULE(start), SCHEDULE(stop)
     flowed = exact.flow((x1.flatten(1) - alpha * mean) @ components.T, start, stop)
     expected = (beta * mean + flowed @ components).reshape(x1.shape)
-    # the spline between 48 nodes errs by 1e-4 or so; Magnus steps by less
+    # the error of the spline between 48 nodes is about 1e-4, that of Magnus steps is smaller
     torch.testing.assert_close(end, expected, atol=1e-3, rtol=0)
 
 
-def test_settings_say_how_images_were_made(digits):
+def test_settings_record_how_images_were_sampled(digits):
     fit, _, _ = digits
     settings = Carleman(fit, 8, order=4, then=DDIM(2), switch=-1.0).settings
     assert (settings["dim"], settings["degree"], settings["order"]) == (4, 3, 4)

@@ -8,15 +8,19 @@ from copy import deepcopy
 
 import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
+from torch.utils.data import DataLoader, TensorDataset
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.data.images import load_images
+from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.generation.sampling import sample_images
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import QVUNet, UNet
+from hqdm.samplers import DDIM
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
@@ -168,7 +172,7 @@ def test_average_is_saved_but_not_trained():
         ({"ema_decay": 1.0}, "ema_decay needs a number in"),
         ({"ema_every": 0}, "ema_every needs 1 step or more, got 0"),
         ({"ema_start": -1}, "ema_start needs 0 steps or more, got -1"),
-        ({"label_dropout": 1.5}, "label_dropout needs a share in"),
+        ({"label_dropout": 1.5}, "label_dropout needs a fraction in"),
     ],
 )
 def test_numbers_out_of_range_are_named(options, said):
@@ -212,3 +216,69 @@ def test_two_processes_train_like_one(hqdm, tiny, tmp_path, repository):
     assert one["hqdm"] == two["hqdm"]
     for name, value in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], value, rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def quiet(tmp_path):
+    """The options of a trainer that writes nothing."""
+    return {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": tmp_path,
+    }
+
+
+def test_a_checkpoint_gives_the_module_back(trained):
+    module = DiffusionModule.load_from_checkpoint(trained / "last.ckpt", seed=3)
+    checkpoint = read_checkpoint(trained / "last.ckpt")
+    state = checkpoint["state_dict"]
+    assert module.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert (module.ema.decay, module.ema.every, module.ema.start) == (0.5, 2, 2)
+    assert (module.lr, module.seed, module.batches_seen) == (1e-3, 3, 6)
+    other = DiffusionModule.load_from_checkpoint(trained / "last.ckpt", optimizer=torch.optim.SGD)
+    assert type(other.configure_optimizers()) is torch.optim.SGD
+    with pytest.raises(HQDMError, match="unknown option of load_from_checkpoint 'rate'"):
+        DiffusionModule.load_from_checkpoint(trained / "last.ckpt", rate=1)
+    with pytest.raises(HQDMError, match="weights_only=True"):
+        DiffusionModule.load_from_checkpoint(trained / "last.ckpt", weights_only=False)
+
+
+def test_a_trainer_tests_and_predicts(quiet):
+    data = ImageDataModule("digits", batch_size=16, limit=32, val_limit=24)
+    module = DiffusionModule(denoiser())
+    module.sampler = DDIM(2)
+    trainer = Trainer(**quiet)
+    trainer.fit(module, data)
+    (validated,) = trainer.validate(module, data, verbose=False)
+    (tested,) = trainer.test(module, data, verbose=False)
+    assert tested["test_loss"] == pytest.approx(validated["val_loss"])
+    predicted = torch.cat(trainer.predict(module, data))
+    assert predicted.shape == (24, 1, 8, 8)
+    # Batches of 16 and 8 images: the samples 0 to 23 of `sample_images`.
+    expected = sample_images(module.averaged, DDIM(2), 24).images
+    # In other batches, hence other roundings, which 1 / alpha_1 = 400 magnifies.
+    torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-3)
+
+
+def test_any_loader_of_images_trains(quiet):
+    """Bare tensors, labelled pairs for an unconditional network; classes need labels."""
+    images = torch.rand(32, 1, 8, 8) * 2 - 1
+    bare = DataLoader(images, batch_size=16)
+    pairs = DataLoader(TensorDataset(images, torch.arange(32) % 10), batch_size=16)
+    losses = []
+    for loader in (bare, pairs):
+        torch.manual_seed(0)
+        module = DiffusionModule(denoiser())
+        trainer = Trainer(**quiet)
+        trainer.fit(module, loader, loader)
+        losses.append(float(trainer.callback_metrics["val_loss"]))
+    assert losses[0] == losses[1]
+    conditional = Denoiser(UNet(size=8, dim=8, mults=(1, 2), n_classes=10), CosineSchedule())
+    Trainer(**quiet).fit(DiffusionModule(conditional), pairs)
+    with pytest.raises(HQDMError, match="takes labels .* but the batches have none"):
+        Trainer(**quiet).fit(DiffusionModule(conditional), bare)

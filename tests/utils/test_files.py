@@ -1,4 +1,4 @@
-"""Folders are made, proven writable and never written over unasked."""
+"""Output folders are created, checked for write access and never silently overwritten."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import claim_files, make_writable
 
 
-def test_folder_is_made_and_left_empty(tmp_path):
+def test_folder_is_created_and_left_empty(tmp_path):
     make_writable(tmp_path / "a" / "b")
     make_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []

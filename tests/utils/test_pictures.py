@@ -1,4 +1,4 @@
-"""Pictures, pixel by pixel, and the tables behind the loss curve."""
+"""Pictures, pixel by pixel, and the tables of the loss curve."""
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def test_rows_are_in_order_beside_their_labels(tmp_path):
     assert (margin[height // 2 :] < 128).any()
 
 
-def test_picture_is_enlarged_by_whole_factors(tmp_path):
+def test_picture_is_enlarged_by_integer_factors(tmp_path):
     picture = torch.tensor([[[-1.0, 1.0, 0.0]]])
     save_picture(picture, tmp_path / "new" / "grey.png")
     pixels = np.asarray(Image.open(tmp_path / "new" / "grey.png"))
@@ -72,7 +72,7 @@ def test_grid_of_few_images_is_no_wider_than_they_are(tmp_path):
         assert picture.width == 2 * picture.height
 
 
-def test_strip_shows_one_image_a_row_from_noise_to_data(tmp_path):
+def test_strip_shows_one_image_per_row_from_noise_to_data(tmp_path):
     """Eleven points in time, of which three are shown: the first, the middle and the last."""
     levels = torch.linspace(-1, 1, 11)
     trajectory = torch.stack([constants([t, -t]) for t in levels.tolist()])
@@ -90,7 +90,7 @@ def write_table(folder, rows):
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
 
 
-def test_metric_of_a_resumed_run_takes_the_later_stretch(tmp_path):
+def test_metric_of_a_resumed_run_is_read_from_the_later_table(tmp_path):
     write_table(tmp_path / "version_2", [(3, 30, ""), (5, 50, "")])
     write_table(tmp_path / "version_10", [(5, 55, ""), (5, "", 7), (6, 60, "")])
     assert read_metric(tmp_path, "train_loss") == {3: 30, 5: 55, 6: 60}

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hqdm.utils.tables import Sheet, figure, percent
+from hqdm.utils.tables import Page, Sheet, figure, percent
 
 SHEET = Sheet("two rows", ("name", "value"), [("one", "1"), ("two", "|y|")])
 
@@ -15,17 +15,42 @@ def test_markdown_is_a_table():
         "two rows",
         "",
         "| name | value |",
-        "| :-- | --: |",
+        "| --- | ---: |",
         "| one | 1 |",
         r"| two | \|y\| |",
     ]
+    plain = Sheet("", ("name", "unit", "value"), [("mass", "kg", "2")], n_text=2)
+    assert plain.markdown() == "| name | unit | value |\n| --- | --- | ---: |\n| mass | kg | 2 |\n"
 
 
-def test_the_terminal_shows_every_cell():
+def shown(sheet, width=60):
+    """The lines of a terminal."""
     written = io.StringIO()
-    Console(file=written, width=60).print(SHEET.rich())
-    for cell in ("two rows", "name", "value", "one", "|y|"):
-        assert cell in written.getvalue()
+    Console(file=written, width=width).print(sheet.rich())
+    return written.getvalue().splitlines()
+
+
+def test_the_terminal_shows_every_cell_and_numbers_on_the_right():
+    lines = shown(SHEET)
+    assert lines[0].strip() == "two rows"
+    assert "│ one  │     1 │" in lines
+    assert "│ two  │   |y| │" in lines
+    texts = Sheet("", ("name", "unit"), [("mass", "kg")], n_text=2)
+    assert shown(texts)[0].startswith("┏")  # no title
+    assert "│ mass │ kg   │" in shown(texts)
+
+
+def test_a_narrow_terminal_cuts_nothing_off():
+    letters = "".join(chr(ord("a") + i) for i in range(26))
+    lines = shown(Sheet("", ("x",), [(letters,)]), width=20)
+    assert "".join(line.strip("│ ") for line in lines if line.startswith("│")) == letters
+
+
+def test_a_page_is_its_tables_and_lists():
+    page = Page([SHEET, SHEET], {"": ["first"], "Then:": ["second", "third"]})
+    below = "* first\n\nThen:\n\n* second\n* third\n"
+    assert page.markdown() == f"{SHEET.markdown()}\n{SHEET.markdown()}\n{below}"
+    assert shown(page) == [*shown(SHEET), *shown(SHEET), *below.splitlines(), ""]
 
 
 @pytest.mark.parametrize(

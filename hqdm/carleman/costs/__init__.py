@@ -1,1 +1,1 @@
-"""Costs of Carleman linearisation on quantum and classical computers."""
+"""Costs of Carleman linearisation on quantum and on classical computers."""

@@ -1,22 +1,24 @@
-r"""What a sample by Carleman linearisation takes, on a quantum computer and on a classical one.
+r"""Resources of one solution by Carleman linearisation, on a quantum and on a classical computer.
 
 With n = C(d + N, N), the quantum algorithms take
 
-* QLSS: log2(blocks n) + 2 qubits, and as many queries as its inverse polynomial's degree;
-* LCHS: log2(n) + log2(nodes) + 2 qubits, and 2 R queries for every generator, where (Gilyen, Su,
-  Low and Wiebe 2019, lemma 59; Motlagh and Wiebe 2024, corollary 8)
+* QLSS: log2(blocks n) + 2 qubits, and a number of queries equal to the degree of the inverse
+  polynomial;
+* LCHS: log2(n) + log2(nodes) + 2 qubits, and 2 R queries per generator, where (Gilyen, Su, Low and
+  Wiebe 2019, lemma 59; Motlagh and Wiebe 2024, corollary 8)
 
-      R = r(e t / 2, 5 eps / 8),    (t / r(t, eps))^r(t, eps) = eps,    t = K |L| + |H|;
+      R = r(e t / 2, 5 eps / 8),    (t / r(t, eps))^r(t, eps) = eps,    t = K |L| + |H|.
 
-a query being one use of the block encoding of the generators. Each run begins by loading noise and
-succeeds with a probability that amplitude amplification raises. Images need d / eps^2 samples of
-every state, for d amplitudes to a relative error eps. Two prices of a query are shown:
+A query is one use of the block encoding of the generators. Each run begins by loading the initial
+value and succeeds with a probability that amplitude amplification increases. Reading d amplitudes
+to a relative error eps takes d / eps^2 copies of each state. Two costs of a query are reported:
 
-* oracle: one gate, as complexity theory counts;
-* table: d C(d + p, p) coefficients, which were fitted and have no formula, are looked up twice.
+* oracle: one gate, as in query complexity;
+* table: two look-ups of d C(d + p, p) coefficients, which are fitted and have no closed form.
 
-Classically the same polynomial is integrated (2 d C(d + p, p) operations at each evaluation), or
-the lifted map multiplied (2 d n for every walk), or the network is evaluated.
+Classically, the same polynomial equation is integrated (2 d C(d + p, p) operations per
+evaluation), or the lifted map is applied (2 d n operations per evolution); the cost of a network
+may be given for comparison.
 """
 
 import math
@@ -41,33 +43,33 @@ METHODS = ("qlss", "lchs")
 ACCESS = ("oracle", "table")
 
 ASSUMPTIONS = (
-    "Block encodings have the sub-normalisation that was measured for QLSS, and the spectral norm, "
-    "the least there is, for LCHS.",
-    "A query costs one gate (oracle), or two table look-ups of d C(d + p, p) coefficients of one "
-    "Toffoli an entry (table); arithmetic on indices and rotations by coefficients are left out.",
-    "Loading noise costs one gate for each of d numbers, N times over; preparing the nodes of LCHS "
-    "costs one gate a node, twice.",
-    "Reading d amplitudes to a relative error eps takes d / eps^2 states, constants and logarithms "
-    "left out, times the reciprocal of the share of y that is x.",
-    "The norm of a walk is spread evenly over its generators.",
-    "Error correction, the speed of gates and memory for tables are left out; fewer than one "
-    f"success in {1 / MIN_PROBABILITY:.0e} runs counts as none.",
-    "Classically every multiplication and addition counts; making the lifted map is left out, as "
-    "is fitting the polynomial on both sides.",
+    "Block encodings have the measured sub-normalisation for QLSS, and the spectral norm, the "
+    "smallest possible, for LCHS.",
+    "A query costs one gate (oracle), or two table look-ups of d C(d + p, p) coefficients at one "
+    "Toffoli gate per entry (table); index arithmetic and rotations by coefficients are neglected.",
+    "Loading the initial value costs one gate for each of d numbers, N times; preparing the nodes "
+    "of LCHS costs one gate per node, twice.",
+    "Reading d amplitudes to a relative error eps takes d / eps^2 states, up to constants and "
+    "logarithms, divided by the fraction |x|^2 / |y|^2.",
+    "The norm of an evolution is distributed evenly over its generators.",
+    "Error correction, gate times and the memory of tables are neglected; a success probability "
+    f"below {MIN_PROBABILITY:.0e} counts as zero.",
+    "Classically every multiplication and addition counts; constructing the lifted map is "
+    "neglected, as is fitting the polynomial on both sides.",
 )
 
 
 @dataclass(frozen=True)
 class QuantumCost:
-    """What a quantum algorithm takes for one sample.
+    """Resources of a quantum algorithm for one solution.
 
     Attributes:
-        qubits: Of one run, without those of tables.
-        queries: To the block encoding in one run.
-        success_probability: Of one run.
-        states: Runs that have to succeed: states read, in all segments.
+        qubits: Qubits of one run, without those of tables.
+        queries: Queries to the block encoding in one run.
+        success_probability: Success probability of one run.
+        states: Number of states read, that is of successful runs, over all segments.
         preparation: Gates of one run outside queries.
-        table: Toffoli gates of a query that looks coefficients up.
+        table: Toffoli gates per query with table look-ups.
     """
 
     qubits: int
@@ -79,17 +81,17 @@ class QuantumCost:
 
     @property
     def runs(self) -> float:
-        """Expected runs for one state, with amplitude amplification."""
+        """Expected number of runs per state, with amplitude amplification."""
         return amplified_runs(self.success_probability)
 
     def gates(self, access: str) -> float:
-        """Gates of one sample.
+        """Gates of one solution.
 
         Args:
-            access: The price of a query, "oracle" or "table".
+            access: The cost model of a query, "oracle" or "table".
 
         Raises:
-            HQDMError: If it is another.
+            HQDMError: If it is neither.
         """
         if access not in ACCESS:
             raise unknown("access to coefficients", access, ACCESS)
@@ -99,12 +101,12 @@ class QuantumCost:
 
 @dataclass(frozen=True)
 class ClassicalCost:
-    """Floating point operations for one sample.
+    """Floating-point operations for one solution.
 
     Attributes:
-        direct: Integrating the polynomial equation.
-        lifted: Multiplying with the lifted map.
-        network: Sampling with the network; None where it is not known.
+        direct: Operations of integrating the polynomial equation.
+        lifted: Operations of applying the lifted map.
+        network: Operations of a network in comparison, given by the caller; None if unknown.
     """
 
     direct: float
@@ -113,19 +115,19 @@ class ClassicalCost:
 
     @property
     def least(self) -> float:
-        """The cheapest of them."""
+        """The smallest of the costs."""
         return min(self.direct, self.lifted, math.inf if self.network is None else self.network)
 
 
 @dataclass(frozen=True)
 class Row:
-    """All costs at one dimension; a method that never succeeds has none.
+    """All costs at one dimension; None for a method of negligible success probability.
 
     Attributes:
-        case: What was measured or extrapolated.
-        qlss: By a linear system solver.
-        lchs: By Hamiltonian simulations.
-        classical: Without a quantum computer.
+        case: The measured or extrapolated quantities.
+        qlss: Cost by a quantum linear system solver.
+        lchs: Cost by a linear combination of Hamiltonian simulations.
+        classical: Cost on a classical computer.
     """
 
     case: Case
@@ -134,7 +136,7 @@ class Row:
     classical: ClassicalCost
 
     def gates(self, method: str, access: str) -> float:
-        """Gates of one sample, infinite where a method never succeeds.
+        """Gates of one solution, infinite for a method of negligible success probability.
 
         Raises:
             HQDMError: If the method or the access is unknown.
@@ -145,7 +147,7 @@ class Row:
         return math.inf if cost is None else cost.gates(access)
 
     def cells(self) -> dict[str, Any]:
-        """One flat row of a table."""
+        """The costs as a flat row of a table, by column name."""
         made: dict[str, Any] = {
             "d": self.case.dim,
             "N": self.case.order,
@@ -163,12 +165,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Resources:
-    """A table of costs and what it takes for granted.
+    """A table of costs and the assumptions behind it.
 
     Attributes:
-        rows: By rising dimension.
-        tolerance: Of |dx| / |x|.
-        assumptions: Sentences.
+        rows: Rows in increasing order of dimension.
+        tolerance: Tolerance of |dx| / |x|.
+        assumptions: The assumptions, as sentences.
     """
 
     rows: tuple[Row, ...]
@@ -176,16 +178,16 @@ class Resources:
     assumptions: tuple[str, ...] = (*ASSUMPTIONS, *SCALING_ASSUMPTIONS)
 
     def crossing(self, method: str, access: str, speed: float = 1.0) -> int | None:
-        """The dimension from which a quantum algorithm costs less than every classical way.
+        """The dimension from which a quantum algorithm costs less than every classical method.
 
         Args:
             method: "qlss" or "lchs".
-            access: The price of a query, "oracle" or "table".
-            speed: Floating point operations in the time of one gate.
+            access: The cost model of a query, "oracle" or "table".
+            speed: Floating-point operations in the time of one gate.
 
         Returns:
-            The least dimension of the table from which on this holds to its end; None if there is
-            none.
+            The smallest dimension of the table from which this holds for all larger ones; None if
+            there is none.
         """
         cheaper = [row.gates(method, access) * speed < row.classical.least for row in self.rows]
         first = len(cheaper) - int(np.argmin([*cheaper[::-1], False]))
@@ -193,21 +195,21 @@ class Resources:
 
 
 def n_coefficients(case: Case) -> int:
-    """The number of coefficients of the drift, d C(d + p, p)."""
+    """The number d C(d + p, p) of coefficients of the drift."""
     return case.dim * n_monomials(case.dim, case.degree)
 
 
 def lookup_toffolis(entries: int) -> int:
-    """Toffoli gates of a table of so many entries, by unary iteration (Babbush et al. 2018)."""
+    """Toffoli gates of a table look-up over `entries`, by unary iteration (Babbush et al. 2018)."""
     return max(0, entries - 2)
 
 
 def simulation_degree(time: float, eps: float) -> int:
-    """R: exp(-i t x) on [-1, 1] to an error eps by a polynomial of this degree.
+    """The degree R of a polynomial that approximates exp(-i t x) on [-1, 1] to an error eps.
 
     Args:
         time: t >= 0, time times norm.
-        eps: In (0, 1).
+        eps: Error in (0, 1).
     """
     if time == 0:
         return 0
@@ -217,25 +219,25 @@ def simulation_degree(time: float, eps: float) -> int:
 
 
 def states_read(case: Case, tolerance: float) -> float:
-    """States that a sample's amplitudes are read from, in all segments."""
+    """Number of states from which the amplitudes of one solution are read, over all segments."""
     return case.segments * case.dim / tolerance**2 / case.share
 
 
 def qlss_cost(case: Case, tolerance: float, polynomial: str = "minimax") -> QuantumCost | None:
-    """A sample by a linear system solver.
+    """The cost of one solution by a quantum linear system solver.
 
     Args:
-        case: The walk.
-        tolerance: Of |dx| / |x|.
-        polynomial: See `hqdm.carleman.qlss.inverse`.
+        case: The evolution.
+        tolerance: Tolerance of |dx| / |x|.
+        polynomial: Inverse polynomial, see `hqdm.carleman.qlss.inverse`.
 
     Returns:
-        None where success is less likely than `MIN_PROBABILITY`.
+        The cost; None if the success probability is below `MIN_PROBABILITY`.
     """
     probability = case.inverse_probability * case.final_probability
     if probability < MIN_PROBABILITY:
         return None
-    # an error of the history x, relative to it, is this much more of the part that is read
+    # the relative error of the part that is read exceeds that of the whole history by this factor
     eps = tolerance * math.sqrt(case.final_probability * case.share)
     n = n_monomials(case.dim, case.order)
     return QuantumCost(
@@ -249,19 +251,19 @@ def qlss_cost(case: Case, tolerance: float, polynomial: str = "minimax") -> Quan
 
 
 def lchs_cost(case: Case, tolerance: float, kernel: Kernel | None = None) -> QuantumCost | None:
-    """A sample by Hamiltonian simulations.
+    """The cost of one solution by a linear combination of Hamiltonian simulations.
 
     Args:
-        case: The walk.
-        tolerance: Of |dx| / |x|, half for the quadrature and half for the simulations.
-        kernel: The near-optimal one by default.
+        case: The evolution.
+        tolerance: Tolerance of |dx| / |x|, half for the quadrature and half for the simulations.
+        kernel: Kernel of LCHS; the near-optimal kernel by default.
 
     Returns:
-        None where success is less likely than `MIN_PROBABILITY`.
+        The cost; None if the success probability is below `MIN_PROBABILITY`.
     """
     kernel = kernel or NearOptimal()
     one_norm = mass(kernel, 0.0)
-    kept = case.gain * math.exp(-case.shift)  # |y| / |y_0| before growth is multiplied back
+    kept = case.gain * math.exp(-case.shift)  # |y| / |y_0| before multiplication by the growth
     probability = min(1.0, (kept / one_norm) ** 2)
     if probability < MIN_PROBABILITY:
         return None
@@ -283,12 +285,12 @@ def lchs_cost(case: Case, tolerance: float, kernel: Kernel | None = None) -> Qua
 def classical_cost(
     case: Case, evaluations: int, network_flops: float | None = None
 ) -> ClassicalCost:
-    """A sample without a quantum computer.
+    """The cost of one solution on a classical computer.
 
     Args:
-        case: The walk.
-        evaluations: Of the drift in a walk, by an integrator that meets the same tolerance.
-        network_flops: Of a whole sample by the network.
+        case: The evolution.
+        evaluations: Evaluations of the drift per segment by an integrator that meets the tolerance.
+        network_flops: Floating-point operations of the network in comparison.
     """
     lifted = 2 * case.dim * n_monomials(case.dim, case.order)
     return ClassicalCost(
@@ -304,16 +306,17 @@ def table(
     evaluations: int,
     network_flops: Sequence[float | None] | None = None,
 ) -> Resources:
-    """One row of costs for every case.
+    """Tabulate the costs of several cases.
 
     Args:
-        cases: Measured or extrapolated, by rising dimension.
-        tolerance: Of |dx| / |x|.
+        cases: Measured or extrapolated cases, in increasing order of dimension.
+        tolerance: Tolerance of |dx| / |x|.
         evaluations: See `classical_cost`.
-        network_flops: See `classical_cost`, one for every case.
+        network_flops: See `classical_cost`, one per case.
 
     Raises:
-        HQDMError: If the tolerance is not between 0 and 1, or numbers are missing.
+        HQDMError: If the tolerance is not between 0 and 1, or the number of `network_flops` differs
+            from that of cases.
     """
     if not 0 < tolerance < 1:
         raise HQDMError(f"resources need a tolerance between 0 and 1, got {tolerance}")
@@ -333,16 +336,16 @@ def table(
 
 
 def circuit_gates(operators: Sequence[Any]) -> dict[str, int]:
-    """Gates of a circuit in Clifford + T and Toffoli gates, by PennyLane's resource estimator.
+    """Count the Clifford, T and Toffoli gates of a circuit by PennyLane's resource estimator.
 
     Args:
-        operators: PennyLane operators, such as `hqdm.carleman.lchs.circuit.operators` makes.
+        operators: PennyLane operators, such as those of `hqdm.carleman.lchs.circuit.operators`.
     """
     import pennylane as qml
 
     def function() -> None:
         for operator in operators:
-            # the estimator does not know this one, only what it is made of
+            # the estimator supports StatePrep only in decomposed form
             known = not isinstance(operator, qml.StatePrep)
             for part in [operator] if known else operator.decomposition():
                 qml.apply(part)

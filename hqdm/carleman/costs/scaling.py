@@ -1,10 +1,10 @@
-r"""How walks grow with the dimension: measured at small d, continued by power laws.
+r"""Scaling of an evolution's quantities with the dimension, extrapolated by power laws.
 
     q(d) = q_1 d^s
 
-for every quantity q on which the cost of a quantum algorithm depends, by least squares in log q
-against log d. A quantity that is nowhere above zero in a measurement has no logarithm: its largest
-value is kept for all d.
+for every quantity q on which the cost of a quantum algorithm depends, fitted at small d by least
+squares in log q against log d. If a measured value of q is not positive, it has no logarithm; the
+largest value is then used for all d.
 """
 
 from collections.abc import Sequence
@@ -21,32 +21,32 @@ PROBABILITIES = ("inverse_probability", "final_probability", "share")
 
 ASSUMPTIONS = (
     "Every measured quantity follows a power law in d, fitted to the measured dimensions and "
-    "continued beyond them; probabilities stop at one.",
-    "A walk that neither grows nor decays, and is f times as long, has f times the block rows, "
-    "generators, norms, shift and condition number, the power f of the gain |y| / |y_0|, and "
-    "1 / f of the probability that the inverse succeeds.",
+    "extrapolated; probabilities are limited to one.",
+    "An evolution that neither grows nor decays, and is f times as long, has f times the block "
+    "rows, generators, norms, shift and condition number, the power f of the gain |y| / |y_0|, "
+    "and 1 / f of the success probability of the inverse.",
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a walk costs depends on these.
+    """The quantities of an evolution that determine its cost.
 
     Attributes:
-        dim: d.
-        order: The truncation order N.
-        degree: Of the drift, p.
-        segments: Walks like this one after the other, with a measurement of x between them.
-        n_generators: Exponentials in a walk, M.
-        blocks: Rows of blocks in the linear system.
-        kappa: Condition number of the linear system, block-encoded.
-        inverse_probability: That the inverse succeeds.
-        final_probability: That the block found is a copy of the final state.
+        dim: Dimension d.
+        order: Truncation order N.
+        degree: Degree p of the drift.
+        segments: Number of successive evolutions of this kind, with a measurement of x after each.
+        n_generators: Number M of exponentials in an evolution.
+        blocks: Number of block rows of the linear system.
+        kappa: Condition number of the block-encoded linear system.
+        inverse_probability: Probability that the inverse succeeds.
+        final_probability: Probability that the measured block is a copy of the final state.
         hermitian_norm: sum_m |L_m| of LCHS.
         skew_norm: sum_m |H_m| of LCHS.
         shift: sum_m c_m of LCHS.
         gain: |y| / |y_0|.
-        share: |x|^2 / |y|^2 at the end, what of the state is of use.
+        share: |x|^2 / |y|^2 at the end, the fraction of the state that is read.
     """
 
     dim: int
@@ -65,7 +65,7 @@ class Case:
     share: float
 
     def stretched(self, factor: float) -> "Case":
-        """The same walk over a time longer by a factor, see `ASSUMPTIONS`."""
+        """The evolution over a time longer by a factor, see `ASSUMPTIONS`."""
         linear = ("n_generators", "blocks", "kappa", "hermitian_norm", "skew_norm", "shift")
         return replace(
             self,
@@ -86,20 +86,20 @@ def measured(
     share: float,
     segments: int = 1,
 ) -> Case:
-    """The case that the accounts of both backends show for the same walk.
+    """The case of an evolution that was solved by both quantum backends.
 
     Args:
-        dim: d.
-        order: N.
-        degree: p.
-        qlss: From `QLSS` in a mode that inverts.
-        lchs: From `LCHS`.
-        size: Of y.
+        dim: Dimension d.
+        order: Truncation order N.
+        degree: Degree p.
+        qlss: Account of `QLSS` in mode "emulate" or "circuit".
+        lchs: Account of `LCHS`.
+        size: Length of y.
         share: |x|^2 / |y|^2 at the end.
-        segments: Walks one after the other.
+        segments: Number of successive evolutions.
 
     Raises:
-        HQDMError: If the account of the linear system solver holds no quantum inverse.
+        HQDMError: If the account of `QLSS` has no quantum inverse.
     """
     if qlss.inversion is None:
         raise HQDMError('resources need a quantum inverse: solve with mode="emulate"')
@@ -127,8 +127,8 @@ class PowerLaw:
 
     Attributes:
         factor: q(1).
-        exponent: s.
-        spread: The largest |log q - log of the law| among the measurements.
+        exponent: The exponent s.
+        spread: The largest residual |log q - log(factor d^exponent)| of the measurements.
     """
 
     factor: float
@@ -136,12 +136,12 @@ class PowerLaw:
     spread: float = 0.0
 
     def __call__(self, dim: float) -> float:
-        """The law at d."""
+        """The value at d."""
         return float(self.factor * dim**self.exponent)
 
 
 def power_law(dims: Sequence[int], values: Sequence[float]) -> PowerLaw:
-    """The least squares fit; constant where a value has no logarithm.
+    """Fit a power law by least squares; constant if a value has no logarithm.
 
     Raises:
         HQDMError: If there are fewer than two dimensions, or values are not finite.
@@ -162,13 +162,13 @@ def power_law(dims: Sequence[int], values: Sequence[float]) -> PowerLaw:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Power laws of all that was measured.
+    """Power laws of all measured quantities.
 
     Attributes:
-        order: The truncation order N.
-        degree: Of the drift.
-        segments: Walks one after the other.
-        laws: By the names of `Case`.
+        order: Truncation order N.
+        degree: Degree of the drift.
+        segments: Number of successive evolutions.
+        laws: Power laws by the field names of `Case`.
     """
 
     order: int
@@ -184,7 +184,7 @@ class Scaling:
 
 
 def fit_scaling(cases: Sequence[Case]) -> Scaling:
-    """Power laws through measured cases, alike but for their dimensions.
+    """Fit power laws to cases that were measured at different dimensions.
 
     Raises:
         HQDMError: If the cases differ in order, degree or segments, or have one dimension only.

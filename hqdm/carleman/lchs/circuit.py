@@ -1,16 +1,18 @@
 r"""LCHS as a PennyLane circuit, for small systems.
 
-Two registers: 2^a nodes, k_j = h (j - (2^a - 1) / 2), and the system. The circuit is
+There are two registers, one for the 2^a nodes, k_j = h (j - (2^a - 1) / 2), and one for the system.
+The circuit is
 
     PREP^+  PHASE  SELECT  PREP,        PREP |0> = sum_j sqrt(|c_j| / |c|_1) |j>,
 
-where PHASE gives |j> the phase of c_j, and SELECT applies U(k_j) wherever the nodes' register holds
-j. Equidistant nodes make SELECT one simulation on both registers for every generator:
+where PHASE multiplies |j> by the phase of c_j, and SELECT applies U(k_j) controlled on the state j
+of the node register. For equidistant nodes, SELECT is one simulation on both registers per
+generator:
 
     exp(-i (K L + H)),        K = sum_j k_j |j><j| = -(h / 2) sum_b 2^(a - 1 - b) Z_b,
 
-whose Pauli words grow with the number a of qubits, not with that of nodes. Measuring |0> on the
-nodes' register leaves sum_j c_j U(k_j) y_0 / (|c|_1 |y_0|) on the system.
+in which the number of Pauli words grows with the number a of qubits, not with the number of nodes.
+Measuring |0> on the node register leaves sum_j c_j U(k_j) y_0 / (|c|_1 |y_0|) on the system.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,20 +27,20 @@ from hqdm.carleman.magnus import Matrix, Vector
 from hqdm.utils.errors import HQDMError
 
 MAX_QUBITS = 12
-"""Of circuits that are simulated."""
+"""Maximum number of qubits of a simulated circuit."""
 
 
 def run(
     parts: Sequence[Parts], rule: Quadrature, y0: Vector, order: int, steps: int | None
 ) -> Vector:
-    """sum_j c_j U(k_j) y_0 from the simulated circuit, scaled back.
+    """sum_j c_j U(k_j) y_0 from the simulated circuit, rescaled to its norm.
 
     Args:
-        parts: Of every generator, first to last.
+        parts: The parts of every generator, first to last.
         rule: Nodes and coefficients.
-        y0: The start, `(n,)`.
-        order: Of the product formula.
-        steps: Of the product formula for each generator; None for exact unitaries.
+        y0: The initial value, `(n,)`.
+        order: Order of the product formula.
+        steps: Steps of the product formula per generator; None for exact unitaries.
 
     Raises:
         HQDMError: If the circuit has more than `MAX_QUBITS` qubits.
@@ -49,16 +51,16 @@ def run(
         raise HQDMError(
             f"this LCHS circuit needs {needed} qubits ({len(system)} for the system, {len(nodes)} "
             f"for {2 * len(rule.nodes)} nodes), expected at most {MAX_QUBITS}: raise the "
-            'tolerance, shorten the walk, or emulate it with mode="emulate"'
+            'tolerance, shorten the evolution, or emulate it with mode="emulate"'
         )
     tape = qml.tape.QuantumScript(operators(parts, rule, y0, order, steps), [qml.state()])
     (state,) = qml.execute([tape], qml.device("default.qubit", wires=needed))
-    kept = state[: len(y0)]  # the nodes' register is at |0>
+    kept = state[: len(y0)]  # the node register is in |0>
     return np.asarray(kept.real * rule.one_norm * np.linalg.norm(y0))
 
 
 def registers(rule: Quadrature, n: int) -> tuple[range, range]:
-    """The wires of the nodes and of a system of dimension n."""
+    """The wires of the node register and of a system of dimension n."""
     ancillas = register_qubits(2 * len(rule.nodes))
     return range(ancillas), range(ancillas, ancillas + register_qubits(n))
 
@@ -66,14 +68,14 @@ def registers(rule: Quadrature, n: int) -> tuple[range, range]:
 def operators(
     parts: Sequence[Parts], rule: Quadrature, y0: Vector, order: int, steps: int | None
 ) -> list[qml.operation.Operator]:
-    """The circuit, which begins with the preparation of y_0 on the system.
+    """The operators of the circuit, beginning with the preparation of y_0 on the system.
 
     Args:
-        parts: Of every generator, first to last.
+        parts: The parts of every generator, first to last.
         rule: Nodes and coefficients.
-        y0: The start, `(n,)`.
-        order: Of the product formula.
-        steps: Of the product formula for each generator; None for exact unitaries.
+        y0: The initial value, `(n,)`.
+        order: Order of the product formula.
+        steps: Steps of the product formula per generator; None for exact unitaries.
     """
     nodes, system = registers(rule, len(y0))
     coefficients = _all_coefficients(rule, 2 ** len(nodes))
@@ -92,20 +94,20 @@ def operators(
 
 
 def _all_coefficients(rule: Quadrature, count: int) -> NDArray[np.complex128]:
-    """c_j over nodes of both signs, rising, with zeros at either end up to a count."""
+    """c_j over nodes of both signs, in increasing order, padded with zeros to `count`."""
     positive = np.pad(rule.coefficients, (0, count // 2 - len(rule.coefficients)))
     return np.concatenate([positive.conj()[::-1], positive])
 
 
 def _padded(matrix: Matrix, width: int) -> NDArray[np.float64]:
-    """A matrix on a register of that many qubits, dense, with zeros after the rest."""
+    """A matrix padded with zeros to a register of `width` qubits, dense."""
     return np.pad(matrix.toarray(), (0, 2**width - matrix.shape[0]))
 
 
 def _pauli_words(
     matrix: NDArray[np.inexact], wires: range
 ) -> Iterator[tuple[float, qml.operation.Operator]]:
-    """Coefficients and words of a Hermitian matrix; none of zeros, which PennyLane refuses."""
+    """Coefficients and Pauli words of a Hermitian matrix; none for 0, which PennyLane refuses."""
     if matrix.any():
         coefficients, words = qml.pauli_decompose(matrix, wire_order=wires).terms()
         yield from zip(np.real(coefficients), words, strict=True)

@@ -1,15 +1,16 @@
-r"""The kernels of LCHS and a quadrature that keeps to a tolerance.
+r"""The kernels of LCHS and a quadrature that meets a tolerance.
 
     exp(-x) = int g(k) exp(-i k x) dk for x >= 0,        g(k) = f(k) / (1 - i k).
 
-The same holds with a product of unitaries U(k) in the place of exp(-i k x) (`hqdm.carleman.lchs`).
-The integral becomes a sum over equidistant nodes, symmetric about zero,
+The same holds with a product of unitaries U(k) in place of exp(-i k x), see
+`hqdm.carleman.lchs.solver`. The integral is approximated by a sum over equidistant nodes, symmetric
+about zero,
 
     sum_j c_j U(k_j),        c_j = h g(k_j),        k_j = +-h / 2, +-3 h / 2, ..., +-K,
 
-with two errors, each with a bound of its own, for |U| = 1 on the real line:
+whose two errors are bounded separately, for |U| = 1 on the real line:
 
-* truncation, int_{|k| > K} |g| dk, since |g| falls in |k|;
+* truncation, int_{|k| > K} |g| dk, since |g| decreases with |k|;
 * spacing. g is analytic for |Im k| < 1. With X the sum of the norms of the generators' Hermitian
   parts, |U(k - i a)| <= 1 and |U(k + i a)| <= exp(a X) for a >= 0, and so the error is at most
 
@@ -31,10 +32,10 @@ from scipy.special import exp1
 from hqdm.utils.errors import HQDMError
 
 STRIP = 0.9
-"""The half width a of the strip of analyticity that is made use of, below 1."""
+"""The half width a < 1 of the strip of analyticity used in the bound."""
 
 MAX_UNITARIES = 2**20
-"""More nodes than these are refused."""
+"""Maximum number of nodes."""
 
 
 Nodes = NDArray[np.float64]
@@ -42,14 +43,14 @@ Amplitudes = NDArray[np.complex128]
 
 
 class Kernel(Protocol):
-    """The weight of a Hamiltonian simulation at every k."""
+    """The weight g(k) of the Hamiltonian simulation U(k)."""
 
     def __call__(self, k: Nodes | Amplitudes | complex) -> Amplitudes:
         """g(k), for complex k with |Im k| < 1."""
         ...
 
     def truncation(self, cutoff: float) -> float:
-        """A bound of int_{|k| > K} |g(k)| dk.
+        """An upper bound on int_{|k| > K} |g(k)| dk.
 
         Args:
             cutoff: K > 0.
@@ -63,7 +64,7 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True)
 class Cauchy:
-    """g(k) = 1 / (pi (1 + k^2)), whose cutoff grows as 1 / tolerance (An, Liu and Lin 2023)."""
+    """g(k) = 1 / (pi (1 + k^2)), with a cutoff of order 1 / tolerance (An, Liu and Lin 2023)."""
 
     def __call__(self, k: Nodes | Amplitudes | complex) -> Amplitudes:
         """See `Kernel`."""
@@ -80,12 +81,12 @@ class Cauchy:
 
 @dataclass(frozen=True)
 class NearOptimal:
-    """f(k) = exp(2^beta - (1 + i k)^beta) / (2 pi), of An, Childs and Lin 2023.
+    """f(k) = exp(2^beta - (1 + i k)^beta) / (2 pi) (An, Childs and Lin 2023).
 
-    Its cutoff grows as log^(1 / beta)(1 / tolerance).
+    The cutoff is of order log^(1 / beta)(1 / tolerance).
 
     Attributes:
-        beta: Between 0 and 1.
+        beta: The exponent, between 0 and 1.
 
     Raises:
         HQDMError: If beta is out of range.
@@ -106,7 +107,7 @@ class NearOptimal:
 
     @property
     def _decay(self) -> float:
-        """Re (1 + i k)^beta is at least this times |k|^beta."""
+        """The constant c with Re (1 + i k)^beta >= c |k|^beta."""
         return float(np.cos(np.pi * self.beta / 2))
 
     @property
@@ -125,13 +126,13 @@ class NearOptimal:
 
 @dataclass(frozen=True)
 class Quadrature:
-    """Nodes and coefficients, half of them: c(-k) is the complex conjugate of c(k).
+    """Positive nodes and their coefficients; c(-k) is the complex conjugate of c(k).
 
     Attributes:
-        nodes: The positive nodes, rising, `(J,)`; half the spacing is the first.
+        nodes: The positive nodes in increasing order, `(J,)`; the first is half the spacing.
         coefficients: c_j at the positive nodes, complex, `(J,)`.
-        truncation_error: The bound of what lies beyond the last node.
-        spacing_error: The bound of what lies between the nodes.
+        truncation_error: Bound on the truncation error.
+        spacing_error: Bound on the discretisation error.
     """
 
     nodes: Nodes
@@ -141,7 +142,7 @@ class Quadrature:
 
     @property
     def spacing(self) -> float:
-        """The distance h of the nodes."""
+        """The spacing h of the nodes."""
         return float(2 * self.nodes[0])
 
     @property
@@ -151,46 +152,46 @@ class Quadrature:
 
     @property
     def one_norm(self) -> float:
-        """The sum of |c_j| over all nodes, of both signs."""
+        """The sum of |c_j| over the nodes of both signs."""
         return float(2 * np.abs(self.coefficients).sum())
 
 
 def mass(kernel: Kernel, height: float) -> float:
-    """M(a), the integral of |g(k + i a)| over k; M(0) is what |c|_1 tends to."""
+    """M(a), the integral of |g(k + i a)| over k; M(0) is the limit of |c|_1 for small spacing."""
 
     def density(log_k: float) -> float:
         k = np.exp(log_k)
         return float(k * np.abs(kernel(k + 1j * height)))
 
-    # what lies below and above these limits is of the order of 1e-8, where M is of the order of 1
+    # the contribution from outside these limits is of order 1e-8, while M is of order 1
     return 2 * float(quad(density, -18, np.log(kernel.cutoff(1e-8)), limit=400)[0])
 
 
 def spacing_error(kernel: Kernel, spacing: float, extent: float) -> float:
-    """The bound of the error of an endless sum with spacing h.
+    """The bound on the error of the infinite sum with spacing h.
 
     Args:
-        kernel: g.
-        spacing: h.
-        extent: X, the largest rate at which U(k) turns with k.
+        kernel: The kernel g.
+        spacing: The spacing h.
+        extent: X, the sum of the norms of the Hermitian parts, a bound on |dU(k) / dk|.
     """
     exponent = 2 * np.pi * STRIP / spacing
     return float(np.exp(_log_mass(kernel, extent) - exponent) / -np.expm1(-exponent))
 
 
 def _log_mass(kernel: Kernel, extent: float) -> float:
-    """The logarithm of M(-a) + M(a) exp(a X), which itself overflows for long walks."""
+    """The logarithm of M(-a) + M(a) exp(a X), which itself overflows for large X."""
     below, above = np.log(mass(kernel, -STRIP)), np.log(mass(kernel, STRIP))
     return float(np.logaddexp(below, above + STRIP * extent))
 
 
 def sizes(kernel: Kernel, extent: float, tolerance: float) -> tuple[float, int]:
-    """The spacing, and the number of positive nodes, at which both bounds are half a tolerance.
+    """The spacing and the number of positive nodes at which both bounds are half the tolerance.
 
     Args:
-        kernel: g.
+        kernel: The kernel g.
         extent: X, the sum of the norms of the Hermitian parts.
-        tolerance: Of the sum of unitaries, in the operator norm.
+        tolerance: Tolerance of the sum of unitaries, in the operator norm.
     """
     log_ratio = np.logaddexp(0, _log_mass(kernel, extent) - np.log(tolerance / 2))
     spacing = float(2 * np.pi * STRIP / log_ratio)
@@ -198,21 +199,21 @@ def sizes(kernel: Kernel, extent: float, tolerance: float) -> tuple[float, int]:
 
 
 def quadrature(kernel: Kernel, extent: float, tolerance: float) -> Quadrature:
-    """The fewest nodes whose two errors stay below half a tolerance each, by their bounds.
+    """The smallest quadrature for which both error bounds are at most half the tolerance.
 
     Args:
-        kernel: g.
+        kernel: The kernel g.
         extent: X, see `sizes`.
         tolerance: See `sizes`.
 
     Raises:
-        HQDMError: If there would be more than `MAX_UNITARIES` nodes.
+        HQDMError: If more than `MAX_UNITARIES` nodes are needed.
     """
     spacing, count = sizes(kernel, extent, tolerance)
     if 2 * count > MAX_UNITARIES:
         raise HQDMError(
             f"LCHS needs {2 * count:,} unitaries at the tolerance {tolerance:.2g}, expected at "
-            f"most {MAX_UNITARIES:,}: raise the tolerance, shorten the walk, or take the "
+            f"most {MAX_UNITARIES:,}: raise the tolerance, shorten the evolution, or use the "
             "near-optimal kernel with beta near 0.75"
         )
     nodes = spacing * (np.arange(count, dtype=np.float64) + 0.5)

@@ -1,17 +1,17 @@
 r"""LCHS: a dissipative linear map as a linear combination of Hamiltonian simulations.
 
-Split every generator into a symmetric and an antisymmetric part and shift the former,
+Every generator is split into a symmetric and an antisymmetric part, and the former is shifted,
 
     -G_m + c_m = L_m + i H_m,    L_m = c_m - (G_m + G_m^T) / 2,    H_m = i (G_m - G_m^T) / 2,
 
-with the smallest c_m >= 0 that makes L_m positive semidefinite. Then (An, Liu and Lin 2023)
+with the smallest c_m >= 0 for which L_m is positive semidefinite. Then (An, Liu and Lin 2023)
 
     exp(G_M) ... exp(G_1) = exp(c_1 + ... + c_M) int g(k) U(k) dk,
     U(k) = exp(-i (k L_M + H_M)) ... exp(-i (k L_1 + H_1)).
 
-`hqdm.carleman.lchs.quadrature` holds the kernels g and makes a sum sum_j c_j U(k_j) of the
-integral. A quantum computer prepares sum_j sqrt(|c_j|) |j>, applies U(k_j) and the phase of c_j
-wherever the register holds j, takes the preparation back and measures |0> with the probability
+`hqdm.carleman.lchs.quadrature` defines the kernels g and approximates the integral by a sum
+sum_j c_j U(k_j). A quantum computer prepares sum_j sqrt(|c_j|) |j>, applies U(k_j) and the phase of
+c_j controlled on j, reverses the preparation and measures |0> with the probability
 
     p = |sum_j c_j U(k_j) y_0|^2 / (sum_j |c_j| |y_0|)^2.
 
@@ -33,30 +33,30 @@ KERNELS = ("cauchy", "near-optimal")
 MODES = ("emulate", "circuit")
 
 MIN_PROBABILITY = 1e-12
-"""Smaller success probabilities are refused: a million rounds even of amplitude amplification."""
+"""Smallest success probability accepted: about a million rounds even of amplitude amplification."""
 
 
 @dataclass(frozen=True)
 class LCHSAccount:
-    """What LCHS costs and how far it is off.
+    """Costs and errors of LCHS.
 
     Attributes:
-        kernel: Its name.
-        n_unitaries: The number of nodes.
+        kernel: Name of the kernel.
+        n_unitaries: Number of nodes.
         cutoff: The largest |k|.
-        spacing: The distance of the nodes.
-        truncation_error: A bound of |dy| / |y_0| from the finite cutoff.
-        spacing_error: A bound of |dy| / |y_0| from the spacing.
-        error: |dy| / |y_0| against the direct solution, measured: of all errors together.
+        spacing: Spacing of the nodes.
+        truncation_error: Bound on |dy| / |y_0| due to the finite cutoff.
+        spacing_error: Bound on |dy| / |y_0| due to the spacing.
+        error: Total error |dy| / |y_0|, measured against the direct solution.
         one_norm: The sum of |c_j|.
         shifts: c_m of every generator.
-        success_probability: Of the measurement that ends the circuit.
+        success_probability: Success probability of the final measurement.
         hermitian_norm: sum_m |L_m|, time times norm.
         skew_norm: sum_m |H_m|.
-        system_qubits: Of y.
-        ancilla_qubits: Of the nodes.
-        order: Of the product formula; None where unitaries are exact.
-        steps: Of the product formula for each generator; None where unitaries are exact.
+        system_qubits: Qubits of the system.
+        ancilla_qubits: Qubits of the node register.
+        order: Order of the product formula; None for exact unitaries.
+        steps: Steps of the product formula per generator; None for exact unitaries.
     """
 
     kernel: str
@@ -78,31 +78,25 @@ class LCHSAccount:
 
     @property
     def growth(self) -> float:
-        """exp(sum_m c_m), by which the sum of unitaries is multiplied."""
+        """exp(sum_m c_m), the factor of the sum of unitaries."""
         return float(np.exp(sum(self.shifts)))
 
     @property
     def evolution(self) -> float:
         """Time times norm of the longest simulation, K sum_m |L_m| + sum_m |H_m|.
 
-        All nodes share it where the circuit chooses between them coherently.
+        It is the cost of the circuit, which applies the unitaries of all nodes in superposition.
         """
         return self.cutoff * self.hermitian_norm + self.skew_norm
 
     @property
-    def total_evolution(self) -> float:
-        """The same summed over the nodes, where each is simulated by itself."""
-        mean = self.n_unitaries / 4 * self.spacing
-        return self.n_unitaries * (mean * self.hermitian_norm + self.skew_norm)
-
-    @property
     def repetitions(self) -> float:
-        """Expected runs of the circuit until one succeeds."""
+        """Expected number of runs of the circuit until success."""
         return 1 / self.success_probability
 
     @property
     def amplified_repetitions(self) -> float:
-        """Expected runs, their adjoints included, with amplitude amplification."""
+        """Expected number of runs and adjoint runs with amplitude amplification."""
         return amplified_runs(self.success_probability)
 
 
@@ -113,14 +107,14 @@ class LCHS:
     Attributes:
         mode: "emulate" for exact unitaries by linear algebra, "circuit" for PennyLane.
         kernel: "near-optimal" or "cauchy".
-        beta: Of the near-optimal kernel, between 0 and 1.
-        tolerance: Of |dy| / |y_0|, half for the cutoff and half for the spacing. Product formulas
-            add their own error.
-        order: Of the circuit's product formula, 1 or even.
-        steps: Of the circuit's product formula for each generator; None for exact unitaries.
+        beta: Exponent of the near-optimal kernel, between 0 and 1.
+        tolerance: Tolerance of |dy| / |y_0|, half for the cutoff and half for the spacing. Product
+            formulas add a further error.
+        order: Order of the circuit's product formula, 1 or even.
+        steps: Steps of the circuit's product formula per generator; None for exact unitaries.
 
     Raises:
-        HQDMError: If any of them is out of range.
+        HQDMError: If an option is out of range.
     """
 
     mode: str = "emulate"
@@ -148,9 +142,9 @@ class LCHS:
         """See `Backend.solve`; the account is an `LCHSAccount`.
 
         Raises:
-            HQDMError: If the input is empty, not finite or of the wrong shape; if success is less
-                likely than `MIN_PROBABILITY`; if the tolerance takes too many unitaries; if a
-                circuit would have too many qubits.
+            HQDMError: If the input is empty, not finite or of the wrong shape; if the success
+                probability is below `MIN_PROBABILITY`; if the tolerance needs too many unitaries;
+                if the circuit has too many qubits.
         """
         y0 = np.asarray(y0, dtype=np.float64)
         _check(generators, y0)
@@ -176,7 +170,7 @@ class LCHS:
     def _account(
         self, parts: Sequence[Parts], rule: Quadrature, combined: Vector, y0: Vector, error: Vector
     ) -> LCHSAccount:
-        """The account of a sum of unitaries, given its error after growth."""
+        """The account of a sum of unitaries, given the error of the rescaled result."""
         size = np.linalg.norm(y0)
         growth = np.exp(sum(part.shift for part in parts))
         simulated = self.mode == "circuit" and self.steps is not None
@@ -204,7 +198,7 @@ class LCHS:
 def _check(generators: Sequence[Matrix], y0: Vector) -> None:
     if y0.ndim != 1 or not np.isfinite(y0).all() or not y0.any():
         raise HQDMError(
-            f"LCHS needs one finite start other than zero, `(n,)`, got shape {y0.shape}: "
+            f"LCHS needs one finite initial value other than zero, `(n,)`, got shape {y0.shape}: "
             "a quantum state has one column and norm one"
         )
     if not generators:
@@ -219,14 +213,14 @@ def _check(generators: Sequence[Matrix], y0: Vector) -> None:
 
 
 def _check_probability(parts: Sequence[Parts], gain: float) -> None:
-    """Refuse a walk that no measurement will follow.
+    """Refuse an evolution whose success probability is too small.
 
     Args:
-        parts: Of every generator.
+        parts: The parts of every generator.
         gain: |y| / |y_0|.
     """
     if not np.isfinite(gain):
-        raise HQDMError("the solution overflows: walk over a shorter time or scale the system")
+        raise HQDMError("the solution overflows: integrate over a shorter time or scale the system")
     shifts = [part.shift for part in parts]
     probability = (gain * np.exp(-sum(shifts))) ** 2
     if probability < MIN_PROBABILITY:
@@ -235,6 +229,6 @@ def _check_probability(parts: Sequence[Parts], gain: float) -> None:
             f"LCHS would succeed with probability {probability:.1g} at most, expected "
             f"{MIN_PROBABILITY:.0g} or more: |y| / |y_0| is {gain:.2g} and the generators need "
             f"shifts of {sum(shifts):.3g} in all to be dissipative (generator {worst + 1} of "
-            f"{len(shifts)}: {shifts[worst]:.3g}); walk over less time, or scale the variables "
-            "until the drift is dissipative"
+            f"{len(shifts)}: {shifts[worst]:.3g}); integrate over a shorter time, or scale the "
+            "variables until the drift is dissipative"
         )

@@ -4,8 +4,8 @@ Every generator is split into a symmetric and an antisymmetric part, and shifted
 
     -G + c = L + i H,    L = c - (G + G^T) / 2 >= 0,    H = i (G - G^T) / 2.
 
-The unitary of the node k is a product of exp(-i (k L + H)) over the generators. G is real, and so
-the unitary of -k is the complex conjugate of that of k: positive nodes alone are simulated.
+The unitary U(k) of a node is the product of exp(-i (k L + H)) over the generators. G is real, so
+that U(-k) is the complex conjugate of U(k), and only positive nodes are simulated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ from hqdm.carleman.lchs.quadrature import Quadrature
 from hqdm.carleman.magnus import Matrix, Vector
 
 DENSE = 8
-"""Up to this dimension matrices are diagonalised as dense ones."""
+"""Largest dimension at which matrices are diagonalised as dense matrices."""
 
 CHUNK = 256
-"""Nodes that are simulated together."""
+"""Number of nodes simulated together."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Parts:
 
 
 def register_qubits(dimension: int) -> int:
-    """The qubits, one or more, whose states are no fewer than the dimension."""
+    """The number of qubits of a register that holds the dimension, at least one."""
     return max(1, (dimension - 1).bit_length())
 
 
 def cartesian(generator: Matrix) -> Parts:
-    """The Cartesian decomposition of -G, shifted as little as makes its Hermitian part >= 0.
+    """The Cartesian decomposition of -G with the smallest shift that makes L >= 0.
 
     Args:
-        generator: G, `(n, n)`.
+        generator: The generator G, `(n, n)`.
     """
     symmetric, skew = -(generator + generator.T) / 2, (generator - generator.T) / 2
     lowest = -_largest_eigenvalue(-symmetric)
@@ -71,14 +71,14 @@ def cartesian(generator: Matrix) -> Parts:
 
 
 def _largest_eigenvalue(matrix: Matrix) -> float:
-    """Of a Hermitian matrix."""
+    """The largest eigenvalue of a Hermitian matrix."""
     n = matrix.shape[0]
     if n <= DENSE:
         return float(np.linalg.eigvalsh(matrix.toarray())[-1])
     raised = 2 * norm(matrix, 1)
     if not raised:
         return 0.0
-    # the Lanczos iteration starts in the matrix's range and so never sees an eigenvalue of zero
+    # the Lanczos iteration starts in the range of the matrix and so misses an eigenvalue of zero
     regular = matrix + raised * sparse.eye_array(n)
     start = np.random.default_rng(0).normal(size=n)  # scipy's own start is not seeded
     return float(eigsh(regular, 1, which="LA", v0=start, return_eigenvectors=False)[0] - raised)
@@ -88,9 +88,9 @@ def emulate(parts: Sequence[Parts], rule: Quadrature, y0: Vector) -> Vector:
     """sum_j c_j U(k_j) y_0, with exact unitaries.
 
     Args:
-        parts: Of every generator, first to last.
+        parts: The parts of every generator, first to last.
         rule: Nodes and coefficients.
-        y0: The start, `(n,)`.
+        y0: The initial value, `(n,)`.
     """
     evolve = _evolve_dense if len(y0) <= DENSE else _evolve_sparse
     total = np.zeros(len(y0))
@@ -110,7 +110,7 @@ def _chunks(count: int) -> Iterator[slice]:
 def _evolve_dense(
     part: Parts, nodes: NDArray[np.float64], states: NDArray[np.complex128]
 ) -> NDArray[np.complex128]:
-    """exp(-i (k L + H)) for each node on its own column, by diagonalisation."""
+    """Apply exp(-i (k L + H)) to one column per node, by diagonalisation."""
     hamiltonians = nodes[:, None, None] * part.hermitian.toarray() + 1j * part.skew.toarray()
     energies, modes = np.linalg.eigh(hamiltonians)
     amplitudes = np.einsum("jna,nj->ja", modes.conj(), states) * np.exp(-1j * energies)
@@ -120,15 +120,15 @@ def _evolve_dense(
 def _evolve_sparse(
     part: Parts, nodes: NDArray[np.float64], states: NDArray[np.complex128]
 ) -> NDArray[np.complex128]:
-    """exp(-i (k L + H)) for each node on its own column, by Chebyshev polynomials.
+    """Apply exp(-i (k L + H)) to one column per node, by Chebyshev polynomials.
 
-    With the middle k |L| / 2 of the spectrum of k L taken out, B = (k L + H - k |L| / 2) / r has a
-    spectrum within [-1, 1] for r = k |L| / 2 + |H|, and (Jacobi and Anger)
+    With the centre k |L| / 2 of the spectrum of k L subtracted, B = (k L + H - k |L| / 2) / r has a
+    spectrum within [-1, 1] for r = k |L| / 2 + |H|, and the Jacobi-Anger expansion gives
 
         exp(-i r B) = J_0(r) + 2 sum_p (-i)^p J_p(r) T_p(B).
     """
     middle = nodes * part.hermitian_norm / 2
-    # a little above the norms, which are known to rounding and below which polynomials explode
+    # slightly above the computed norms: outside [-1, 1] Chebyshev polynomials grow exponentially
     radius = (middle + part.skew_norm) * (1 + 1e-6) + 1e-12
 
     def scaled(x: NDArray[np.complex128]) -> NDArray[np.complex128]:
@@ -144,10 +144,10 @@ def _evolve_sparse(
 
 
 def _apply(matrix: Matrix, x: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """A real matrix on complex columns, by real arithmetic."""
+    """Multiply complex columns by a real matrix, in real arithmetic."""
     return (matrix @ x.view(np.float64)).view(np.complex128)
 
 
 def _degree(radius: float) -> int:
-    """Above this degree J_p(r) is below 1e-16."""
+    """A degree p above which J_p(r) is below 1e-16."""
     return int(radius + 12 * radius ** (1 / 3) + 20)

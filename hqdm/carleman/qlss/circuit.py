@@ -1,18 +1,19 @@
 r"""A PennyLane circuit that applies an odd polynomial to the singular values of a matrix.
 
-Wires: `real`, `encoding`, then the system. For B = W S V^T with |B| <= 1 the block encoding of
-the transpose is the orthogonal matrix
+The wires are `real`, `encoding`, then the system. For B = W S V^T with |B| <= 1 the block encoding
+of the transpose is the orthogonal matrix
 
-    U = [[B^T, V C V^T], [W C W^T, -B]],     C = sqrt(1 - S^2),
+    U = [[B^T, V C V^T], [W C W^T, -B]],     C = sqrt(1 - S^2).
 
-and with Pi the projector on encoding = 0 the circuit between two Hadamard gates on `real` is
+With Pi the projector on encoding = 0 and Z on `real`, the circuit between two Hadamard gates on
+`real` is
 
-    exp(i phi_d Z (2 Pi - 1)) U ... U^T exp(i phi_1 Z (2 Pi - 1)) U exp(i phi_0 Z (2 Pi - 1)),
+    exp(i phi_d Z (2 Pi - 1)) U ... U^T exp(i phi_1 Z (2 Pi - 1)) U exp(i phi_0 Z (2 Pi - 1)).
 
-Z on `real`: U is the same on both of its branches, the phases have opposite signs, so that the
-branches are complex conjugates and their sum is the real part. On real = encoding = 0 the system
-is therefore left in V P(S) W^T |b> exactly: the probability of that outcome is its squared norm.
-The phase gates are rotations exp(i phi Z Z); U is applied `degree` times, never controlled.
+U is the same on both branches of `real` and the phases have opposite signs. The branches are thus
+complex conjugates, and their sum is the real part: for the outcome real = encoding = 0 the system
+is in V P(S) W^T |b>, whose squared norm is the probability of that outcome. The phase gates are
+rotations exp(i phi Z Z); U is applied `degree` times, without control.
 """
 
 import math
@@ -30,7 +31,7 @@ from hqdm.carleman.qlss.phases import symmetric_phases
 Dense = NDArray[np.float64]
 REAL, ENCODING = 0, 1  # wires
 GATES = {"QubitUnitary", "Adjoint(QubitUnitary)", "IsingZZ", "Hadamard", "StatePrep"}
-"""What the circuit is made of once the QSVT template is written out."""
+"""Gates of the circuit after decomposition of the QSVT template."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +39,9 @@ class QSVTCircuit:
     """The circuit for V P(S) W^T |b>, with P an odd polynomial.
 
     Attributes:
-        matrix: B, `(n, n)`, of spectral norm 1 or less.
-        b: `(n,)`, of norm 1.
-        coefficients: Of P, on T_1, T_3, ..., with |P| < 1 on [-1, 1].
+        matrix: The matrix B, `(n, n)`, of spectral norm 1 or less.
+        b: The vector b, `(n,)`, of norm 1.
+        coefficients: Coefficients of P in T_1, T_3, ..., with |P| < 1 on [-1, 1].
     """
 
     matrix: Dense
@@ -49,7 +50,7 @@ class QSVTCircuit:
 
     @property
     def n_qubits(self) -> int:
-        """Qubits in total."""
+        """Total number of qubits."""
         return circuit_qubits(len(self.b))
 
     @cached_property
@@ -70,18 +71,18 @@ class QSVTCircuit:
         qml.Hadamard(REAL)
 
     def amplitudes(self) -> Vector:
-        """V P(S) W^T b, `(n,)`: the amplitudes of the outcome real = encoding = 0, simulated."""
+        """V P(S) W^T b `(n,)`, the simulated amplitudes of the outcome real = encoding = 0."""
         import pennylane as qml
 
         node = qml.QNode(with_state(self.qfunc), qml.device("default.qubit", wires=self.n_qubits))
-        # The template as a whole would be simulated by its matrix: products of matrices, not of
-        # matrices and a state.
+        # Without decomposition the template would be simulated by its matrix, with products of
+        # matrices instead of products of a matrix and a state.
         state = np.asarray(qml.transforms.decompose(node, gate_set=GATES)())
         return np.ascontiguousarray(state[: len(self.b)].real)
 
 
 def with_state(qfunc: Callable[[], None]) -> Callable[[], Any]:
-    """A quantum function that returns the state after another one."""
+    """A quantum function that returns the state after `qfunc`."""
     import pennylane as qml
 
     def run() -> Any:
@@ -92,15 +93,15 @@ def with_state(qfunc: Callable[[], None]) -> Callable[[], Any]:
 
 
 def circuit_qubits(n: int) -> int:
-    """Qubits of the circuit for n unknowns: the system, one to encode, one for the real part."""
+    """Qubits of the circuit for n unknowns: the system, one for encoding, one for the real part."""
     return max(1, math.ceil(math.log2(n))) + 2
 
 
 def reflection_phases(phases: Vector) -> Vector:
-    """Phases for reflections in place of W(x), of which Re P is f.
+    """Phases for reflections R(x) in place of W(x), such that Re P = f.
 
-    W(x) = i exp(-i pi/4 Z) R(x) exp(-i pi/4 Z) with R the reflection that a block encoding is; the
-    factor i^d, and -i to turn the imaginary part into the real one, go to the first phase.
+    W(x) = i exp(-i pi/4 Z) R(x) exp(-i pi/4 Z) with R the reflection of a block encoding. The
+    factor i^d, and -i to turn the imaginary into the real part, are added to the first phase.
     """
     d = len(phases) - 1
     turned = phases - np.pi / 2
@@ -110,15 +111,15 @@ def reflection_phases(phases: Vector) -> Vector:
 
 
 def dilation(matrix: Dense) -> Dense:
-    """The orthogonal matrix with B in its upper left corner and -B^T in its lower right one."""
+    """The orthogonal matrix with B as its upper left block and -B^T as its lower right block."""
     W, S, Vt = np.linalg.svd(matrix)
-    S = np.minimum(S, 1)  # rounding may leave a norm of 1 above it
+    S = np.minimum(S, 1)  # rounding may raise a norm of 1 above 1
     C = np.sqrt((1 - S) * (1 + S))
     return np.block([[(W * S) @ Vt, (W * C) @ W.T], [(Vt.T * C) @ Vt, -(Vt.T * S) @ W.T]])
 
 
 def padded_matrix(matrix: Dense) -> Dense:
-    """B and the identity beside it, of a size that is a power of two."""
+    """The block-diagonal matrix of B and an identity, of a size that is a power of two."""
     n = len(matrix)
     padded = np.eye(padded_size(n))
     padded[:n, :n] = matrix
@@ -126,10 +127,10 @@ def padded_matrix(matrix: Dense) -> Dense:
 
 
 def padded_vector(b: Vector) -> Vector:
-    """The vector b and zeros, of a length that is a power of two."""
+    """The vector b padded with zeros to a power of two."""
     return np.pad(b, (0, padded_size(len(b)) - len(b)))
 
 
 def padded_size(n: int) -> int:
-    """The states of the system's qubits."""
+    """The dimension of the system register."""
     return int(2 ** (circuit_qubits(n) - 2))

@@ -1,19 +1,19 @@
-r"""Odd polynomials g that stand for 1 / x on [1 / kappa, 1], and what they do to a matrix.
+r"""Odd polynomial approximations g of 1 / x on [1 / kappa, 1], and their action on a matrix.
 
     g(x) = sum_{j=0}^{D} c_j T_{2j+1}(x),     degree 2 D + 1.
 
-`cks` (Childs, Kothari and Somma 2017, section 4) cuts (1 - (1 - x^2)^b) / x short:
+`cks` (Childs, Kothari and Somma 2017, section 4) is the truncated series of (1 - (1 - x^2)^b) / x:
 
     c_j = 4 (-1)^j 2^{-2b} sum_{i=j+1}^{b} C(2b, b+i),
     b = kappa^2 log(2 kappa / eps),     D = sqrt(b log(8 b / eps)),
 
-with eps halved, as the cut and the power each take a half. `minimax` (Gribling, Kerenidis and
-Szilagyi 2021) is the polynomial of its degree with the least max |x g(x) - 1|:
+where truncation and power each contribute half of eps. `minimax` (Gribling, Kerenidis and Szilagyi
+2021) is the polynomial that minimises max |x g(x) - 1| for its degree:
 
     g(x) = (1 - T_n(z(x)) / T_n(z(0))) / x,     z(x) = (1 + a^2 - 2 x^2) / (1 - a^2),  a = 1/kappa.
 
-For B = W S V^T and a right-hand side b the solution V S^{-1} W^T b becomes V g(S) W^T b, of which
-the relative error is at most max |x g(x) - 1|.
+For B = W S V^T and a right-hand side b, the solution V S^{-1} W^T b is approximated by
+V g(S) W^T b, whose relative error is at most max |x g(x) - 1|.
 """
 
 import math
@@ -29,7 +29,7 @@ from hqdm.carleman.magnus import Matrix, Vector
 from hqdm.utils.errors import HQDMError, unknown
 
 POLYNOMIALS = ("cks", "minimax")
-OVERSAMPLING = 16  # points for each degree where a polynomial is measured
+OVERSAMPLING = 16  # evaluation points per degree
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +37,9 @@ class InversePolynomial:
     """An odd polynomial g close to 1 / x on [1 / kappa, 1].
 
     Attributes:
-        coefficients: c_0 ... c_D, of T_1, T_3, ..., T_{2D+1}.
-        kappa: Where the interval begins is 1 / kappa.
-        bound: Bound on |x g(x) - 1| there.
+        coefficients: Coefficients c_0 ... c_D of T_1, T_3, ..., T_{2D+1}.
+        kappa: Condition number; the interval is [1 / kappa, 1].
+        bound: Bound on |x g(x) - 1| on the interval.
     """
 
     coefficients: Vector
@@ -52,17 +52,17 @@ class InversePolynomial:
         return 2 * len(self.coefficients) - 1
 
     def __call__(self, x: Vector) -> Vector:
-        """The polynomial at points of [-1, 1]."""
+        """The values g(x) at points of [-1, 1]."""
         return np.asarray(chebyshev.chebval(x, self.series), dtype=np.float64)
 
     @property
     def series(self) -> Vector:
-        """The coefficients with the zeros of even order between them, `(degree + 1,)`."""
+        """The coefficients with zeros at even orders, `(degree + 1,)`."""
         return np.stack([np.zeros_like(self.coefficients), self.coefficients], axis=1).ravel()
 
     @cached_property
     def measured(self) -> tuple[Vector, Vector]:
-        """Chebyshev nodes x and g(x), by a fast cosine transform."""
+        """Chebyshev nodes x and values g(x), by a fast cosine transform."""
         size = OVERSAMPLING * (self.degree + 1)
         padded = np.zeros(size)
         padded[: self.degree + 1] = self.series / 2
@@ -70,9 +70,10 @@ class InversePolynomial:
 
     @property
     def normalisation(self) -> float:
-        """The least N known to have |g| <= N on [-1, 1]: a circuit applies g / N.
+        """An upper bound N on |g| on [-1, 1]; a circuit applies g / N.
 
-        The maximum at the nodes over cos(pi degree / (2 nodes)) (Ehlich and Zeller 1964).
+        It is the maximum at the nodes divided by cos(pi degree / (2 nodes)) (Ehlich and Zeller
+        1964).
         """
         x, g = self.measured
         return float(np.abs(g).max() / np.cos(np.pi * self.degree / (2 * len(x))))
@@ -89,8 +90,8 @@ class InversePolynomial:
     def apply(self, matrix: Matrix, b: Vector) -> Vector:
         """V g(S) W^T b for a matrix B = W S V^T with |B| <= 1, by `degree` products.
 
-        The recurrence of Chebyshev polynomials on singular values takes B^T and B in turn, as a
-        circuit takes its block encoding and the adjoint.
+        The Chebyshev recurrence on singular values multiplies by B^T and B alternately, as a
+        circuit alternates between its block encoding and the adjoint.
         """
         transposed = matrix.T
         left, right = b, transposed @ b
@@ -108,13 +109,13 @@ def inverse_polynomial(
     """A polynomial close to 1 / x on [1 / kappa, 1].
 
     Args:
-        kind: `"cks"`, where |g(x) - 1 / x| <= eps too, or `"minimax"`.
-        kappa: Above 1.
+        kind: `"cks"`, for which also |g(x) - 1 / x| <= eps, or `"minimax"`.
+        kappa: Condition number, above 1.
         eps: Bound on |x g(x) - 1|, in (0, 1).
-        degree: An odd degree instead of the one that meets eps.
+        degree: Odd degree; by default the degree that meets eps.
 
     Raises:
-        HQDMError: If the kind is unknown or a number out of range.
+        HQDMError: If the kind is unknown or a number is out of range.
     """
     if kind not in POLYNOMIALS:
         raise unknown("inverse polynomial", kind, POLYNOMIALS)
@@ -130,49 +131,49 @@ def inverse_polynomial(
 
 
 def needed_degree(kind: str, kappa: float, eps: float) -> int:
-    """The degree that meets eps, found without building the polynomial."""
+    """The degree that meets eps, without construction of the polynomial."""
     terms = cks_terms(cks_power(kappa, eps), eps) if kind == "cks" else minimax_terms(kappa, eps)
     return 2 * terms - 1
 
 
 def cks_power(kappa: float, eps: float) -> int:
-    """b, see the head of this file."""
+    """The power b, see the module docstring."""
     return math.ceil(kappa**2 * math.log(2 * kappa / eps))
 
 
 def cks_terms(power: int, eps: float) -> int:
-    """D + 1: more than `power` terms there are none."""
+    """The number of terms D + 1, at most `power`."""
     return min(math.ceil(math.sqrt(power * math.log(8 * power / eps))) + 1, power)
 
 
 def cks(kappa: float, eps: float, terms: int | None) -> InversePolynomial:
-    """The polynomial of Childs, Kothari and Somma, of as many terms or as eps needs."""
+    """The polynomial of Childs, Kothari and Somma, with `terms` terms, or as many as eps needs."""
     power = cks_power(kappa, eps)
     terms = min(terms, power) if terms else cks_terms(power, eps)
-    # By Hoeffding the tails fall as exp(-(j + 1)^2 / b): what is cut is below their integral.
+    # By Hoeffding the tails decay as exp(-(j + 1)^2 / b); their integral bounds the truncation.
     cut = 2 * math.sqrt(math.pi * power) * erfc(terms / math.sqrt(power))
     kept = math.exp(power * math.log1p(-1 / kappa**2))
     return InversePolynomial(cks_coefficients(power, terms), kappa, kept + float(cut))
 
 
 def cks_coefficients(power: int, terms: int) -> Vector:
-    """c_0, c_1, ...: tails of a binomial distribution, as incomplete beta functions."""
+    """c_0, c_1, ..., tails of a binomial distribution, as incomplete beta functions."""
     j = np.arange(terms)
     return 4 * (-1.0) ** j * betainc(power + j + 1, power - j, 0.5)
 
 
 def minimax_terms(kappa: float, eps: float) -> int:
-    """n, the least with 1 / T_n(z(0)) <= eps."""
+    """The smallest n with 1 / T_n(z(0)) <= eps."""
     return max(1, math.ceil(math.acosh(1 / eps) / reach(kappa)))
 
 
 def reach(kappa: float) -> float:
-    """The number whose hyperbolic cosine is z(0)."""
+    """arccosh(z(0))."""
     return 2 * math.atanh(1 / kappa)
 
 
 def minimax(kappa: float, eps: float, terms: int | None) -> InversePolynomial:
-    """The polynomial of Gribling, Kerenidis and Szilagyi, of as many terms or as eps needs."""
+    """The polynomial of Gribling, Kerenidis and Szilagyi, with `terms` or as many as eps needs."""
     n = terms or minimax_terms(kappa, eps)
     largest = log_cosh(n * reach(kappa))
     x = np.cos(np.pi * (np.arange(2 * n) + 0.5) / (2 * n))
@@ -184,5 +185,5 @@ def minimax(kappa: float, eps: float, terms: int | None) -> InversePolynomial:
 
 
 def log_cosh(u: Vector | float) -> Vector:
-    """The logarithm of cosh u, without overflow."""
+    """log(cosh(u)) without overflow."""
     return np.logaddexp(u, np.negative(u)) - math.log(2)

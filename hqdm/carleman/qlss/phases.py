@@ -1,11 +1,12 @@
 r"""Phases of quantum signal processing for a polynomial, by Newton's method.
 
-With W(x) = exp(i arccos(x) X) and phases that read the same backwards,
+With W(x) = exp(i arccos(x) X) and symmetric phases, phi_k = phi_{d - k},
 
     <0| exp(i phi_0 Z) W(x) exp(i phi_1 Z) ... W(x) exp(i phi_d Z) |0> = P(x),     Im P(x) = f(x)
 
-for every real, odd f of odd degree d with |f| < 1 (Wang, Dong and Lin 2022); Newton's method from
-half the Chebyshev coefficients of f finds them (Dong, Lin, Ni and Wang 2024).
+has a solution for every real, odd f of odd degree d with |f| < 1 (Wang, Dong and Lin 2022). It is
+found by Newton's method, started at half the Chebyshev coefficients of f (Dong, Lin, Ni and Wang
+2024).
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ def symmetric_phases(coefficients: Vector) -> Vector:
     """The phases of an odd polynomial.
 
     Args:
-        coefficients: Of T_1, T_3, ..., T_d, with |f| < 1 on [-1, 1].
+        coefficients: Coefficients of T_1, T_3, ..., T_d, with |f| < 1 on [-1, 1].
 
     Returns:
         phi_0 ... phi_d, in radians.
@@ -34,7 +35,7 @@ def symmetric_phases(coefficients: Vector) -> Vector:
     n = len(coefficients)
     if 2 * n - 1 > MAX_DEGREE:
         raise HQDMError(
-            f"phases are found up to degree {MAX_DEGREE:,}, got {2 * n - 1:,}: raise eps, or "
+            f"phases are computed up to degree {MAX_DEGREE:,}, got {2 * n - 1:,}: raise eps, or "
             "emulate the circuit"
         )
     angles = np.pi * (2 * np.arange(n) + 1) / (4 * n)  # the positive Chebyshev nodes
@@ -53,8 +54,8 @@ def symmetric_phases(coefficients: Vector) -> Vector:
 def value_and_jacobian(phases: Vector, angles: Vector) -> tuple[Vector, NDArray[np.float64]]:
     """Im P at x = cos(angle) `(n,)`, and its derivatives in the first half of the phases `(n, n)`.
 
-    All factors are symmetric matrices: what follows phase k, read backwards, is what comes before
-    phase d - k. Each free phase occurs twice, with equal derivatives.
+    All factors are symmetric matrices, so that the product after phase k is the transpose of the
+    product before phase d - k. Each free phase occurs twice, with equal derivatives.
     """
     before = states(phases, angles)
     signs = np.array([1, -1])
@@ -65,7 +66,7 @@ def value_and_jacobian(phases: Vector, angles: Vector) -> tuple[Vector, NDArray[
 
 
 def states(phases: Vector, angles: Vector) -> NDArray[np.complex128]:
-    """<0| times the product up to each phase: `(d + 1, n, 2)`."""
+    """The row vectors <0| times the product up to each phase, `(d + 1, n, 2)`."""
     turns = np.exp(1j * np.outer(phases, [1, -1]))
     x, y = np.cos(angles), 1j * np.sin(angles)
     made = np.empty((len(phases), len(angles), 2), dtype=np.complex128)

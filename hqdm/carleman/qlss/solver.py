@@ -1,21 +1,21 @@
-r"""A walk by a quantum linear system solver, by its exact emulation, or by a sparse solve.
+r"""Evolution by a quantum linear system solver, by its exact emulation, or by a sparse solve.
 
-The walk is one block system L x = b (`hqdm.carleman.qlss.history`). A block encoding holds
-B = L / alpha with |B| <= 1; its singular values lie in [1 / kappa, 1], kappa = alpha / sigma_min.
-With g close to 1 / x there (`hqdm.carleman.qlss.inverse`) and N >= |g| on [-1, 1] the quantum
-algorithm prepares
+The evolution is one block system L x = b (`hqdm.carleman.qlss.history`). The block encoding is of
+B = L / alpha, with |B| <= 1 and singular values in [1 / kappa, 1], kappa = alpha / sigma_min. With
+g close to 1 / x on this interval (`hqdm.carleman.qlss.inverse`) and N >= |g| on [-1, 1], the
+quantum algorithm prepares
 
-    |b>  ->  g(B^T) |b> / N,     with probability |g(B^T) b|^2 / (N |b|)^2,
+    |b>  ->  g(B^T) |b> / N,     with probability |g(B^T) b|^2 / (N |b|)^2.
 
-and a measurement of the block's number then finds a copy of the final state with the probability
-of their share of |x|^2. The copies differ by the error of the inverse only; their mean is y. The
-algorithm gives a normalised state only; its norm follows from the probability of success, and
-here comes with the vector:
+A measurement of the block index then finds a copy of the final state with probability equal to the
+copies' fraction of |x|^2. The copies differ only by the error of the inverse; y is their mean. The
+algorithm gives a normalised state, whose norm follows from the success probability; here the norm
+is known from the simulation,
 
-    x = N |b| / alpha  x (amplitudes of the outcome that counts).
+    x = N |b| / alpha  x (amplitudes of the successful outcome).
 
-`emulate` takes these amplitudes from products with B^T and B in turn, as many as the circuit has
-queries; `circuit` takes them from a simulated PennyLane circuit; what follows is shared.
+Mode `emulate` computes these amplitudes by alternate products with B^T and B, as many as the
+circuit has queries; mode `circuit` simulates a PennyLane circuit. All else is shared.
 """
 
 import math
@@ -43,21 +43,21 @@ ENCODINGS = ("sparse", "spectral")
 
 @dataclass(frozen=True)
 class Inversion:
-    """What the quantum inverse of a block system costs, and what it errs.
+    """Costs and errors of the quantum inverse of a block system.
 
     Attributes:
         alpha: Sub-normalisation of the block encoding.
-        sigma_min: Least singular value of L.
-        degree: Of the polynomial.
+        sigma_min: Smallest singular value of L.
+        degree: Degree of the polynomial.
         polynomial_error: max |x g(x) - 1| on [1 / kappa, 1], measured.
-        polynomial_bound: Bound on the same.
+        polynomial_bound: Bound on max |x g(x) - 1| on [1 / kappa, 1].
         normalisation: N, at least max |g| on [-1, 1].
-        inverse_probability: That the inverse succeeds.
-        final_probability: That the block found is a copy of the final state.
-        history_error: Of the whole x, relative to the sparse solve.
-        error: Of the final state, relative to the sparse solve.
+        inverse_probability: Probability that the inverse succeeds.
+        final_probability: Probability that the measured block is a copy of the final state.
+        history_error: Error of the whole x, relative to the sparse solve.
+        error: Error of the final state, relative to the sparse solve.
         residual: |L x - b| / |b|.
-        qubits: Of the circuit whose block encoding takes one qubit.
+        qubits: Qubits of the circuit, with one qubit for the block encoding.
     """
 
     alpha: float
@@ -80,39 +80,39 @@ class Inversion:
 
     @property
     def queries(self) -> int:
-        """Applications of the block encoding or its adjoint in one run."""
+        """Number of applications of the block encoding or its adjoint in one run."""
         return self.degree
 
     @property
     def success_probability(self) -> float:
-        """That a run ends in a copy of the final state."""
+        """Probability that a run ends in a copy of the final state."""
         return self.inverse_probability * self.final_probability
 
     @property
     def repetitions(self) -> float:
-        """Expected runs until one succeeds."""
+        """Expected number of runs until success."""
         p = self.success_probability
         return 1 / p if p else math.inf
 
     @property
     def amplified_repetitions(self) -> float:
-        """Expected runs, their adjoints included, with amplitude amplification."""
+        """Expected number of runs and adjoint runs with amplitude amplification."""
         return amplified_runs(self.success_probability)
 
 
 @dataclass(frozen=True)
 class QLSSAccount:
-    """What a walk by a linear system solver costs, and what it errs.
+    """Costs and errors of an evolution by a linear system solver.
 
     Attributes:
-        size: Unknowns of the block system.
-        nnz: Its entries.
-        steps: Taylor steps, after generators of large norm were cut.
-        order: Of the Taylor series.
-        padding: Copies of the final state after the first.
+        size: Number of unknowns of the block system.
+        nnz: Number of nonzero entries of the block system.
+        steps: Number of Taylor steps, after the subdivision of generators of large norm.
+        order: Order of the Taylor series.
+        padding: Number of further copies of the final state.
         taylor_bound: See `hqdm.carleman.qlss.history.History`.
-        taylor_error: Of the final state of the sparse solve, relative to exact exponentials.
-        inversion: Of the quantum inverse; None for the sparse solve.
+        taylor_error: Error of the final state of the sparse solve, relative to exact exponentials.
+        inversion: Costs and errors of the quantum inverse; None for the sparse solve.
     """
 
     size: int
@@ -127,27 +127,28 @@ class QLSSAccount:
 
 @dataclass(frozen=True)
 class QLSS:
-    """Exponentials of generators by one linear system: a backend of `hqdm.carleman.magnus`.
+    """A backend that applies the exponentials of generators by solving one linear system.
 
     Args:
-        mode: `"solve"`, the sparse solve; `"emulate"`, what a quantum computer would give, by
-            products with B and B^T; `"circuit"`, a simulated PennyLane circuit.
-        eps: Bound on |x g(x) - 1| on [1 / kappa, 1], and so on the error of x relative to x. With
-            p the share of the final state's copies in |x|^2, the error relative to the final state
-            is at most eps / sqrt(p): where the state fades away, eps has to be as small.
-        degree: An odd degree instead of the one that meets eps.
+        mode: `"solve"`, the sparse solve; `"emulate"`, the quantum algorithm's result by products
+            with B and B^T; `"circuit"`, a simulated PennyLane circuit.
+        eps: Bound on |x g(x) - 1| on [1 / kappa, 1], and so on the relative error of x. With p the
+            fraction of |x|^2 in the copies of the final state, the error relative to the final
+            state is at most eps / sqrt(p): a decaying state needs a correspondingly smaller eps.
+        degree: Odd degree of the polynomial; by default the degree that meets eps.
         polynomial: `"minimax"` or `"cks"`, see `hqdm.carleman.qlss.inverse`.
-        encoding: `"sparse"`: alpha = sqrt(|L|_1 |L|_inf), which access to the entries of rows and
-            columns gives; `"spectral"`: alpha = |L|, the least that any block encoding has.
-        order: Of the Taylor series; the lowest that meets the tolerance by default.
+        encoding: `"sparse"`: alpha = sqrt(|L|_1 |L|_inf), as given by access to the entries of rows
+            and columns; `"spectral"`: alpha = |L|, the smallest of any block encoding.
+        order: Order of the Taylor series; by default the lowest that meets the tolerance.
         tolerance: See `hqdm.carleman.qlss.history.block_system`.
-        padding: Copies of the final state after the first; as many as Taylor steps by default.
-        memory_limit: Bytes that the block system may take.
-        degree_limit: The highest degree to take on.
-        qubit_limit: The most qubits to simulate.
+        padding: Number of further copies of the final state; by default the number of Taylor
+            steps.
+        memory_limit: Memory limit of the block system in bytes.
+        degree_limit: Maximum degree of the polynomial.
+        qubit_limit: Maximum number of simulated qubits.
 
     Raises:
-        HQDMError: If a name is unknown. `solve` raises it for what does not fit: see there.
+        HQDMError: If a name is unknown. See also `solve`.
     """
 
     mode: str = "emulate"
@@ -175,8 +176,8 @@ class QLSS:
         """See `Backend.solve`; the account is a `QLSSAccount`.
 
         Raises:
-            HQDMError: If shapes do not fit, a number is not finite, or the system is too large for
-                the memory, too badly conditioned for the degree or too large for the circuit.
+            HQDMError: If shapes do not match, a number is not finite, or the system exceeds the
+                limit of memory, degree or qubits.
         """
         system = block_system(
             generators, y0, self.order, self.tolerance, self.padding, self.memory_limit
@@ -185,7 +186,9 @@ class QLSS:
         reference = factors.solve(system.start)
         exact = Direct().solve(generators, y0).y
         if not (np.isfinite(reference).all() and np.isfinite(exact).all()):
-            raise HQDMError("the solution overflows: walk over a shorter time or scale the system")
+            raise HQDMError(
+                "the solution overflows: integrate over a shorter time or scale the system"
+            )
         account = partial(
             QLSSAccount,
             size=len(reference),
@@ -204,7 +207,7 @@ class QLSS:
     def invert(
         self, system: History, factors: SuperLU, reference: Vector
     ) -> tuple[Vector, Inversion]:
-        """The history x by the quantum inverse, and what that takes."""
+        """The history x by the quantum inverse, with its costs and errors."""
         if self.mode == "circuit":
             self.check_qubits(len(reference))
         alpha, sigma_min = scale(system.matrix, self.encoding), least_singular_value(factors)
@@ -231,26 +234,26 @@ class QLSS:
         """The polynomial for a condition number.
 
         Raises:
-            HQDMError: If its degree would be above the limit.
+            HQDMError: If its degree exceeds the limit.
         """
         degree = self.degree or needed_degree(self.polynomial, kappa, self.eps)
         if degree > self.degree_limit:
             raise HQDMError(
                 f"a condition number of {kappa:.3g} and eps={self.eps:g} need degree {degree:,}, "
-                f"more than degree_limit={self.degree_limit:,}: walk over a shorter time, scale "
-                "the unknowns alike, or raise eps"
+                f"more than degree_limit={self.degree_limit:,}: integrate over a shorter time, "
+                "scale the unknowns to similar size, or raise eps"
             )
         return inverse_polynomial(self.polynomial, kappa, self.eps, self.degree)
 
     def amplitudes(self, B: Matrix, b: Vector, polynomial: InversePolynomial) -> Vector:
-        """g(B^T) b / N, by products or by the circuit."""
+        """g(B^T) b / N, by products or by a simulated circuit."""
         if self.mode == "emulate":
             return polynomial.apply(B, b) / polynomial.normalisation
         coefficients = polynomial.coefficients / polynomial.normalisation
         return QSVTCircuit(B.toarray(), b, coefficients).amplitudes()
 
     def check_qubits(self, size: int) -> None:
-        """Refuse a circuit of too many qubits."""
+        """Refuse a circuit with more qubits than the limit."""
         needed = circuit_qubits(size)
         if needed > self.qubit_limit:
             raise HQDMError(
@@ -271,12 +274,12 @@ def relative_error(x: Vector, reference: Vector) -> float:
 
 
 def forward_factors(matrix: Matrix) -> SuperLU:
-    """The factors of a lower triangular matrix with ones on its diagonal: itself, and no fill."""
+    """The LU factors of a unit lower triangular matrix: the matrix itself, without fill-in."""
     return splu(matrix.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0)
 
 
 def scale(matrix: Matrix, encoding: str) -> float:
-    """alpha: the sub-normalisation of a block encoding."""
+    """The sub-normalisation alpha of a block encoding."""
     if encoding == "sparse":
         return schur_norm(matrix)
     transposed = matrix.T
@@ -284,26 +287,26 @@ def scale(matrix: Matrix, encoding: str) -> float:
 
 
 def least_singular_value(factors: SuperLU) -> float:
-    """sigma_min of a factorised matrix L, as the inverse of |L^{-1}|.
+    """The smallest singular value of a factorised matrix L, 1 / |L^{-1}|.
 
     Raises:
-        HQDMError: If it is zero to float64.
+        HQDMError: If it is zero in float64.
     """
     try:
         norm = largest_singular_value(
             lambda v: factors.solve(factors.solve(v), trans="T"), factors.shape[0]
         )
-    except ArpackError:  # what products with numbers that are not finite end in
+    except ArpackError:  # raised if a product is not finite
         norm = math.nan
     if not 0 < norm < math.inf:
         raise HQDMError(
-            "the block system is singular to float64: walk over a shorter time or scale it"
+            "the block system is singular in float64: integrate over a shorter time or scale it"
         )
     return 1 / norm
 
 
 def largest_singular_value(normal: Callable[[Vector], Vector], size: int) -> float:
-    """|M|, from products with M^T M, by Lanczos iterations."""
+    """The spectral norm |M|, by Lanczos iterations with M^T M."""
     operator = LinearOperator((size, size), matvec=normal, dtype=np.float64)
-    start = np.random.default_rng(0).normal(size=size)  # one's own, so that results repeat
+    start = np.random.default_rng(0).normal(size=size)  # seeded, for reproducible results
     return math.sqrt(eigsh(operator, k=1, v0=start, return_eigenvectors=False)[0])

@@ -1,4 +1,4 @@
-"""From nothing to samples and scores: a hybrid U-Net on the 8x8 digits inside scikit-learn."""
+"""`hqdm demo`: train, sample and score a hybrid U-Net on the 8x8 digits of scikit-learn."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.options import Parser
@@ -18,6 +17,7 @@ from hqdm.samplers import DDIM
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
+from hqdm.utils.tables import Sheet
 
 CONFIG = "digits_qvunet.yaml"
 SAMPLER_STEPS = 50
@@ -25,7 +25,7 @@ SCORED = 512
 
 
 def config_file() -> Path:
-    """The demo's configuration: inside an installed package, or in the checkout."""
+    """The configuration of the demo: in an installed package, or in the repository."""
     package = Path(__file__).parents[2]
     installed = package / "configs" / CONFIG
     return installed if installed.exists() else package.parent / "configs" / CONFIG
@@ -43,15 +43,15 @@ def run(args: Sequence[str]) -> None:
 
 
 def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
-    """Train, sample, score, and print what came out.
+    """Train, sample, score, and print the results.
 
     Args:
         out: Folder of the run.
-        steps: Training steps; those of the preset where None.
+        steps: Training steps; None is the number in the preset.
         overwrite: Replace a run in `out`.
 
     Raises:
-        HQDMError: If there are no steps, or `out` holds a run.
+        HQDMError: If `steps` is below 1, or `out` contains a run and `overwrite` is false.
     """
     if steps is not None and steps < 1:
         raise HQDMError(f"steps needs 1 or more, got {steps}")
@@ -78,7 +78,7 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
     report["seconds"] |= {"training": round(trained, 1)}
     report["val_loss"] = list(losses.values())[-1]
     write_report(report, images, out)
-    console.print(_table(report, time.monotonic() - started))
+    console.print(_sheet(report, time.monotonic() - started).rich())
     for name in (
         "samples/grid.png",
         "samples/strip.png",
@@ -89,10 +89,9 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
         console.print(f"wrote {out / name}", soft_wrap=True)
 
 
-def _table(report: dict[str, Any], seconds: float) -> Table:
+def _sheet(report: dict[str, Any], seconds: float) -> Sheet:
     scores, floor, pairs = report["scores"], report["floor"], report["restoration"]
     model, effect = report["model"], report["quantum_effect"]
-    table = Table("measure", "value", "real against real", title="hybrid U-Net on 8x8 digits")
     rows = [
         ("parameters (quantum)", f"{model['parameters']:,} ({model['quantum']:,})", ""),
         ("validation loss", f"{report['val_loss']:.4f}", ""),
@@ -103,6 +102,4 @@ def _table(report: dict[str, Any], seconds: float) -> Table:
         (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
         ("seconds", f"{seconds:.0f}", ""),
     ]
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return Sheet("hybrid U-Net on 8x8 digits", ("measure", "value", "real against real"), rows)

@@ -24,11 +24,13 @@ def run(args: Sequence[str]) -> None:
     add_checkpoint(parser)
     add_sampler(parser, n=2048)
     add_scores(parser)
-    parser.add_argument("--restore-t", type=float, default=0.5, help="noise level of pairs (0.5)")
-    add_output(parser, None, "folder to write to (evaluation, beside the checkpoint)")
+    parser.add_argument(
+        "--restore-t", type=float, default=0.5, help="time t of SSIM and PSNR (0.5)"
+    )
+    add_output(parser, None, "folder to write to (evaluation, next to the checkpoint)")
     options = parser.parse_args(args)
 
-    from hqdm.evaluation.report import REPORT_FILES, score_table, write_report
+    from hqdm.evaluation.report import REPORT_FILES, score_sheet, write_report
     from hqdm.evaluation.report import evaluate as score
     from hqdm.utils.progress import progress_bar
 
@@ -41,5 +43,5 @@ def run(args: Sequence[str]) -> None:
     with progress_bar() as progress:
         report, images = score(denoiser, sampler, protocol_of(options), progress)
     written = write_report(report, images, out)
-    Console().print(score_table(report))
+    Console().print(score_sheet(report).rich())
     print(f"wrote {written}")

@@ -1,4 +1,4 @@
-"""What a model is made of: parameters by part, circuits with gates and depth, simulators."""
+"""`hqdm inspect`: parameters by part, circuits with gates and depth, and simulators of a model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +25,7 @@ from hqdm.nn.parts import (
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.simulators import AutoSimulator, Work, choose
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.tables import Sheet
 
 
 def run(args: Sequence[str]) -> None:
@@ -33,7 +34,7 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument("--config", help="a training configuration")
     add_checkpoint(parser, required=False)
     parser.add_argument(
-        "--batch", type=int, default=128, help="images in a step, for the simulators (default 128)"
+        "--batch", type=int, default=128, help="images per training step, for the simulators (128)"
     )
     options = parser.parse_args(args)
     if options.batch < 1:
@@ -53,15 +54,15 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
 
     Args:
         denoiser: The model.
-        console: Where to print.
-        batch: Images in a step, for the choice of simulators.
+        console: The console to print to.
+        batch: Images per training step, for the choice of simulators.
     """
     shape = "x".join(map(str, denoiser.sample_shape))
     console.print(
         f"{type(denoiser.network).__name__} for samples of shape {shape}, predicts "
         f"{denoiser.predict}, {denoiser.schedule}, classes: {denoiser.n_classes or 'none'}"
     )
-    console.print(parameter_table(denoiser))
+    console.print(parameter_sheet(denoiser).rich())
     layers = quantum_layers(denoiser)
     others = {name: m for name, m in quantum_modules(denoiser).items() if name not in layers}
     for name, module in others.items():
@@ -79,7 +80,7 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
 
 
 def _print_circuit(circuit: Circuit, console: Console) -> None:
-    """Specs of the whole circuit, and a drawing of its first layer."""
+    """Print the specifications of the circuit, and a drawing of its first layer."""
     console.print(f"\n{circuit.ansatz}, measured by {circuit.measure}")
     for key, value in circuit.specs().items():
         console.print(f"  {key}: {value}")
@@ -90,27 +91,24 @@ def _print_circuit(circuit: Circuit, console: Console) -> None:
     console.print(first.draw(), markup=False, highlight=False, soft_wrap=True)
 
 
-def parameter_table(denoiser: Denoiser) -> Table:
-    """Parameters by part of the network, classical and quantum apart."""
-    table = Table("part", "classical", "quantum", "all", title="parameters")
-    for column in table.columns[1:]:
-        column.justify = "right"
+def parameter_sheet(denoiser: Denoiser) -> Sheet:
+    """Numbers of classical and quantum parameters by part of the network."""
     numbers = (classical_parameters, quantum_parameters, nn.Module.parameters)
-    rows = {
+    counts = {
         name: [count(select(module)) for select in numbers]
         for name, module in denoiser.network.parts.items()
     }
     total = [count(select(denoiser)) for select in numbers]
-    outside = [whole - sum(own) for whole, *own in zip(total, *rows.values(), strict=True)]
+    outside = [whole - sum(own) for whole, *own in zip(total, *counts.values(), strict=True)]
     if any(outside):
-        rows["outside parts"] = outside
-    for name, row in {**rows, "total": total}.items():
-        table.add_row(name, *(f"{number:,}" for number in row))
-    return table
+        counts["outside parts"] = outside
+    counts["total"] = total
+    rows = [(name, *(f"{number:,}" for number in row)) for name, row in counts.items()]
+    return Sheet("parameters", ("part", "classical", "quantum", "all"), rows)
 
 
 def layer_table(layers: dict[str, QuantumLayer]) -> Table:
-    """The quantum layers: how many circuits of what kind, run by which simulator."""
+    """The quantum layers: number and type of their circuits, and their simulator."""
     table = Table(title="quantum layers", pad_edge=False)
     table.add_column("layer", no_wrap=True)
     for header in ("circuits", "ansatz", "qubits", "angles", "simulator"):
@@ -130,13 +128,13 @@ def layer_table(layers: dict[str, QuantumLayer]) -> Table:
 def simulator_lines(
     denoiser: Denoiser, layers: dict[str, QuantumLayer], batch: int
 ) -> Iterator[str]:
-    """Which simulator runs which layers in a training step, and why."""
+    """The simulator of each layer in a training step, with the reason of the choice."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     yield f"simulators in a training step of {batch} images on {device}:"
     names: dict[str, list[str]] = {}
     for name, n_samples in samples_of_an_image(denoiser, layers).items():
         layer = layers[name]
-        told = f"circuits x samples {layer.n_circuits} x {batch * n_samples:,}: "
+        line = f"circuits x samples {layer.n_circuits} x {batch * n_samples:,}: "
         if isinstance(layer.simulator, AutoSimulator):
             work = Work(
                 layer.circuit,
@@ -145,16 +143,16 @@ def simulator_lines(
                 memory_limit=layer.simulator.memory_limit,
             )
             choice = choose(work, device)
-            told += f"{choice.simulator.name} ({choice.reason})"
+            line += f"{choice.simulator.name} ({choice.reason})"
         else:
-            told += f"{layer.simulator.name} (as configured)"
-        names.setdefault(told, []).append(name)
-    for told, of_layers in names.items():
-        yield f"  {len(of_layers)} layers, {told}"
+            line += f"{layer.simulator.name} (as configured)"
+        names.setdefault(line, []).append(name)
+    for line, of_layers in names.items():
+        yield f"  {len(of_layers)} layers, {line}"
 
 
 def samples_of_an_image(denoiser: Denoiser, layers: dict[str, QuantumLayer]) -> dict[str, int]:
-    """How many samples each layer sees of one image, by running one through the network."""
+    """Samples per image of each layer, counted in one evaluation of the network."""
     samples: dict[str, int] = {}
 
     def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

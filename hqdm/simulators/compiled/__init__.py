@@ -1,1 +1,1 @@
-"""Circuits in compiled kernels, on the CPU and on NVIDIA GPUs."""
+"""Simulation by compiled kernels, on the CPU and on NVIDIA GPUs."""

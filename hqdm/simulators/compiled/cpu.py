@@ -1,9 +1,9 @@
 """The compiled simulator: a differentiable torch function around the kernels.
 
-    inputs, weights -> phases -> matrices        torch, which carries the gradients back
-    matrices, phases of the samples -> outputs   the kernels, which keep no states
+    inputs, weights -> phases -> matrices        torch, with automatic differentiation
+    matrices, phases of the samples -> outputs   the kernels, which store no states
 
-Numba compiles the kernels at first use, once for each precision, and keeps them on disk.
+Numba compiles the kernels at first use, once per precision, and caches them on disk.
 """
 
 import logging
@@ -30,15 +30,15 @@ from hqdm.simulators.compiled.lowering import Lowered, lower, unknown_gates
 from hqdm.simulators.compiled.matrices import Entries
 from hqdm.simulators.compiled.reference import evolve
 from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
-from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
 log = logging.getLogger(__name__)
 
-MIN_PIECES = 64  # of work, so that threads get equal shares; results do not depend on the threads
-SILENT_SECONDS = 1.0  # loading compiled code takes less, compiling takes more
+MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
+SILENT_SECONDS = 1.0  # loading compiled code takes less time, compilation takes more
 
 
 class Run(Protocol):
@@ -52,12 +52,12 @@ class Run(Protocol):
 
 
 class KernelPlan:
-    """A lowered circuit with everything in one precision.
+    """A lowered circuit in one precision.
 
     Args:
         lowered: The circuit.
         dtype: Real dtype of inputs and weights.
-        device: Where they are.
+        device: Device of inputs and weights.
     """
 
     def __init__(self, lowered: Lowered, dtype: torch.dtype, device: torch.device) -> None:
@@ -83,18 +83,18 @@ class KernelPlan:
         return _KernelRun(self, entries, phases, amplitudes)
 
     def reference(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
-        """`Evolve` in operations of torch."""
+        """`Evolve` in torch operations."""
         return evolve(self.tables, self.lowered, entries, phases, amplitudes)
 
 
-@made_once
+@cached
 def plan(circuit: Circuit, dtype: torch.dtype, inverse: bool = False) -> KernelPlan:
     """The plan of a circuit; see `lower`."""
     return KernelPlan(lower(circuit, inverse), dtype, torch.device("cpu"))
 
 
 class Evolve(torch.autograd.Function):
-    """The kernels as a function of torch.
+    """The kernels as a torch function.
 
     Inputs are the plan, entries `(n_circuits, n_entries)`, phases of the samples
     `(n_circuits, n_phases, B)` and initial amplitudes `(n_circuits, 2**n_wires, B)` or none; the
@@ -109,7 +109,7 @@ class Evolve(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep the inputs: the states are computed again."""
+        """Save the inputs; the states are recomputed."""
         ctx.plan = inputs[0]
         ctx.save_for_backward(*inputs[1:])
         ctx.save_for_forward(*inputs[1:])
@@ -124,7 +124,7 @@ class Evolve(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Tensor:
-        """Forward-mode derivative; the simulator itself avoids it where it can."""
+        """Forward-mode derivative, by the torch reference."""
         filled = tuple(
             torch.zeros_like(tensor) if tangent is None else tangent
             for tensor, tangent in zip(ctx.saved_tensors, tangents, strict=True)
@@ -133,7 +133,7 @@ class Evolve(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, plan: KernelPlan, *tensors: Tensor) -> tuple[Tensor, int]:
-        """Evaluate one after the other."""
+        """Evaluate sequentially."""
         outputs = [
             Evolve.apply(
                 plan,
@@ -152,7 +152,7 @@ class _KernelRun:
 
     Args:
         plan: The plan.
-        entries: See `Evolve`, like the others.
+        entries: Entries of the matrices; shapes as in `Evolve`.
         phases: Phases of the samples.
         amplitudes: Initial amplitudes.
     """
@@ -179,7 +179,7 @@ class _KernelRun:
             phases.shape[2],
         )
         self.n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-        # What both kernels begin with.
+        # The leading arguments of both kernels.
         self.arguments = (
             plan.tables,
             self.entries.numpy(),
@@ -219,13 +219,13 @@ def _flat(tensor: Tensor) -> np.ndarray:
 
 @contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """Let Numba use n threads, and leave torch those that it has."""
+    """Let Numba use n threads without changing the number of threads of torch."""
     of_torch = torch.get_num_threads()
     numba.set_num_threads(n)
     try:
         yield
     finally:
-        if torch.get_num_threads() != of_torch:  # both share OpenMP, and Numba's start sets it
+        if torch.get_num_threads() != of_torch:  # both share OpenMP; the start of Numba sets it
             torch.set_num_threads(of_torch)
 
 
@@ -234,7 +234,7 @@ _compiled: set[tuple[torch.dtype, str]] = set()
 
 @contextmanager
 def announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
-    """Say so if the first call takes long, which means that it compiles."""
+    """Log a message if the first call takes long, which means that it compiles."""
     if (dtype, kernel) in _compiled:
         yield
         return
@@ -252,26 +252,26 @@ def announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def is_supported(circuit: Circuit) -> bool:
-    """Whether the kernels know all gates; warns, once for each circuit, of those they do not."""
+    """True if the kernels support all gates; otherwise warn, once per circuit."""
     unknown = unknown_gates(trace(circuit))
     if unknown:
         warnings.warn(
-            f"the compiled simulator does not know the gate {', '.join(unknown)} on these wires: "
-            "this circuit runs on the torch state vector",
+            f"the compiled simulator does not support the gate {', '.join(unknown)} on these "
+            "wires: this circuit runs on the torch state vector",
             stacklevel=2,
         )
     return not unknown
 
 
 def largest_part(circuit: Circuit) -> int:
-    """Number of wires of the largest state; joint probabilities need all wires in one."""
+    """Number of wires of the largest state; joint probabilities need all wires in one state."""
     if circuit.measure == "expval_z":
         return max(map(len, trace(circuit).components))
     return circuit.n_wires
 
 
 def work_bytes(circuit: Circuit, itemsize: int) -> int:
-    """Bytes of the states and index lists that all threads hold together."""
+    """Bytes of the states and index lists of all threads."""
     n_wires = largest_part(circuit)
     state = 2 * itemsize * n_lanes(itemsize) * 2**n_wires
     lists = 8 * 2**n_wires * n_wires
@@ -279,19 +279,19 @@ def work_bytes(circuit: Circuit, itemsize: int) -> int:
 
 
 def is_differentiated_forward(*tensors: Tensor) -> bool:
-    """Whether forward-mode derivatives are wanted."""
+    """True if a tensor has a forward-mode tangent."""
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 @dataclass(frozen=True)
 class CompiledSimulator:
-    """Exact simulation on the CPU, with memory that does not grow with batch or depth.
+    """Exact simulation on the CPU, with memory independent of batch size and depth.
 
-    Forward-mode derivatives, and circuits with gates that the kernels do not know (with a warning),
-    run on the torch state vector.
+    Forward-mode derivatives, and circuits with gates that the kernels do not support (with a
+    warning), run on the torch state vector.
 
     Attributes:
-        memory_limit: Bytes that the states of all threads may take.
+        memory_limit: Memory limit of the states of all threads in bytes.
     """
 
     memory_limit: int = 2**30
@@ -302,7 +302,7 @@ class CompiledSimulator:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: If the shapes do not fit, the inputs are not on the CPU, the states exceed
+            HQDMError: If the shapes do not match, the inputs are not on the CPU, the states exceed
                 the memory limit, or the circuit cannot be traced.
         """
         check_shapes(circuit, inputs, weights)

@@ -1,11 +1,11 @@
-"""The fused simulator for NVIDIA GPUs: the function of `cpu`, around the kernels of `cuda_kernels`.
+"""The fused simulator for NVIDIA GPUs: the function of `cpu` with the kernels of `cuda_kernels`.
 
-Torch and Numba share memory and stream, so that nothing is copied and nothing waits. Inputs and
-outputs of the kernels lie sample by sample, as in the layers around them:
+Torch and Numba share memory and stream, so that no copies or synchronisations are needed. Inputs
+and outputs of the kernels are contiguous per sample, as in the surrounding layers:
 
     phases (n_circuits, B, n_phases)    amplitudes (n_circuits, B, 2**n_wires)
 
-A state must fit into shared memory twice, for the way back; see `fits`.
+Two states must fit into shared memory for the backward pass; see `fits`.
 """
 
 import warnings
@@ -29,33 +29,33 @@ from hqdm.simulators.compiled.cpu import (
 from hqdm.simulators.compiled.kernels import N_WIRES, PROBS, SIZE
 from hqdm.simulators.compiled.lowering import Lowered, lower
 from hqdm.simulators.program.base import check_shapes, no_outputs
-from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.utils.errors import HQDMError
 
-SHARED_BYTES = 48 * 1024  # that a block may take on any device, without asking for more
-N_THREADS = 128  # of a block; a power of two, for sums in pairs
-MIN_BLOCKS = 2048  # several for each multiprocessor; results do not depend on the device
-MIN_SUMS = 4  # numbers that each thread can give to a sum: what 2x2 matrices need
+SHARED_BYTES = 48 * 1024  # available to a block on any device without opt-in
+N_THREADS = 128  # of a block; a power of two, for pairwise sums
+MIN_BLOCKS = 2048  # several per multiprocessor; results do not depend on the device
+MIN_SUMS = 4  # numbers that each thread contributes to a sum, as 2x2 matrices need
 
 
 class Layout:
-    """How the kernels use threads and shared memory; see `cuda_kernels`.
+    """The layout of threads and shared memory; see `cuda_kernels`.
 
     Args:
         lowered: The circuit.
-        n_threads: Threads of a block.
+        n_threads: Threads per block.
 
     Attributes:
-        n_lanes: Lanes of a slot, for each part.
-        max_slots: Most slots of any part.
+        n_lanes: Lanes per slot, for each part.
+        max_slots: Maximum number of slots of a part.
         sizes: Numbers of complex numbers in shared memory: states, vectors, sums.
     """
 
     def __init__(self, lowered: Lowered, n_threads: int) -> None:
         n_wires = lowered.tables.parts[:, N_WIRES]
         self.n_threads = n_threads
-        self.n_lanes = np.minimum(2 ** (n_wires - 1), n_threads)  # lanes share out pairs
+        self.n_lanes = np.minimum(2 ** (n_wires - 1), n_threads)  # one pair or more per lane
         n_slots = n_threads // self.n_lanes
         self.max_slots = int(n_slots.max())
         largest = lowered.tables.code[:, SIZE].max(initial=1)
@@ -66,19 +66,19 @@ class Layout:
         )
 
     def shared_bytes(self, itemsize: int, backward: bool) -> int:
-        """Bytes of shared memory of a block, for real numbers of so many bytes."""
+        """Bytes of shared memory per block, for real numbers of `itemsize` bytes."""
         states, vectors, sums = self.sizes
         return 2 * itemsize * ((1 + backward) * (states + vectors) + sums)
 
 
 class CudaPlan(KernelPlan):
-    """A lowered circuit on a device; its tables are copied there once.
+    """A lowered circuit on a device, with its tables in device memory.
 
     Args:
         lowered: The circuit.
         dtype: Real dtype of inputs and weights.
-        device: Where they are.
-        n_threads: Threads of a block.
+        device: Device of inputs and weights.
+        n_threads: Threads per block.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ def _on_device(table: np.ndarray, device: torch.device) -> Any:
 
 
 def members(lowered: Lowered) -> np.ndarray:
-    """For probabilities, the amplitudes of each output, `(n_outputs, k)`; else nothing."""
+    """For probabilities, the amplitudes of each output, `(n_outputs, k)`; else `(0, 0)`."""
     if lowered.measure != PROBS:
         return np.empty((0, 0), np.int64)
     places = lowered.tables.outputs[:, 0]
@@ -118,20 +118,20 @@ def members(lowered: Lowered) -> np.ndarray:
     return order[places[order] >= 0].reshape(lowered.n_outputs, -1)
 
 
-@made_once
+@cached
 def cuda_plan(circuit: Circuit, dtype: torch.dtype, device: torch.device) -> CudaPlan:
-    """The plan of a circuit on a device."""
+    """The cached plan of a circuit on a device."""
     ready = CudaPlan(lower(circuit), dtype, device)
-    torch.cuda.synchronize(device)  # once: it may be used on another stream than it was made on
+    torch.cuda.synchronize(device)  # once, since the plan may be used on another stream
     return ready
 
 
 @lru_cache(maxsize=1)
 def load_kernels() -> ModuleType:
-    """The module of the kernels, which needs more than the rest of the package.
+    """Import the module of the kernels, which has further requirements.
 
     Raises:
-        HQDMError: If Numba cannot compile for a GPU here.
+        HQDMError: If Numba cannot compile for a GPU on this machine.
     """
     try:
         from numba import cuda
@@ -142,7 +142,8 @@ def load_kernels() -> ModuleType:
     if not available:
         raise HQDMError(
             "simulator 'cuda' needs an NVIDIA GPU, its driver and Numba's compiler for it: install "
-            "'hqdm[cuda]' with 'numba-cuda[cu12]' or 'numba-cuda[cu13]', as torch.version.cuda says"
+            "'hqdm[cuda]' with 'numba-cuda[cu12]' or 'numba-cuda[cu13]', to match "
+            "torch.version.cuda"
         )
     from hqdm.simulators.compiled import cuda_kernels
 
@@ -154,7 +155,7 @@ class _CudaRun:
 
     Args:
         plan: The plan.
-        entries: See `Evolve`, like the others.
+        entries: Entries of the matrices; shapes as in `Evolve`.
         phases: Phases of the samples.
         amplitudes: Initial amplitudes.
     """
@@ -189,7 +190,7 @@ class _CudaRun:
         return sums.sum(1), grad_phases.mT, grads.amplitudes.mT
 
     def _launch(self, name: str, *args: Any) -> None:
-        """Launch a kernel on the current stream of torch; it reads and writes torch's memory."""
+        """Launch a kernel on torch's current stream; it reads and writes torch's memory."""
         layout, dtype = self.plan.layout, self.samples.cos.dtype
         n_bytes = layout.shared_bytes(dtype.itemsize, name == "backward")
         arguments = (
@@ -214,7 +215,7 @@ class _CudaRun:
 
 
 def _as_arrays(argument: Any) -> Any:
-    """Tensors as what Numba takes, without a copy; tuples keep their names."""
+    """Convert tensors to arrays of Numba, without a copy; named tuples keep their type."""
     if isinstance(argument, tuple):
         return type(argument)(*map(_as_arrays, argument))
     if not isinstance(argument, Tensor):
@@ -224,14 +225,14 @@ def _as_arrays(argument: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def fits(circuit: Circuit, dtype: torch.dtype) -> bool:
-    """Whether the states fit into shared memory; warns, once for each circuit, where they do not.
+    """True if the states fit into shared memory; otherwise warn, once per circuit.
 
-    The largest set of wires that gates connect may have 11 qubits in float32, 10 in float64, or one
-    or two fewer where a gate has a 4x4 matrix; for probabilities all wires count.
+    The largest set of wires connected by gates may have 11 qubits in float32 and 10 in float64, or
+    one or two fewer if a gate has a 4x4 matrix; for probabilities the set is that of all wires.
     """
     n_wires = largest_part(circuit)
     n_bytes = 4 * dtype.itemsize * 2**n_wires
-    if n_bytes <= SHARED_BYTES:  # now that the lists of `lower` are known to be small
+    if n_bytes <= SHARED_BYTES:  # only then are the lists of `lower` small
         n_bytes = Layout(lower(circuit), N_THREADS).shared_bytes(dtype.itemsize, backward=True)
     if n_bytes > SHARED_BYTES:
         warnings.warn(
@@ -244,16 +245,16 @@ def fits(circuit: Circuit, dtype: torch.dtype) -> bool:
 
 @dataclass(frozen=True)
 class CudaSimulator:
-    """Exact simulation on an NVIDIA GPU, with memory that does not grow with depth.
+    """Exact simulation on an NVIDIA GPU, with memory independent of depth.
 
-    Its kernels have run in Numba's simulator of a GPU and have been compiled for one, but have
-    never run on one: "auto" does not choose it. Try it beside "statevector".
+    The kernels are tested in Numba's CUDA simulator and compile for GPUs, but have never run on
+    one: "auto" does not choose this simulator. Compare it with "statevector" before use.
 
-    Forward-mode derivatives, and circuits with gates that the kernels do not know or whose states
-    do not fit into shared memory (with a warning), run on the torch state vector.
+    Forward-mode derivatives, and circuits with gates that the kernels do not support or with states
+    that do not fit into shared memory (with a warning), run on the torch state vector.
 
     Attributes:
-        memory_limit: Bytes that the torch state vector may take.
+        memory_limit: Memory limit of the torch state vector in bytes.
     """
 
     memory_limit: int = 2**30
@@ -264,14 +265,14 @@ class CudaSimulator:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: If the shapes do not fit, the inputs are not on a GPU, Numba cannot compile
+            HQDMError: If the shapes do not match, the inputs are not on a GPU, Numba cannot compile
                 for it, or the circuit cannot be traced.
         """
         check_shapes(circuit, inputs, weights)
         if inputs.device.type != "cuda":
             raise HQDMError(
                 f"simulator 'cuda' runs on an NVIDIA GPU, got inputs on {inputs.device}: move the "
-                "model there or use simulator='auto'"
+                "model to a GPU or use simulator='auto'"
             )
         if not inputs.shape[1]:
             return no_outputs(circuit, inputs, weights)

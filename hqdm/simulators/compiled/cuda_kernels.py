@@ -1,16 +1,17 @@
-"""The kernels of `kernels`, for a GPU: the states of a few samples in the shared memory of a block.
+"""The kernels of `kernels` for a GPU: the states of a few samples in the shared memory of a block.
 
-A block of threads takes one part of one circuit and a chunk of the samples. It runs a few samples,
-each in a slot, side by side, and the lanes of a slot share out the amplitudes:
+A block of threads processes one part of one circuit and a chunk of the samples. It runs several
+samples concurrently, each in a slot, whose amplitudes are distributed over lanes:
 
     thread                               lane * n_slots + slot
     amplitude a of the state in a slot   state[a * n_slots + slot]
 
-so that neighbouring threads use neighbouring memory. A part of many qubits has one slot and all
-threads as lanes; a part of three qubits has four lanes and many slots. All threads do the same
-instruction at a time. On the way back each thread sums its share of the gradient with respect to
-the matrix; the sums of the threads are added in pairs, always the same, so that results repeat bit
-by bit. Numbers keep the precision of the arrays: constants of Python would make them float64.
+so that neighbouring threads access neighbouring memory. A part of many qubits has one slot, with
+all threads as lanes; a part of three qubits has four lanes and many slots. All threads execute the
+same instruction. In the backward pass each thread sums its contributions to the gradient with
+respect to the matrix; the sums of the threads are added pairwise in a fixed order, so that results
+are reproducible bit by bit. Numbers keep the precision of the arrays: Python constants would
+promote them to float64.
 """
 
 import warnings
@@ -42,24 +43,24 @@ from hqdm.simulators.compiled.kernels import (
 
 Array = np.ndarray
 
-N_LANES = LAST_OUTPUT + 1  # one more column of the table of parts
+N_LANES = LAST_OUTPUT + 1  # an additional column of the table of parts
 N_ENTRIES = MAX_SIZE**2  # of the largest matrix
 
-# A small batch does not fill a large GPU; there is nothing that a user could do about it.
+# A small batch does not fill a large GPU, which a user cannot change.
 warnings.filterwarnings("ignore", "Grid size", NumbaPerformanceWarning)
 
 
 class DeviceTables(NamedTuple):
-    """A program in the memory of the device.
+    """A program in device memory; see `kernels.Tables`.
 
     Attributes:
-        code: See `kernels.Tables`, like the others.
+        code: Instructions.
         lists: Index lists.
         wires: Instructions of the product states.
-        parts: `(n, 7)`: there is one more column, the number of lanes.
-        outputs: Places of the outputs.
+        parts: `(n, 7)`, with an additional column, the number of lanes.
+        outputs: Positions of the outputs.
         constants: A, B and C.
-        members: For probabilities, the amplitudes of each output, `(n_outputs, k)`; else nothing.
+        members: For probabilities, the amplitudes of each output, `(n_outputs, k)`; else `(0, 0)`.
     """
 
     code: Array
@@ -72,12 +73,12 @@ class DeviceTables(NamedTuple):
 
 
 class DeviceSamples(NamedTuple):
-    """What the samples bring.
+    """The data of the samples.
 
     Attributes:
         cos: Cosines of the phases, `(n_circuits, B, n_phases)`.
-        sin: Their sines.
-        amplitudes: Initial amplitudes, `(n_circuits, B, 2**n_wires)`, or nothing,
+        sin: Sines of the phases.
+        amplitudes: Initial amplitudes, `(n_circuits, B, 2**n_wires)`, or none,
             `(n_circuits, B, 0)`.
     """
 
@@ -90,9 +91,9 @@ class Sizes(NamedTuple):
     """Numbers of complex numbers in shared memory.
 
     Attributes:
-        state: Of the states in all slots.
-        vectors: Of the states of the single wires.
-        sums: Of the sums of all threads.
+        state: Size of the states in all slots.
+        vectors: Size of the states of the single wires.
+        sums: Size of the sums of all threads.
     """
 
     state: int
@@ -101,11 +102,11 @@ class Sizes(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """How the samples are shared out.
+    """The division of the samples into chunks.
 
     Attributes:
-        n: Number of chunks of a circuit.
-        size: SampleArrays in a chunk; a multiple of the slots of any part.
+        n: Number of chunks per circuit.
+        size: Number of samples per chunk, a multiple of the slots of any part.
     """
 
     n: int
@@ -113,14 +114,14 @@ class Chunks(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Shared memory of a block; on the way there is only what it needs.
+    """Shared memory of a block; the gradients are allocated in the backward pass only.
 
     Attributes:
         psi: States.
         vectors: States of the single wires.
-        sums: Sums of the threads, `n_threads` numbers for each entry of a matrix.
-        lam: Gradient with respect to the conjugate of psi.
-        vectors_lam: That of `vectors`.
+        sums: Sums of the threads, `n_threads` numbers per entry of a matrix.
+        lam: Gradient with respect to the conjugate of `psi`.
+        vectors_lam: Gradient with respect to the conjugate of `vectors`.
     """
 
     psi: Array
@@ -131,12 +132,12 @@ class Shared(NamedTuple):
 
 
 class Team(NamedTuple):
-    """Place of a thread; see the top of this file.
+    """Position of a thread; see the module docstring.
 
     Attributes:
-        lane: Its lane.
+        lane: Lane of the thread.
         n_lanes: Number of lanes.
-        slot: Its slot.
+        slot: Slot of the thread.
         n_slots: Number of slots.
     """
 
@@ -147,13 +148,13 @@ class Team(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where the matrices for one sample come from.
+    """The data from which the matrices of one sample are computed.
 
     Attributes:
-        matrices: Those of the circuit.
+        matrices: Matrices of the circuit.
         constants: A, B and C of the instructions whose matrix depends on the sample.
         cos: Cosines of the phases of the sample.
-        sin: Their sines.
+        sin: Sines of the phases of the sample.
     """
 
     matrices: Array
@@ -163,12 +164,12 @@ class Source(NamedTuple):
 
 
 class Grads(NamedTuple):
-    """Where the gradients of one sample go; see `backward`.
+    """The gradients of one sample; see `backward`.
 
     Attributes:
-        matrices: Those with respect to the matrices, summed over a chunk.
-        cos: Those with respect to the cosines.
-        sin: Those with respect to the sines.
+        matrices: Gradients with respect to the matrices, summed over a chunk.
+        cos: Gradients with respect to the cosines.
+        sin: Gradients with respect to the sines.
         is_sample: Whether the slot holds a sample; the last slots of a batch may be empty.
     """
 
@@ -180,7 +181,7 @@ class Grads(NamedTuple):
 
 @cuda.jit(device=True)
 def place(team: Team, a: int) -> int:
-    """Where amplitude a is."""
+    """Index of amplitude a in shared memory."""
     return a * team.n_slots + team.slot
 
 
@@ -199,13 +200,13 @@ def entry(line: Array, source: Source, e: int) -> complex:
 
 @cuda.jit(device=True)
 def row_of(line: Array, r: int) -> int:
-    """Distance of row r of a 4x4 matrix from the first one."""
+    """Offset of row r of a 4x4 matrix from row 0."""
     return (r >> 1) * line[HIGH] + (r & 1) * line[LOW]
 
 
 @cuda.jit(device=True)
 def apply_1(line: Array, lists: Array, source: Source, psi: Array, base: int, team: Team) -> None:
-    """Multiply a number into the amplitudes of a list."""
+    """Multiply the amplitudes of a list by a number."""
     a = entry(line, source, 0)
     for k in range(team.lane, line[COUNT], team.n_lanes):
         psi[place(team, base + lists[line[START] + k])] *= a
@@ -213,7 +214,7 @@ def apply_1(line: Array, lists: Array, source: Source, psi: Array, base: int, te
 
 @cuda.jit(device=True)
 def apply_2(line: Array, lists: Array, source: Source, psi: Array, base: int, team: Team) -> None:
-    """Multiply a 2x2 matrix into the pairs of a list."""
+    """Multiply the pairs of a list by a 2x2 matrix."""
     a, b = entry(line, source, 0), entry(line, source, 1)
     c, d = entry(line, source, 2), entry(line, source, 3)
     stride = line[LOW] * team.n_slots
@@ -227,7 +228,7 @@ def apply_2(line: Array, lists: Array, source: Source, psi: Array, base: int, te
 
 @cuda.jit(device=True)
 def apply_4(line: Array, lists: Array, source: Source, psi: Array, base: int, team: Team) -> None:
-    """Multiply a 4x4 matrix into the quadruples of a list."""
+    """Multiply the quadruples of a list by a 4x4 matrix."""
     x = cuda.local.array(MAX_SIZE, psi.dtype)
     for k in range(team.lane, line[COUNT], team.n_lanes):
         first = base + lists[line[START] + k]
@@ -251,7 +252,7 @@ def undo_1(
     team: Team,
     sums: Array,
 ) -> None:
-    """Undo `apply_1`; the share of this thread in the gradient goes to its sums."""
+    """Undo `apply_1`, and write this thread's part of the gradient to its sums."""
     a = entry(line, source, 0).conjugate()
     g = sums.dtype.type(0)
     for k in range(team.lane, line[COUNT], team.n_lanes):
@@ -274,7 +275,7 @@ def undo_2(
     team: Team,
     sums: Array,
 ) -> None:
-    """Undo `apply_2`, likewise."""
+    """Undo `apply_2`; see `undo_1`."""
     a, b = entry(line, source, 0).conjugate(), entry(line, source, 1).conjugate()
     c, d = entry(line, source, 2).conjugate(), entry(line, source, 3).conjugate()
     ga = gb = gc = gd = sums.dtype.type(0)
@@ -310,7 +311,7 @@ def undo_4(
     team: Team,
     sums: Array,
 ) -> None:
-    """Undo `apply_4`, likewise."""
+    """Undo `apply_4`; see `undo_1`."""
     grad = cuda.local.array(N_ENTRIES, psi.dtype)
     x = cuda.local.array(MAX_SIZE, psi.dtype)
     u = cuda.local.array(MAX_SIZE, psi.dtype)
@@ -338,9 +339,9 @@ def undo_4(
 
 @cuda.jit(device=True)
 def sum_threads(sums: Array, n: int, n_left: int) -> None:
-    """Add the sums of all threads in pairs, until `n_left` of them are left for each of n entries.
+    """Add the sums of all threads pairwise, until `n_left` remain for each of n entries.
 
-    With the number of slots left, these are sums over lanes; with one, over samples too.
+    With `n_left` equal to the number of slots, these are sums over lanes; with 1, over samples too.
     """
     t, n_threads = cuda.threadIdx.x, cuda.blockDim.x
     half = n_threads // 2
@@ -355,7 +356,7 @@ def sum_threads(sums: Array, n: int, n_left: int) -> None:
 
 @cuda.jit(device=True)
 def add_gradient(line: Array, source: Source, sums: Array, team: Team, grads: Grads) -> None:
-    """Carry the sums of the threads to the matrix, or to cosine and sine of each sample."""
+    """Add the sums of the threads to the gradient of the matrix, or of cosine and sine."""
     n, o, n_threads = line[SIZE] * line[SIZE], line[MATRIX], cuda.blockDim.x
     if not line[PER_SAMPLE]:
         sum_threads(sums, n, 1)
@@ -384,7 +385,7 @@ def apply_all(
     base: int,
     team: Team,
 ) -> None:
-    """Run instructions on states whose amplitudes begin at base."""
+    """Run instructions on states whose amplitudes begin at `base`."""
     for k in range(first, last):
         line = tables.code[k]
         if line[SIZE] == 1:
@@ -409,7 +410,7 @@ def undo_all(
     sums: Array,
     grads: Grads,
 ) -> None:
-    """Undo instructions, the last one first."""
+    """Undo instructions in reverse order."""
     for k in range(last - 1, first - 1, -1):
         line = tables.code[k]
         if line[SIZE] == 1:
@@ -451,7 +452,7 @@ def undo_product(
     team: Team,
     grads: Grads,
 ) -> None:
-    """The way back through `write_product`; what is left of the state lies ever further apart."""
+    """The backward pass of `write_product`; the stride of the remaining state doubles per wire."""
     psi, lam, sums = shared.psi, shared.lam, shared.sums
     n, wires = tables.parts[part, N_WIRES], tables.parts[part, FIRST_WIRE]
     for wire in range(n - 1, -1, -1):
@@ -461,7 +462,7 @@ def undo_product(
         step = 1 << (n - 1 - wire)
         for k in range(team.lane, 1 << wire, team.n_lanes):
             i, j = place(team, 2 * step * k), place(team, 2 * step * k + step)
-            # The vectors have norm one: a product with one of them undoes the tensor product.
+            # The vectors have norm one, so that a product with one undoes the tensor product.
             x, y, z = v * psi[i] + w * psi[j], lam[i], lam[j]
             gv += y * x.conjugate()
             gw += z * x.conjugate()
@@ -497,7 +498,7 @@ def run_part(
     shared: Shared,
     team: Team,
 ) -> None:
-    """The final states of a part, in `shared.psi`."""
+    """Compute the final states of a part in `shared.psi`."""
     if amplitudes.size:
         for a in range(team.lane, amplitudes.size, team.n_lanes):
             shared.psi[place(team, a)] = amplitudes[a]
@@ -518,9 +519,9 @@ def undo_part(
     grads: Grads,
     grad_amplitudes: Array,
 ) -> None:
-    """The way back through `run_part`."""
+    """The backward pass of `run_part`."""
     n = 1 << tables.parts[part, N_WIRES]
-    if not grads.is_sample:  # the slot repeats another sample, whose gradients count once
+    if not grads.is_sample:  # the slot repeats another sample, whose gradients must count once
         for a in range(team.lane, n, team.n_lanes):
             shared.lam[place(team, a)] = 0
     cuda.syncthreads()
@@ -535,13 +536,13 @@ def undo_part(
 
 @cuda.jit(device=True)
 def probability(z: complex) -> float:
-    """The square of the absolute value."""
+    """|z|^2."""
     return z.real * z.real + z.imag * z.imag
 
 
 @cuda.jit(device=True)
 def measure_z(part: int, tables: DeviceTables, shared: Shared, team: Team, out: Array) -> None:
-    """Write expectations of Z, as many at a time as there is room for sums."""
+    """Write expectations of Z, as many at a time as the memory for sums allows."""
     sums, n_threads = shared.sums, cuda.blockDim.x
     room = sums.size // n_threads
     last = tables.parts[part, LAST_OUTPUT]
@@ -630,7 +631,7 @@ def team_of(part: int, tables: DeviceTables) -> Team:
 
 @cuda.jit(device=True)
 def shared_memory(sizes: Sizes, like: Array) -> Shared:
-    """The shared memory of this block, cut up."""
+    """Divide the shared memory of this block."""
     memory = cuda.shared.array(0, like.dtype)
     vectors = sizes.state
     sums = vectors + sizes.vectors
@@ -655,22 +656,22 @@ def forward(
     chunks: Chunks,
     out: Array,
 ) -> None:
-    """Evaluate circuits, with a block for each part, circuit and chunk.
+    """Evaluate circuits, with one block per part, circuit and chunk.
 
     Args:
         tables: The program.
         matrices: `(n_circuits, n_entries)` complex.
-        samples: What the samples bring.
+        samples: The data of the samples.
         measure: `EXPVAL`, `PROBS` or `STATE`, as in `kernels.forward`.
-        sizes: Those of the shared memory; states and vectors are needed once.
-        chunks: How the samples are shared out.
-        out: `(n_circuits, B, n_outputs)`; the outputs are written here.
+        sizes: Sizes in shared memory; states and vectors are needed once.
+        chunks: The division of the samples into chunks.
+        out: Receives the outputs, `(n_circuits, B, n_outputs)`.
     """
     part, circuit, piece = piece_of(tables.parts.shape[0], chunks.n)
     team, shared, n_samples = team_of(part, tables), shared_memory(sizes, matrices), out.shape[1]
     first = piece * chunks.size
     for begin in range(first, min(first + chunks.size, n_samples), team.n_slots):
-        sample = min(begin + team.slot, n_samples - 1)  # a slot that is left repeats the last one
+        sample = min(begin + team.slot, n_samples - 1)  # spare slots repeat the last sample
         source = Source(
             matrices[circuit],
             tables.constants,
@@ -699,19 +700,19 @@ def backward(
     sums: Array,
     grads: DeviceSamples,
 ) -> None:
-    """The gradient of the loss from the gradient with respect to the outputs.
+    """The gradient of the loss from its gradient with respect to the outputs.
 
     Args:
         tables: The program.
         matrices: `(n_circuits, n_entries)` complex.
-        samples: What the samples bring.
+        samples: The data of the samples.
         measure: As in `forward`.
-        sizes: Those of the shared memory; states and vectors are needed twice.
-        chunks: How the samples are shared out.
+        sizes: Sizes in shared memory; states and vectors are needed twice.
+        chunks: The division of the samples into chunks.
         grad_out: As `out` in `forward`.
-        sums: Zeros, `(n_circuits, n_chunks, n_entries)` complex; the gradient with respect to the
-            matrices is the sum over the chunks of what is added here.
-        grads: Zeros like the samples; their gradients are added here.
+        sums: Zeros, `(n_circuits, n_chunks, n_entries)` complex. Receives the gradient with respect
+            to the matrices, to be summed over the chunks.
+        grads: Zeros, shaped like `samples`. Receives the gradients with respect to the samples.
     """
     part, circuit, piece = piece_of(tables.parts.shape[0], chunks.n)
     team, shared = team_of(part, tables), shared_memory(sizes, matrices)

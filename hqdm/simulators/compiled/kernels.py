@@ -1,16 +1,17 @@
-"""The compiled kernels: the states of a few samples through a program, and back.
+"""The compiled kernels: forward and backward pass of a program for the states of a few samples.
 
-A state lies amplitude by amplitude, real lanes then imaginary lanes; lane l belongs to sample l of
-a group. An instruction multiplies a matrix M of size 1, 2 or 4 into the amplitudes that its index
-list names, psi <- M psi. The way back keeps no states: with lambda the gradient of the loss with
-respect to conj(psi), each instruction is undone,
+A state is stored amplitude by amplitude, real lanes followed by imaginary lanes; lane l belongs to
+sample l of a group. An instruction multiplies the amplitudes of its index list by a matrix M of
+size 1, 2 or 4, psi <- M psi. The backward pass stores no states: with lambda the gradient of the
+loss with respect to conj(psi), each instruction is undone,
 
     psi <- M^dag psi,    G <- G + lambda psi^dag,    lambda <- M^dag lambda,
 
 where G is the gradient with respect to M, summed over index list and samples.
 
-All samples of all circuits are shared out over the threads in chunks that do not depend on the
-number of threads, and sums over chunks have a fixed order: results are the same for any number.
+The samples of all circuits are distributed over the threads in chunks that do not depend on the
+number of threads, and sums over chunks have a fixed order, so that results do not depend on the
+number of threads.
 """
 
 from typing import Any, NamedTuple
@@ -33,15 +34,15 @@ from hqdm.simulators.compiled.lanes import (
 
 Array = np.ndarray
 
-# For functions that allocate nothing: without it, counting references to the arrays, atomically and
-# for every group of samples, takes longer than running a circuit of a few qubits.
+# For functions that allocate nothing: the atomic reference counts of the arrays, for every group of
+# samples, would take longer than running a circuit of a few qubits.
 borrowing = njit(error_model="numpy", _nrt=False)
 
 # Columns of the table of instructions.
 SIZE, PER_SAMPLE, MATRIX, PHASE, START, COUNT, HIGH, LOW = range(8)
 # Columns of the table of parts.
 N_WIRES, FIRST_WIRE, FIRST_LINE, LAST_LINE, FIRST_OUTPUT, LAST_OUTPUT = range(6)
-# What is measured.
+# Kinds of measurement.
 EXPVAL, PROBS, STATE = range(3)
 
 MAX_SIZE = 4  # of the matrix of an instruction
@@ -52,14 +53,14 @@ class Tables(NamedTuple):
     """A program for the kernels.
 
     Attributes:
-        code: Instructions, `(n, 8)`: size of the matrix; whether it depends on the sample; where it
-            begins among the matrices or constants; column of the phase; index list; strides
-            between the amplitudes of high and low target wire.
-        lists: Index lists, one behind the other.
+        code: Instructions, `(n, 8)`: size of the matrix; whether it depends on the sample; its
+            start among the matrices or constants; column of the phase; index list; strides between
+            the amplitudes of high and low target wire.
+        lists: Concatenated index lists.
         wires: First and last instruction of the product state of each wire, `(n, 2)`.
         parts: Number of wires, first wire, instructions and outputs, `(n, 6)`.
-        outputs: For expectations, bit of the part and place in the output, `(n, 2)`; for
-            probabilities, place of each amplitude or -1, `(n, 1)`.
+        outputs: For expectations, bit of the part and index of the output, `(n, 2)`; for
+            probabilities, index of the output of each amplitude or -1, `(n, 1)`.
         constants: A, B and C of the instructions whose matrix depends on the sample.
     """
 
@@ -72,14 +73,14 @@ class Tables(NamedTuple):
 
 
 class SampleArrays(NamedTuple):
-    """What the samples bring; B is padded to whole groups of lanes.
+    """The data of the samples, flattened; B is padded to whole groups of lanes.
 
     Attributes:
-        cos: Cosines of the phases, `(n_circuits, n_phases, B)`, flattened like the others.
-        sin: Sines of the phases, likewise.
-        amplitudes: Initial amplitudes, `(n_circuits, 2**n_wires, B)`, or nothing.
+        cos: Cosines of the phases, `(n_circuits, n_phases, B)`.
+        sin: Sines of the phases, `(n_circuits, n_phases, B)`.
+        amplitudes: Initial amplitudes, `(n_circuits, 2**n_wires, B)`, or empty.
         n_phases: Number of phases.
-        n_samples: B.
+        n_samples: The number of samples B.
     """
 
     cos: Array
@@ -94,15 +95,15 @@ class WorkArrays(NamedTuple):
 
     Attributes:
         psi: State of a group.
-        lam: Gradient with respect to its conjugate.
+        lam: Gradient with respect to the conjugate of `psi`.
         vectors: States of the single wires.
-        vectors_lam: Their gradients.
-        matrix: A matrix with an entry for each lane.
-        matrix_grad: Its gradient.
+        vectors_lam: Gradients with respect to the conjugates of `vectors`.
+        matrix: A matrix with separate entries per lane.
+        matrix_grad: Gradient with respect to `matrix`.
         scratch: Two columns of amplitudes.
         low: Sums over the high half of the wires.
-        high: Sums over the low half.
-        grad: Gradients with respect to the matrices, for each lane.
+        high: Sums over the low half of the wires.
+        grad: Gradients with respect to the matrices, per lane.
     """
 
     psi: Array
@@ -119,7 +120,7 @@ class WorkArrays(NamedTuple):
 
 @njit(error_model="numpy")
 def aligned(n: int, like: Array) -> Array:
-    """An array of n zeros that begins with a cache line."""
+    """An array of n zeros, aligned to a cache line."""
     array = np.zeros(n + CACHE_LINE // like.itemsize, like.dtype)
     first = (-array.ctypes.data % CACHE_LINE) // like.itemsize
     return array[first : first + n]
@@ -151,7 +152,7 @@ def workspace(tables: Tables, n_entries: int, like: Array, backward: bool) -> Wo
 
 @borrowing
 def apply_1(code: Array, row: int, lists: Array, a: Any, psi: Array, base: int) -> None:
-    """Multiply a number, the same or one for each lane, into the amplitudes of a list."""
+    """Multiply the amplitudes of a list by a number or by lanes."""
     unit = 2 * width(psi)
     first = code[row, START]
     for k in range(first, first + code[row, COUNT]):
@@ -163,7 +164,7 @@ def apply_1(code: Array, row: int, lists: Array, a: Any, psi: Array, base: int) 
 def apply_2(
     code: Array, row: int, lists: Array, a: Any, b: Any, c: Any, d: Any, psi: Array, base: int
 ) -> None:
-    """Multiply a matrix ((a, b), (c, d)) of numbers or lanes into the pairs of a list."""
+    """Multiply the pairs of a list by a matrix ((a, b), (c, d)) of numbers or lanes."""
     unit = 2 * width(psi)
     first, stride = code[row, START], unit * code[row, LOW]
     for k in range(first, first + code[row, COUNT]):
@@ -176,7 +177,7 @@ def apply_2(
 
 @borrowing
 def undo_1(code: Array, row: int, lists: Array, a: Any, psi: Array, lam: Array, base: int) -> Any:
-    """Undo the number whose conjugate is a; returns the gradient."""
+    """Undo `apply_1`, given the conjugate a of its number; return the gradient."""
     unit = 2 * width(psi)
     first = code[row, START]
     g = spread(psi, 0j)
@@ -202,7 +203,7 @@ def undo_2(
     lam: Array,
     base: int,
 ) -> Any:
-    """Undo the matrix whose entries' conjugates are ((a, b), (c, d)); returns the gradients."""
+    """Undo `apply_2`, given the conjugate entries ((a, b), (c, d)); return the gradients."""
     unit = 2 * width(psi)
     first, stride = code[row, START], unit * code[row, LOW]
     ga = gb = gc = gd = spread(psi, 0j)
@@ -231,16 +232,16 @@ def spread_matrix(
     phases: int,
     matrix: Array,
 ) -> None:
-    """Write the matrix of any instruction with an entry for each lane.
+    """Write the matrix of any instruction with separate entries per lane.
 
     Args:
         code: The instructions.
-        row: Which one.
+        row: Row of the instruction.
         m: The matrices of the circuit.
-        constants: Those of the tables.
+        constants: The constants of the tables.
         samples: Cosines and sines.
-        phases: Place of the first phase of the group.
-        matrix: The result.
+        phases: Index of the first phase of the group.
+        matrix: Receives the result.
     """
     unit, n, o = 2 * width(matrix), code[row, SIZE] ** 2, code[row, MATRIX]
     if not code[row, PER_SAMPLE]:
@@ -256,7 +257,7 @@ def spread_matrix(
 
 @borrowing
 def amplitude_of(code: Array, row: int, k: int, r: int) -> int:
-    """The amplitude of row r of the matrix, if that of row 0 is k."""
+    """Index of the amplitude of row r of the matrix, given the index k of row 0."""
     return k + (r >> 1) * code[row, HIGH] + (r & 1) * code[row, LOW]
 
 
@@ -264,7 +265,7 @@ def amplitude_of(code: Array, row: int, k: int, r: int) -> int:
 def apply_any(
     code: Array, row: int, lists: Array, matrix: Array, psi: Array, base: int, scratch: Array
 ) -> None:
-    """Multiply a matrix of any size, with an entry for each lane, into the tuples of a list."""
+    """Multiply the tuples of a list by a matrix of any size with separate entries per lane."""
     unit, n, first = 2 * width(psi), code[row, SIZE], code[row, START]
     for k in range(first, first + code[row, COUNT]):
         for r in range(n):
@@ -329,7 +330,7 @@ def add_gradient(
     grad_cos: Array,
     grad_sin: Array,
 ) -> None:
-    """Add the gradient with respect to a matrix to those of its phase, or of the matrices."""
+    """Add the gradient with respect to a matrix to that of its phase, or of the matrices."""
     unit, n, o = 2 * width(grad), code[row, SIZE] ** 2, code[row, MATRIX]
     if not code[row, PER_SAMPLE]:
         for e in range(n):
@@ -358,7 +359,7 @@ def apply_all(
     psi: Array,
     base: int,
 ) -> None:
-    """Run instructions on a state that begins at base."""
+    """Run instructions on a state that begins at `base`."""
     code, lists, matrix = tables.code, tables.lists, work.matrix
     unit = 2 * width(psi)
     for row in range(first, last):
@@ -396,7 +397,7 @@ def undo_all(
     grad_cos: Array,
     grad_sin: Array,
 ) -> None:
-    """Undo instructions, the last one first."""
+    """Undo instructions in reverse order."""
     code, lists, matrix, grad = tables.code, tables.lists, work.matrix, work.matrix_grad
     unit = 2 * width(psi)
     for row in range(last - 1, first - 1, -1):
@@ -471,7 +472,7 @@ def undo_product(
     grad_cos: Array,
     grad_sin: Array,
 ) -> None:
-    """The way back through `write_product`."""
+    """The backward pass of `write_product`."""
     unit = 2 * width(work.psi)
     psi, lam = work.psi, work.lam
     for wire in range(tables.parts[part, N_WIRES] - 1, -1, -1):
@@ -481,7 +482,7 @@ def undo_product(
         gv, gw = spread(psi, 0j), spread(psi, 0j)
         for a in range(2**wire):
             i, j = unit * (2 * a), unit * (2 * a + 1)
-            # The vectors have norm one: a product with one of them undoes the tensor product.
+            # The vectors have norm one, so that a product with one undoes the tensor product.
             x = multiply_add(v * load_complex(psi, i), w, load_complex(psi, j))
             y, z = load_complex(lam, i), load_complex(lam, j)
             gv, gw = multiply_add(gv, y, conj(x)), multiply_add(gw, z, conj(x))
@@ -517,7 +518,7 @@ def run_part(
     amplitudes: int,
     work: WorkArrays,
 ) -> None:
-    """The final state of a part for a group of samples, in `work.psi`."""
+    """Compute the final state of a part for a group of samples in `work.psi`."""
     lanes = width(work.psi)
     if samples.amplitudes.size:
         zero = 0 * load(samples.amplitudes, amplitudes)
@@ -701,7 +702,7 @@ def backward_group(
 
 @borrowing
 def lines_of(part: int, tables: Tables) -> tuple[int, int]:
-    """First and last instruction of a part, those of its product state among them."""
+    """First and last instruction of a part, including those of its product state."""
     return tables.wires[tables.parts[part, FIRST_WIRE], 0], tables.parts[part, LAST_LINE]
 
 
@@ -741,7 +742,7 @@ def piece_of(item: int, n_parts: int, n_chunks: int) -> tuple[int, int, int]:
 def places_of(
     circuit: int, group: int, n_circuits: int, samples: SampleArrays, out: Array
 ) -> tuple[int, int, int]:
-    """Where phases, amplitudes and outputs of a group begin."""
+    """Indices of the first phase, amplitude and output of a group."""
     first = group * width(out)
     return (
         circuit * samples.n_phases * samples.n_samples + first,
@@ -761,7 +762,7 @@ def forward_thread(
     chunk: int,
     out: Array,
 ) -> None:
-    """The share of one thread; see `forward`."""
+    """The work of one thread; see `forward`."""
     n_circuits, n_parts = matrices.shape[0], tables.parts.shape[0]
     n_groups = samples.n_samples // width(out)
     n_chunks = -(-n_groups // chunk)
@@ -787,7 +788,7 @@ def backward_thread(
     sums: Array,
     grads: tuple[Array, Array, Array],
 ) -> None:
-    """The share of one thread; see `backward`."""
+    """The work of one thread; see `backward`."""
     n_circuits, n_parts = matrices.shape[0], tables.parts.shape[0]
     n_groups = samples.n_samples // width(grad_out)
     n_chunks = sums.shape[1]
@@ -819,11 +820,11 @@ def forward(
     Args:
         tables: The program.
         matrices: `(n_circuits, n_entries)` complex.
-        samples: What the samples bring.
-        measure: `EXPVAL`, `PROBS` or `STATE` (for each amplitude, real and imaginary part).
+        samples: The data of the samples.
+        measure: `EXPVAL`, `PROBS` or `STATE` (real and imaginary part of each amplitude).
         chunk: Number of lane groups in a piece of work.
         n_threads: Number of threads.
-        out: Zeros, `(n_circuits, n_outputs, B)` flattened; the outputs are written here.
+        out: Zeros, `(n_circuits, n_outputs, B)` flattened; receives the outputs.
     """
     for thread in prange(n_threads):
         forward_thread(np.int64(thread), n_threads, tables, matrices, samples, measure, chunk, out)
@@ -841,19 +842,19 @@ def backward(
     sums: Array,
     grads: tuple[Array, Array, Array],
 ) -> None:
-    """The gradient of the loss from the gradient with respect to the outputs.
+    """The gradient of the loss from its gradient with respect to the outputs.
 
     Args:
         tables: The program.
         matrices: `(n_circuits, n_entries)` complex.
-        samples: What the samples bring.
+        samples: The data of the samples.
         measure: As in `forward`.
         chunk: Number of lane groups in a piece of work.
         n_threads: Number of threads.
         grad_out: As `out` in `forward`.
-        sums: `(n_circuits, n_chunks, n_entries)` complex; the gradient with respect to the matrices
-            is the sum over the chunks of what is written here.
-        grads: Zeros like cosines, sines and amplitudes; their gradients are written here.
+        sums: `(n_circuits, n_chunks, n_entries)` complex. Receives the gradient with respect to the
+            matrices, to be summed over the chunks.
+        grads: Zeros, shaped like cosines, sines and amplitudes. Receives their gradients.
     """
     for thread in prange(n_threads):
         backward_thread(

@@ -1,15 +1,15 @@
-"""Vector lanes for Numba: a value that holds one number for each of several samples.
+"""Vector lanes for Numba: values that hold one number for each of several samples.
 
-The samples of a batch are independent, so that one vector instruction serves 8 or 16 of them. Numba
-vectorises loops only where it can prove that arrays do not overlap; a vector type of its own makes
-that certain, and keeps sums in registers:
+The samples of a batch are independent, so that one vector instruction processes 8 or 16 of them.
+Numba vectorises loops only if it can prove that arrays do not overlap. An explicit vector type
+guarantees vectorisation and keeps sums in registers:
 
-    x = load(array, i)                      # array[i : i + width(array)], one number a lane
-    z = load_complex(array, i)              # real parts there, imaginary parts in the next lanes
+    x = load(array, i)                      # array[i : i + width(array)], one number per lane
+    z = load_complex(array, i)              # real parts, followed by the imaginary parts
     store(array, i, multiply_add(x, 2.0, x * x))
 
-Numbers among lanes are spread over all of them. Complex lanes are two vectors, so that a complex
-product is four multiply-adds and no shuffle.
+Scalar operands are broadcast to all lanes. Complex lanes are two vectors, so that a complex product
+is four multiply-adds without a shuffle.
 """
 
 import operator
@@ -26,12 +26,12 @@ IR_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 INDEX = ir.IntType(32)
 VECTOR_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 
-# Real and imaginary part of a value in the code that is generated; the latter is None for a real.
+# Real and imaginary part of a value in the generated code; the latter is None for a real value.
 Parts = tuple[ir.Value, ir.Value | None]
 
 
 def n_lanes(itemsize: int) -> int:
-    """Number of lanes for real numbers of that many bytes."""
+    """Number of lanes for real numbers of `itemsize` bytes."""
     return VECTOR_BYTES // itemsize
 
 
@@ -44,7 +44,7 @@ class Lanes(types.Type):
 
 
 class ComplexLanes(types.Type):
-    """Numba's type of complex lanes; `dtype` is that of their parts."""
+    """Numba's type of complex lanes; `dtype` is the dtype of their real and imaginary parts."""
 
     def __init__(self, dtype: types.Float) -> None:
         self.dtype = dtype
@@ -53,7 +53,7 @@ class ComplexLanes(types.Type):
 
 @register_model(Lanes)
 class LanesModel(models.PrimitiveModel):
-    """Real lanes are an LLVM vector."""
+    """The representation of real lanes, an LLVM vector."""
 
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         super().__init__(manager, lanes, _vector_of(lanes.dtype))
@@ -61,7 +61,7 @@ class LanesModel(models.PrimitiveModel):
 
 @register_model(ComplexLanes)
 class ComplexLanesModel(models.StructModel):
-    """Complex lanes are two real ones."""
+    """The representation of complex lanes, two vectors of real lanes."""
 
     def __init__(self, manager: Any, lanes: ComplexLanes) -> None:
         real = Lanes(lanes.dtype)
@@ -110,9 +110,9 @@ def _value(context: Any, builder: ir.IRBuilder, kind: Any, parts: Parts) -> ir.V
 
 
 class _Arithmetic:
-    """Code for sums and products of vectors.
+    """Code generation for sums and products of vectors.
 
-    A product and a sum may become one instruction ("contract"); nothing else is reordered.
+    A product and a sum may be contracted to one instruction; nothing else is reordered.
     """
 
     def __init__(self, builder: ir.IRBuilder) -> None:
@@ -146,7 +146,7 @@ class _Arithmetic:
         return real, self.plus(self.times(a[0], b[1]), self.times(a[1], b[0]))
 
     def multiply_add(self, c: Parts, a: Parts, b: Parts) -> Parts:
-        """C + a b, term by term, so that each is one instruction."""
+        """C + a b, term by term, so that each term is one instruction."""
         real, imag = self.plus(c[0], self.times(a[0], b[0])), c[1]
         if a[1] is not None and b[1] is not None:
             real = self.minus(real, self.times(a[1], b[1]))
@@ -162,7 +162,7 @@ def _is_lanes(kind: Any) -> bool:
 
 
 def _result_kind(*kinds: Any) -> Any:
-    """The kind of lanes that operands give, or None if there are no lanes among them."""
+    """The type of the result of an operation, or None if no operand has lanes."""
     dtype = next((kind.dtype for kind in kinds if _is_lanes(kind)), None)
     if dtype is None:
         return None
@@ -171,7 +171,7 @@ def _result_kind(*kinds: Any) -> Any:
 
 
 def _lowering(name: str) -> Callable[..., ir.Value]:
-    """The generator of code for one kind of arithmetic."""
+    """The code generator of an arithmetic operation."""
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:
         result = signature.return_type
@@ -186,7 +186,7 @@ def _lowering(name: str) -> Callable[..., ir.Value]:
 
 
 def _register(function: Callable[..., Any], name: str) -> None:
-    """Make an operator work between lanes, and between lanes and numbers."""
+    """Define an operator between lanes, and between lanes and numbers."""
 
     @type_callable(function)
     def typer(context: Any) -> Callable[..., Any]:
@@ -244,7 +244,7 @@ def imag(typing: Any, z: Any) -> Any:
 
 @intrinsic
 def lane_sum(typing: Any, x: Any) -> Any:
-    """The sum over real lanes, added in halves."""
+    """The sum over real lanes, by pairwise addition of halves."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:
         (vector,) = values
@@ -264,7 +264,7 @@ def lane_sum(typing: Any, x: Any) -> Any:
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, i: Any) -> ir.Value:
-    """Address of the lanes that begin at place i of a contiguous array."""
+    """Address of the lanes that begin at index i of a contiguous array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [i]), _vector_of(array_type.dtype).as_pointer())
 
@@ -287,7 +287,7 @@ def load(typing: Any, array: Any, i: Any) -> Any:
 
 @intrinsic
 def load_complex(typing: Any, array: Any, i: Any) -> Any:
-    """Complex lanes: real parts from place i on, imaginary parts from i + width(array) on."""
+    """Complex lanes with real parts from index i and imaginary parts from i + width(array)."""
     lanes = ComplexLanes(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:
@@ -306,7 +306,7 @@ def load_complex(typing: Any, array: Any, i: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, i: Any, lanes: Any) -> Any:
-    """Write lanes from place i of a contiguous 1-D array on; see `load` and `load_complex`."""
+    """Write lanes to a contiguous 1-D array from index i; see `load` and `load_complex`."""
     dtype = array.dtype
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:
@@ -323,7 +323,7 @@ def store(typing: Any, array: Any, i: Any, lanes: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, array: Any, number: Any) -> Any:
-    """Lanes of the width of an array that all hold the same real or complex number."""
+    """Lanes of the width of an array, all equal to one real or complex number."""
     kind = ComplexLanes if isinstance(number, types.Complex) else Lanes
     lanes = kind(array.dtype)
 
@@ -336,7 +336,7 @@ def spread(typing: Any, array: Any, number: Any) -> Any:
 
 @intrinsic
 def width(typing: Any, array: Any) -> Any:
-    """Number of real lanes for an array: a constant of the compiled code."""
+    """Number of real lanes for an array, a constant in the compiled code."""
     count = n_lanes(array.dtype.bitwidth // 8)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> ir.Value:

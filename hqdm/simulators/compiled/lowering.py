@@ -1,12 +1,11 @@
-"""From the gates of a program to the instructions of the compiled kernels.
+"""Lowering of the gates of a program to the instructions of the compiled kernels.
 
-Gates are fused into blocks where that makes the multiplications fewer. A block with matrices M_c
-for the bits c of its control wires is one instruction for each c whose M_c is not always the
-identity:
+Gates are fused into blocks if this reduces the number of multiplications. A block with matrices M_c
+for the bits c of its control wires is one instruction per c whose M_c is not always the identity:
 
     CRZ then CRX            one 2x2 matrix on half of the amplitudes
-    CNOT then RX            two 2x2 matrices (RX X where the control is set, RX where it is not)
-    RZ, CZ, ...             a number for each bit pattern, or no more than other numbers in a block
+    CNOT then RX            two 2x2 matrices (RX X for control 1, RX for control 0)
+    RZ, CZ, ...             one number per bit pattern, at no cost inside a larger block
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.kernels import EXPVAL, PROBS, STATE, Tables
-from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.fusion import Block, Build, Wires, earliest, split_product
 from hqdm.simulators.program.statevector import compose
 from hqdm.simulators.program.tracing import Gate, Program, trace
@@ -46,16 +45,16 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """A circuit made ready for the compiled kernels.
+    """A circuit in the form that the compiled kernels execute.
 
     Attributes:
         program: The program.
-        factors: For each matrix that depends on the weights alone, its factors, the first one
-            applied first; in the order of their entries: sizes 1, 2, 4.
-        n_outputs: Number of outputs of a sample.
+        factors: The factors, first applied first, of each matrix that depends on the weights only,
+            in the order of the entries of the matrices: sizes 1, 2, 4.
+        n_outputs: Number of outputs per sample.
         measure: `EXPVAL`, `PROBS` or `STATE`.
-        tables: What the kernels read.
-        multiplications: Real multiplications of one sample, without embedding and measurement.
+        tables: Tables of the kernels.
+        multiplications: Real multiplications per sample, without embedding and measurement.
         largest_part: Number of wires of the largest part.
     """
 
@@ -69,10 +68,10 @@ class Lowered:
 
 
 def unknown_gates(program: Program) -> list[str]:
-    """Names of the gates that the compiled kernels cannot run.
+    """Names of the gates that the compiled kernels do not support.
 
-    They are those with more than two target wires (a Toffoli gate has one, and two controls), and
-    those that are not unitary, which cannot be undone.
+    These are gates with more than two target wires (a Toffoli gate has one, and two controls), and
+    gates that are not unitary, which the backward pass cannot undo.
     """
     return sorted({gate.name for gate in program.gates if not _is_known(gate)})
 
@@ -90,7 +89,7 @@ def _is_unitary(gate: Gate, phase: float) -> bool:
 
 
 def fuse_cheaply(gates: list[IndexedGate], input_gates: frozenset[int]) -> list[Block]:
-    """Fuse gates where that saves multiplications; gates that depend on the sample stay alone.
+    """Fuse gates if this saves multiplications; gates that depend on the sample are not fused.
 
     Args:
         gates: Indices and gates, in order.
@@ -125,21 +124,21 @@ def _may_take(block: Block, gate: Gate) -> bool:
 
 
 def multiplications(block: Block) -> float:
-    """Real multiplications of a block for each amplitude of the state."""
+    """Real multiplications of a block per amplitude of the state."""
     n_patterns = 2 ** len(block.controls)
     active = sum(bool(active_gates(block, pattern)) for pattern in range(n_patterns))
     return 4 * 2 ** len(block.targets) * active / n_patterns
 
 
 def active_gates(block: Block, pattern: int) -> list[IndexedGate]:
-    """The gates of a block that do anything where the control wires have these bits."""
+    """The gates of a block that are not the identity for the given bits of the control wires."""
     last = len(block.controls) - 1
     bits = {wire: pattern >> (last - i) & 1 for i, wire in enumerate(block.controls)}
     return [(index, gate) for index, gate in block.gates if not _is_identity(gate, bits)]
 
 
 def _is_identity(gate: Gate, bits: dict[int, int]) -> bool:
-    """Whether the gate does nothing, for any phase, where some wires have these bits."""
+    """True if the gate is the identity, for every phase, for the given bits of some wires."""
     fixed = [wire in bits and wire in gate.controls for wire in gate.wires]
     chosen = [bits[wire] if f else slice(None) for wire, f in zip(gate.wires, fixed, strict=True)]
     tensor = gate.matrices.reshape(3, *(2,) * (2 * len(gate.wires)))
@@ -151,7 +150,7 @@ def _is_identity(gate: Gate, bits: dict[int, int]) -> bool:
 
 
 class _Lowering:
-    """Collects the tables of a circuit.
+    """Builder of the tables of a circuit.
 
     Args:
         circuit: The circuit.
@@ -207,7 +206,7 @@ class _Lowering:
         )
 
     def _components(self) -> list[Wires]:
-        """The parts that are measured; joint probabilities need all wires in one."""
+        """The measured parts; joint probabilities need all wires in one part."""
         if self.measure != EXPVAL:
             return [tuple(range(self.circuit.n_wires))]
         measured = set(self.circuit.measured_wires)
@@ -244,7 +243,7 @@ class _Lowering:
     def _lower_gates(
         self, wires: Wires, block: Block, pattern: int, gates: list[IndexedGate]
     ) -> None:
-        """Write the instruction of gates where the control wires of their block have these bits."""
+        """Write the instruction of gates for one bit pattern of the block's control wires."""
         size = 2 ** len(block.targets)
         factors = [Factor(index, _in_block(gate, block)[:, pattern]) for index, gate in gates]
         place, phase = len(self.factors), -1
@@ -262,7 +261,7 @@ class _Lowering:
         self.code.append([size, block.per_sample, place, phase, start, count, high, low])
 
     def _place_matrices(self) -> list[int]:
-        """Replace the numbers of matrices in the code by places; return them by size."""
+        """Replace indices of matrices in the code by offsets; return the order, by size."""
         sizes = [len(factors[0].matrices[0]) for factors in self.factors]
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         places, place = {}, 0
@@ -275,7 +274,7 @@ class _Lowering:
         return order
 
     def _list(self, n_wires: int, mask: int, value: int) -> tuple[int, int]:
-        """Begin and length of the list of the amplitudes with a value in some bits."""
+        """Start and length of the list of the amplitudes whose masked bits equal a value."""
         key = (n_wires, mask, value)
         if key not in self.lists:
             indices = np.arange(2**n_wires)
@@ -310,17 +309,17 @@ def _table(rows: Sequence[Sequence[int]], n_columns: int) -> np.ndarray:
 
 
 def _bits(wires: Wires, chosen: Wires) -> list[int]:
-    """Places of the chosen wires in the index of an amplitude, 0 for the least significant bit."""
+    """Bit positions of the chosen wires in the index of an amplitude, least significant bit 0."""
     return [len(wires) - 1 - wires.index(wire) for wire in chosen]
 
 
-@made_once
+@cached
 def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
-    """A circuit, lowered.
+    """Lower a circuit.
 
     Args:
-        circuit: The circuit; its gates must be known, see `unknown_gates`.
-        inverse: Whether to put the blocks in reverse order, for their conjugate transposes, and to
+        circuit: The circuit; its gates must be supported, see `unknown_gates`.
+        inverse: Whether to reverse the order of the blocks, for their conjugate transposes, and to
             return the state; the gates must not depend on the inputs.
     """
     return _Lowering(circuit, inverse).lower()

@@ -12,12 +12,12 @@ from hqdm.simulators.compiled.lowering import Factor
 
 
 class InstructionMatrices:
-    """The matrices of all instructions of one size; short products are filled with identities.
+    """The matrices of all instructions of one size; short products are padded with identities.
 
     Args:
-        factors: For each instruction its factors, the first one applied first.
+        factors: The factors of each instruction, first applied first.
         dtype: Complex dtype of the matrices.
-        device: Where to keep the constants.
+        device: Device of the constants.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class InstructionMatrices:
 
         Args:
             cos: Cosines of the phases of all gates, `(n_circuits, n_gates)`.
-            sin: Sines, likewise.
+            sin: Sines of the phases of all gates, `(n_circuits, n_gates)`.
 
         Returns:
             `(n_circuits, n_instructions, size, size)`.
@@ -58,7 +58,7 @@ class Entries:
     Args:
         factors: `Lowered.factors`.
         dtype: Complex dtype of the matrices.
-        device: Where to keep the constants.
+        device: Device of the constants.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Entries:
         return self._joined(phases, self._matrices(phases))
 
     def inverse(self, phases: Tensor) -> Tensor:
-        """The entries of the conjugate transposes, likewise."""
+        """The entries of the conjugate transposes, `(n_circuits, n_entries)`."""
         return self._joined(phases, [matrix.mH for matrix in self._matrices(phases)])
 
     def _matrices(self, phases: Tensor) -> list[Tensor]:

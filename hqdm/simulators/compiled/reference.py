@@ -1,6 +1,6 @@
-"""The instructions of the compiled kernels, one after the other, in torch.
+"""A reference implementation of the compiled kernels in torch.
 
-It does what the kernels do, in operations that torch can differentiate as often as one likes.
+It executes the instructions one by one in torch operations, which are differentiable to any order.
 """
 
 import numpy as np
@@ -17,8 +17,8 @@ def evolve(
     """Evaluate circuits.
 
     Args:
-        tables: The program, with constants of the precision of the others.
-        lowered: What it was made from.
+        tables: The program, with constants in the precision of the entries.
+        lowered: The lowered circuit of the tables.
         entries: Entries of the matrices, `(n_circuits, n_entries)`.
         phases: Phases of the samples, `(n_circuits, n_phases, B)`.
         amplitudes: Initial amplitudes, `(n_circuits, 2**n_wires, B)`, or none.
@@ -30,7 +30,7 @@ def evolve(
 
 
 class _Evolution:
-    """What all steps of `evolve` share; see there."""
+    """The common data of the steps of `evolve`."""
 
     def __init__(
         self, tables: Tables, lowered: Lowered, entries: Tensor, phases: Tensor, amplitudes: Tensor
@@ -42,7 +42,7 @@ class _Evolution:
         self.n_circuits, self.n_samples = phases.shape[0], phases.shape[2]
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """A table where the samples are."""
+        """A table on the device of the samples."""
         return torch.from_numpy(array).to(self.cos.device)
 
     def outputs(self) -> Tensor:

@@ -1,1 +1,1 @@
-"""A circuit as a program of gates, and its execution in torch."""
+"""Circuits as programs of gates, and their execution in torch."""

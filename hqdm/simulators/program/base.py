@@ -1,4 +1,4 @@
-"""The interface of a simulator."""
+"""The interface of simulators."""
 
 from typing import Protocol, runtime_checkable
 
@@ -11,21 +11,21 @@ from hqdm.utils.errors import HQDMError
 
 @runtime_checkable
 class Simulator(Protocol):
-    """Runs several independent circuits of one kind on a batch each.
+    """Runs several independent circuits of one kind, each on its own batch.
 
     Attributes:
-        name: The name that `resolve_simulator` takes.
+        name: The name of the simulator in `resolve_simulator`.
     """
 
     @property
     def name(self) -> str:
-        """The name that `resolve_simulator` takes."""
+        """The name of the simulator in `resolve_simulator`."""
 
     def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         """Evaluate the circuits.
 
         Args:
-            circuit: The circuit that all of them share.
+            circuit: The common circuit.
             inputs: Features, `(n_circuits, B, n_inputs)`.
             weights: Angles in radians, `(n_circuits, *weights_shape)`.
 
@@ -35,7 +35,7 @@ class Simulator(Protocol):
 
 
 def check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
-    """Refuse arrays that do not fit the circuit.
+    """Refuse arrays that do not match the circuit.
 
     Raises:
         HQDMError: If the shapes or the dtypes of `inputs` and `weights` do not match.
@@ -63,15 +63,15 @@ def no_outputs(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
 
 
 def refuse_memory(what: str, n_bytes: int, memory_limit: int) -> None:
-    """Refuse what would take too much memory, before any of it is allocated.
+    """Refuse an allocation above the memory limit, before it is made.
 
     Args:
-        what: What takes it.
-        n_bytes: How much it takes.
-        memory_limit: How much it may take.
+        what: Description of the data, for the message.
+        n_bytes: Bytes needed.
+        memory_limit: Memory limit in bytes.
 
     Raises:
-        HQDMError: If it is more.
+        HQDMError: If more bytes are needed than the limit allows.
     """
     if n_bytes > memory_limit:
         raise HQDMError(

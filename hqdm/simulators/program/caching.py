@@ -1,4 +1,4 @@
-"""What is made once for a circuit and kept."""
+"""A cache for objects that depend on a circuit only."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def made_once(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: keep what a function returns, for hashable arguments.
+def cached(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: cache the results of a function of hashable arguments.
 
-    The function runs in a thread of its own, where torch is in no inference mode and in no function
-    transformation, even if the first call is: tensors that were made there could not be used later.
+    The function runs in a separate thread, outside of any inference mode or function transformation
+    of torch that encloses the call: tensors created inside of those could not be used later.
     """
 
     @wraps(function)

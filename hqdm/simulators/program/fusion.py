@@ -1,8 +1,8 @@
-"""Fusing gates into blocks, so that a state is read and written once for many gates.
+"""Fusion of gates into blocks, so that a state is read and written once for many gates.
 
 A block is block diagonal on its control wires and dense on its target wires. Two operators commute
-if both are block diagonal on every wire that they share, so that a gate may move past such blocks
-into an earlier one.
+if both are block diagonal on every shared wire, so that a gate may move past such blocks into an
+earlier one.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from hqdm.simulators.program.tracing import Gate
 
-MAX_TARGETS = 4  # a dense block on more costs more than it spares
+MAX_TARGETS = 4  # a dense block on more wires costs more than it saves
 MAX_CONTROLS = 4
 
 Wires = tuple[int, ...]
@@ -18,7 +18,7 @@ Wires = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Build:
-    """What blocks have in common whose matrices are computed together.
+    """The common structure of blocks whose matrices are computed together.
 
     Attributes:
         n_controls: Number of control wires, the first local axes.
@@ -36,7 +36,7 @@ class Block:
     """Consecutive gates that are applied together.
 
     Attributes:
-        per_sample: Whether the phase of a gate depends on the inputs.
+        per_sample: True if the phase of a gate depends on the inputs.
         gates: Indices and gates, in order.
         controls: Wires on which every gate is block diagonal, in order of appearance.
         targets: The other wires, in order of appearance.
@@ -49,17 +49,17 @@ class Block:
 
     @property
     def wires(self) -> Wires:
-        """Controls, then targets: the order of the axes of the block's matrix."""
+        """Controls, then targets, in the order of the axes of the block's matrix."""
         return self.controls + self.targets
 
     @property
     def build(self) -> Build:
-        """How the block's matrix comes from the matrices of its gates."""
+        """The structure from which the block's matrix is composed."""
         axes = tuple(tuple(self.wires.index(w) for w in gate.wires) for _, gate in self.gates)
         return Build(len(self.controls), len(self.targets), axes)
 
     def with_wires_of(self, gate: Gate) -> tuple[Wires, Wires]:
-        """Controls and targets after taking in the gate."""
+        """Controls and targets of the block with a further gate."""
         targets = self.targets + tuple(
             wire for wire in gate.wires if wire not in gate.controls and wire not in self.targets
         )
@@ -67,20 +67,20 @@ class Block:
         return tuple(wire for wire in wires if wire not in targets), targets
 
     def accepts(self, gate: Gate, per_sample: bool) -> bool:
-        """Whether fusing the gate into this block makes the whole cheaper."""
+        """True if fusing the gate into this block reduces the total cost."""
         controls, targets = self.with_wires_of(gate)
         if self.per_sample or per_sample:
-            # Matrices of a whole batch are dear: let them grow no further.
+            # Matrices per sample are expensive and must not grow.
             return self.per_sample and len(controls + targets) == len(self.wires)
         return len(targets) <= MAX_TARGETS and len(controls) <= MAX_CONTROLS
 
     def append(self, index: int, gate: Gate) -> None:
-        """Take in a gate, applied after those already here."""
+        """Append a gate, which is applied last."""
         self.controls, self.targets = self.with_wires_of(gate)
         self.gates.append((index, gate))
 
     def commutes_with(self, gate: Gate) -> bool:
-        """Whether block and gate share only wires on which both are block diagonal."""
+        """True if block and gate share only wires on which both are block diagonal."""
         return all(
             wire in self.controls and wire in gate.controls
             for wire in gate.wires
@@ -89,7 +89,7 @@ class Block:
 
 
 def earliest(blocks: list[Block], gate: Gate) -> int:
-    """The first of the blocks that the gate may be appended to: it commutes with all later ones."""
+    """Index of the first block to which a gate may be appended: it commutes with all later ones."""
     for position in reversed(range(len(blocks))):
         if not blocks[position].commutes_with(gate):
             return position
@@ -97,7 +97,7 @@ def earliest(blocks: list[Block], gate: Gate) -> int:
 
 
 def fuse(gates: Iterable[tuple[int, Gate]], input_gates: frozenset[int]) -> list[Block]:
-    """Fuse gates greedily into blocks, each gate into the earliest block that can take it.
+    """Fuse gates greedily into blocks, each gate into the earliest block that accepts it.
 
     Args:
         gates: Indices and gates, in order.
@@ -119,12 +119,12 @@ def fuse(gates: Iterable[tuple[int, Gate]], input_gates: frozenset[int]) -> list
 def split_product(
     n_wires: int, gates: list[tuple[int, Gate]]
 ) -> tuple[list[Block], list[tuple[int, Gate]]]:
-    """Split off the one-qubit gates before any other gate of their wire.
+    """Split off the one-qubit gates that precede all other gates of their wire.
 
-    They leave |0...0> a product state, which is written directly.
+    They map |0...0> to a product state, which is written directly.
 
     Returns:
-        One block for each wire that has such gates, and the remaining gates.
+        One block per wire with such gates, and the remaining gates.
     """
     product: dict[int, Block] = {}
     remaining: list[tuple[int, Gate]] = []

@@ -1,9 +1,9 @@
 """A batched state-vector simulator in torch.
 
 The states of all circuits of a layer and of the whole batch are one tensor,
-`(n_circuits, 2, ..., 2, B)`, for each part of the circuit that no gate connects with the others.
-Gates are fused into blocks: block diagonal on some control wires, dense on at most four target
-wires. A block is applied with one batched matrix product,
+`(n_circuits, 2, ..., 2, B)`, per part of the circuit that no gate connects with the others. Gates
+are fused into blocks, block diagonal on some control wires and dense on at most four target wires.
+A block is applied with one batched matrix product,
 
     psi'[c, t', r, b] = sum_t M[c, t', t] psi[c, t, r, b],
 
@@ -22,11 +22,11 @@ from torch.utils.checkpoint import checkpoint
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
-from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.fusion import Block, Build, Wires, fuse, split_product
 from hqdm.simulators.program.tracing import Gate, trace
 
-CPU_STATE_BYTES = 4 * 2**20  # a CPU runs larger states slower: they leave its cache
+CPU_STATE_BYTES = 4 * 2**20  # larger states exceed the cache of a CPU
 
 
 def apply_matrix(
@@ -36,11 +36,11 @@ def apply_matrix(
 
     Args:
         matrix: `(N, 2**n_controls, 2**n_targets, 2**n_targets)`; with a batch axis,
-            `(N, B, ...)`, one matrix a sample.
-        state: `(N, 2, ..., 2, B)`, one axis a wire.
+            `(N, B, ...)`, one matrix per sample.
+        state: `(N, 2, ..., 2, B)`, one axis per wire.
         order: The wires in the order of the axes of the state.
         controls: The wires of the block axis of the matrix, first most significant.
-        targets: The wires of its row and column axes.
+        targets: The wires of the row and column axes of the matrix.
 
     Returns:
         The new state and the order of its axes.
@@ -48,7 +48,7 @@ def apply_matrix(
     n, n_samples = state.shape[0], state.shape[-1]
     front = controls + targets
     new_order = front + tuple(wire for wire in order if wire not in front)
-    # The one copy of a block: axes are not put back, later steps look them up in the order.
+    # The only copy per block: axes are not restored, since later steps use the order.
     state = state.permute(0, *(1 + order.index(wire) for wire in new_order), -1)
     blocks, size = 2 ** len(controls), 2 ** len(targets)
     if matrix.ndim == 4:
@@ -56,7 +56,7 @@ def apply_matrix(
     else:
         columns = state.reshape(n, blocks, size, -1, n_samples).unbind(2)
         entries = matrix.permute(0, 2, 3, 4, 1).unsqueeze(4).unbind(3)
-        # On a CPU this is several times faster than a matrix product a sample.
+        # On a CPU this is several times faster than one matrix product per sample.
         out = reduce(
             torch.add,
             [entry * column.unsqueeze(2) for entry, column in zip(entries, columns, strict=True)],
@@ -69,8 +69,8 @@ class GateTable:
 
     Args:
         gates: The gates.
-        columns: For each gate, its place on the last axis of the phases.
-        device: Where to keep the constants.
+        columns: Index of each gate on the last axis of the phases.
+        device: Device of the constants.
         dtype: Complex dtype of the matrices.
     """
 
@@ -82,7 +82,7 @@ class GateTable:
         self.constant, self.cosine, self.sine = matrices
 
     def __call__(self, cos: Tensor, sin: Tensor) -> Tensor:
-        """The matrices, `(..., n_gates, 2**k, 2**k)`, from the phases' `(..., n_phases)`."""
+        """The matrices `(..., n_gates, 2**k, 2**k)` for cosines and sines `(..., n_phases)`."""
         cos, sin = (part[..., self.columns, None, None] for part in (cos, sin))
         return self.constant + cos * self.cosine + sin * self.sine
 
@@ -90,12 +90,12 @@ class GateTable:
 class BlockMatrices:
     """The matrices of some blocks as a function of the phases of their gates.
 
-    Blocks of one build, as in repeated layers, are computed together.
+    Blocks of equal structure, as in repeated layers, are computed together.
 
     Args:
         blocks: The blocks.
-        columns: For each gate index, its place on the last axis of the phases.
-        device: Where to keep the constants.
+        columns: Position on the last axis of the phases by gate index.
+        device: Device of the constants.
         dtype: Complex dtype of the matrices.
     """
 
@@ -109,8 +109,8 @@ class BlockMatrices:
         self.members: dict[Build, list[int]] = defaultdict(list)
         for position, block in enumerate(blocks):
             self.members[block.build].append(position)
-        # A step multiplies one gate into every block of a build; all steps of one gate size share
-        # a table, in which the gates of a step are neighbours.
+        # A step multiplies one gate into every block of a structure; all steps of one gate size
+        # share a table, in which the gates of a step are contiguous.
         self.steps: dict[int, list[tuple[Build, int]]] = defaultdict(list)
         gates: dict[int, list[tuple[int, Gate]]] = defaultdict(list)
         for build, positions in self.members.items():
@@ -134,7 +134,7 @@ class BlockMatrices:
             phases: `(..., n_phases)`.
 
         Returns:
-            For each block, `(..., 2**n_controls, 2**n_targets, 2**n_targets)`.
+            One matrix per block, `(..., 2**n_controls, 2**n_targets, 2**n_targets)`.
         """
         cos, sin = phases.cos(), phases.sin()
         gates: dict[tuple[Build, int], Tensor] = {}
@@ -152,7 +152,7 @@ def compose(build: Build, gates: list[Tensor]) -> Tensor:
     """Multiply gates into the block-diagonal matrix of their block.
 
     Args:
-        build: Which local axes each gate acts on.
+        build: The local axes of each gate.
         gates: The matrices in order, each `(..., 2**k, 2**k)`.
 
     Returns:
@@ -171,18 +171,18 @@ def compose(build: Build, gates: list[Tensor]) -> Tensor:
 
 
 class Part:
-    """Wires that gates connect, and the gates on them fused into blocks.
+    """A set of wires connected by gates, with their gates fused into blocks.
 
     Args:
         wires: The wires.
         gates: Indices and gates of the circuit, in order.
         input_gates: Indices of the gates whose phase depends on the inputs.
-        keep_order: Whether the initial state has its axes in the order of the wires.
+        keep_order: Whether the axes of the initial state are in the order of the wires.
 
     Attributes:
         blocks: The blocks, in order.
         order: The wires in the order of the axes of the initial state.
-        halves: Numbers of wires of the first and the second half.
+        halves: Numbers of wires in the first and the second half.
     """
 
     def __init__(
@@ -195,21 +195,21 @@ class Part:
         here = [(index, gate) for index, gate in gates if gate.wires[0] in wires]
         self.blocks = fuse(here, input_gates)
         self.order = wires
-        if self.blocks and not keep_order:  # spares the first block its copy
+        if self.blocks and not keep_order:  # avoids the copy of the first block
             first = self.blocks[0].wires
             self.order = first + tuple(wire for wire in wires if wire not in first)
         self.halves = len(wires) // 2, len(wires) - len(wires) // 2
 
 
 class BlockPlan:
-    """A circuit made ready for one device and dtype: whatever needs no inputs and weights.
+    """The precomputed data of a circuit for one device and dtype, independent of its arguments.
 
-    Wires that no gate connects are simulated apart: n qubits in k equal parts need k 2^(n/k)
+    Wires that no gate connects are simulated separately: n qubits in k equal parts need k 2^(n/k)
     amplitudes instead of 2^n.
 
     Args:
         circuit: The circuit.
-        device: Where to run.
+        device: Device of the simulation.
         dtype: Real dtype of inputs and weights.
     """
 
@@ -234,7 +234,7 @@ class BlockPlan:
         blocks = [block for part in self.parts for block in part.blocks]
         sample_blocks = self.product + [block for block in blocks if block.per_sample]
         weight_blocks = [block for block in blocks if not block.per_sample]
-        # The phases of per-sample blocks: those of the inputs, then weight-only ones among them.
+        # The phases of per-sample blocks: those that depend on the inputs, then the others.
         shared = {index for block in sample_blocks for index, _ in block.gates} - set(input_gates)
         columns = {index: i for i, index in enumerate([*input_gates, *sorted(shared)])}
         self.input_gates = torch.tensor(input_gates, dtype=torch.long, device=device)
@@ -252,7 +252,7 @@ class BlockPlan:
             inputs: `(n_circuits, B, n_inputs)`.
             weights: `(n_circuits, *weights_shape)`.
             weight_phases: `(n_circuits, n_gates)`, see `AffinePhases.of_weights`.
-            matrices: Those of the blocks that are the same for all samples, in order.
+            matrices: Matrices of the blocks that are shared by all samples, in order.
 
         Returns:
             `(n_circuits, B, n_outputs)`.
@@ -280,7 +280,7 @@ class BlockPlan:
         return self._collect(outputs, measured)
 
     def _vectors(self, inputs: Tensor, product: list[Tensor]) -> dict[int, Tensor]:
-        """The one-qubit states `(n_circuits, 2, B)` of all wires before the blocks.
+        """The one-qubit states `(n_circuits, 2, B)` of all wires, before the blocks.
 
         Args:
             inputs: `(n_circuits, B, n_inputs)`.
@@ -302,14 +302,14 @@ class BlockPlan:
         return state.unflatten(1, (2,) * len(part.order))
 
     def _measure(self, part: Part, state: Tensor, order: Wires) -> tuple[Tensor, Wires]:
-        """Outputs of a part, `(n_circuits, n_outputs, B)`, and the wires that they stand for."""
+        """Outputs of a part, `(n_circuits, n_outputs, B)`, and their wires."""
         probabilities = torch.view_as_real(state).square().sum(-1)
         if self.circuit.measure == "probs":
             rest = [i for i, wire in enumerate(order, 1) if wire not in self.circuit.measured_wires]
             measured = tuple(wire for wire in order if wire in self.circuit.measured_wires)
             marginal = probabilities.sum(rest) if rest else probabilities
             return marginal.reshape(state.shape[0], -1, state.shape[-1]), measured
-        # Through the marginals of half of the wires each: the signs of all would be a large table.
+        # Computed from the marginals of either half of the wires, which need small tables of signs.
         high, low = part.halves
         joint = probabilities.reshape(state.shape[0], 2**high, 2**low, state.shape[-1])
         z = [self.signs[high] @ joint.sum(2), self.signs[low] @ joint.sum(1)]
@@ -325,14 +325,14 @@ class BlockPlan:
         return outcomes[:, : self.circuit.n_outputs].mT
 
 
-@made_once
+@cached
 def plan(circuit: Circuit, device: torch.device, dtype: torch.dtype) -> BlockPlan:
-    """The plan of a circuit."""
+    """The cached plan of a circuit."""
     return BlockPlan(circuit, device, dtype)
 
 
 def kronecker(vectors: list[Tensor]) -> Tensor:
-    """Kronecker products over the second of three axes: product states, joint probabilities."""
+    """Kronecker product over the second of three axes, of states or of probabilities."""
     while len(vectors) > 1:  # in pairs, so that only the last product is large
         pairs = [
             (left.unsqueeze(2) * right.unsqueeze(1)).flatten(1, 2)
@@ -343,7 +343,7 @@ def kronecker(vectors: list[Tensor]) -> Tensor:
 
 
 def z_signs(n_wires: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Eigenvalues of Z on each wire for each basis state, `(n_wires, 2**n_wires)`."""
+    """Eigenvalues of Z per wire and basis state, `(n_wires, 2**n_wires)`."""
     shifts = torch.arange(n_wires - 1, -1, -1, device=device)
     bits = torch.arange(2**n_wires, device=device) >> shifts[:, None] & 1
     return (1 - 2 * bits).to(dtype)
@@ -354,8 +354,8 @@ class StatevectorSimulator:
     """Exact simulation on the device of the inputs, in their precision.
 
     Attributes:
-        memory_limit: Bytes that the states kept for the backward pass may take. A larger batch is
-            run in chunks whose states are computed again in the backward pass.
+        memory_limit: Memory limit in bytes of the states stored for the backward pass. A larger
+            batch is run in chunks whose states are recomputed in the backward pass.
     """
 
     memory_limit: int = 2**30
@@ -366,7 +366,7 @@ class StatevectorSimulator:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: If the shapes do not fit, if the states of one sample exceed the memory
+            HQDMError: If the shapes do not match, if the states of one sample exceed the memory
                 limit, or if the circuit cannot be traced.
         """
         check_shapes(circuit, inputs, weights)
@@ -382,7 +382,7 @@ class StatevectorSimulator:
         ready = plan(circuit, inputs.device, inputs.dtype)
         weight_phases = ready.phases.of_weights(inputs, weights)
         shared = (weights, weight_phases, *ready.weight_matrices(weight_phases))
-        # The backward pass needs one state a block, and the first and the last.
+        # The backward pass needs one state per block, and the first and the last.
         depth = 2 + max(len(part.blocks) for part in ready.parts)
         chunk = self.memory_limit // (state_bytes * depth)
         run: Callable[..., Tensor] = ready.run

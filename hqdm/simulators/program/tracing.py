@@ -1,13 +1,13 @@
-"""A circuit as a program: gates with constant matrices, and one phase a gate.
+"""A circuit as a program: gates with constant matrices, and one phase per gate.
 
 The PennyLane quantum function is traced once. Every gate becomes
 
     M(phase) = A + cos(phase) B + sin(phase) C,    phase = angle or angle / 2,
 
-with constant complex A, B, C. That covers constant gates (B = C = 0) and the usual gates of one
-angle, controlled ones included; all others are decomposed. Where the phases are affine in inputs
-and weights, which is the rule, they are read off by indexing; otherwise the function is traced
-again in each call, vectorised over the batch.
+with constant complex A, B, C. This covers constant gates (B = C = 0) and the usual gates of one
+angle, including controlled ones; all others are decomposed. If the phases are affine in inputs and
+weights, as they usually are, they are computed by indexing; otherwise the function is traced again
+in each call, vectorised over the batch.
 """
 
 from collections.abc import Hashable, Iterator
@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.func import vmap
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
-from hqdm.simulators.program.caching import made_once
+from hqdm.simulators.program.caching import cached
 from hqdm.utils.errors import HQDMError
 
-MAX_GATE_WIRES = 4  # gates on more wires are decomposed where PennyLane knows how
+MAX_GATE_WIRES = 4  # gates on more wires are decomposed if PennyLane has a decomposition
 NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
-FREQUENCIES = (0.5, 1.0)  # of the gates of one angle; RX is the first kind, PhaseShift the second
+FREQUENCIES = (0.5, 1.0)  # of the gates of one angle: 0.5 for RX, 1 for PhaseShift
 PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
 PROBE_NUMBERS = 2**24  # phases in memory at once
 ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
@@ -56,16 +56,16 @@ class Gate:
 
 @dataclass(frozen=True, eq=False)
 class AffinePhases:
-    """Phases that are affine in weights and inputs, each from a few entries.
+    """Phases that are affine in weights and inputs, with few terms each.
 
     phase_g = constant_g + sum_k weight_value_gk w[weight_index_gk] + the same over inputs.
 
     Attributes:
         constant: `(n_gates,)`.
         weight_index: Indices into the flattened weights, `(n_gates, k)`.
-        weight_value: Their coefficients, `(n_gates, k)`; zero where a gate needs fewer.
-        input_index: Indices into the inputs for the gates that depend on them, likewise.
-        input_value: Their coefficients.
+        weight_value: Coefficients of the weights, `(n_gates, k)`, padded with zeros.
+        input_index: Indices into the inputs, `(n_input_gates, k)`, of the gates that use them.
+        input_value: Coefficients of the inputs, padded with zeros.
     """
 
     constant: Tensor
@@ -75,7 +75,7 @@ class AffinePhases:
     input_value: Tensor
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "AffinePhases":
-        """A copy on the device, with coefficients of the dtype."""
+        """A copy on a device, with coefficients of a dtype."""
         return AffinePhases(
             self.constant.to(device, dtype),
             self.weight_index.to(device),
@@ -85,10 +85,10 @@ class AffinePhases:
         )
 
     def of_weights(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        """Phases without the share of the inputs.
+        """Phases without the terms in the inputs.
 
         Args:
-            inputs: Not used here; `(n_circuits, B, n_inputs)`.
+            inputs: Unused, `(n_circuits, B, n_inputs)`.
             weights: `(n_circuits, *weights_shape)`.
 
         Returns:
@@ -111,20 +111,20 @@ class TracedPhases:
 
     Attributes:
         circuit: The circuit to trace.
-        frequencies: Phase divided by angle, one a gate.
+        frequencies: Phase divided by angle, one per gate.
     """
 
     circuit: Circuit
     frequencies: tuple[float, ...]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "TracedPhases":
-        """Itself: there are no tensors to move."""
+        """The object itself, which has no tensors to move."""
         return self
 
     def of_weights(self, inputs: Tensor, weights: Tensor) -> Tensor:
         """Phases at the first sample, `(n_circuits, n_gates)`.
 
-        They are exact for the gates that do not depend on the inputs; the others are not read.
+        They are exact for the gates that do not depend on the inputs; the others are unused.
         """
         return vmap(self.of_sample)(inputs[:, 0].detach(), weights)
 
@@ -136,7 +136,7 @@ class TracedPhases:
         return phases[..., input_gates]
 
     def of_sample(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Phases of all gates for one sample and one circuit, `(n_gates,)`; constants get zero."""
+        """Phases of all gates for one sample and circuit, `(n_gates,)`; 0 for constant gates."""
         angles = [
             _angle(operation, x) for operation in _native_operations(self.circuit, x, weights)
         ]
@@ -145,14 +145,14 @@ class TracedPhases:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """What a circuit does, without PennyLane objects.
+    """A circuit without PennyLane objects.
 
     Attributes:
         n_wires: Number of qubits.
-        embedding: What writes the initial state; None to start from |0...0>.
+        embedding: The embedding that gives the initial state; None for |0...0>.
         gates: The gates in order.
         input_gates: Indices of the gates whose phase depends on the inputs.
-        phases: How the phases come from inputs and weights.
+        phases: The phases as a function of inputs and weights.
     """
 
     n_wires: int
@@ -163,7 +163,7 @@ class Program:
 
     @cached_property
     def components(self) -> list[tuple[int, ...]]:
-        """The sets of wires that no gate connects with each other: independent circuits."""
+        """The connected components of the wires, which are independent circuits."""
         if self.embedding is not None:
             return [tuple(range(self.n_wires))]
         components = [{wire} for wire in range(self.n_wires)]
@@ -173,12 +173,12 @@ class Program:
         return sorted(tuple(sorted(component)) for component in components)
 
 
-@made_once
+@cached
 def trace(circuit: Circuit) -> Program:
-    """The program of a circuit.
+    """Trace a circuit, once.
 
     Args:
-        circuit: The circuit; its gates are queued a few times.
+        circuit: The circuit; its gates are queued several times.
 
     Raises:
         HQDMError: If a gate has no matrix (such as a mid-circuit measurement) or acts on wires
@@ -187,7 +187,7 @@ def trace(circuit: Circuit) -> Program:
     """
     points = _random_points(circuit.n_inputs + torch.Size(circuit.weights_shape).numel())
     inputs, weights = _split(circuit, points)
-    # First without vectorising, so that mistakes in a user's function show as themselves.
+    # First without vectorising, so that errors in a user-defined function are raised unchanged.
     operations = _native_operations(circuit, inputs[-1], weights[-1])
     gates = tuple(_gate(operation) for operation in operations)
     if not gates:
@@ -207,10 +207,10 @@ def trace(circuit: Circuit) -> Program:
 
 
 def _random_points(n: int) -> Tensor:
-    """Points at which to look at the phases as functions of n numbers, `(n_points, n)`."""
+    """Points at which the phases are evaluated as functions of n numbers, `(n_points, n)`."""
     generator = torch.Generator().manual_seed(0)
     points = [scale * torch.randn(1, n, generator=generator).double() for scale in PROBE_SCALES]
-    # Both signs, as many a function is constant on one side.
+    # Both signs, since functions such as relu are constant on one side.
     return torch.cat([*points, *(-point for point in points)])
 
 
@@ -218,14 +218,15 @@ def _split(circuit: Circuit, points: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs and weights at points, `(n_points, n_inputs)` and `(n_points, *weights_shape)`."""
     n_weights = torch.Size(circuit.weights_shape).numel()
     inputs, weights = points.split([circuit.n_inputs, n_weights], 1)
-    return inputs, weights.reshape(-1, *circuit.weights_shape)
+    return inputs, weights.reshape(len(points), *circuit.weights_shape)
 
 
 def _vectorised(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
     """Phases at many points, `(n_points, n_gates)`.
 
     Raises:
-        HQDMError: If the function looks at the values of its arguments, which vectorising forbids.
+        HQDMError: If the function depends on the values of its arguments in a way that cannot be
+            vectorised.
     """
     try:
         return vmap(traced.of_sample, chunk_size=512)(inputs, weights)
@@ -240,10 +241,11 @@ def _vectorised(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor
 def _fit_affine(
     traced: TracedPhases, circuit: Circuit, points: Tensor
 ) -> tuple[AffinePhases | None, Tensor]:
-    """The affine function through zero and the unit vectors, if the random points agree with it.
+    """The affine function through the values at zero and the unit vectors, verified at `points`.
 
     Returns:
-        The function or None, and a mask of the gates that depend on the inputs.
+        The function, or None if it differs at a point, and a mask of the gates that depend on the
+        inputs.
     """
     n_inputs, n = circuit.n_inputs, points.shape[1]
     constant = _vectorised(traced, *_split(circuit, torch.zeros(1, n).double()))[0]
@@ -260,7 +262,7 @@ def _fit_affine(
     weight_terms = _padded_rows(
         gates[of_weights], entries[of_weights] - n_inputs, values[of_weights], len(constant)
     )
-    input_gates = depends.cumsum(0) - 1  # their numbers among the gates that depend on the inputs
+    input_gates = depends.cumsum(0) - 1  # positions among the gates that depend on the inputs
     input_terms = _padded_rows(
         input_gates[gates[of_inputs]],
         entries[of_inputs],
@@ -273,9 +275,9 @@ def _fit_affine(
 def _slopes(
     traced: TracedPhases, circuit: Circuit, constant: Tensor, n: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The derivatives that are not zero: numbers of gates and of arguments, and values.
+    """The nonzero derivatives: indices of gates and of arguments, and values.
 
-    Unit vectors are looked at in pieces: the table of all of them is large for deep circuits.
+    Unit vectors are processed in chunks, since the table of all of them is large for deep circuits.
     """
     found = []
     for rows in torch.arange(n).split(max(1, PROBE_NUMBERS // len(constant))):
@@ -289,7 +291,7 @@ def _slopes(
 
 
 def _depends_on_inputs(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
-    """Mask of the gates whose phase differs between inputs, at any of the random weights."""
+    """Mask of the gates whose phase differs between inputs at any of the random weights."""
     n = len(inputs)
     pairs = inputs.repeat(n, 1), weights.repeat_interleave(n, 0)
     phases = _vectorised(traced, *pairs).unflatten(0, (n, n))
@@ -299,7 +301,7 @@ def _depends_on_inputs(traced: TracedPhases, inputs: Tensor, weights: Tensor) ->
 def _padded_rows(
     rows: Tensor, columns: Tensor, values: Tensor, n_rows: int
 ) -> tuple[Tensor, Tensor]:
-    """Columns and values of the entries of each row of a sparse matrix, padded to the longest."""
+    """Columns and values of the entries in each row of a sparse matrix, padded to equal length."""
     order = rows.argsort(stable=True)
     counts = rows.bincount(minlength=n_rows)
     first = counts.cumsum(0) - counts
@@ -312,7 +314,7 @@ def _padded_rows(
 
 
 def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Operator]:
-    """The operations for one sample, decomposed into those that a `Gate` can hold."""
+    """The operations for one sample, decomposed into operations that a `Gate` can represent."""
     with qml.queuing.AnnotatedQueue() as queue:
         circuit.queue(x, weights)
     operations = qml.tape.QuantumScript.from_queue(queue).operations
@@ -369,7 +371,7 @@ def _gate(operation: Operator) -> Gate:
 
 
 def _sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
-    """A, B, C and the frequency of a gate of one angle, or None if it has no such form."""
+    """A, B, C and the frequency of a gate of one angle, or None if it is not of this form."""
     if len(operation.parameters) != 1 or operation.parameters[0].ndim:
         return None
     kind = _kind(operation)
@@ -384,7 +386,7 @@ _sinusoids: dict[Hashable, tuple[np.ndarray, float] | None] = {}
 
 
 def _kind(operation: Operator) -> Hashable:
-    """What the matrix of a gate depends on beside its angle; None where that is not plain."""
+    """A key of the matrix of a gate as a function of its angle, or None if there is no such key."""
     if isinstance(operation, qml.ops.Controlled):
         of_base = _kind(operation.base)
         return of_base and (type(operation), of_base, tuple(operation.control_values))
@@ -392,7 +394,7 @@ def _kind(operation: Operator) -> Hashable:
 
 
 def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
-    """A, B, C and the frequency, from the matrices at a few angles."""
+    """A, B, C and the frequency, from the matrices at several angles."""
 
     def matrix(phase: float) -> np.ndarray:
         return _matrix(bind_new_parameters(operation, [phase / frequency]))
@@ -415,7 +417,7 @@ def _matrix(operation: Operator) -> np.ndarray:
 
 
 def _clean(matrix: np.ndarray) -> np.ndarray:
-    """Real and imaginary parts without rounding errors in place of zeros."""
+    """The matrix with rounding errors in real and imaginary parts set to zero."""
     parts = matrix.view(np.float64)
     return np.where(np.abs(parts) < ROUNDING, 0, parts).view(np.complex128)
 

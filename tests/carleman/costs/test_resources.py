@@ -1,4 +1,4 @@
-"""Resources against counts by hand, by PennyLane, and against each other."""
+"""Resources against counts by hand and by PennyLane, and against each other."""
 
 import math
 from dataclasses import replace
@@ -83,7 +83,7 @@ def test_hamiltonian_simulations_by_hand():
     assert cost.states == pytest.approx(3200)
 
 
-def test_costs_of_a_real_walk_are_those_of_its_accounts():
+def test_costs_of_an_evolution_are_those_of_its_accounts():
     rng = np.random.default_rng(0)
     generators = [sparse.csr_array(0.2 * rng.normal(size=(3, 3)) - 0.3 * np.eye(3))] * 2
     y0 = np.ones(3)
@@ -109,7 +109,7 @@ def test_simulations_meet_their_error(time, digits):
     assert left_out <= eps + 1e-15  # rounding of the Bessel functions
 
 
-def test_simulations_grow_as_the_theory_says():
+def test_simulations_scale_as_in_the_theory():
     assert simulation_degree(0.0, 1e-3) == 0
     assert simulation_degree(1e6, 1e-3) == pytest.approx(math.e / 2 * 1e6, rel=1e-4)
     # log(1 / eps) / log log(1 / eps) at short times: slower than log(1 / eps), and growing
@@ -117,7 +117,7 @@ def test_simulations_grow_as_the_theory_says():
     assert few < many < 2 * few
 
 
-def test_simulations_take_about_what_pennylane_says():
+def test_simulations_agree_with_the_estimate_of_pennylane():
     import pennylane.estimator as qre
 
     for time, eps in ((10.0, 1e-3), (100.0, 1e-6)):
@@ -131,7 +131,7 @@ def test_simulations_take_about_what_pennylane_says():
 
 
 @pytest.mark.parametrize("entries", [3, 10, 140, 10**4, 10**12])
-def test_tables_take_what_pennylane_says(entries):
+def test_tables_agree_with_the_estimate_of_pennylane(entries):
     import pennylane.estimator as qre
 
     counts = qre.estimate(qre.QROM(entries, 20, select_swap_depth=1)).gate_counts
@@ -149,7 +149,7 @@ def test_the_gates_of_a_circuit_are_those_of_specs():
     gates = tape.specs["resources"].gate_types
     assert counts["CNOT"] == gates["CNOT"] > 0
     assert counts["Hadamard"] == gates["Hadamard"] > 0
-    # 44 T gates a rotation; PennyLane's estimator decomposes the diagonal with a few more of them
+    # 44 T gates per rotation; PennyLane's estimator decomposes the diagonal with a few more of them
     rotations = gates["RY"] + gates["RZ"] + gates.get("RX", 0)
     assert rotations <= counts["T"] / 44 <= 1.2 * rotations
 
@@ -191,7 +191,7 @@ def test_more_is_never_cheaper(name, factor, tolerance):
         assert before.qubits <= finer.qubits
 
 
-def test_queries_scale_as_the_theory_says():
+def test_queries_scale_as_in_the_theory():
     kappas = np.array([100.0, 200, 400, 800])
     queries = [qlss_cost(replace(CASE, kappa=k), 1e-3).queries for k in kappas]
     assert np.polyfit(np.log(kappas), np.log(queries), 1)[0] == pytest.approx(1, abs=0.01)
@@ -202,12 +202,12 @@ def test_queries_scale_as_the_theory_says():
     norms = np.array([100.0, 200, 400, 800])
     queries = [lchs_cost(replace(CASE, hermitian_norm=x), 1e-3).queries for x in norms]
     assert np.polyfit(np.log(norms), np.log(queries), 1)[0] == pytest.approx(1, abs=0.05)
-    # a longer walk is a larger one in every norm
+    # a longer evolution has larger norms
     assert qlss_cost(CASE.stretched(3), 1e-3).queries > 2.5 * qlss_cost(CASE, 1e-3).queries
     assert lchs_cost(CASE.stretched(3), 1e-3).queries > 2 * lchs_cost(CASE, 1e-3).queries
 
 
-def test_the_crossing_is_where_the_table_says():
+def test_the_crossing_agrees_with_the_table():
     dims = [10**k for k in range(1, 7)]
     resources = table([at(d) for d in dims], 0.1, evaluations=100)
     for method in ("qlss", "lchs"):
@@ -216,10 +216,10 @@ def test_the_crossing_is_where_the_table_says():
         assert found == dims[below.index(True)]
         assert all(below[below.index(True) :])
         assert not below[0]
-        # dearer gates move it up, and out of the table
+        # more expensive gates move it up, and out of the table
         assert resources.crossing(method, "oracle", speed=1e3) > found
         assert resources.crossing(method, "oracle", speed=1e30) is None
-        # a table is looked up more often than a classical computer walks through it
+        # a table is looked up more often than a classical computer traverses it
         assert resources.crossing(method, "table") is None
 
 
@@ -228,7 +228,7 @@ def test_a_crossing_that_does_not_last_is_none():
     assert early.crossing("qlss", "oracle") is None
 
 
-def test_what_never_succeeds_has_no_cost():
+def test_a_method_that_never_succeeds_has_no_cost():
     hopeless = at(4, shift=50.0, inverse_probability=1e-13)
     (row,) = table([hopeless], 0.1, 10).rows
     assert row.qlss is row.lchs is None

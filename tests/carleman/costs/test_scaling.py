@@ -1,4 +1,4 @@
-"""Power laws against their own values, cases against the walks that they stand for."""
+"""Power laws against their own values, cases against measured evolutions."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ CASE = Case(
 )
 
 
-def walk(count, n=4, rotates=False):
+def evolution(count, n=4, rotates=False):
     """The same generator many times over; one that rotates neither grows nor decays."""
     rng = np.random.default_rng(0)
     generator = 0.2 * rng.normal(size=(n, n)) - 0.1 * np.eye(n)
@@ -41,7 +41,7 @@ def walk(count, n=4, rotates=False):
 
 
 def case_of(count, rotates=False):
-    generators, y0 = walk(count, rotates=rotates)
+    generators, y0 = evolution(count, rotates=rotates)
     qlss, lchs = QLSS().solve(generators, y0), LCHS(tolerance=1e-3).solve(generators, y0)
     case = measured(2, 1, 1, qlss.account, lchs.account, size=len(y0), share=0.5)
     return case, lchs.y, qlss.account, lchs.account
@@ -62,14 +62,14 @@ def test_the_spread_is_the_largest_deviation():
     assert (law.exponent, law.spread) == pytest.approx((0, 0.1))
 
 
-def test_what_vanishes_somewhere_stays_at_its_largest():
+def test_a_quantity_with_a_zero_keeps_its_largest_value():
     law = power_law([2, 4, 8], [0.0, 0.3, 0.1])
     assert law(2) == law(1e6) == 0.3
 
 
-def test_a_case_holds_what_the_accounts_say():
+def test_a_case_agrees_with_the_accounts():
     case, y, qlss, _ = case_of(3)
-    generators, y0 = walk(3)
+    generators, y0 = evolution(3)
     symmetric = -(generators[0] + generators[0].T).toarray() / 2
     skew = (generators[0] - generators[0].T).toarray() / 2
     lowest, *_, highest = np.linalg.eigvalsh(symmetric)
@@ -85,7 +85,7 @@ def test_a_case_holds_what_the_accounts_say():
     assert (case.n_generators, case.share, case.segments) == (3, 0.5, 1)
 
 
-def test_a_stretched_walk_resembles_a_longer_one():
+def test_a_stretched_evolution_resembles_a_longer_one():
     short, long = case_of(8)[0], case_of(16)[0]
     for name in ("n_generators", "hermitian_norm", "skew_norm", "shift"):
         assert getattr(short.stretched(2), name) == pytest.approx(getattr(long, name), rel=1e-6)
@@ -117,7 +117,7 @@ def test_bad_measurements_are_refused():
         power_law([2, 3], [1.0, float("nan")])
     with pytest.raises(HQDMError, match="one order, degree and number of segments"):
         fit_scaling([CASE, replace(CASE, dim=3, order=4)])
-    generators, y0 = walk(1)
+    generators, y0 = evolution(1)
     solved = QLSS(mode="solve").solve(generators, y0).account
     lchs = LCHS(tolerance=0.1).solve(generators, y0).account
     with pytest.raises(HQDMError, match="need a quantum inverse"):

@@ -12,7 +12,7 @@ from hqdm.carleman.lchs.unitaries import cartesian
 from hqdm.utils.errors import HQDMError
 
 
-def walk(n, count=2, seed=0, damping=0.5):
+def evolution(n, count=2, seed=0, damping=0.5):
     rng = np.random.default_rng(seed)
     made = 0.3 * rng.normal(size=(count, n, n)) / np.sqrt(n) - damping * np.eye(n)
     return [sparse.csr_array(generator) for generator in made], rng.normal(size=n)
@@ -21,7 +21,7 @@ def walk(n, count=2, seed=0, damping=0.5):
 @pytest.mark.parametrize("n", [2, 3, 4])
 @pytest.mark.parametrize("kernel", ["near-optimal", "cauchy"])
 def test_with_exact_unitaries_circuit_and_emulation_are_equal(n, kernel):
-    generators, y0 = walk(n)
+    generators, y0 = evolution(n)
     emulated = LCHS(kernel=kernel, tolerance=0.1).solve(generators, y0)
     run = LCHS("circuit", kernel, tolerance=0.1, steps=None).solve(generators, y0)
     # a few hundred gates, each to rounding
@@ -32,8 +32,8 @@ def test_with_exact_unitaries_circuit_and_emulation_are_equal(n, kernel):
     assert run.account.order is run.account.steps is None
 
 
-def test_a_shifted_walk_is_scaled_back():
-    generators, y0 = walk(2, damping=-0.2)
+def test_a_shifted_evolution_is_rescaled():
+    generators, y0 = evolution(2, damping=-0.2)
     run = LCHS("circuit", tolerance=0.05, steps=None).solve(generators, y0)
     assert min(run.account.shifts) > 0
     assert run.account.error <= 0.05
@@ -44,7 +44,7 @@ def test_a_shifted_walk_is_scaled_back():
     [(1, (8, 16, 32), 3e-3), (2, (8, 16, 32), 3e-5), (4, (8, 16), 1e-6)],
 )
 def test_product_formulas_reach_their_order(order, steps, reached):
-    generators, y0 = walk(3, count=1, seed=1)
+    generators, y0 = evolution(3, count=1, seed=1)
     exact = LCHS(tolerance=0.1).solve(generators, y0).y
     errors = []
     for count in steps:
@@ -57,7 +57,7 @@ def test_product_formulas_reach_their_order(order, steps, reached):
 
 
 def test_the_probability_of_the_account_is_the_measured_one():
-    generators, y0 = walk(2, count=1)
+    generators, y0 = evolution(2, count=1)
     account = LCHS(tolerance=0.1).solve(generators, y0).account
     part = cartesian(generators[0])
     rule = quadrature(NearOptimal(), part.hermitian_norm, 0.1)
@@ -70,8 +70,8 @@ def test_the_probability_of_the_account_is_the_measured_one():
     assert measured[0] == pytest.approx(p, abs=5 * np.sqrt(p * (1 - p) / 20_000))
 
 
-def test_the_select_hamiltonian_has_every_node_in_a_block_of_its_own():
-    part = cartesian(walk(3, count=1)[0][0])
+def test_the_select_hamiltonian_is_block_diagonal_in_the_nodes():
+    part = cartesian(evolution(3, count=1)[0][0])
     spacing, nodes, system = 0.7, range(2), range(2, 4)
     total = qml.matrix(qml.sum(*hamiltonian(part, spacing, nodes, system)), wire_order=range(4))
     for j, k in enumerate(spacing * np.array([-1.5, -0.5, 0.5, 1.5])):
@@ -97,7 +97,7 @@ def test_hamiltonians_of_one_word_or_none_are_simulated(generator):
 
 
 def test_too_many_qubits_are_refused():
-    generators, y0 = walk(16)
+    generators, y0 = evolution(16)
     message = r"needs 13 qubits \(4 for the system, 9 for \d+ nodes\), expected at most 12: raise"
     with pytest.raises(HQDMError, match=message):
         LCHS("circuit", tolerance=1e-4).solve(generators, y0)

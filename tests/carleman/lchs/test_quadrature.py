@@ -37,7 +37,7 @@ def test_the_sum_is_a_decaying_exponential_within_its_bounds(kernel, tolerance):
     extent=st.floats(0, 20),
     where=st.floats(0, 1),
 )
-def test_near_optimal_sums_keep_to_any_tolerance(beta, tolerance, extent, where):
+def test_near_optimal_sums_meet_any_tolerance(beta, tolerance, extent, where):
     rule = quadrature(NearOptimal(beta), extent, tolerance)
     x = where * extent
     # rounding: thousands of terms of size 1e-1 and less, in all below 3
@@ -52,7 +52,7 @@ def test_the_kernel_has_integral_one(kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
-def test_a_growing_exponential_is_not_what_comes_out(kernel):
+def test_a_growing_exponential_is_not_represented(kernel):
     rule = quadrature(kernel, 1.0, 1e-3)
     assert abs(combined(rule, -1.0)[0] - np.exp(1)) > 1
 
@@ -88,7 +88,7 @@ def test_the_spacing_error_falls_geometrically_and_stays_below_its_bound(kernel,
     assert slope == pytest.approx(-1, abs=0.03)
 
 
-def test_cutoffs_grow_with_the_tolerance_as_the_papers_say():
+def test_cutoffs_scale_with_the_tolerance_as_in_the_papers():
     tolerances = 10.0 ** -np.arange(3, 13)
     simple = [Cauchy().cutoff(eps) for eps in tolerances]
     slope = np.polyfit(np.log(1 / tolerances), np.log(simple), 1)[0]

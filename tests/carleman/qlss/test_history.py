@@ -1,4 +1,4 @@
-"""Block systems of walks: by hand, against matrix exponentials, and their refusals."""
+"""Block systems of evolutions: by hand, against matrix exponentials, and invalid input."""
 
 import math
 
@@ -80,8 +80,8 @@ def test_taylor_error_is_within_its_bound(seed, order, norm):
     y0 = np.random.default_rng(seed).normal(size=3)
     system = block_system([generator], y0, order=order, padding=0)
     exact = expm(generator.toarray()) @ y0
-    # An error grows by at most exp(norm) along the rest of the walk, and by as much once more where
-    # the cut series exceeds the exponential, which the factor (1 + tail)^p < e^bound covers.
+    # An error grows by at most exp(norm) along the rest of the evolution; the factor
+    # (1 + tail)^p < e^bound covers a truncated series that exceeds the exponential.
     grown = np.exp(norm + system.taylor_bound) * system.taylor_bound * np.linalg.norm(y0)
     assert np.linalg.norm(final(system)[0] - exact) <= grown + 1e-13
 
@@ -126,7 +126,7 @@ def test_schur_norm_is_at_least_the_spectral_norm(seed):
 
 def test_bad_input_is_refused():
     one, y0 = sparse.csr_array(np.eye(2)), np.ones(2)
-    with pytest.raises(HQDMError, match=r"one start of shape \(n,\), got shape \(2, 3\)"):
+    with pytest.raises(HQDMError, match=r"one initial value of shape \(n,\), got shape \(2"):
         block_system([one], np.ones((2, 3)))
     with pytest.raises(HQDMError, match="one generator or more, got none"):
         block_system([], y0)
@@ -136,7 +136,7 @@ def test_bad_input_is_refused():
         block_system([one * np.inf], y0)
     with pytest.raises(HQDMError, match="not finite"):
         block_system([one], np.array([1, np.nan]))
-    with pytest.raises(HQDMError, match="the start is zero"):
+    with pytest.raises(HQDMError, match="the initial value is zero"):
         block_system([one], np.zeros(2))
     with pytest.raises(HQDMError, match="got 0 and 1"):
         block_system([one], y0, order=0)

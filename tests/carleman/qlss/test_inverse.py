@@ -117,7 +117,7 @@ def slope(x, y):
     return np.polyfit(x, y, 1)[0]
 
 
-def test_degrees_grow_as_the_theory_says():
+def test_degrees_scale_as_in_the_theory():
     kappas, logs = np.array([10, 30, 100, 300, 1000]), np.arange(2, 11) * np.log(10)
     degrees = [needed_degree("minimax", kappa, 1e-4) for kappa in kappas]
     assert slope(np.log(kappas), np.log(degrees)) == pytest.approx(1, abs=0.01)

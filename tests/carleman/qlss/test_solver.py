@@ -1,4 +1,4 @@
-"""Walks by a linear system solver: sparse, emulated, and as a circuit."""
+"""Evolutions by a linear system solver: sparse, emulated, and as a circuit."""
 
 import copy
 import math
@@ -27,7 +27,7 @@ def small(mode, **options):
 
 
 def random_dissipative(seed, n=3):
-    """A generator with a symmetric part of -1 to -0.2: nothing grows, nothing fades away."""
+    """A generator with a symmetric part of -1 to -0.2: nothing grows, and decay is slow."""
     rng = np.random.default_rng(seed)
     turn, mixed = rng.normal(size=(2, n, n))
     Q = np.linalg.qr(mixed)[0]
@@ -35,8 +35,8 @@ def random_dissipative(seed, n=3):
 
 
 def test_the_sparse_solve_is_a_matrix_exponential():
-    walk = generators(lambda t: (1 + t) * SPIRAL, np.linspace(0, 2, 4))
-    solution = QLSS("solve", tolerance=1e-14).solve(walk, Y0)
+    factors = generators(lambda t: (1 + t) * SPIRAL, np.linspace(0, 2, 4))
+    solution = QLSS("solve", tolerance=1e-14).solve(factors, Y0)
     np.testing.assert_allclose(solution.y, expm(4 * SPIRAL.toarray()) @ Y0, rtol=1e-12)
     assert solution.account.inversion is None
     assert solution.account.taylor_error < 1e-12
@@ -56,9 +56,9 @@ def test_the_taylor_error_falls_with_the_order():
 @given(seed=st.integers(0, 1000), exponent=st.floats(1, 6))
 def test_emulation_is_as_accurate_as_stated(polynomial, seed, exponent):
     eps = 10**-exponent
-    walk = [random_dissipative(seed), random_dissipative(seed + 1)]
+    factors = [random_dissipative(seed), random_dissipative(seed + 1)]
     y0 = np.random.default_rng(seed).normal(size=3)
-    account = QLSS(polynomial=polynomial, eps=eps).solve(walk, y0).account
+    account = QLSS(polynomial=polynomial, eps=eps).solve(factors, y0).account
     inversion = account.inversion
     assert inversion.history_error <= inversion.polynomial_error * (1 + 1e-6) + 1e-12
     assert inversion.polynomial_error <= inversion.polynomial_bound + 1e-11
@@ -108,7 +108,7 @@ def test_queries_grow_with_time_as_the_condition_number():
     times = np.array([8, 16, 32, 64])
     inversions = [QLSS(order=4).solve([turning] * time, Y0).account.inversion for time in times]
     queries = [inversion.queries for inversion in inversions]
-    # |L^{-1}| of a walk that neither grows nor falls is proportional to its number of steps
+    # |L^{-1}| of an evolution that neither grows nor decays is proportional to its number of steps
     assert np.polyfit(np.log(times), np.log(queries), 1)[0] == pytest.approx(1, abs=0.1)
     for inversion in inversions:
         predicted = inversion.kappa * math.log(2 / 1e-3)
@@ -210,7 +210,7 @@ def test_badly_conditioned_systems_are_refused():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_solutions_that_overflow_are_refused():
-    with pytest.raises(HQDMError, match="the solution overflows: walk over a shorter time"):
+    with pytest.raises(HQDMError, match="the solution overflows: integrate over a shorter"):
         QLSS("solve").solve([sparse.csr_array(np.eye(2) * 800)], Y0)
     with pytest.raises(HQDMError, match="the block system is singular"):
         QLSS("emulate").solve([sparse.csr_array(np.diag([400.0, 0.0]))], np.array([0.0, 1.0]))

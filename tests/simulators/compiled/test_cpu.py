@@ -79,7 +79,7 @@ def test_any_number_of_threads_gives_the_same_bits(dtype):
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
-def test_what_is_kept_for_the_gradient_does_not_grow_with_the_states():
+def test_memory_for_the_gradient_does_not_grow_with_the_states():
     def kept_bytes(n_layers):
         circuit = Circuit(AngleEmbedding(10), StronglyEntangling(10, n_layers))
         inputs, weights = sample(circuit, 1, 64)
@@ -112,7 +112,7 @@ def test_an_unknown_gate_runs_in_torch_with_one_warning():
         ours, _ = [value_and_gradients(CompiledSimulator(), circuit, *call) for _ in range(2)]
     messages = [str(w.message) for w in caught if w.category is UserWarning]
     assert len(messages) == 1
-    assert "does not know the gate QubitUnitary" in messages[0]
+    assert "does not support the gate QubitUnitary" in messages[0]
     theirs = value_and_gradients(StatevectorSimulator(), circuit, *call)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
@@ -123,7 +123,7 @@ def test_known_gates_do_not_warn():
         CompiledSimulator()(CIRCUITS[0], *sample(CIRCUITS[0]))
 
 
-def test_memory_is_refused_before_it_is_taken():
+def test_memory_is_refused_before_it_is_allocated():
     circuit = Circuit(AngleEmbedding(30), Basic(30, 1))
     with pytest.raises(
         HQDMError, match=r"states of 30 qubits would take [\d,]+ bytes, more than memory_limit=1,07"

@@ -58,7 +58,7 @@ on_gpu = pytest.mark.skipif(not has_gpu(), reason="no CUDA device, or no numba-c
 
 @pytest.fixture(scope="module")
 def simulation(tmp_path_factory):
-    """What the kernels give in Numba's simulator of a GPU."""
+    """The results of the kernels in Numba's CUDA simulator."""
     if importlib.util.find_spec("numba.cuda") is None:
         pytest.skip("Numba has no CUDA target here: install numba-cuda")
     file = tmp_path_factory.mktemp("cuda") / "results.pt"
@@ -77,22 +77,22 @@ def test_the_simulated_kernels_agree_with_the_compiled_ones(simulation, case):
         assert torch.equal(ours, again)
 
 
-def test_every_simulated_case_is_looked_at(simulation):
+def test_every_simulated_case_is_compared(simulation):
     assert set(simulation["results"]) == set(SIMULATED)
 
 
-def test_threads_leave_alone_what_another_writes_before_the_next_barrier(simulation):
+def test_threads_do_not_access_what_another_writes_before_the_next_barrier(simulation):
     assert not simulation["conflicts"]
 
 
 def test_threads_are_lanes_of_slots():
-    # FQConv makes parts of two wires here: two pairs of amplitudes, one a lane.
+    # FQConv makes parts of two wires here: two pairs of amplitudes, one per lane.
     layout = Layout(lower(Circuit(AngleEmbedding(8), FQConv(8, 1))), n_threads=128)
     assert layout.n_lanes.tolist() == [2, 2, 2, 2]
     assert layout.max_slots == 64
-    # 64 slots of 4 amplitudes and of 2 wires with 2 amplitudes; 4 entries of a matrix a thread.
+    # 64 slots of 4 amplitudes and of 2 wires with 2 amplitudes; 4 entries of a matrix per thread.
     assert layout.sizes == (256, 256, 512)
-    # Eight bytes each; on the way back psi and lambda.
+    # Eight bytes each; psi and lambda in the backward pass.
     assert layout.shared_bytes(4, backward=False) == 8 * (256 + 256 + 512)
     assert layout.shared_bytes(4, backward=True) == 8 * (2 * (256 + 256) + 512)
     # Ten wires keep all threads in one slot.
@@ -126,14 +126,14 @@ def test_the_simulator_is_found_by_name_and_pickles():
     assert pickle.loads(pickle.dumps(simulator)) == simulator
 
 
-def test_inputs_elsewhere_are_refused():
+def test_inputs_on_other_devices_are_refused():
     circuit = Circuit(AngleEmbedding(2), Basic(2, 1))
     with pytest.raises(HQDMError, match="runs on an NVIDIA GPU, got inputs on cpu"):
         CudaSimulator()(circuit, *sample(circuit))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_it_says_what_is_missing():
+def test_without_a_gpu_the_requirements_are_named():
     with pytest.raises(HQDMError, match=r"needs an NVIDIA GPU.*install 'hqdm\[cuda\]'"):
         load_kernels()
 

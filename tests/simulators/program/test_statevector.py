@@ -46,12 +46,12 @@ def test_gates_are_fused_into_few_blocks():
     assert all(len(block.targets) <= 4 for block in part.blocks)
 
 
-def test_parts_that_no_gate_connects_are_simulated_apart():
+def test_parts_that_no_gate_connects_are_simulated_separately():
     circuit = Circuit(AngleEmbedding(12), FQConv(12, 3))
     parts = plan(circuit, torch.device("cpu"), torch.float32).parts
     assert [set(part.order) for part in parts] == [{k, k + 4, k + 8} for k in range(4)]
     assert [len(part.blocks) for part in parts] == [1, 1, 1, 1]
-    # So that 40 qubits are no more than ten times four.
+    # Thus 40 qubits cost ten times as much as four.
     wide = Circuit(AngleEmbedding(40), FQConv(40, 1), "probs", (39, 0, 35, 3))
     out = StatevectorSimulator()(wide, torch.randn(1, 2, 40), torch.randn(1, 1, 80))
     torch.testing.assert_close(out.sum(-1), torch.ones(1, 2))

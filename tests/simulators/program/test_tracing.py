@@ -95,7 +95,7 @@ def test_affine_phases_are_the_formulas():
     inputs, weights = torch.randn(2, 5, 2).double(), torch.randn(2, 2).double()
     of_weights = traced.phases.of_weights(inputs, weights)
     zero = torch.zeros(2).double()
-    # RX, RY and CRX turn by half their angle; a shift by 0.5 stays in its gate.
+    # The phase of RX, RY and CRX is half their angle; a shift by 0.5 stays in its gate.
     expected = [zero, 0.5 - 2 * weights[:, 0], zero, weights.sum(1) / 2, zero, zero + 0.125]
     torch.testing.assert_close(of_weights, torch.stack(expected, 1), rtol=0, atol=1e-14)
     of_inputs = traced.phases.of_inputs(inputs, weights, of_weights, torch.tensor([0, 1]))
@@ -162,7 +162,7 @@ def test_a_circuit_is_traced_once():
     assert len(calls) == n_calls
 
 
-def test_the_table_of_slopes_may_be_made_in_pieces(monkeypatch):
+def test_the_table_of_slopes_may_be_computed_in_chunks(monkeypatch):
     circuit = Circuit(AngleEmbedding(8), FQConv(8, 2))
     whole = trace(circuit).phases
     trace.cache_clear()
@@ -221,12 +221,12 @@ def branches(x, w):
         (lambda x, w: None, "queues no gates"),
     ],
 )
-def test_mistakes(fn, message):
+def test_invalid_input_is_refused(fn, message):
     with pytest.raises(HQDMError, match=message) as error:
         program(fn)
     assert "\n" not in str(error.value)
 
 
-def test_a_bug_in_a_users_function_shows_as_itself():
+def test_an_error_in_a_user_defined_function_is_raised_unchanged():
     with pytest.raises(IndexError):
         program(lambda x, w: qml.RX(x[7], wires=0))

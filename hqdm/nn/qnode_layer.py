@@ -1,0 +1,190 @@
+"""A layer that runs a PennyLane QNode on the simulators, in the place of `qml.qnn.TorchLayer`."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
+
+import pennylane as qml
+import torch
+from torch import Tensor, nn
+
+from hqdm.circuits import Circuit
+from hqdm.circuits.qnode import QNodeCircuit, check_arguments, check_qnode, from_qnode
+from hqdm.circuits.readout import UnsupportedQNode
+from hqdm.simulators import Simulator, resolve_simulator
+from hqdm.simulators.program.tracing import HINT, trace
+from hqdm.utils.errors import HQDMError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+WeightShapes = Mapping[str, int | Iterable[int]]
+Init = Callable[[Tensor], Tensor]
+InitMethod = Init | Mapping[str, Init | Tensor] | None
+
+
+class QNodeLayer(nn.Module):
+    """A QNode with trainable weights, with the arguments and outputs of `qml.qnn.TorchLayer`.
+
+    `QuantumLayer(qnode, weight_shapes)` makes one. Parameters have the names of `weight_shapes`,
+    and angles are what they hold; state dicts are those of a `TorchLayer`. The QNode is traced at
+    the first call with so many features: whatever it reads beside its arguments must stay as it is
+    from then on. The layer pickles if the QNode does.
+
+    Unlike in `TorchLayer`, the circuit runs in the dtype of the parameters, whatever that of the
+    inputs, also under autocast, and what cannot be run exactly is refused.
+
+    Args:
+        qnode: The QNode. Its function takes `inputs` and the weights by name, and returns
+            `qml.expval` of products or sums of Pauli matrices or `qml.probs`, or a list or tuple
+            of them, in one basis per wire.
+        weight_shapes: Names and shapes of the weights; 1 stands for a number without axes.
+        init_method: A function of `torch.nn.init`, a mapping of such functions or of tensors by
+            the names of the weights, or None to draw angles uniformly from [0, 2 pi).
+        simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
+
+    Raises:
+        HQDMError: If the QNode has shots, transforms, noise or other arguments, or `init_method`
+            does not fit the weights.
+    """
+
+    def __init__(
+        self,
+        qnode: qml.QNode,
+        weight_shapes: WeightShapes,
+        init_method: InitMethod = None,
+        simulator: str | Simulator = "auto",
+    ) -> None:
+        super().__init__()
+        if not isinstance(qnode, qml.QNode) or not isinstance(weight_shapes, Mapping):
+            raise HQDMError(
+                "expected a PennyLane QNode and a mapping from the names of its weights to their "
+                f"shapes, got {qnode!r} and {weight_shapes!r}"
+            )
+        self.qnode = qnode
+        self.simulator = resolve_simulator(simulator)
+        self.init_method = init_method
+        self.weight_shapes = {name: _shape(size) for name, size in weight_shapes.items()}
+        self._circuits: dict[tuple[int, bool], QNodeCircuit] = {}
+        self._or_refuse(check_qnode, qnode)
+        check_arguments(qnode, self.weight_shapes)
+        for name in self.weight_shapes:
+            if hasattr(self, name):
+                raise HQDMError(
+                    f"a weight cannot have the name {name!r}, which the layer itself uses: give "
+                    "the argument another name"
+                )
+            self.register_parameter(name, nn.Parameter(self._draw(name)))
+
+    @property
+    def qnode_weights(self) -> dict[str, Tensor]:
+        """The weights by name."""
+        return {name: getattr(self, name) for name in self.weight_shapes}
+
+    def quantum_parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters: they are the angles. See `hqdm.nn.parts.QuantumModule`."""
+        return self.parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the weights anew by `init_method`."""
+        for name, weight in self.qnode_weights.items():
+            weight.copy_(self._draw(name))
+
+    def _draw(self, name: str) -> Tensor:
+        shape, of_all = self.weight_shapes[name], self.init_method
+        if isinstance(of_all, Mapping) and name not in of_all:
+            raise HQDMError(f"init_method has nothing for the weight {name!r}")
+        init = of_all[name] if isinstance(of_all, Mapping) else of_all or _uniform_angles
+        if isinstance(init, Tensor):
+            if tuple(init.shape) != shape:
+                raise HQDMError(
+                    f"init_method has a tensor of shape {tuple(init.shape)} for the weight "
+                    f"{name!r}, expected {shape}"
+                )
+            return init.detach().clone()
+        if not callable(init):
+            raise HQDMError(
+                f"init_method has {init!r} for the weight {name!r}, expected a function or a tensor"
+            )
+        drawn = init(torch.empty(shape or 1))
+        return drawn if shape else drawn[0]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Evaluate the QNode.
+
+        Args:
+            inputs: Features, `(..., n_inputs)`; without axes before the last one, a single sample.
+
+        Returns:
+            In the dtype of the parameters: `(...)` for one expectation, `(..., n_outputs)` for
+            probabilities or a list of measurements, and, as in `TorchLayer`, `(n_measurements, ...,
+            n_outputs)` for a tuple of several.
+
+        Raises:
+            HQDMError: If the inputs have no axis, or the QNode cannot be run; the line says why.
+        """
+        if not inputs.ndim:
+            raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a number")
+        lead, n_inputs = tuple(inputs.shape[:-1]), inputs.shape[-1]
+        flat = [weight.reshape(-1) for weight in self.qnode_weights.values()]
+        weights = torch.cat(flat or [inputs.new_empty(0)])
+        samples = inputs.to(weights.dtype).reshape(math.prod(lead), n_inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            translated = self._circuit(n_inputs, bool(lead))
+            x = translated.features(samples, weights.detach())
+            values = self.simulator(translated.circuit, x[None], weights[None])[0]
+            return translated.readout(values, lead)
+
+    def _circuit(self, n_inputs: int, batched: bool) -> QNodeCircuit:
+        """The circuit for so many features, made at the first call."""
+        if (n_inputs, batched) not in self._circuits:
+            arguments = self.qnode, self.weight_shapes, n_inputs, batched
+            translated = self._or_refuse(from_qnode, *arguments)
+            self._or_refuse(_check_trace, translated.circuit)
+            self._circuits[n_inputs, batched] = translated
+        return self._circuits[n_inputs, batched]
+
+    def _or_refuse(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function; if it finds the QNode unsupported, say so in one line."""
+        try:
+            return function(*args, **kwargs)
+        except UnsupportedQNode as error:
+            raise HQDMError(
+                f"QuantumLayer cannot run {_name(self.qnode)}: {error}; "
+                "keep qml.qnn.TorchLayer for this layer"
+            ) from error
+
+    def extra_repr(self) -> str:
+        """The sizes, for `print`."""
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self.weight_shapes.items())
+        return f"{_name(self.qnode)}, weights: {shapes}, simulator={self.simulator.name}"
+
+
+def _check_trace(circuit: Circuit) -> None:
+    """Trace a circuit, whatever simulator runs it: control flow on values shows here.
+
+    Raises:
+        UnsupportedQNode: If it cannot be traced.
+    """
+    try:
+        trace(circuit)
+    except HQDMError as error:
+        reason = str(error).removesuffix(HINT).split(" (")[0]  # without torch's own words
+        raise UnsupportedQNode(reason.rstrip(" :;")) from error
+    except Exception as error:  # of PennyLane or the user's function, at vectorised values
+        reason = " ".join(str(error).split())
+        raise UnsupportedQNode(f"it cannot be traced ({reason})") from error
+
+
+def _name(qnode: qml.QNode) -> str:
+    return getattr(qnode.func, "__name__", type(qnode.func).__name__)
+
+
+def _shape(size: int | Iterable[int]) -> tuple[int, ...]:
+    if isinstance(size, Iterable):
+        return tuple(size)
+    return () if size == 1 else (size,)
+
+
+def _uniform_angles(weight: Tensor) -> Tensor:
+    return nn.init.uniform_(weight, 0, 2 * math.pi)

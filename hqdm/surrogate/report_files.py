@@ -1,0 +1,41 @@
+"""The files of a report: its numbers as JSON, its tables as Markdown, and a picture."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hqdm.utils.tables import Page
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """How a report is written.
+
+    Attributes:
+        name: That of the files.
+        page: Makes its tables.
+        draw: Writes its picture to a path.
+    """
+
+    name: str
+    page: Callable[[dict[str, Any]], Page]
+    draw: Callable[[dict[str, Any], Path], None]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Names of the numbers, the tables and the picture."""
+        return f"{self.name}.json", f"{self.name}.md", f"{self.name}.png"
+
+    def write(self, report: dict[str, Any], out: Path) -> str:
+        """Write the files of a report to a folder.
+
+        Returns:
+            The names of the files, for a message.
+        """
+        numbers, tables, picture = (out / name for name in self.names)
+        numbers.write_text(json.dumps(report, indent=2) + "\n")
+        tables.write_text(self.page(report).markdown())
+        self.draw(report, picture)
+        return f"{numbers}, {tables}, {picture}"

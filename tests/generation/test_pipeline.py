@@ -1,0 +1,56 @@
+"""Samples in one line: every kind of source, the same samples as the command line's."""
+
+import pytest
+import torch
+
+from hqdm import DDIM, HQDMError, Pipeline, load_denoiser
+from hqdm.generation.sampling import sample_images
+
+
+def test_every_source_gives_the_same_samples(trained, tmp_path):
+    denoiser = load_denoiser(trained / "last.ckpt")
+    denoiser.save_pretrained(tmp_path / "model")
+    expected = sample_images(denoiser, DDIM(3), 5, seed=2).images
+    for source in (trained, str(trained / "last.ckpt"), tmp_path / "model"):
+        samples = Pipeline.from_pretrained(source)(n=5, sampler="ddim", steps=3, seed=2)
+        assert torch.equal(samples.images, expected)
+        assert samples.evaluations == 3
+    assert torch.equal(Pipeline(denoiser)(5, DDIM(3), seed=2).images, expected)
+
+
+def test_labels_and_guidance_reach_the_samples(trained_classes):
+    draw = Pipeline.from_pretrained(trained_classes)
+    samples = draw(n=3, steps=2, label=7, guidance=2.0)
+    assert samples.labels.tolist() == [7, 7, 7]
+    assert not torch.equal(samples.images, draw(n=3, steps=2, label=7).images)
+
+
+def test_a_hub_name_is_asked_of_the_hub(monkeypatch, trained):
+    asked = []
+
+    def from_pretrained(name):
+        asked.append(name)
+        return load_denoiser(trained / "last.ckpt")
+
+    monkeypatch.setattr("hqdm.Denoiser.from_pretrained", from_pretrained)
+    assert Pipeline.from_pretrained("someone/model")(n=1, steps=1).images.shape == (1, 1, 8, 8)
+    assert asked == ["someone/model"]
+
+
+def test_bad_calls_are_refused_in_one_line(trained, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    draw = Pipeline.from_pretrained(trained)
+    for call, said in (
+        (lambda: draw(sampler="unipk"), "unknown sampler 'unipk'"),
+        (lambda: draw(n=0), "1 image or more"),
+        (lambda: draw(label=3), "no class labels"),
+        (lambda: draw(sampler=DDIM(3), steps=3), "belong to a named sampler"),
+        (lambda: draw(sampler="carleman"), "there is no Carleman fit"),
+        (lambda: Pipeline(draw.denoiser)(sampler="carleman"), "load the model from a file"),
+        (lambda: Pipeline.from_pretrained(tmp_path / "nothing"), "there is no model"),
+        (lambda: Pipeline.from_pretrained("someone/nothing"), "there is no model someone/nothing"),
+    ):
+        with pytest.raises(HQDMError, match=said) as error:
+            call()
+        assert "\n" not in str(error.value)

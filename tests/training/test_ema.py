@@ -1,0 +1,35 @@
+"""The average of the weights: by hand, and when it is updated."""
+
+import pytest
+import torch
+
+from hqdm.training.ema import EMA
+from hqdm.utils.errors import HQDMError
+
+
+def test_the_average_is_that_of_the_formula():
+    """Weight k after step k; a copy up to step 3, then decay 0.9 at steps 4, 6, 8."""
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    ema = EMA(model, decay=0.9, every=2, start=3)
+    expected = 0.0
+    for step in range(1, 10):
+        model.weight.data.fill_(float(step))
+        ema.after_step(model, step)
+        if step <= 3:
+            expected = float(step)
+        elif step % 2 == 0:
+            expected = 0.9 * expected + 0.1 * step
+        assert float(ema.module.weight) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"decay": 1.0}, "ema_decay needs a number in"),
+        ({"every": 0}, "ema_every needs 1 step or more"),
+        ({"start": -1}, "ema_start needs 0 steps or more"),
+    ],
+)
+def test_bad_numbers_are_refused(options, said):
+    with pytest.raises(HQDMError, match=said):
+        EMA(torch.nn.Linear(1, 1), **options)
