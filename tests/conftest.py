@@ -1,6 +1,7 @@
 """Fixtures that several rooms share, and the division of the machine among the workers."""
 
 import os
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from hqdm.cli.main import main
 from hqdm.simulators import CompiledSimulator
+from hqdm.utils import plugins
+from hqdm.utils.registry import Registry
 
 # The workers of `pytest -n` share the cores: more threads than cores wait for each other. The
 # variable is for the processes that tests start; a test that needs a number of threads sets it.
@@ -204,3 +207,19 @@ def same_run():
                     assert value == actual[name], name
 
     return compare
+
+
+@pytest.fixture
+def forget():
+    """Forgets the plugins of users and what they registered, as a new process would."""
+    before = [(registry, dict(registry._entries)) for registry in Registry.all]
+
+    def run():
+        for module in plugins._LOADED.values():
+            sys.modules.pop(module.__name__, None)
+        plugins._LOADED.clear()
+        for registry, entries in before:
+            registry._entries = dict(entries)
+
+    yield run
+    run()

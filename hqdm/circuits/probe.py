@@ -16,6 +16,7 @@ from torch import Tensor
 from hqdm.circuits.qfunc import QNodeFunction, gates_of_sample
 from hqdm.circuits.readout import UnsupportedQNode
 
+N_SAMPLES = 3
 N_DRAWS = 2  # of the weights
 STEP = 1e-5  # of finite differences
 
@@ -43,17 +44,15 @@ class Probe:
 
     def __init__(self, function: QNodeFunction) -> None:
         self.function = function
-        # Not as many samples as features, so that a place in the batch is not taken for a feature.
-        self.n_samples = 3 if function.n_inputs != 3 else 4
         random = np.random.default_rng(0)
         # Features of norm one are amplitudes, and within the domain of arcsin.
-        inputs = random.standard_normal((self.n_samples, function.n_inputs))
+        inputs = random.standard_normal((N_SAMPLES, function.n_inputs))
         self.inputs = torch.from_numpy(inputs / np.linalg.norm(inputs, axis=1, keepdims=True))
         shape = (N_DRAWS, function.n_weights)
         self.weights = torch.from_numpy(random.uniform(0, 2 * np.pi, shape))
         self.calls = {
             (i, j): function.checked_call(function.alone(self.inputs[i]), self.weights[j])
-            for i in range(self.n_samples)
+            for i in range(N_SAMPLES)
             for j in range(N_DRAWS)
         }
         self.first = self.calls[0, 0]
@@ -64,9 +63,9 @@ class Probe:
         }
         self.rows = self.gates[0, 0]
         self._check_gates()
-        self._check_gradients()
         if function.batched:
             self._check_batch()
+        self._check_gradients()
 
     def _check_operations(self) -> None:
         """The same operations and measurements at all points."""
@@ -109,7 +108,7 @@ class Probe:
         return places[0]
 
     def _depends_on_inputs(self, place: int) -> bool:
-        states = [self._state(place, i, 0) for i in range(self.n_samples)]
+        states = [self._state(place, i, 0) for i in range(N_SAMPLES)]
         return not all(_equal(state, states[0]) for state in states)
 
     def _state(self, place: int, i: int, j: int) -> np.ndarray:
@@ -176,8 +175,8 @@ class Probe:
     def _check_batch(self) -> None:
         """Every sample of a batch has the gates, and the state, that it has alone."""
         batch = self.function.checked_call(self.inputs, self.weights[0])
-        for i in range(self.n_samples):
-            gates = gates_of_sample(batch.operations, i, self.n_samples, self.prepared)
+        for i in range(N_SAMPLES):
+            gates = gates_of_sample(batch.operations, i, N_SAMPLES, self.prepared)
             same = _same(_rows(gates), self.gates[i, 0])
             if same and self.prepared is not None:
                 states = _array(batch.operations[self.prepared].parameters[0])
@@ -197,8 +196,8 @@ def _row(gate: Operator) -> Row:
     for parameter in gate.parameters:
         if isinstance(parameter, Tensor) and parameter.requires_grad:
             raise UnsupportedQNode(
-                f"the QNode takes an angle of {gate.name} from a tensor that needs a gradient but "
-                "is no argument: name it in weight_shapes"
+                f"the QNode takes an angle of {gate.name} from a tensor that needs a gradient, "
+                "expected an argument: name it in weight_shapes"
             )
     return gate.name, tuple(gate.wires), [_array(parameter) for parameter in gate.parameters]
 

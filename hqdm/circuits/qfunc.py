@@ -147,7 +147,10 @@ def _of_sample(operation: Operator, sample: int, n_samples: int | None) -> Itera
             parameter[sample] if qml.math.ndim(parameter) > ndim else parameter
             for parameter, ndim in zip(operation.parameters, operation.ndim_params, strict=True)
         ]
-        yield bind_new_parameters(operation, parameters)
+        gate = bind_new_parameters(operation, parameters)
+        if gate.batch_size is not None:  # a copy that has kept it
+            gate._check_batching()
+        yield gate
 
 
 def _refuse_no_gate(operation: Operator) -> None:

@@ -30,8 +30,8 @@ class QNodeLayer(nn.Module):
     the first call with so many features: whatever it reads beside its arguments must stay as it is
     from then on. The layer pickles if the QNode does.
 
-    Two things differ from `TorchLayer`: the circuit runs in the dtype of the parameters, whatever
-    that of the inputs, also under autocast; and what cannot be run exactly is refused.
+    Unlike in `TorchLayer`, the circuit runs in the dtype of the parameters, whatever that of the
+    inputs, also under autocast, and what cannot be run exactly is refused.
 
     Args:
         qnode: The QNode. Its function takes `inputs` and the weights by name, and returns

@@ -31,7 +31,7 @@ def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
     header = {
         "format_version": MODEL_VERSION,
         "denoiser": config,
-        "requires": write_requirements(config, folder),
+        "requires": write_requirements(config, folder, overwrite=True),
     }
     (folder / CONFIG_FILE).write_text(json.dumps(header, indent=2) + "\n")
 

@@ -12,21 +12,35 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry, requirements
 
 
-def write_requirements(config: object, folder: Path) -> list[dict[str, str | None]]:
+def write_requirements(
+    config: object, folder: Path, overwrite: bool = False
+) -> list[dict[str, str | None]]:
     """Copy the files that a plain configuration needs into a folder.
 
     Args:
         config: The configuration that names the definitions.
         folder: The folder of the model.
+        overwrite: Replace a file of the same name with other content.
 
     Returns:
         One plain record per definition; its `file` is None for a definition in a notebook or in a
         script, which would run if it were loaded.
+
+    Raises:
+        HQDMError: If the folder has another file of that name and `overwrite` is false.
     """
     needs = requirements(config)
-    for need in needs:
-        if need.file is not None and need.importable and not (folder / need.file.name).exists():
-            shutil.copyfile(need.file, folder / need.file.name)
+    for file in {need.file for need in needs if need.file is not None and need.importable}:
+        copy = folder / file.name
+        if copy.exists():
+            if copy.read_bytes() == file.read_bytes():
+                continue
+            if not overwrite:
+                raise HQDMError(
+                    f"{copy} differs from {file}, which is loaded: load the former with --plugin "
+                    "to continue with it, or name another folder with --out"
+                )
+        shutil.copyfile(file, copy)
     return [need.record for need in needs]
 
 

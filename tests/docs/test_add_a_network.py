@@ -1,7 +1,6 @@
 """The page "a denoiser of your own": its file, outside the package, through every command."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.evaluation.ablation import quantum_effect
-from hqdm.nn.network import NETWORKS
 from hqdm.nn.parts import count, quantum_parameters
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils import plugins
@@ -27,23 +25,8 @@ def block(title):
     return re.search(rf'```\w+ title="{title}"\n(.*?)```', PAGE, re.DOTALL).group(1)
 
 
-def forget():
-    """As in a new process."""
-    for name in ("Dense", "AmplitudeDense"):
-        NETWORKS._entries.pop(name, None)
-    plugins._LOADED.clear()
-    sys.modules.pop("my_networks", None)
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    forget()
-    yield
-    forget()
-
-
 @pytest.fixture
-def networks(tmp_path, monkeypatch):
+def networks(tmp_path, monkeypatch, forget):
     """The user's folder, as the current one."""
     (tmp_path / "my_networks.py").write_text(block("my_networks.py"))
     monkeypatch.chdir(tmp_path)
@@ -71,7 +54,7 @@ def test_it_takes_no_more_lines_than_it_says():
     ("name", "options"),
     [("Dense", {"hidden": 16}), ("AmplitudeDense", {"n_layers": 2})],
 )
-def test_every_command_takes_it(networks, hqdm, refused, same_run, name, options):
+def test_every_command_takes_it(networks, forget, hqdm, refused, same_run, name, options):
     run = Path("runs/own")
     config = configuration(name, options, 2)
     assert hqdm("fit", "--config", config, "--out", run).code == 0

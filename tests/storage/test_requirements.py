@@ -1,12 +1,11 @@
 """What a model of a user's circuit needs: copied beside it, named where it is missing."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from hqdm.circuits.ansatz import ANSATZE, HQConv
+from hqdm.circuits.ansatz import HQConv
 from hqdm.cli import main as cli
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
@@ -19,27 +18,13 @@ FILE = Path(__file__).parents[1] / "fixtures" / "my_circuits.py"
 SMALL = {"channels": 1, "size": 8, "dim": 8, "mults": (1, 2), "heads": 1, "head_dim": 4}
 
 
-def forget():
-    """As in a new process."""
-    ANSATZE._entries.pop("TestRing", None)
-    plugins._LOADED.clear()
-    sys.modules.pop("my_circuits", None)
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    forget()
-    yield
-    forget()
-
-
 @pytest.fixture
-def circuits(tmp_path):
+def circuits(tmp_path, forget):
     """A user's file, outside the package."""
     return shutil.copy(FILE, tmp_path / "my_circuits.py")
 
 
-def test_an_exported_model_names_and_holds_the_file(circuits, refused, hqdm, tmp_path):
+def test_an_exported_model_names_and_holds_the_file(circuits, forget, refused, hqdm, tmp_path):
     ring = plugins.load_plugin(circuits).TestRing
     hybrid = Hybrid(ansatz=ring(4, 2, hop=3))
     assert (hybrid.ansatz, hybrid.n_layers, hybrid.channels_per_group) == ("TestRing", 2, 1)
@@ -60,7 +45,7 @@ def test_an_exported_model_names_and_holds_the_file(circuits, refused, hqdm, tmp
     assert load_denoiser(model).network.vertex.block_1.conv_1.quantum.layer.circuit.ansatz.hop == 3
 
 
-def test_a_run_names_and_holds_the_file(circuits, tiny, refused, hqdm, tmp_path):
+def test_a_run_names_and_holds_the_file(circuits, forget, tiny, refused, hqdm, tmp_path):
     options = {"channels_per_group": 1, "ansatz": "TestRing", "ansatz_options": {"hop": 2}}
     config = tiny(model__network__hybrid={"vertex": options}, plugins=["my_circuits.py"])
     out = tmp_path / "run"
@@ -74,6 +59,19 @@ def test_a_run_names_and_holds_the_file(circuits, tiny, refused, hqdm, tmp_path)
     assert "--plugin" in refused("inspect", "--checkpoint", out / "last.ckpt")
     plugin = f"--plugin={out / 'my_circuits.py'}"
     assert "TestRing" in hqdm("inspect", "--checkpoint", out / "last.ckpt", plugin).out
+
+
+def test_a_changed_file_is_not_mixed_with_a_run(circuits, forget, tiny, refused, hqdm, tmp_path):
+    options = {"channels_per_group": 1, "ansatz": "TestRing"}
+    config = tiny(model__network__hybrid={"vertex": options}, plugins=["my_circuits.py"])
+    out = tmp_path / "run"
+    assert hqdm("fit", "--config", config, "--out", out).code == 0
+    forget()
+    circuits.write_text(circuits.read_text().replace("hop: int = 1", "hop: int = 2"))
+    more = ("--out", out, "--resume", out / "last.ckpt", "--trainer.max_epochs", 3)
+    assert "differs from" in refused("fit", "--config", config, *more)
+    assert hqdm("fit", "--config", config, "--out", out, "--overwrite").code == 0
+    assert "hop: int = 2" in (out / "my_circuits.py").read_text()
 
 
 def test_a_script_s_definition_is_named_without_a_file(tmp_path, refused):

@@ -54,7 +54,7 @@ def test_installed_packages_announce_theirs(shapes, monkeypatch, tmp_path):
     )
     monkeypatch.syspath_prepend(tmp_path)
     entry = EntryPoint("mine", "announced_shapes", module.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(module, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(module, "announced", lambda: (entry,))
     monkeypatch.setattr(module, "_loaded", set())
     assert "dot" in shapes
     assert shapes["dot"] is object
@@ -63,7 +63,7 @@ def test_installed_packages_announce_theirs(shapes, monkeypatch, tmp_path):
 
 def test_a_broken_package_is_named(shapes, monkeypatch):
     entry = EntryPoint("mine", "no_such_module_anywhere", module.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(module, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(module, "announced", lambda: (entry,))
     monkeypatch.setattr(module, "_loaded", set())
     with pytest.raises(HQDMError, match="the installed plugin 'mine'.*cannot be loaded"):
         shapes["dot"]

@@ -210,7 +210,8 @@ class TrainingCLI(LightningCLI):
         note = prepare(module, data, config["init_from"], frozen, resume)
         if self.trainer.is_global_zero:
             folder.claim(resume, config["overwrite"])
-            plugins = write_requirements([module.denoiser.config, data.name], folder.path)
+            needs = [module.denoiser.config, data.name]
+            plugins = write_requirements(needs, folder.path, bool(config["overwrite"]))
             self.config["plugins"] = sorted({p["file"] for p in plugins if p["file"]}) or None
             self._save_config(folder.path / "config.yaml")
             print(f"{note or 'training from scratch'}; into {folder.path}", file=sys.stderr)

@@ -218,7 +218,7 @@ def _split(circuit: Circuit, points: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs and weights at points, `(n_points, n_inputs)` and `(n_points, *weights_shape)`."""
     n_weights = torch.Size(circuit.weights_shape).numel()
     inputs, weights = points.split([circuit.n_inputs, n_weights], 1)
-    return inputs, weights.reshape(-1, *circuit.weights_shape)
+    return inputs, weights.reshape(len(points), *circuit.weights_shape)
 
 
 def _vectorised(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor:
