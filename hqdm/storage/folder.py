@@ -1,4 +1,4 @@
-"""Models on disk: tensors in safetensors beside a plain, versioned configuration in JSON.
+"""Models on disk: tensors in safetensors, and a plain, versioned configuration in JSON.
 
     folder/model.safetensors    every parameter and buffer
     folder/config.json          {"format_version": 2, "denoiser": {...}, "requires": [...]}

@@ -27,7 +27,7 @@ def write_requirements(
         script, which would run if it were loaded.
 
     Raises:
-        HQDMError: If another file of that name is there and `overwrite` is false.
+        HQDMError: If the folder has another file of that name and `overwrite` is false.
     """
     needs = requirements(config)
     for file in {need.file for need in needs if need.file is not None and need.importable}:
