@@ -85,10 +85,8 @@ class QNodeFunction:
         except HQDMError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())
             raise HQDMError(
-                f"the QNode fails on inputs of shape {tuple(inputs.shape)} "
-                f"({type(error).__name__}: {reason})"
+                f"the QNode fails on inputs of shape {tuple(inputs.shape)} ({in_one_line(error)})"
             ) from error
 
     def alone(self, sample: Tensor) -> Tensor:
@@ -114,11 +112,20 @@ def gates_of_sample(
 
     Raises:
         HQDMError: If an operation has angles for another number of samples.
-        UnsupportedQNode: If an operation is no gate.
+        UnsupportedQNode: If an operation is no gate, or PennyLane cannot take it apart.
     """
     for place, operation in enumerate(operations):
-        if place != without:
+        if place == without:
+            continue
+        try:
             yield from _of_sample(operation, sample, n_samples)
+        except HQDMError:
+            raise
+        except Exception as error:
+            raise UnsupportedQNode(
+                f"PennyLane has no gates of one sample for {operation.name}, expected gates of "
+                f"angles ({in_one_line(error)})"
+            ) from error
 
 
 def _of_sample(operation: Operator, sample: int, n_samples: int | None) -> Iterator[Operator]:
@@ -130,14 +137,12 @@ def _of_sample(operation: Operator, sample: int, n_samples: int | None) -> Itera
             f"the QNode makes {operation.name} with {size} angles from {taken}, expected one angle "
             "per sample: take features as inputs[..., i]"
         )
-    # Templates are opened before wires are renamed, and what holds arrays before it is split.
-    is_product = isinstance(operation, qml.ops.CompositeOp)
-    is_template = is_product or not operation.has_matrix
-    if (
-        (is_template or (size is not None and any(operation.ndim_params)))
-        and operation.has_decomposition
-        and not isinstance(operation, StatePrepBase)
-    ):
+    # Templates are opened before wires are renamed, and what holds arrays or operators before it is
+    # split.
+    composed = isinstance(operation, (qml.ops.CompositeOp, qml.ops.op_math.ScalarSymbolicOp))
+    split = size is not None and (composed or any(operation.ndim_params))
+    opened = (split or not operation.has_matrix) and operation.has_decomposition
+    if opened and not isinstance(operation, StatePrepBase):
         for part in operation.decomposition():
             yield from _of_sample(part, sample, n_samples)
     elif size is None:
@@ -151,6 +156,11 @@ def _of_sample(operation: Operator, sample: int, n_samples: int | None) -> Itera
         if gate.batch_size is not None:  # a copy that has kept it
             gate._check_batching()
         yield gate
+
+
+def in_one_line(error: Exception) -> str:
+    """The kind of an error and its message, without line breaks."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _refuse_no_gate(operation: Operator) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.circuits import Circuit
+from hqdm.circuits.qfunc import in_one_line
 from hqdm.circuits.qnode import QNodeCircuit, check_arguments, check_qnode, from_qnode
 from hqdm.circuits.readout import UnsupportedQNode
 from hqdm.simulators import Simulator, resolve_simulator
@@ -172,8 +173,7 @@ def _check_trace(circuit: Circuit) -> None:
         reason = str(error).removesuffix(HINT).split(" (")[0]  # without torch's own words
         raise UnsupportedQNode(reason.rstrip(" :;")) from error
     except Exception as error:  # of PennyLane or the user's function, at vectorised values
-        reason = " ".join(str(error).split())
-        raise UnsupportedQNode(f"it cannot be traced ({reason})") from error
+        raise UnsupportedQNode(f"it cannot be traced ({in_one_line(error)})") from error
 
 
 def _name(qnode: qml.QNode) -> str:

@@ -150,6 +150,11 @@ def matrix_of_weights(inputs, w):
     return z()
 
 
+def exponential(inputs, w):
+    qml.exp(qml.X(0), 1j * inputs[..., 0])
+    return z()
+
+
 def noise(inputs, w):
     qml.BitFlip(0.1, wires=0)
     return z()
@@ -181,6 +186,7 @@ def measurement_before_the_end(inputs, w):
         (state_of_weights, "AmplitudeEmbedding of an array that depends on inputs or weights"),
         (state_and_angles, "and has other gates that depend on them"),
         (matrix_of_weights, "DiagonalQubitUnitary of an array that depends on inputs or weights"),
+        (exponential, "PennyLane has no gates of one sample for Exp, expected gates"),
         (noise, "the noise channel BitFlip"),
         (measurement_before_the_end, "measures before the end"),
     ],

@@ -112,8 +112,7 @@ def nonlinear(inputs, weights):
         qml.RY(torch.asin(torch.tanh(inputs[..., wire])), wires=wire)
         qml.RZ(torch.acos(torch.tanh(inputs[..., wire]) ** 2) * weights[wire], wires=wire)
         qml.CNOT(wires=[wire, (wire + 1) % 3])
-    qml.prod(qml.RX(weights[0], 1), qml.CNOT([0, 1]), qml.RY(inputs[..., 0], 0))
-    qml.evolve(qml.X(0) @ qml.Y(1), weights[1] * inputs[..., 1])
+    qml.evolve(qml.X(0) @ qml.Y(1), weights[1])
     return expectations("ZXY")
 
 
@@ -206,6 +205,18 @@ def test_outputs_and_gradients_are_those_of_torch_layer(
 ):
     theirs, ours = both(qml.QNode(function, device), weight_shapes)
     inputs = torch.randn(*lead, n_inputs, dtype=torch.float64)
+    assert_equal(value_and_gradients(ours, inputs), value_and_gradients(theirs, inputs))
+
+
+def product_of_gates(inputs, weights):
+    qml.AngleEmbedding(inputs, wires=range(2))
+    qml.prod(qml.RX(weights[0], 1), qml.CNOT([0, 1]), qml.RY(inputs[..., 0], 0))
+    return qml.probs(wires=[0, 1])
+
+
+def test_a_product_of_gates_with_angles_of_a_batch():
+    theirs, ours = both(qml.QNode(product_of_gates, DEVICE), {"weights": (1,)})
+    inputs = torch.randn(5, 2, dtype=torch.float64)  # PennyLane fails on a batch of one
     assert_equal(value_and_gradients(ours, inputs), value_and_gradients(theirs, inputs))
 
 
