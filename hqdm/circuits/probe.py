@@ -207,7 +207,7 @@ def _array(parameter: Any) -> np.ndarray:
 
 
 def _same(ours: Sequence[Row], theirs: Sequence[Row]) -> bool:
-    """Whether all gates have the same names, wires and numbers."""
+    """True if all gates have the same names, wires and numbers."""
     return [row[:2] for row in ours] == [row[:2] for row in theirs] and all(
         _equal(a, b)
         for our, their in zip(ours, theirs, strict=True)
