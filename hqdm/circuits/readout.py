@@ -192,7 +192,7 @@ class Readout:
     constant: Tensor
 
     def __call__(self, values: Tensor, lead: tuple[int, ...]) -> Tensor:
-        """The outputs of the QNode, in the shape in which `qml.qnn.TorchLayer` returns them.
+        """The outputs of `qml.qnn.TorchLayer` for the QNode.
 
         Args:
             values: Outputs of the circuit, `(B, n_outputs)`.

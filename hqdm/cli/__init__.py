@@ -1,1 +1,1 @@
-"""The command line: `main` finds the command, `commands/` has one file for each."""
+"""The command line: `main` dispatches to the commands, one file each in `commands/`."""

@@ -1,6 +1,7 @@
 """The command line: `hqdm fit | sample | evaluate | compare-samplers | ...`.
 
-Every command refuses bad input with one line and exit code 2, and overwrites nothing unless told.
+Every command refuses bad input with a one-line message and exit code 2, and overwrites files only
+with `--overwrite`.
 """
 
 import sys
@@ -18,18 +19,18 @@ PLUGIN = "--plugin"
 
 COMMANDS = {
     "fit": "Train a model.",
-    "sample": "Draw images from a trained model.",
+    "sample": "Generate images with a trained model.",
     "evaluate": "Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation.",
     "compare-samplers": "Compare samplers: FID against network evaluations and seconds.",
     "optimise-grid": "Fit a sampler's grid of times to a trained model.",
-    "interpolate": "Draw the images between two images, through their noise.",
-    "inpaint": "Fill the hole in an image with samples of a trained model.",
+    "interpolate": "Interpolate between two images through their noise.",
+    "inpaint": "Fill a masked part of an image with a trained model.",
     "carleman": "Sample without the network: Carleman linearisation, its errors and costs.",
     "inspect": "Show a model: layers, parameter counts, circuits with depth and gates.",
     "export": "Write a model as safetensors and config.json, without pickle.",
     "demo": "Train a hybrid U-Net on 8x8 digits, sample it and score it, in under 5 minutes.",
 }
-"""Each is the function `run` of a file in `hqdm/cli/commands`, imported when it is called."""
+"""Each command is the function `run` of a file in `hqdm/cli/commands`, imported on demand."""
 
 
 def _usage() -> str:
@@ -37,8 +38,8 @@ def _usage() -> str:
     lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
     hints = [
         "`hqdm COMMAND --help` lists the options of a command.",
-        "--plugin FILE, with any command and more than once, loads a Python file with your own",
-        "circuits, networks, samplers or data sets first.",
+        "--plugin FILE, with any command and repeatable, first loads a Python file that defines",
+        "circuits, networks, samplers or data sets.",
     ]
     return "\n".join(["usage: hqdm COMMAND [options]", "", *lines, "", *hints])
 
@@ -85,7 +86,7 @@ def dispatch(argv: Sequence[str]) -> None:
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Show a warning without the place in the source, which says nothing to a user."""
+    """Print a warning without its position in the source code."""
     print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0, or 2 after bad input, or 128 + the number of the signal that stopped training.
+        The exit code: 0, or 2 after bad input, or 128 + the number of the signal that stopped it.
     """
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What jsonargparse says of a configuration, in one line that a user can act on."""
+"""Messages of jsonargparse about a configuration, converted to one readable line."""
 
 import re
 from collections.abc import Iterable
@@ -38,11 +38,11 @@ _PLAIN = {
 
 
 def readable(message: str, keys: Iterable[str]) -> str:
-    """The part of a message that says what is wrong, and where.
+    """Reduce a message of the parser to the error and the key at which it occurs.
 
     Args:
-        message: What the parser said, on one or many lines.
-        keys: The keys that exist, with dots.
+        message: The message of the parser, of one or several lines.
+        keys: The known keys, with dots.
 
     Returns:
         One line.
@@ -72,7 +72,7 @@ def readable(message: str, keys: Iterable[str]) -> str:
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Like `hqdm.utils.errors.unknown`, but the keys are too many to list."""
+    """Like `hqdm.utils.errors.unknown`, but without the list of all keys, which is too long."""
     names = sorted({name, *(key.rsplit(".", n)[0] for key in known for n in range(3))} - {name})
     last = name.rsplit(".", 1)[-1]
     close = get_close_matches(name, names, n=1) or [n for n in names if n.endswith(f".{last}")]
@@ -81,7 +81,7 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _expected(types: str) -> str:
-    """Type expressions in plain words."""
+    """Describe a type expression in words."""
     words: list[str] = []
     for found in _TYPE.finditer(types):
         if found["literal"]:

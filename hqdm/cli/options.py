@@ -1,4 +1,4 @@
-"""What the commands of the command line share: their parser, and options that several take."""
+"""The parser of the commands, and the options that several of them have."""
 
 import argparse
 from dataclasses import fields
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses in one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what `main` prints.
+        """Raise the error that `main` prints.
 
         Raises:
             HQDMError: Always.
@@ -28,65 +28,65 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_checkpoint(parser: Parser, required: bool = True) -> None:
-    """The option `--checkpoint`."""
+    """Add the option `--checkpoint`."""
     parser.add_argument(
         "--checkpoint", required=required, help="a .ckpt file or a folder that `export` wrote"
     )
 
 
 def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
-    """The choice of a sampler, and what `add_drawing` adds."""
+    """Add the choice of a sampler, and the options of `add_drawing`."""
     names = f"such as ddpm, ddim, dpm3, unipc3, carleman ({sampler})"
     parser.add_argument("--sampler", default=sampler, help=names)
     parser.add_argument("--steps", type=int, help="sampler steps (ddpm 1000, ddim 50, others 10)")
-    parser.add_argument("--tolerance", type=float, help="error of a step of dpm-adaptive (0.05)")
+    parser.add_argument("--tolerance", type=float, help="error per step of dpm-adaptive (0.05)")
     add_drawing(parser, n)
 
 
 def add_drawing(parser: Parser, n: int) -> None:
-    """How images are drawn, whichever the sampler."""
-    parser.add_argument("--grid", help="time, lambda, karras or FILE.json (the sampler's)")
+    """Add the options of sampling that do not depend on the sampler."""
+    parser.add_argument("--grid", help="time, lambda, karras or FILE.json (that of the sampler)")
     add_noise(parser, n)
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images per batch (256)")
 
 
 def add_noise(parser: Parser, n: int) -> None:
-    """How many images, from which noise, and how they are guided."""
+    """Add the options of the number of images, the random seed and guidance."""
     parser.add_argument("--n", type=int, default=n, help=f"number of images ({n})")
-    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
 
 
 def add_output(parser: Parser, out: str | None, what: str = "folder to write to") -> None:
-    """Where a command runs and writes; `out` is the default of `--out`."""
+    """Add the options of the device and of output files; `out` is the default of `--out`."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
     parser.add_argument("--out", default=out, help=f"{what} ({out})" if out else what)
 
 
 def add_scores(parser: Parser) -> None:
-    """What images are compared with."""
+    """Add the options of the comparison with real images."""
     parser.add_argument("--data", required=True, help="the data set to compare with")
     parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
     parser.add_argument("--fid-weights", help="file of the Inception weights")
-    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument("--offline", action="store_true", help="do not access the network")
 
 
 def device_named(name: str) -> "torch.device":
     """The device that `--device` names.
 
     Raises:
-        HQDMError: If it is not there.
+        HQDMError: If it is not available.
     """
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=name).cpu()  # some devices have a name but hold no numbers
+        torch.zeros(1, device=name).cpu()  # some devices, such as meta, have no memory
         return torch.device(name)
     except (RuntimeError, AssertionError):
-        raise HQDMError(f"device {name!r} is not there: use auto, cpu or cuda") from None
+        raise HQDMError(f"device {name!r} is not available: use auto, cpu or cuda") from None
 
 
 def load_model(options: argparse.Namespace) -> "Denoiser":
@@ -102,7 +102,7 @@ def load_model(options: argparse.Namespace) -> "Denoiser":
 
 
 def grid_of(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> Any:
-    """The grid of `--grid` for that sampler: a name, times, or None for the sampler's own.
+    """The grid of `--grid` for a sampler: a name, times, or None for the sampler's default.
 
     Raises:
         HQDMError: If a file of times cannot be used.
@@ -118,22 +118,22 @@ def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
     """The sampler of `--sampler`, `--steps`, `--grid` and `--tolerance`.
 
     Raises:
-        HQDMError: If there is no such sampler, or it takes other options.
+        HQDMError: If there is no such sampler, or it does not accept one of the options.
     """
     from hqdm import surrogate as surrogate  # registers the samplers without a network
     from hqdm.samplers.registry import build_sampler, sampler_entry
 
-    sampler_entry(options.sampler)  # refuses an unknown name before anything is read
+    sampler_entry(options.sampler)  # refuses an unknown name before files are read
     grid = grid_of(options, options.sampler, denoiser)
     loaded = loaded_for(options.sampler, options, denoiser)
     return build_sampler(options.sampler, options.steps, grid, options.tolerance, **loaded)
 
 
 def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> dict[str, Any]:
-    """What the sampler of that name reads beside `--checkpoint`, such as a fit to the model.
+    """Arguments of a sampler from files next to `--checkpoint`, such as a fit to the model.
 
     Raises:
-        HQDMError: If it is missing or of another model, or guidance is asked of it.
+        HQDMError: If a file is missing or belongs to another model, or guidance is requested.
     """
     from hqdm.samplers.registry import sampler_entry
 

@@ -1,4 +1,4 @@
-"""Where configuration becomes objects: the keys of a YAML file under `model`.
+"""The configuration of a model: the keys of a YAML file under `model`, and the module they define.
 
     model:
       network: {dim: 10, mults: [1, 2, 3, 4], hybrid: {vertex: {groups: 1, ansatz: FQConv}}}
@@ -6,7 +6,7 @@
       predict: eps
       optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.001, weight_decay: 0.01}}
 
-Image size, channels and labels are set once, under `data`, and handed to the network.
+Image size and channels are set once, under `data`, and passed to the network.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -32,14 +32,14 @@ class NetworkConfig:
     Attributes:
         channels: Image channels; follows `data.channels`.
         size: Height and width of the images; follows `data.size`.
-        dim: Width of the first level, of a U-Net.
-        mults: Width multipliers, one per level, of a U-Net.
+        dim: Width of the first level of a U-Net.
+        mults: Width multipliers of a U-Net, one per level.
         hybrid: The parts of a U-Net with quantum convolutions: "vertex", "encoder.0", ...
         n_classes: Number of class labels; null for an unconditional network.
-        heads: Attention heads, of a U-Net.
-        head_dim: Features of one attention head, of a U-Net.
-        name: A name that `hqdm.register_network` gave, or UNet.
-        options: The options of a network that is not a U-Net.
+        heads: Attention heads of a U-Net.
+        head_dim: Features per attention head of a U-Net.
+        name: UNet, or a name registered with `hqdm.register_network`.
+        options: The options of a network other than UNet.
     """
 
     channels: int = 1
@@ -58,28 +58,30 @@ class NetworkConfig:
         """The plain configuration of the network.
 
         Raises:
-            HQDMError: If keys of a U-Net are given to another network, or the other way round.
+            HQDMError: If options of a U-Net are given for another network, or vice versa.
         """
         shared = {"name": self.name, "channels": self.channels, "size": self.size}
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         of_unet = {key: own[key] for key in ("dim", "mults", "hybrid", "heads", "head_dim")}
         if self.name == UNET:
             if self.options:
-                raise HQDMError("model.network.options are those of other networks than UNet")
+                raise HQDMError(
+                    "model.network.options are for networks other than UNet: leave them out"
+                )
             hybrid = {part: hybrid.to_dict() for part, hybrid in self.hybrid.items()}
             return {**shared, **of_unet, "hybrid": hybrid, "n_classes": self.n_classes}
         default = NetworkConfig()
         for key, value in of_unet.items():
             if value != getattr(default, key):
                 raise HQDMError(
-                    f"model.network.{key} is a key of UNet: give those of {self.name} under "
-                    "model.network.options"
+                    f"model.network.{key} is an option of UNet: give the options of {self.name} "
+                    "under model.network.options"
                 )
         labels = {} if self.n_classes is None else {"n_classes": self.n_classes}
         return {**shared, **labels, **self.options}
 
     def build(self) -> Network:
-        """The network."""
+        """Build the network."""
         return build_network(self.config)
 
 
@@ -90,7 +92,7 @@ class EMAConfig:
     Attributes:
         decay: Decay at each update.
         every: Steps between updates.
-        start: Up to this step the average is a plain copy.
+        start: The step up to which the average is a copy of the weights.
     """
 
     decay: float = 0.995
@@ -128,17 +130,17 @@ def build_module(
         predict_options: Fields of the objective, such as sigma_data of "edm" or steps of "step".
         loss: Distance between output and target.
         weight: Weight of the loss.
-        p2_gamma: Exponent of the weight "p2"; 0 weights all times alike.
+        p2_gamma: Exponent of the weight "p2"; 0 weights all times equally.
         p2_k: Offset of the weight "p2".
         min_snr_gamma: Largest signal-to-noise ratio of the weight "min_snr".
         lr: Learning rate of Adam, 0.001 by default.
         betas: Decay rates of Adam's moments, 0.9 and 0.99 by default.
-        optimizer: Another optimiser than Adam, with its learning rate.
+        optimizer: An optimiser in place of Adam, with its learning rate.
         lr_scheduler: Learning-rate schedule, such as hqdm.training.WarmupCosine.
         ema: Averaging of the weights.
-        label_dropout: Share of dropped labels, for classifier-free guidance.
+        label_dropout: Fraction of dropped labels, for classifier-free guidance.
         compile: Compile the network with torch.compile; classical networks only.
-        seed: Follows `seed_everything`.
+        seed: Random seed; follows `seed_everything`.
 
     Returns:
         The module.

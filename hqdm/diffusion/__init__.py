@@ -1,1 +1,1 @@
-"""Forward process, objective and denoiser: what a network predicts, and how it is trained to."""
+"""Noise schedules, training objectives and the denoiser that combines them with a network."""

@@ -4,8 +4,9 @@ For x_0 ~ N(mean, variance) in every coordinate, x_t ~ N(alpha mean, alpha^2 var
 
     E[x_0 | x_t] = mean + alpha variance / (alpha^2 variance + sigma^2) (x_t - alpha mean).
 
-The probability-flow ODE keeps standardised coordinates: (x_t - alpha mean) / sqrt(alpha^2
-variance + sigma^2) is constant along it. Samplers are tested against both facts.
+The probability-flow ODE preserves standardised coordinates: (x_t - alpha mean) / sqrt(alpha^2
+variance + sigma^2) is constant along its solutions. Both formulas serve as references in tests of
+samplers.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class GaussianDenoiser:
         return Prediction(x0, sigma / marginal * centred)
 
     def flow(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """Where the probability-flow ODE takes `x_t` from time `t` to time `s`, exactly."""
+        """The exact solution at time `s` of the probability-flow ODE from `x_t` at time `t`."""
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
         std_t = (alpha_t**2 * self.variance + sigma_t**2).sqrt()
         std_s = (alpha_s**2 * self.variance + sigma_s**2).sqrt()
@@ -51,16 +52,17 @@ class GaussianDenoiser:
 
 @dataclass
 class MixtureDenoiser:
-    r"""The exact denoiser of data whose coordinates are drawn from a mixture of Gaussians each.
+    r"""The exact denoiser of data with independent coordinates from a mixture of Gaussians.
 
     With x_0 ~ sum_k w_k N(m_k, v_k), x_t is a mixture of N(alpha m_k, alpha^2 v_k + sigma^2), and
-    E[x_0 | x_t] is the mean of the components' posterior means, weighted by their posteriors. In
-    one dimension the flow keeps the distribution function: F_s(x_s) = F_t(x_t).
+    E[x_0 | x_t] is the mean of the components' posterior means, weighted by their posterior
+    probabilities. In one dimension the flow preserves the distribution function:
+    F_s(x_s) = F_t(x_t).
 
     Attributes:
-        weights: w, `(K,)`, of sum one.
-        means: m, `(K,)`.
-        variances: v, `(K,)`.
+        weights: Weights w of the components, `(K,)`, with sum 1.
+        means: Means m, `(K,)`.
+        variances: Variances v, `(K,)`.
         schedule: The noise schedule.
     """
 
@@ -88,7 +90,7 @@ class MixtureDenoiser:
         return (self.weights * torch.special.ndtr(z)).sum(-1)
 
     def flow(self, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """Where the probability-flow ODE takes `x_t` from time `t` to time `s`, by bisection."""
+        """The solution at time `s` of the probability-flow ODE from `x_t` at `t`, by bisection."""
         target = self.cdf(x_t, t)
         low, high = torch.full_like(x_t, -BRACKET), torch.full_like(x_t, BRACKET)
         for _ in range(BISECTIONS):

@@ -1,8 +1,8 @@
-r"""The one wrapper between a network and everybody else.
+r"""The denoiser: a network with its noise schedule and objective.
 
-A network predicts from x_t = alpha x_0 + sigma eps what its objective says (`objective.py`), and a
-`Denoiser` turns the output into the same `Prediction(x0, eps)`, whatever the objective. It also
-holds the training loss.
+From x_t = alpha x_0 + sigma eps the network predicts the quantity that the objective defines
+(`hqdm.diffusion.objective`). A `Denoiser` converts this output into `Prediction(x0, eps)`, which is
+independent of the objective, and computes the training loss.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from hqdm.utils.errors import HQDMError
 
 
 class Denoising(Protocol):
-    """What samplers see: a denoiser, or a denoiser around a denoiser (see `hqdm.guidance`)."""
+    """The interface for samplers: a denoiser, or one that wraps another (see `hqdm.guidance`)."""
 
     schedule: Schedule
 
@@ -92,8 +92,8 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Args:
             x0: Clean samples `(B, C, H, W)`, images in [-1, 1].
             y: Class labels `(B,)`, or None.
-            t: Times `(B,)`; drawn uniformly from (0, 1] where None.
-            eps: Noise `(B, C, H, W)`; drawn from N(0, I) where None.
+            t: Times `(B,)`; if None, drawn uniformly from (0, 1].
+            eps: Noise `(B, C, H, W)`; if None, drawn from N(0, I).
 
         Returns:
             The weighted loss, a scalar.
@@ -117,11 +117,13 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         """The shape `(C, H, W)` of the images.
 
         Raises:
-            HQDMError: If the samples are no images.
+            HQDMError: If the samples are not images.
         """
         shape = self.sample_shape
         if len(shape) != 3:
-            raise HQDMError(f"the model makes samples of shape {shape}, expected images (C, H, W)")
+            raise HQDMError(
+                f"the model generates samples of shape {shape}, expected images (C, H, W)"
+            )
         return shape[0], shape[1], shape[2]
 
     @property
@@ -144,10 +146,10 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build the denoiser that `config` describes, with fresh weights.
+        """Build the denoiser that `config` describes, with newly initialised weights.
 
         Raises:
-            HQDMError: If the configuration does not fit this version.
+            HQDMError: If the configuration cannot be read, or a name or option is unknown.
         """
         try:
             return cls(
@@ -162,7 +164,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         """Load every parameter and buffer.
 
         Raises:
-            HQDMError: If names or shapes differ; the line names the first that does.
+            HQDMError: If names or shapes differ; the message gives the first difference.
         """
         own = self.state_dict()
         for name in dict.fromkeys([*own, *tensors]):
@@ -176,10 +178,10 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
-        """Load what `save_pretrained` or `hqdm export` wrote.
+        """Load a folder that `save_pretrained` or `hqdm export` wrote.
 
         Raises:
-            HQDMError: If something is missing, damaged or from a newer version.
+            HQDMError: If a file is missing, damaged or from a newer version.
         """
         config, tensors = read_folder(folder)
         denoiser = cls.from_config(config)
@@ -223,7 +225,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
 
 
 def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None:
-    """Labels for n images: the one asked for, else every class in turn; None without classes.
+    """Labels for n images: a given label, else every class in turn; None without classes.
 
     Raises:
         HQDMError: If the label does not exist.

@@ -16,13 +16,13 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     Args:
         path: A `.ckpt` file, the folder of a run, or a folder that `hqdm export` or
             `save_pretrained` wrote.
-        weights: Which weights of a checkpoint.
+        weights: The averaged or the raw weights of a checkpoint.
 
     Returns:
         The denoiser, on the CPU.
 
     Raises:
-        HQDMError: If nothing usable is there.
+        HQDMError: If there is no model, or it cannot be read.
     """
     path = checkpoint_in(Path(path))
     if path.is_dir():
@@ -33,7 +33,7 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
 
 
 def checkpoint_in(path: Path) -> Path:
-    """The last checkpoint where `path` is the folder of a run; any other path as it is."""
+    """The last checkpoint if `path` is the folder of a run; any other path unchanged."""
     run = path.is_dir() and not (path / CONFIG_FILE).exists() and (path / LAST).exists()
     return path / LAST if run else path
 
@@ -44,7 +44,7 @@ def denoiser_in(
     """The denoiser in a training checkpoint that `read_checkpoint` read from `path`.
 
     Raises:
-        HQDMError: If something is missing, or tensors do not fit the configuration.
+        HQDMError: If a key is missing, or the tensors do not match the configuration.
     """
     try:
         config, state = checkpoint[CHECKPOINT_KEY]["denoiser"], checkpoint["state_dict"]

@@ -1,7 +1,7 @@
 r"""Objectives: the quantity that a network predicts, its training target, and the loss.
 
-With x_t = alpha x_0 + sigma eps, an objective has a target that is linear in (x_0, eps), and turns
-the network's output back into a `Prediction(x0, eps)`:
+With x_t = alpha x_0 + sigma eps, an objective has a target that is linear in (x_0, eps), and
+converts the network's output into a `Prediction(x0, eps)`:
 
     eps      eps                               x0   x_0
     v        alpha eps - sigma x_0             (Salimans and Ho 2022)
@@ -81,7 +81,7 @@ class Weight(ABC):
 
 @dataclass(frozen=True)
 class Uniform(Weight):
-    """All times alike."""
+    """Equal weights at all times."""
 
     def __call__(self, objective: "Objective", levels: Levels) -> Tensor | float:
         """See `Weight`."""
@@ -90,7 +90,7 @@ class Uniform(Weight):
 
 @dataclass(frozen=True)
 class P2(Weight):
-    """(k + SNR)^(-gamma), see the head of this file.
+    """The weight (k + SNR)^(-gamma); see the module docstring.
 
     Raises:
         HQDMError: If gamma is negative or k is not positive.
@@ -112,7 +112,7 @@ class P2(Weight):
 
 @dataclass(frozen=True)
 class MinSNR(Weight):
-    """min(SNR, gamma) on the error of x_0, see the head of this file.
+    """The weight min(SNR, gamma) on the error of x_0; see the module docstring.
 
     Raises:
         HQDMError: If gamma is not positive.
@@ -137,8 +137,8 @@ LOSSES = {"mse": nn.functional.mse_loss, "l1": nn.functional.l1_loss}
 class Objective(ABC):
     """A prediction target with its loss.
 
-    A new objective is a frozen dataclass with `target` and `prediction`; `register_objective` gives
-    it a name.
+    A new objective is a frozen dataclass with `target` and `prediction`; `register_objective`
+    registers it under its `name`.
 
     Attributes:
         loss: "mse" or "l1".
@@ -158,7 +158,7 @@ class Objective(ABC):
             raise unknown("loss", self.loss, LOSSES)
 
     def network_input(self, x_t: Tensor, levels: Levels) -> Tensor:
-        """The samples as the network sees them; `x_t` itself unless overridden."""
+        """The input of the network; `x_t` itself unless overridden."""
         return x_t
 
     @abstractmethod
@@ -167,12 +167,12 @@ class Objective(ABC):
 
     @abstractmethod
     def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
-        """The clean samples and the noise that an output stands for."""
+        """The clean samples and the noise that correspond to an output of the network."""
 
     def slope(self, levels: Levels) -> Tensor:
         """The derivative of the target with respect to x_0 at fixed x_t.
 
-        The default takes the target as linear in (x_0, eps), with eps = (x_t - alpha x_0) / sigma.
+        The default assumes a target linear in (x_0, eps), with eps = (x_t - alpha x_0) / sigma.
         """
         one, zero = torch.ones_like(levels.sigma), torch.zeros_like(levels.sigma)
         return self.target(one, zero, levels) - levels.alpha / levels.sigma * self.target(
@@ -200,7 +200,7 @@ def register_objective(cls: ObjectiveType) -> ObjectiveType:
 @register_objective
 @dataclass(frozen=True, kw_only=True)
 class Eps(Objective):
-    """The noise."""
+    """Noise prediction: the target is eps."""
 
     name = "eps"
 
@@ -216,7 +216,7 @@ class Eps(Objective):
 @register_objective
 @dataclass(frozen=True, kw_only=True)
 class X0(Objective):
-    """The clean samples."""
+    """Data prediction: the target is x_0."""
 
     name = "x0"
 
@@ -232,7 +232,7 @@ class X0(Objective):
 @register_objective
 @dataclass(frozen=True, kw_only=True)
 class V(Objective):
-    """v = alpha eps - sigma x_0; the inverse divides by alpha^2 + sigma^2, which may not be 1."""
+    """v = alpha eps - sigma x_0; the inverse divides by alpha^2 + sigma^2 where that is not 1."""
 
     name = "v"
 
@@ -258,13 +258,13 @@ class EDM(Objective):
         s = sigma / alpha,
         c_skip = d^2 / (s^2 + d^2),   c_out = s d / sqrt(s^2 + d^2),   c_in = 1 / sqrt(s^2 + d^2).
 
-    The network sees t itself in place of c_noise = log(s) / 4, a function of t.
+    The network receives t itself in place of c_noise = log(s) / 4, a function of t.
 
     Attributes:
         sigma_data: d, the standard deviation of the data.
 
     Raises:
-        HQDMError: If it is not positive.
+        HQDMError: If `sigma_data` is not positive.
     """
 
     name = "edm"
@@ -303,14 +303,14 @@ class EDM(Objective):
 class StepBack(Objective):
     r"""The sample one step back, x_s = alpha_s x_0 + sigma_s eps, s = max(t - 1 / steps, 0).
 
-    With x_t these are two linear equations in x_0 and eps, of determinant
-    alpha_t sigma_s - alpha_s sigma_t, which is not 0 for s < t.
+    Together with x_t these are two linear equations in x_0 and eps, with determinant
+    alpha_t sigma_s - alpha_s sigma_t, which is nonzero for s < t.
 
     Attributes:
         steps: Number of steps from noise to data.
 
     Raises:
-        HQDMError: If it is below 1.
+        HQDMError: If `steps` is below 1.
     """
 
     name = "step"
@@ -372,7 +372,7 @@ def objective_config(objective: Objective) -> dict[str, Any]:
     """The plain configuration from which `build_objective` rebuilds an objective.
 
     Raises:
-        HQDMError: If the objective or its weight has no name.
+        HQDMError: If the objective or its weight is not registered.
     """
     if OBJECTIVES.name_of(type(objective)) is None:
         raise HQDMError(

@@ -6,7 +6,7 @@ A schedule maps a time `t` in [0, 1] (data at 0, noise at 1) to the pair `(alpha
 
 and back from the half log signal-to-noise ratio `lambda_t = log(alpha_t / sigma_t)`, which
 decreases in t. The cosine and the linear schedule are variance-preserving,
-alpha_t^2 + sigma_t^2 = 1; some solvers hold for these only. A schedule knows no network.
+alpha_t^2 + sigma_t^2 = 1, as some solvers require. A schedule is independent of the network.
 """
 
 import math
@@ -29,8 +29,8 @@ VARIANCE_TOLERANCE = 1e-6
 class Schedule(ABC):
     """A noise schedule: `alpha, sigma = schedule(t)`.
 
-    A new schedule is a frozen dataclass with a `__call__` and an `inverse`; `register_schedule`
-    gives it a name.
+    A new schedule is a frozen dataclass with `__call__` and `inverse`; `register_schedule`
+    registers it under a name.
     """
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Schedule(ABC):
 
     @cached_property
     def variance_preserving(self) -> bool:
-        """Whether alpha_t^2 + sigma_t^2 = 1, checked at 65 times."""
+        """True if alpha_t^2 + sigma_t^2 = 1, checked at 65 times."""
         alpha, sigma = self(torch.linspace(0, 1, 65, dtype=torch.float64))
         return bool(((alpha**2 + sigma**2 - 1).abs() < VARIANCE_TOLERANCE).all())
 
@@ -65,8 +65,8 @@ class Schedule(ABC):
     def prior_std(self) -> float:
         """Standard deviation of the noise from which sampling starts: sigma_1, or 1.
 
-        It is 1 for a variance-preserving schedule, where x_1 has the variance of the noise also in
-        the part that is left of the data.
+        It is 1 for a variance-preserving schedule, whose x_1 has variance 1 for data of variance 1,
+        although sigma_1 is slightly smaller.
         """
         if self.variance_preserving:
             return 1.0
@@ -97,16 +97,16 @@ def register_schedule(name: str) -> Callable[[ScheduleType], ScheduleType]:
 @register_schedule("cosine")
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    r"""The cosine schedule (Nichol and Dhariwal 2021, eq. 17), stopped short of pure noise.
+    r"""The cosine schedule (Nichol and Dhariwal 2021, eq. 17), truncated before pure noise.
 
         alpha_t = cos(phi_t) / cos(phi_0),   phi_t = phi_0 + t (phi_1 - phi_0),
         phi_0 = (s / (1 + s)) pi / 2.
 
-    The published curve ends at alpha = 0, where the data can no longer be recovered from noise
-    prediction; `phi_1` is therefore chosen such that `lambda_1 = lam_min`.
+    The published curve ends at alpha = 0, where noise prediction does not determine the data;
+    `phi_1` is therefore chosen such that `lambda_1 = lam_min`.
 
     Args:
-        s: The offset that keeps the first noise levels from being too small.
+        s: The offset that avoids too small noise levels near t = 0.
         lam_min: The half log-SNR at t = 1.
     """
 
@@ -129,7 +129,7 @@ class CosineSchedule(Schedule):
         phi_0, phi_1 = self._phi
         turn = t * (phi_1 - phi_0)
         alpha = (turn + phi_0).cos() / math.cos(phi_0)
-        # cos^2 a - cos^2 b = sin(b - a) sin(b + a): no cancellation where sigma is small.
+        # cos^2 a - cos^2 b = sin(b - a) sin(b + a) avoids cancellation for small sigma.
         sigma = (turn.sin() * (turn + 2 * phi_0).sin()).sqrt() / math.cos(phi_0)
         return alpha, sigma
 
@@ -172,7 +172,8 @@ class LinearSchedule(Schedule):
 
     def inverse(self, lam: Tensor) -> Tensor:
         """See `Schedule`."""
-        # -log alpha = softplus(-2 lam) / 2 is a quadratic in t; this root form does not cancel.
+        # -log alpha = softplus(-2 lam) / 2 is a quadratic in t; this form of its root avoids
+        # cancellation.
         c = torch.nn.functional.softplus(-2 * lam)
         root = (self.beta_0**2 + 2 * (self.beta_1 - self.beta_0) * c).sqrt()
         return 2 * c / (root + self.beta_0)
@@ -181,11 +182,11 @@ class LinearSchedule(Schedule):
 @register_schedule("ve")
 @dataclass(frozen=True)
 class VarianceExplodingSchedule(Schedule):
-    r"""A schedule that keeps the signal and adds noise (Karras et al. 2022).
+    r"""A variance-exploding schedule, with constant signal (Karras et al. 2022).
 
         alpha_t = 1,   sigma_t = sigma_max t^rho.
 
-    Even times are even in sigma^(1 / rho), as in equation 5 there for sigma_min = 0.
+    Uniform times are uniform in sigma^(1 / rho), as in eq. 5 of that paper for sigma_min = 0.
 
     Args:
         sigma_max: The noise level at t = 1.
@@ -213,7 +214,7 @@ class VarianceExplodingSchedule(Schedule):
 
 
 def build_schedule(name: str, **options: float) -> Schedule:
-    """The schedule of that name.
+    """Build a schedule by name.
 
     Args:
         name: A key of `SCHEDULES`.
@@ -233,7 +234,11 @@ def build_schedule(name: str, **options: float) -> Schedule:
 
 
 def schedule_config(schedule: Schedule) -> dict[str, str | float]:
-    """The plain configuration from which `build_schedule` rebuilds the schedule."""
+    """The plain configuration from which `build_schedule` rebuilds the schedule.
+
+    Raises:
+        HQDMError: If the schedule is not registered.
+    """
     name = SCHEDULES.name_of(type(schedule))
     if name is None:
         raise HQDMError(

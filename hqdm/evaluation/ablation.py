@@ -1,9 +1,9 @@
-"""Does the quantum part of a model do anything?
+"""Ablation of the quantum part of a model.
 
-The test loss is measured three times with the same times and noise: with the circuits as trained;
-with random angles, as at the start of training; and with every sample getting the mean answer of
-its batch, so that no circuit says anything about its sample. A model that has not trained its
-angles does not mind the second, one that does not use its circuits does not mind the third.
+The test loss is measured with the same times and noise for three variants: with trained circuits;
+with random angles, as at the start of training; and with every output of a circuit replaced by its
+mean over the batch, so that it carries no information about the sample. The second leaves the loss
+unchanged if the angles were not trained, the third if the model does not use its circuits.
 """
 
 import copy
@@ -24,12 +24,12 @@ RANDOM_DRAWS = 5
 
 @dataclass(frozen=True)
 class QuantumEffect:
-    """Test losses with circuits that are as trained, random, and silent.
+    """Test losses with trained circuits, random angles and mean outputs.
 
     Attributes:
-        loss: As trained.
+        loss: With trained circuits.
         random_angles: Median over draws of random angles.
-        mean_output: Every sample gets the mean answer of its batch.
+        mean_output: With outputs replaced by their mean over the batch.
     """
 
     loss: float
@@ -40,17 +40,17 @@ class QuantumEffect:
 def quantum_effect(
     denoiser: Denoiser, x0: Tensor, y: Tensor | None = None, seed: int = 0, batch_size: int = 128
 ) -> QuantumEffect | None:
-    """Measure what random and silent circuits cost.
+    """Measure the test loss with trained circuits, random angles and mean outputs.
 
     Args:
         denoiser: The model.
         x0: Test images `(N, C, H, W)` in [-1, 1].
         y: Their labels `(N,)`, or None.
-        seed: Key of the times, the noise and the random angles.
-        batch_size: Images at a time, and what mean answers are taken over.
+        seed: Random seed of the times, the noise and the random angles.
+        batch_size: Images per batch, over which mean outputs are taken.
 
     Returns:
-        The losses, or None where the model has no circuits.
+        The losses, or None if the model has no circuits.
     """
     if not quantum_modules(denoiser):
         return None
@@ -81,7 +81,7 @@ def _loss(denoiser: Denoiser, x0: Tensor, y: Tensor | None, seed: int, batch_siz
 
 def _with_random_angles(denoiser: Denoiser, seed: int, draw: int) -> Denoiser:
     device = next(denoiser.parameters()).device
-    other = copy.deepcopy(denoiser).cpu()  # drawn there, so that devices agree
+    other = copy.deepcopy(denoiser).cpu()  # the same random angles for all devices
     with seeded(seed, draw):
         for name, module in quantum_modules(other).items():
             _redraw(name, module)
@@ -89,10 +89,10 @@ def _with_random_angles(denoiser: Denoiser, seed: int, draw: int) -> Denoiser:
 
 
 def _redraw(name: str, module: nn.Module) -> None:
-    """Draw the angles of a module anew, and see that this changed them.
+    """Reinitialise the angles of a module, and check that they have changed.
 
     Raises:
-        HQDMError: If it did not: the ablation would report that the circuits have no effect.
+        HQDMError: If they have not: the ablation would report that the circuits have no effect.
     """
     quantum = cast(QuantumModule, module)
     before = [parameter.detach().clone() for parameter in quantum.quantum_parameters()]
@@ -100,8 +100,8 @@ def _redraw(name: str, module: nn.Module) -> None:
     for old, new in zip(before, quantum.quantum_parameters(), strict=True):
         if old.numel() and torch.equal(old, new):
             raise HQDMError(
-                f"reset_parameters of {name} ({type(module).__name__}) leaves its quantum "
-                "parameters as they are: it has to draw all of them anew"
+                f"reset_parameters of {name} ({type(module).__name__}) does not change its quantum "
+                "parameters: reinitialise all of them there"
             )
 
 

@@ -1,8 +1,8 @@
-"""Samplers beside each other: quality against network evaluations and against seconds.
+"""Comparison of samplers: quality against network evaluations and against seconds.
 
-Every entry, a sampler with a budget of evaluations, draws the same number of images from the same
-noise, into a folder of its own as `hqdm sample` would write it; what is there already can be taken
-instead. Scores are computed from the stored images.
+Every entry, a sampler with a number of evaluations, generates the same number of images from the
+same noise. The images and a record are stored in one folder per entry, and stored images can be
+used again. Scores are computed from the stored images.
 """
 
 import json
@@ -35,18 +35,18 @@ COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
 PLOT_FILE, ROWS_FILE = "comparison.png", "rows.png"
 COMPARISON_FILES = (COMPARISON_FILE, TABLE_FILE, PLOT_FILE, ROWS_FILE)
 IMAGES_IN_ROW = 12
-CROWDED = 100  # a wider range has no room for marks at 2 and 5
+CROWDED = 100  # ratio of an axis' ends above which ticks at 2 and 5 would overlap
 COLUMNS = "sampler", "steps", "evaluations", "seconds", "FID", "KID"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sampler and how often it may evaluate the network.
+    """A sampler and its number of network evaluations.
 
     Attributes:
         sampler: Name of the sampler.
-        nfe: Number of network evaluations, at most; 0 where the sampler chooses it.
-        tolerance: Error of a step of an adaptive sampler.
+        nfe: Largest number of network evaluations; 0 if it follows from the sampler.
+        tolerance: Error per step of an adaptive sampler.
     """
 
     sampler: str
@@ -55,13 +55,13 @@ class Entry:
 
     @property
     def folder(self) -> str:
-        """Where its images are."""
+        """The name of the folder of its images."""
         return f"{self.sampler}-{self.tolerance or self.nfe:g}"
 
     def build(self, grid: str | Sequence[float] | None = None, **loaded: Any) -> Sampler:
-        """The sampler, with the number of steps that takes as many evaluations or a few less.
+        """Build the sampler, with the largest number of steps within `nfe` evaluations.
 
-        A sampler that chooses its own times takes no grid.
+        A sampler without the option `grid` ignores the grid.
         """
         if self.tolerance is not None:
             return build_sampler(self.sampler, tolerance=self.tolerance)
@@ -72,16 +72,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, and where the results go.
+    """The settings of a comparison.
 
     Attributes:
-        checkpoint: Where the model comes from, for the record.
+        checkpoint: Path of the model, for the record.
         entries: The samplers.
         protocol: Data set, number of images, seed and scores.
         out: Folder of the results.
-        grid: The grid of all samplers; each one's own where None.
-        resume: Take images that are in `out` already.
-        loaded: By name of a sampler, what it reads beside the checkpoint.
+        grid: The grid of all samplers; None is the default of each.
+        resume: Use images that are stored in `out`.
+        loaded: By name of a sampler, arguments loaded from files next to the checkpoint.
     """
 
     checkpoint: str
@@ -94,22 +94,22 @@ class Comparison:
 
 
 def parse_entries(samplers: str, nfe: str) -> list[Entry]:
-    """The entries that `--samplers` and `--nfe` ask for, by number of evaluations.
+    """The entries that `--samplers` and `--nfe` define, sorted by number of evaluations.
 
     Args:
-        samplers: Names separated by commas; `name:count` has a count of its own, an adaptive
-            sampler a tolerance; what needs no network has 0.
-        nfe: Counts for all the others, separated by commas.
+        samplers: Names separated by commas, or `name:count` with its own number of evaluations, or
+            `name:tolerance` for an adaptive sampler. A sampler without network evaluations has 0.
+        nfe: Numbers of evaluations of all other samplers, separated by commas.
 
     Raises:
-        HQDMError: If a name is unknown, a count is not a whole number above 0, or a tolerance no
-            number.
+        HQDMError: If a name is unknown, a count is not a positive whole number, or a tolerance is
+            not a number.
     """
     entries = []
     for item in samplers.split(","):
         name, _, own = item.strip().partition(":")
         kind = sampler_entry(name)
-        if not kind.network and name in SAMPLERS:  # none of +NAME follows
+        if not kind.network and name in SAMPLERS:  # no +NAME follows
             entries.append(Entry(name, 0))
             continue
         if kind.adaptive:
@@ -130,7 +130,7 @@ def _counts(text: str) -> list[int]:
     counts = text.split(",")
     if not all(count.strip().isdecimal() and int(count) > 0 for count in counts):
         raise HQDMError(
-            f"numbers of evaluations need whole numbers of 1 or more between commas, got {text!r}"
+            f"numbers of evaluations need whole numbers from 1, separated by commas, got {text!r}"
         )
     return [int(count) for count in counts]
 
@@ -141,22 +141,22 @@ def compare(
     progress: Progress = silent,
     scored: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Draw and score what each sampler makes of the same noise; writes all files of the folder.
+    """Generate and score images of each sampler from the same noise, and write all files.
 
     `comparison.json` and the images are written after each entry, so that an interrupted
     comparison can be resumed.
 
     Args:
         denoiser: The model.
-        comparison: What to compare.
-        progress: Told of the samplers, and of the images of each.
-        scored: Called with the result of each entry once it is there.
+        comparison: The settings.
+        progress: Reports the samplers, and the images of each.
+        scored: Called with the result of each entry.
 
     Returns:
         The contents of `comparison.json`.
 
     Raises:
-        HQDMError: If the data set, the extractor, an option or images to take cannot be used.
+        HQDMError: If the data set, the extractor, an option or stored images cannot be used.
     """
     protocol, shape = comparison.protocol, denoiser.image_shape
     samplers = [
@@ -181,7 +181,7 @@ def compare(
     for entry, sampler in zip(comparison.entries, samplers, strict=True):
         folder = comparison.out / entry.folder
         if not (comparison.resume and (folder / RECORD_FILE).exists()):
-            if not warm:  # the first evaluations compile and allocate: they are nobody's seconds
+            if not warm:  # the first evaluations compile and allocate; excluded from timings
                 size = max(1, min(protocol.n, protocol.batch_size))
                 sample_images(denoiser, DDIM(1), size, batch_size=protocol.batch_size)
                 warm = True
@@ -203,7 +203,7 @@ def compare(
 
 
 def _settings(sampler: Sampler, comparison: Comparison) -> dict[str, Any]:
-    """What the images of an entry depend on."""
+    """The settings on which the images of an entry depend."""
     protocol = comparison.protocol
     return {
         "checkpoint": comparison.checkpoint,
@@ -222,7 +222,7 @@ def _draw(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Draw the images of an entry; the record, written last, says that they are whole."""
+    """Generate the images of an entry; the record is written last and marks them as complete."""
     protocol = comparison.protocol
     make_writable(folder)
     (folder / RECORD_FILE).unlink(missing_ok=True)
@@ -232,34 +232,34 @@ def _draw(
 
 
 def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
-    """The record and the images `(N, C, H, W)` in uint8 of an entry.
+    """The stored record and images `(N, C, H, W)` in uint8 of an entry.
 
     Raises:
-        HQDMError: If they are damaged, or were drawn in another way.
+        HQDMError: If they are damaged, or were generated with other settings.
     """
     try:
         record = json.loads((folder / RECORD_FILE).read_text())
         images = load_file(folder / IMAGES_FILE)["images"]
-        told = record["evaluations"], record["seconds"]
+        effort = record["evaluations"], record["seconds"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise HQDMError(
-            f"{folder} does not hold images and how they were drawn ({error!r}): remove it"
+            f"{folder} does not hold images with a record ({error!r}): remove it"
         ) from None
-    if None in told or len(images) != settings["n"]:
+    if None in effort or len(images) != settings["n"]:
         raise HQDMError(f"{folder} does not hold {settings['n']} images: remove it")
     settings = {**settings, "checkpoint": str(Path(settings["checkpoint"]).resolve())}
     record["checkpoint"] = str(Path(record.get("checkpoint", settings["checkpoint"])).resolve())
     for key, expected in settings.items():
         if record.get(key, expected) != expected:
             raise HQDMError(
-                f"{folder} was drawn with {key} {record[key]}, not {expected}: remove it, or name "
-                "another folder with --out"
+                f"{folder} was generated with {key} {record[key]}, not {expected}: remove it, or "
+                "name another folder with --out"
             )
     return {**settings, **record}, images
 
 
 def comparison_sheet(report: dict[str, Any]) -> Sheet:
-    """The scores, entry by entry, and those of real images against other real images."""
+    """The scores per entry, and those of real images against other real images."""
     protocol = report["protocol"]
     title = f"{protocol['data']}, {protocol['n']} images, {protocol['extractor']} features"
     rows = []
@@ -275,7 +275,7 @@ def _scores(scores: dict[str, float]) -> tuple[str, str]:
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
-    """Draw FID against evaluations and against seconds, a line a sampler."""
+    """Plot FID against evaluations and against seconds, one line per sampler."""
     from matplotlib import colormaps  # slow to import
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator, LogLocator, SymmetricalLogLocator
@@ -298,7 +298,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         spent = [result[key] for result in results if result[key]]
         marks = (1, 2, 5) if spent and max(spent) < CROWDED * min(spent) else (1,)
         locator: Locator = LogLocator(subs=marks)
-        if len(spent) < len(results):  # what needs no network has none
+        if len(spent) < len(results):  # samplers without network have 0 evaluations
             axes.set_xscale("symlog", linthresh=1)
             locator = SymmetricalLogLocator(base=10, linthresh=1, subs=marks)
         axes.xaxis.set_major_locator(locator)

@@ -1,4 +1,4 @@
-"""How a model is scored, and the real images that it is compared with."""
+"""The scoring protocol of a model, and the real images for comparison."""
 
 import warnings
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from hqdm.utils.progress import Progress, silent
 
 @dataclass(frozen=True)
 class ScoringProtocol:
-    """How a model is scored.
+    """The settings with which a model is scored.
 
     Attributes:
-        data: The data set.
-        n: How many samples are drawn.
-        extractor: Whose features FID, KID and IS use; None picks one for the data set.
-        fid_weights: The weights of the Inception network, for `extractor="inception"`.
+        data: Name of the data set.
+        n: Number of samples.
+        extractor: The feature extractor of FID, KID and IS; None is that of the data set.
+        fid_weights: File of the weights of the Inception network, for `extractor="inception"`.
         restore_t: The time to which test images are noised for SSIM and PSNR.
         guidance: Scale of classifier-free guidance; 1 is none.
-        seed: Key of all noise.
-        batch_size: Images at a time.
-        offline: Never touch the network.
+        seed: Random seed.
+        batch_size: Images per batch.
+        offline: Do not access the network.
     """
 
     data: str
@@ -41,7 +41,7 @@ class ScoringProtocol:
     offline: bool = False
 
     def draw(self, denoiser: Denoiser, sampler: Sampler, progress: Progress = silent) -> Samples:
-        """The samples to score; errors as for `sample_images`."""
+        """Generate the samples to score; raises as `sample_images`."""
         return sample_images(
             denoiser,
             sampler,
@@ -55,13 +55,13 @@ class ScoringProtocol:
 
 @dataclass(frozen=True)
 class RealImages:
-    """The real images that samples are compared with.
+    """The real images with which samples are compared.
 
     Attributes:
         train: The training split.
         test: The test split.
-        reference: What samples are scored against.
-        other: As many other real images, for the floor.
+        reference: The reference images of the scores.
+        other: Other real images, as many as the reference; their scores are the floor.
     """
 
     train: ImageSet
@@ -71,11 +71,11 @@ class RealImages:
 
     @classmethod
     def load(cls, protocol: ScoringProtocol, shape: tuple[int, int, int]) -> "RealImages":
-        """Load both splits and set two disjoint groups of n images aside.
+        """Load both splits and select two disjoint groups of n images.
 
-        The reference comes from the training split, the others from the test split and, where
-        that is too small, from the rest of the training split. A data set of fewer than 2n images
-        gives two groups of half of it.
+        The reference is a subset of the training split. The other images are those of the test
+        split and, if these are too few, of the rest of the training split. A data set of fewer than
+        2n images gives two groups of at most half its size.
         """
         channels, size, _ = shape
         train, test = (
@@ -93,7 +93,7 @@ class RealImages:
 
 
 def size_warnings(protocol: ScoringProtocol, real: RealImages) -> list[str]:
-    """What to bear in mind where there are few images; each is also a warning."""
+    """Warnings about too few images; each is also issued as a `UserWarning`."""
     few, small = warn_if_few(protocol.n), None
     if len(real.other) < protocol.n:
         small = (

@@ -1,9 +1,10 @@
-"""Scores of a trained model, with everything that a reader needs to trust or repeat them.
+"""Scores of a trained model, with the settings that reproduce them.
 
-Four questions: how near is the distribution of samples to that of real images (FID, KID, IS, with
-the score of real images against other real images as the floor); how well does the model restore
-a noised test image (SSIM, PSNR); does it copy its training images (nearest neighbours); and do its
-circuits do anything?
+* FID, KID and IS of the samples, with the scores of real images against other real images as the
+  floor,
+* SSIM and PSNR of test images that were noised and restored,
+* memorisation of training images, by nearest neighbours,
+* the effect of the circuits on the test loss.
 """
 
 import json
@@ -38,10 +39,10 @@ METRICS_FILE = "metrics.json"
 REPORT_FILES = (METRICS_FILE, GRID_FILE)
 
 RESTORED = 256
-"""At most so many test images are noised and restored."""
+"""Largest number of test images that are noised and restored."""
 
 ABLATED = 1024
-"""At most so many test images measure what the circuits do."""
+"""Largest number of test images on which the effect of the circuits is measured."""
 
 
 def evaluate(
@@ -50,13 +51,13 @@ def evaluate(
     protocol: ScoringProtocol,
     progress: Progress = silent,
 ) -> tuple[dict[str, Any], Tensor]:
-    """Draw samples and score them.
+    """Generate samples and score them.
 
     Args:
         denoiser: The model.
-        sampler: How to sample, and to restore.
-        protocol: What to compare with, and how.
-        progress: Told of the samples as they are drawn.
+        sampler: The sampler, also of the restoration.
+        protocol: The scoring protocol.
+        progress: Reports the samples.
 
     Returns:
         The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].
@@ -118,7 +119,7 @@ def _restoration(
 ) -> dict[str, float | int]:
     """SSIM and PSNR of test images that were noised to `restore_t` and restored.
 
-    A grid of given times starts from t = 1; the sampler's own takes its place.
+    A grid given as times starts at t = 1 and is replaced by the sampler's default.
     """
     sampler = copy(sampler)
     if not isinstance(sampler.times, str):
@@ -143,7 +144,7 @@ def _restoration(
 def _quantum_effect(
     denoiser: Denoiser, protocol: ScoringProtocol, test: ImageSet
 ) -> dict[str, float] | None:
-    """Test losses with trained, random and silent circuits; None for a classical model."""
+    """The losses of `quantum_effect` on test images; None for a classical model."""
     labels = test.labels if denoiser.n_classes is not None else None
     y = None if labels is None else labels[:ABLATED]
     effect = quantum_effect(denoiser, to_float(test.images[:ABLATED]), y, protocol.seed)
@@ -151,7 +152,7 @@ def _quantum_effect(
 
 
 def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
-    """The nearest-training-image check, without the long list of neighbours."""
+    """The scores of `nearest_training`, without the list of neighbours."""
     held_out = real.test.images[: max(len(images), 1)]
     found = nearest_training(images, real.train.images, held_out)
     return {key: value for key, value in found.items() if key != "nearest"}
@@ -170,7 +171,7 @@ def write_report(report: dict[str, Any], images: Tensor, out: Path) -> str:
 
 
 def score_sheet(report: dict[str, Any]) -> Sheet:
-    """The scores, beside those of real images against other real images."""
+    """The scores, and those of real images against other real images."""
     scores, floor = report["scores"], report["floor"]
     protocol, pairs = report["protocol"], report["restoration"]
     title = (
@@ -192,7 +193,7 @@ def score_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def _effect_rows(effect: dict[str, float] | None) -> list[tuple[str, str, str]]:
-    """Test losses with trained, random and silent circuits; none of a classical model."""
+    """Rows of the losses of `quantum_effect`; none for a classical model."""
     if effect is None:
         return []
     rows = [("test loss", f"{effect['loss']:.5f}", "")]

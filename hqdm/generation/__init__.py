@@ -1,1 +1,1 @@
-"""Generation of images: many of them, over devices, with known pixels, between two images."""
+"""Generation of images: in batches, on several devices, inpainting, interpolation."""

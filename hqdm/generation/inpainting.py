@@ -1,6 +1,6 @@
-"""Fill the hole in an image: what is known of it, and what is written.
+"""Inpainting: the known pixels of an image, and the files that `hqdm inpaint` writes.
 
-`sample_images(denoiser, RePaint(sampler, 5), n, around=known.around)` draws the fillings.
+`sample_images(denoiser, RePaint(sampler, 5), n, around=known.around)` generates inpainted images.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ INPAINT_FILES = (GRID_FILE, IMAGES_FILE, RECORD_FILE)
 
 @dataclass(frozen=True)
 class Known:
-    """An image of which a part is known.
+    """An image with a mask of its known pixels.
 
     Attributes:
-        image: `(C, H, W)` in [-1, 1].
-        mask: True where it is known, `(1, H, W)`.
+        image: The image `(C, H, W)` in [-1, 1].
+        mask: True at known pixels, `(1, H, W)`.
     """
 
     image: Tensor
@@ -35,46 +35,48 @@ class Known:
 
     @property
     def holed(self) -> Tensor:
-        """The image with grey where it is not known, `(C, H, W)`."""
+        """The image with unknown pixels in grey, `(C, H, W)`."""
         return torch.where(self.mask, self.image, 0)
 
     def around(self, denoiser: Denoising) -> Replacement:
-        """A denoiser around one, by which the known part is drawn as it is."""
+        """Wrap a denoiser such that the known pixels of its predictions equal the image."""
         return Replacement(denoiser, self.image, self.mask)
 
 
 def read_known(image: Path, mask: Path, shape: tuple[int, int, int]) -> Known:
-    """Read an image and a mask that is white where the image is to be filled.
+    """Read an image, and a mask that is white at the pixels to fill.
 
     Args:
         image: The file of the image.
-        mask: The file of the mask; grey counts as the nearer of black and white.
-        shape: `(C, H, W)` of the model.
+        mask: The file of the mask; grey is rounded to black or white.
+        shape: The image shape `(C, H, W)` of the model.
 
     Raises:
-        HQDMError: If a file cannot be read, is of another size than the model's, or the mask
-            leaves nothing to fill or nothing known.
+        HQDMError: If a file cannot be read, its size differs from that of the model, or the mask
+            is all black or all white.
     """
     pixels = read_image(image, shape)
     hole = read_image(mask, (1, *shape[1:]), convert=True) > 0
     if not hole.any():
-        raise HQDMError(f"the mask {mask} has no white pixels: white is what is filled")
+        raise HQDMError(f"the mask {mask} has no white pixels: make the pixels to fill white")
     if hole.all():
-        raise HQDMError(f"the mask {mask} is all white: black is what is known of {image}")
+        raise HQDMError(
+            f"the mask {mask} is all white: make the pixels of {image} that are kept black"
+        )
     return Known(pixels, ~hole)
 
 
 def write_inpainting(
     known: Known, sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]
 ) -> str:
-    """Write a grid of the image with its hole and the fillings, the fillings, and how they came.
+    """Write a picture of the masked image and the inpainted images, the images, and a record.
 
     Args:
-        known: What was known.
-        sampler: How the fillings were drawn.
-        samples: The fillings.
+        known: The image and the mask.
+        sampler: The sampler.
+        samples: The inpainted images.
         out: Folder to write to.
-        settings: What `inpaint.json` records beside the sampler.
+        settings: Settings that `inpaint.json` records in addition to the sampler.
 
     Returns:
         The names of the files, for a message.

@@ -1,11 +1,11 @@
-"""Images to noise and back, and what lies between two of them.
+"""Interpolation between two images through their noise.
 
-The probability-flow ODE runs both ways: `Sampler.encode` turns images into noise, `Sampler.run`
-turns it back. Between the noises a, b of two images lie the images of
+The probability-flow ODE is solved in both directions: `Sampler.encode` maps images to noise,
+`Sampler.run` maps noise to images. Spherical interpolation between the noises a, b of two images,
 
     sin((1 - u) theta) / sin theta  a + sin(u theta) / sin theta  b,    cos theta = a.b / |a||b|,
 
-which have the length of noise everywhere, as a straight line between them does not.
+preserves the norm of noise, unlike linear interpolation.
 """
 
 import json
@@ -27,19 +27,19 @@ INTERPOLATION_FILES = (STRIP_FILE, RECORD_FILE)
 
 
 def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
-    """Points on the arc from a to b.
+    """Spherical interpolation from a to b.
 
     Args:
-        a: One noise, `(C, H, W)`.
-        b: The other one.
-        shares: u, `(n,)`, from 0 (a) to 1 (b).
+        a: The first noise, `(C, H, W)`.
+        b: The second noise, `(C, H, W)`.
+        shares: The parameter u, `(n,)`, from 0 (a) to 1 (b).
 
     Returns:
-        `(n, C, H, W)`.
+        The interpolated noise, `(n, C, H, W)`.
     """
     cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
     theta = cosine.clamp(-1, 1).arccos()
-    if theta.sin().abs() < 1e-6:  # the same direction, or the opposite one, which has no arc
+    if theta.sin().abs() < 1e-6:  # parallel: the arc is a point, or is not unique
         return torch.lerp(a, b, shares.view(-1, 1, 1, 1))
     weights = [((s * theta).sin() / theta.sin()).view(-1, 1, 1, 1) for s in (1 - shares, shares)]
     return weights[0] * a + weights[1] * b
@@ -47,13 +47,13 @@ def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
 
 @dataclass
 class Interpolation:
-    """Two images and those between.
+    """Two images and the images interpolated between them.
 
     Attributes:
-        images: `(2, C, H, W)` as given.
-        strip: `(n, C, H, W)` from the first to the second, both decoded from their noise.
-        round_trip: Root mean square error of either image, encoded and decoded, `(2,)`.
-        noise: Mean and standard deviation of the noises, which should be near 0 and 1, `(2, 2)`.
+        images: The two given images, `(2, C, H, W)`.
+        strip: The images from the first to the second, `(n, C, H, W)`, all decoded from noise.
+        round_trip: Root mean square error of each image after encoding and decoding, `(2,)`.
+        noise: Mean and standard deviation of each noise, `(2, 2)`.
     """
 
     images: Tensor
@@ -65,18 +65,18 @@ class Interpolation:
 def interpolate(
     denoiser: Denoiser, sampler: Sampler, images: Tensor, n: int, progress: Progress = silent
 ) -> Interpolation:
-    """Encode two images, walk from one noise to the other, decode.
+    """Encode two images, interpolate between their noises, and decode.
 
     Args:
-        denoiser: The model; its device is used. Neither labels nor clipping: the flow must be the
-            same both ways.
-        sampler: A deterministic sampler of fixed steps.
+        denoiser: The model; its device is used. Without labels and clipping, so that the flow is
+            the same in both directions.
+        sampler: A deterministic sampler with fixed steps.
         images: The two images, `(2, C, H, W)` in [-1, 1].
-        n: Number of images in the strip, the two ends included; 2 or more.
-        progress: Told of the sampler's steps, there and back.
+        n: Number of images in the strip, including both ends; 2 or more.
+        progress: Reports the steps of the sampler in both directions.
 
     Raises:
-        HQDMError: If there are fewer than 2 images to make, or the sampler cannot run backwards.
+        HQDMError: If n is below 2, or the sampler cannot run from data to noise.
     """
     if n < 2:
         raise HQDMError(f"an interpolation needs 2 images or more, got n={n}")
@@ -95,12 +95,12 @@ def interpolate(
 def write_interpolation(
     result: Interpolation, sampler: Sampler, files: Sequence[str], out: Path
 ) -> str:
-    """Write the strip, the two originals at its ends, and how it was made.
+    """Write the strip, with the two original images at its ends, and a record.
 
     Args:
         result: The interpolation.
-        sampler: How it was made.
-        files: Names of the two images.
+        sampler: The sampler.
+        files: Names of the two image files.
         out: Folder to write to.
 
     Returns:

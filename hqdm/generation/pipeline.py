@@ -1,4 +1,4 @@
-"""Samples of a trained model in one line.
+"""Samples of a trained model in one expression.
 
 Pipeline.from_pretrained("runs/mnist_qvunet")(n=16, sampler="unipc", steps=10, seed=0).images
 """
@@ -22,11 +22,12 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 class Pipeline:
-    """A trained model that draws samples.
+    """A trained model that generates samples.
 
     Args:
         denoiser: The model.
-        source: The file or folder it comes from, where samplers such as `carleman` find their fit.
+        source: The file or folder of the model, next to which samplers such as `carleman` find
+            their fit.
 
     Attributes:
         denoiser: The model, in evaluation mode.
@@ -44,7 +45,7 @@ class Pipeline:
             source: The folder of a run, a `.ckpt` file, a folder that `hqdm export` or
                 `save_pretrained` wrote, or the name of a model on the Hugging Face hub
                 (`owner/name`).
-            device: Where to put it.
+            device: The device of the model.
 
         Raises:
             HQDMError: If there is no such model, or it cannot be read.
@@ -77,26 +78,26 @@ class Pipeline:
         guidance: float = 1.0,
         batch_size: int = 256,
     ) -> Samples:
-        """Draw samples; sample i depends on `(seed, i)` alone.
+        """Generate samples; the noise of sample i depends on `(seed, i)` only.
 
         Args:
             n: The number of samples.
             sampler: A sampler, or its name in `hqdm.samplers.SAMPLERS`.
-            steps: See `hqdm.samplers.build_sampler`, as `grid` and `tolerance`.
+            steps: See `hqdm.samplers.build_sampler`, as for `grid` and `tolerance`.
             grid: The grid of times.
             tolerance: The error per step of an adaptive sampler.
             seed: The random seed.
             label: The class of all samples; None takes every class in turn.
             guidance: Scale of classifier-free guidance; 1 is none.
-            batch_size: Samples at a time.
+            batch_size: Samples per batch.
 
         Returns:
             The samples with their labels, cost and seconds; `.images` is `(n, C, H, W)`, in
             [-1, 1] on the CPU.
 
         Raises:
-            HQDMError: If a name is unknown, a number is out of its range, or options of a named
-                sampler come with a sampler object.
+            HQDMError: If a name is unknown, a number is out of range, or options of a named sampler
+                are given together with a sampler object.
         """
         if isinstance(sampler, str):
             sampler = self._build(sampler, steps, grid, tolerance, guidance)
@@ -126,5 +127,7 @@ class Pipeline:
         if guidance != 1:
             raise HQDMError(f"{name} was fitted without guidance: leave guidance out")
         if self.source is None:
-            raise HQDMError(f"{name} needs the file of a fit beside the model: load it from a file")
+            raise HQDMError(
+                f"{name} needs a fit in a file next to the model: load the model from a file"
+            )
         return build_sampler(name, steps, grid, tolerance, **load(self.source, self.denoiser))

@@ -1,4 +1,4 @@
-"""Many images from a denoiser: in batches, the same whatever the batch size."""
+"""Generation of images in batches; the noise of an image does not depend on the batch size."""
 
 import json
 import time
@@ -30,15 +30,15 @@ SAMPLE_FILES = (GRID_FILE, STRIP_FILE, IMAGES_FILE, RECORD_FILE)
 
 @dataclass
 class Samples:
-    """Images and how they were made.
+    """Generated images and the cost of generating them.
 
     Attributes:
-        images: `(N, C, H, W)` in [-1, 1], on the CPU.
-        labels: The class asked for, `(N,)`, or None.
-        evaluations: Network evaluations of each image; of the batch with the most of them where
-            the sampler is adaptive.
-        rejected: Steps that an adaptive sampler took back, the mean over the images.
-        seconds: How long the drawing took.
+        images: The images `(N, C, H, W)` in [-1, 1], on the CPU.
+        labels: The class labels `(N,)`, or None.
+        evaluations: Network evaluations per image; the maximum over the batches if the sampler is
+            adaptive.
+        rejected: Rejected steps of an adaptive sampler, averaged over the images.
+        seconds: Duration of the sampling.
     """
 
     images: Tensor
@@ -49,16 +49,16 @@ class Samples:
 
     @property
     def effort(self) -> str:
-        """What the images cost, for a message."""
-        said = f"{self.evaluations} network evaluations each"
-        return f"{said}, {self.rejected:.1f} steps rejected" if self.rejected else said
+        """The cost of the images, for a message."""
+        text = f"{self.evaluations} network evaluations each"
+        return f"{text}, {self.rejected:.1f} steps rejected" if self.rejected else text
 
 
 def guided(denoiser: Denoiser, scale: float) -> Denoising:
-    """The denoiser as it is sampled: guided, and kept in the range of the data.
+    """The denoiser used in sampling: with guidance, and clipped to the range of the data.
 
     Raises:
-        HQDMError: If guidance is asked of a model without class labels.
+        HQDMError: If guidance is requested for a model without class labels.
     """
     return Clip(denoiser if scale == 1 else ClassifierFreeGuidance(denoiser, scale))
 
@@ -75,24 +75,24 @@ def sample_images(
     batch_size: int = 256,
     progress: Progress = silent,
 ) -> Samples:
-    """Draw images; image i depends on `(seed, i)` alone.
+    """Generate images; the noise of image i depends on `(seed, i)` only.
 
     Args:
         denoiser: The model; its device is used.
-        sampler: How to sample.
-        n: How many images.
-        seed: Key of all noise.
+        sampler: The sampler.
+        n: Number of images.
+        seed: Random seed.
         label: The class of all images; None takes every class in turn.
         guidance: Scale of classifier-free guidance; 1 is none.
-        around: Makes a denoiser around the guided one, such as `hqdm.guidance.replacement`.
-        batch_size: Images at a time.
-        progress: Told of the images, and of the sampler's steps in each batch.
+        around: Wraps the guided denoiser, such as `hqdm.guidance.replacement`.
+        batch_size: Images per batch.
+        progress: Reports the images, and the steps of the sampler in each batch.
 
     Returns:
         The images.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of range.
     """
     batches = image_batches(n, batch_size, seed)
     labels = class_labels(denoiser, n, label)
@@ -109,10 +109,10 @@ def sample_images(
 
 
 def image_batches(n: int, batch_size: int, seed: int) -> tuple[Tensor, ...]:
-    """The indices 0, ..., n - 1 of a run's images, in batches.
+    """The indices 0, ..., n - 1 of the images, in batches.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of range.
     """
     if n < 1:
         raise HQDMError(f"n needs 1 image or more, got {n}")
@@ -132,27 +132,28 @@ def draw(
     labels: Tensor | None,
     progress: Progress = silent,
 ) -> Result:
-    """Draw the images of these consecutive indices.
+    """Generate the images of one batch.
 
     Args:
         denoiser: The model; its device is used.
-        denoising: What is sampled: the model with its guidance.
-        sampler: How to sample.
-        indices: `(B,)`.
-        seed: Key of all noise.
-        labels: The classes of all images of the run, `(N,)`, or None.
-        progress: Told of the sampler's steps.
+        denoising: The denoiser for the sampler: the model with its guidance.
+        sampler: The sampler.
+        indices: Consecutive indices of the images, `(B,)`.
+        seed: Random seed.
+        labels: The classes of the images of all batches, `(N,)`, or None.
+        progress: Reports the steps of the sampler.
     """
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
     y = None if labels is None else labels[indices].to(device)
     x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
-    walk = stepwise(progress, sampler.name, len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1)
-    return sampler.run(denoising, x1, y, noise=noise, callback=walk)
+    n_steps = len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1
+    callback = stepwise(progress, sampler.name, n_steps)
+    return sampler.run(denoising, x1, y, noise=noise, callback=callback)
 
 
 def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> Samples:
-    """The samples that batches in their order make; `started` by `time.monotonic`."""
+    """Concatenate the results of all batches; `started` is a value of `time.monotonic`."""
     images = torch.cat([result.x0.cpu() for result in results])
     return Samples(
         images=images,
@@ -166,14 +167,15 @@ def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> 
 def write_samples(
     denoiser: Denoiser, sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]
 ) -> str:
-    """Write a grid, a denoising strip, the images and how they were made.
+    """Write a grid of images, a strip of denoising trajectories, the images and a record.
 
     Args:
-        denoiser: The model; the strip runs it once more on the first images.
-        sampler: How the samples were drawn.
-        samples: What was drawn.
+        denoiser: The model; it generates the first images once more for the strip.
+        sampler: The sampler.
+        samples: The samples.
         out: Folder to write to.
-        settings: What `sample.json` records beside the sampler; holds the seed.
+        settings: Settings that `sample.json` records in addition to the sampler; has the key
+            "seed".
 
     Returns:
         The names of the files, for a message.
@@ -186,8 +188,8 @@ def write_samples(
     y = None if samples.labels is None else samples.labels[:size].to(device)
     x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
     denoising = guided(denoiser, settings.get("guidance", 1.0))
-    walk = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
-    save_strip(walk.trajectory.cpu(), out / STRIP_FILE, rows=size)
+    result = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
+    save_strip(result.trajectory.cpu(), out / STRIP_FILE, rows=size)
     save_samples(samples, sampler, out, RECORD_FILE, settings)
     return ", ".join(str(out / name) for name in SAMPLE_FILES)
 
@@ -195,7 +197,7 @@ def write_samples(
 def save_samples(
     samples: Samples, sampler: Sampler, out: Path, record_file: str, settings: dict[str, Any]
 ) -> None:
-    """Write images as uint8, and a record of the settings, the sampler and what it cost."""
+    """Write images as uint8, and a record of the settings, the sampler and the cost."""
     save_file({"images": to_uint8(samples.images)}, out / IMAGES_FILE)
     record = {
         **settings,

@@ -1,7 +1,7 @@
-"""Many images over devices and processes, with Lightning's `predict`.
+"""Generation of images on several devices or in several processes, with Lightning's `predict`.
 
-Image i is drawn from noise of its own, keyed by `(seed, i)`, so that no process needs to know of
-the others: process r of w takes batches r, r + w, ... The first process puts them in order.
+The noise of image i depends on `(seed, i)` only, so that the processes are independent: process r
+of w generates batches r, r + w, ... The first process gathers them in order.
 """
 
 import logging
@@ -20,10 +20,10 @@ from hqdm.samplers import Result, Sampler
 from hqdm.utils.errors import HQDMError, unknown
 
 STRATEGIES = ("auto", "ddp")
-"""Those whose processes run the same script and stay until the images are gathered."""
+"""Strategies whose processes run the same script and remain until the images are gathered."""
 
 
-# What Lightning warns of although it is meant.
+# Warnings of Lightning about intended settings.
 HARMLESS = (
     "The '.*dataloader' does not have many workers",
     "predict returned None if it was on purpose",
@@ -32,18 +32,18 @@ HARMLESS = (
 
 
 class Drawing(LightningModule):
-    """Draws the batches of its process and gathers those of all.
+    """Generates the batches of its process and gathers those of all processes.
 
     Args:
         denoiser: The model.
-        sampler: How to sample.
-        batches: The indices of the images, batch by batch.
-        seed: Key of all noise.
+        sampler: The sampler.
+        batches: The indices of the images, one tensor per batch.
+        seed: Random seed.
         labels: The classes of all images, `(N,)`, or None.
         guidance: Scale of classifier-free guidance; 1 is none.
 
     Attributes:
-        samples: All images, in the first process, once they are drawn.
+        samples: All images, in the first process after `predict`; otherwise None.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Drawing(LightningModule):
         return DataLoader(own, batch_size=None)  # type: ignore[arg-type]  # a tuple has items
 
     def predict_step(self, indices: Tensor) -> None:
-        """Draw one batch."""
+        """Generate one batch."""
         result = draw(self.denoiser, self.denoising, self.sampler, indices, self.seed, self.labels)
         result.x0 = result.x0.cpu()
         self.results.append(result)
 
     def on_predict_end(self) -> None:
-        """Bring all batches to the first process."""
+        """Gather all batches in the first process."""
         world = self.trainer.world_size
         shares = [self.results]
         if world > 1:
@@ -106,29 +106,30 @@ def sample_sharded(
     batch_size: int = 256,
     progress: bool = False,
 ) -> Samples | None:
-    """Draw images on several devices, or in several processes on the CPU.
+    """Generate images on several devices, or in several processes on the CPU.
 
-    The noise and the order are those of `sample_images`, to the bit; so are the images where the
-    batches are the same. In batches of another size they are equal up to rounding.
+    The noise and the order are bitwise those of `sample_images`, and so are the images for equal
+    batches. For other batch sizes the images agree up to rounding.
 
     Args:
         denoiser: The model.
-        sampler: How to sample.
-        n: How many images.
-        processes: How many, each with a device of its own; the script is run in each.
+        sampler: The sampler.
+        n: Number of images.
+        processes: Number of processes, each with its own device; the script is run in each.
         strategy: One of `STRATEGIES`.
-        accelerator: What Lightning calls the kind of device.
-        seed: Key of all noise.
+        accelerator: Lightning's name of the kind of device.
+        seed: Random seed.
         label: The class of all images; None takes every class in turn.
         guidance: Scale of classifier-free guidance; 1 is none.
-        batch_size: Images at a time, at most: every process gets a batch.
-        progress: Whether to show a bar.
+        batch_size: Largest number of images per batch; reduced if needed, so that every process has
+            a batch.
+        progress: Show a progress bar.
 
     Returns:
         The images in the first process, None in the others.
 
     Raises:
-        HQDMError: If a number is out of its range, the strategy is unknown, or there are too few
+        HQDMError: If a number is out of range, the strategy is unknown, or there are too few
             devices or images.
     """
     if strategy not in STRATEGIES:
@@ -136,7 +137,9 @@ def sample_sharded(
     if processes < 1:
         raise HQDMError(f"processes needs 1 or more, got {processes}")
     if processes > n:
-        raise HQDMError(f"{n} images cannot be spread over {processes} processes: ask for fewer")
+        raise HQDMError(
+            f"{n} images cannot be distributed over {processes} processes: use fewer processes"
+        )
     batches = image_batches(n, min(batch_size, n // processes), seed)
     labels = class_labels(denoiser, n, label)
     drawing = Drawing(denoiser, sampler, batches, seed, labels, guidance)

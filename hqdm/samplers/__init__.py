@@ -1,4 +1,4 @@
-"""Samplers: from noise to images through a denoiser."""
+"""Samplers: solvers of the reverse-time SDE or the probability-flow ODE with a denoiser."""
 
 from hqdm.samplers.adaptive import AdaptiveDPMSolver
 from hqdm.samplers.base import Result, Sampler

@@ -1,11 +1,11 @@
-r"""DPM-Solver with steps of adaptive size (Lu et al. 2022, appendix C).
+r"""DPM-Solver with adaptive step size (Lu et al. 2022, appendix C).
 
 Solvers of orders k - 1 and k share their evaluations; their difference estimates the error,
 
     E = rms( (x_low - x_high) / max(atol, rtol max(|x_low|, |x_before|)) ),
 
-and a step of h in lambda is taken where E <= 1. The next one is 0.9 h E^(-1/k) long. Every image
-has steps of its own, so that it does not depend on the others of its batch.
+and a step of size h in lambda is accepted if E <= 1. The next step size is 0.9 h E^(-1/k). The step
+size is controlled per image, so that an image does not depend on the others of its batch.
 """
 
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from hqdm.utils.errors import HQDMError
 
 SAFETY = 0.9
 FIRST_STEP = 0.05  # in lambda
-GROWTH = 0.2, 5.0  # least and most factor from one step to the next
+GROWTH = 0.2, 5.0  # smallest and largest ratio of consecutive step sizes
 DEFAULT_TOLERANCE = 0.05
 MAX_TRIALS = 10_000
-SMALLEST_STEP = 1e-9  # in lambda: less is rounding
+SMALLEST_STEP = 1e-9  # in lambda; a smaller remainder is a rounding error
 
 
 @dataclass
 class ByImage:
-    """A denoiser for levels `(B, 1, 1, 1)` in float64 and images in another precision.
+    """A denoiser for times `(B, 1, 1, 1)` and images in float64, evaluated in another precision.
 
     Attributes:
         denoise: The denoiser.
-        dtype: Precision of the images that it takes.
+        dtype: The precision of its input images.
     """
 
     denoise: Evaluator
@@ -55,19 +55,19 @@ class ByImage:
 class AdaptiveDPMSolver(SingleStep):
     """DPM-Solver-12 or -23 with an error tolerance instead of a number of steps.
 
-    `Result.rejected` says how many steps each image took back.
+    `Result.rejected` is the number of rejected steps per image.
 
     Args:
-        tolerance: Relative error of a step, above 0.
-        order: k, of 2 or 3.
-        absolute: Absolute error of a step; an eighth of a grey level of 256 by default.
+        tolerance: Relative error per step, above 0.
+        order: The order k, 2 or 3.
+        absolute: Absolute error per step; by default 0.0078, one of 256 grey levels in [-1, 1].
 
     Raises:
-        HQDMError: If a tolerance is not positive, or the order is another one.
+        HQDMError: If a tolerance is not positive, or the order is neither 2 nor 3.
     """
 
     name = "dpm-adaptive"
-    default_steps = 2  # of the driver: to the cut, and from there to t = 0
+    default_steps = 2  # intervals of the grid: to the cut, and from there to t = 0
     reversible = False
 
     def __init__(
@@ -75,7 +75,7 @@ class AdaptiveDPMSolver(SingleStep):
     ) -> None:
         super().__init__()
         check_order("adaptive DPM-Solver", order, (2, 3))
-        if not (tolerance > 0 and absolute > 0):  # not-a-number as well
+        if not (tolerance > 0 and absolute > 0):  # refuses NaN as well
             raise HQDMError(f"a tolerance needs more than 0, got {tolerance} and {absolute}")
         self.tolerance = tolerance
         self.absolute = absolute
@@ -92,10 +92,10 @@ class AdaptiveDPMSolver(SingleStep):
         return torch.tensor(times, dtype=torch.float64)
 
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
-        """See `SingleStep.advance`; many steps of the solver.
+        """See `SingleStep.advance`; takes as many steps as the tolerance requires.
 
         Raises:
-            HQDMError: If the tolerance is too small to reach the end.
+            HQDMError: If the end is not reached within `MAX_TRIALS` steps.
         """
         evaluate = ByImage(denoise, x.dtype)
         lam = a.lam.to(x.device).expand(x.shape[0], 1, 1, 1)
@@ -120,7 +120,7 @@ class AdaptiveDPMSolver(SingleStep):
         )
 
     def _error(self, low: Tensor, high: Tensor, before: Tensor) -> Tensor:
-        """E, `(B, 1, 1, 1)`."""
+        """The error estimate E, `(B, 1, 1, 1)`."""
         size = torch.maximum(low.abs(), before.abs())
         scale = (self.tolerance * size).clamp_min(self.absolute)
         return ((low - high) / scale).square().mean((1, 2, 3), keepdim=True).sqrt()

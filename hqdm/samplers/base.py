@@ -1,7 +1,7 @@
-r"""The driver that all samplers share: grid of times, trajectory, count of evaluations.
+r"""The base class of all samplers: grid of times, trajectory, number of evaluations.
 
-A sampler is an `init` and a `step`. The driver walks a decreasing grid t_0 > t_1 > ... > t_n = 0
-and hands the state that one step returns to the next:
+A sampler defines `init` and `step`. The driver takes one step per interval of a decreasing grid
+t_0 > t_1 > ... > t_n = 0 and passes the state that a step returns to the next one:
 
     state = init(x)
     for t, s in pairs(grid):    x, state = step(denoise, x, t, s, state, noise)
@@ -25,11 +25,11 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
 Callback = Callable[[int, Tensor, Tensor], None]
-"""Called after each step with its number, the time reached and the images there."""
+"""Called after each step with its number, the time reached and the images at that time."""
 
 
 class Evaluating(Protocol):
-    """What a step sees of a denoiser."""
+    """The interface of a denoiser within a step."""
 
     @property
     def schedule(self) -> Schedule:
@@ -41,13 +41,13 @@ class Evaluating(Protocol):
 
 @dataclass
 class Evaluator:
-    """A denoiser that counts how often its network was evaluated.
+    """A denoiser that counts the evaluations of its network.
 
     Attributes:
         denoiser: The denoiser.
-        y: The labels that each evaluation gets.
+        y: The labels, passed to each evaluation.
         count: Evaluations so far.
-        rejected: Steps that were taken back so far, of the batch or `(B,)` of each image.
+        rejected: Rejected steps so far, `()` for the batch or `(B,)` per image.
     """
 
     denoiser: Denoising
@@ -61,21 +61,21 @@ class Evaluator:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
-        """Evaluate at time `t` `()` and count."""
+        """Evaluate at time `t`, `()` or `(B,)`, and count the evaluation."""
         self.count += 1
         return self.denoiser(x_t, t, self.y)
 
 
 @dataclass
 class Result:
-    """What a sampler returns when the whole trajectory is asked for.
+    """The result of a sampler.
 
     Attributes:
         x0: The images `(B, C, H, W)`.
         times: The grid `(n + 1,)` in float64, from noise to data.
-        evaluations: How often the network was evaluated on the batch.
-        rejected: Steps that were taken back, of the batch or `(B,)` of each image.
-        trajectory: The images at every grid point, `(n + 1, B, C, H, W)`; empty unless asked for.
+        evaluations: Number of network evaluations on the batch.
+        rejected: Number of rejected steps, `()` for the batch or `(B,)` per image.
+        trajectory: The images at every grid point, `(n + 1, B, C, H, W)`; empty unless requested.
     """
 
     x0: Tensor
@@ -86,20 +86,20 @@ class Result:
 
 
 class Sampler(ABC):
-    """From noise to images with a given number of steps.
+    """Transforms noise to images in a given number of steps.
 
     Args:
-        steps: Number of steps, 1 or more; those of the grid where that is made of times.
-        grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; `default_grid` where None.
+        steps: Number of steps, 1 or more; follows from a grid given as times.
+        grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; None is `default_grid`.
 
     Attributes:
-        evaluations_per_step: Network evaluations of a step that does not end in 0; that one takes
-            a single evaluation.
-        reversible: Whether it can run from data to noise.
-        variance_preserving_only: Whether its equations assume alpha^2 + sigma^2 = 1.
+        evaluations_per_step: Network evaluations per step; the step to t = 0 takes a single one.
+        reversible: True if the sampler can run from data to noise.
+        variance_preserving_only: True if its equations assume alpha^2 + sigma^2 = 1.
 
     Raises:
-        HQDMError: If there are no steps, or the grid is unknown or not decreasing.
+        HQDMError: If the number of steps is below 1 or differs from that of the grid, or the grid
+            is unknown or not decreasing.
     """
 
     name: str
@@ -122,20 +122,20 @@ class Sampler(ABC):
         self.steps = steps
 
     def steps_for(self, evaluations: int) -> int:
-        """The number of steps that takes as many network evaluations, or a few less."""
+        """The largest number of steps within a number of network evaluations; 1 at least."""
         return max(1, (evaluations - 1) // self.evaluations_per_step + 1)
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
-        """The times of the walk, `(steps + 1,)` in float64."""
+        """The grid of times, `(steps + 1,)` in float64."""
         return build_grid(self.times, schedule, t_start, t_end, self.steps)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the record of a run says of the sampler."""
+        """The settings of the sampler, for the record of a run."""
         return {"sampler": self.name, "steps": self.steps, "grid": self.times}
 
     def init(self, x: Tensor) -> Any:
-        """What the first step gets as `state`; most one-step samplers need none."""
+        """The `state` passed to the first step; None for one-step samplers."""
         return None
 
     @abstractmethod
@@ -147,10 +147,10 @@ class Sampler(ABC):
         Args:
             denoise: The denoiser, called as `denoise(x, t)`.
             x: Images at time `t`, `(B, C, H, W)`.
-            t: The time, `()` in float64; levels are computed from it before they meet `x`.
-            s: The time to reach, `()`; 0 in the last step.
-            state: What `init` or the step before returned.
-            noise: Where a stochastic sampler draws from.
+            t: The time, `()` in float64, so that noise levels are computed in float64.
+            s: The earlier time, `()`; 0 in the last step.
+            state: The state that `init` or the previous step returned.
+            noise: The random numbers of a stochastic sampler.
 
         Returns:
             The images at time `s` and the state for the next step.
@@ -159,7 +159,7 @@ class Sampler(ABC):
     def __call__(
         self, denoiser: Denoising, x1: Tensor, y: Tensor | None = None, **options: Any
     ) -> Tensor:
-        """The images that `run` ends in; see there for the options."""
+        """The images that `run` returns; see `run` for the options."""
         return self.run(denoiser, x1, y, **options).x0
 
     @torch.no_grad()
@@ -175,15 +175,16 @@ class Sampler(ABC):
         callback: Callback | None = None,
         return_trajectory: bool = False,
     ) -> Result:
-        """Walk from `x1` at time `t_start` to images at time `t_end`.
+        """Integrate from `x1` at time `t_start` to images at time `t_end`.
 
         Args:
-            denoiser: A denoiser, or a denoiser around one.
-            x1: Images at `t_start`, `(B, C, H, W)`; at t = 1 standard normal noise.
+            denoiser: A denoiser, possibly with guidance.
+            x1: Images at `t_start`, `(B, C, H, W)`; at t = 1 Gaussian noise with standard deviation
+                `Schedule.prior_std`.
             y: Class labels `(B,)`, or None.
-            t_start: Where the walk starts, in (0, 1].
-            t_end: Where it ends, in [0, t_start).
-            noise: The noise of a stochastic sampler; seed 0 where None.
+            t_start: First time, in (0, 1].
+            t_end: Last time, in [0, t_start).
+            noise: The noise of a stochastic sampler; None is that of random seed 0.
             callback: Called after each step.
             return_trajectory: Keep the images at every grid point.
 
@@ -191,8 +192,8 @@ class Sampler(ABC):
             The images, the grid, the number of evaluations and the trajectory.
 
         Raises:
-            HQDMError: If a time is out of its range, or the process is one that the sampler does
-                not solve.
+            HQDMError: If a time is out of range, or the sampler requires a variance-preserving
+                process and the schedule is not one.
         """
         self._check_process(denoiser.schedule)
         if not 0 < t_start <= 1:
@@ -202,7 +203,7 @@ class Sampler(ABC):
         times = self.grid(denoiser.schedule, t_start, t_end)
         noise = noise or ImageNoise(0, x1.shape[0])
         evaluator = Evaluator(denoiser, y)
-        return self._walk(evaluator, x1, times, noise, callback, return_trajectory)
+        return self._take_steps(evaluator, x1, times, noise, callback, return_trajectory)
 
     @torch.no_grad()
     def encode(
@@ -214,10 +215,10 @@ class Sampler(ABC):
         callback: Callback | None = None,
         return_trajectory: bool = False,
     ) -> Result:
-        """Walk from images at time 0 to the noise at time 1 that `run` would make them from.
+        """Integrate from images at time 0 to noise at time 1: the inverse of `run`.
 
-        The first step, from 0 to the grid's first time, takes the noise that the denoiser sees in
-        the images themselves.
+        The first step, from 0 to the smallest positive time of the grid, uses the noise that the
+        denoiser predicts for the images themselves.
 
         Args:
             denoiser: As in `run`.
@@ -230,8 +231,8 @@ class Sampler(ABC):
             As `run`; `x0` holds the noise.
 
         Raises:
-            HQDMError: If the sampler is stochastic or adaptive, or the process is one that the
-                sampler does not solve.
+            HQDMError: If the sampler is stochastic or adaptive, or requires a variance-preserving
+                process and the schedule is not one.
         """
         self._check_process(denoiser.schedule)
         if not self.reversible:
@@ -240,12 +241,12 @@ class Sampler(ABC):
                 "steps, such as ddim, dpm or unipc"
             )
         times = self.grid(denoiser.schedule, 1.0, T_CUT)
-        times = times[times > 0].flip(0)  # a grid of one's own may end in 0, where lambda does not
+        times = times[times > 0].flip(0)  # a user's grid may end in 0, where lambda is infinite
         evaluator = Evaluator(denoiser, y)
         alpha, sigma = denoiser.schedule(times[0])
         x = alpha * x0 + sigma * evaluator(alpha * x0, times[0]).eps
         noise = ImageNoise(0, x0.shape[0])
-        return self._walk(evaluator, x, times, noise, callback, return_trajectory)
+        return self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
 
     def _check_process(self, schedule: Schedule) -> None:
         if self.variance_preserving_only and not schedule.variance_preserving:
@@ -254,7 +255,7 @@ class Sampler(ABC):
                 "another sampler, such as ddim, dpm, dpm++2m or unipc"
             )
 
-    def _walk(
+    def _take_steps(
         self,
         evaluator: Evaluator,
         x: Tensor,
@@ -263,7 +264,7 @@ class Sampler(ABC):
         callback: Callback | None,
         return_trajectory: bool,
     ) -> Result:
-        """Take the steps between the times."""
+        """Take one step per interval between the times."""
         state = self.init(x)
         trajectory = [x] if return_trajectory else []
         for i, (t, s) in enumerate(pairwise(times), start=1):
@@ -277,7 +278,7 @@ class Sampler(ABC):
 
 
 class SingleStep(Sampler):
-    """A deterministic sampler of single steps; the one to t = 0 ends in the predicted images."""
+    """A deterministic one-step sampler; the step to t = 0 returns the predicted clean images."""
 
     default_grid = "lambda"
 
@@ -290,4 +291,4 @@ class SingleStep(Sampler):
 
     @abstractmethod
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
-        """The images at level b, where lambda is finite, from those at level a."""
+        """One step from images at level a to images at level b, where lambda is finite."""

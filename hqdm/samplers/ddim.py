@@ -20,7 +20,7 @@ class DDIM(Sampler):
 
     Args:
         steps: Number of steps; 50 by default.
-        eta: Share of the ancestral noise, in [0, 1].
+        eta: Fraction of the standard deviation of DDPM's noise, in [0, 1].
         grid: See `Sampler`.
 
     Raises:

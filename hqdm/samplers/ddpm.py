@@ -1,4 +1,4 @@
-r"""Ancestral sampling (Ho et al. 2020): draw from the posterior of each step.
+r"""Ancestral sampling (Ho et al. 2020): each step draws from the posterior.
 
 With alpha_ts = alpha_t / alpha_s and sigma_ts^2 = sigma_t^2 - alpha_ts^2 sigma_s^2,
 
@@ -22,7 +22,7 @@ class DDPM(Sampler):
     def step(
         self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: None, noise: ImageNoise
     ) -> tuple[Tensor, None]:
-        """See `Sampler.step`; the last step returns the posterior's mean, x_0 itself."""
+        """See `Sampler.step`; the last step returns the posterior mean, which is x_0."""
         alpha_t, sigma_t = denoise.schedule(t)
         alpha_s, sigma_s = denoise.schedule(s)
         alpha_ts = alpha_t / alpha_s

@@ -1,9 +1,10 @@
-r"""DPM-Solver-k (Lu et al. 2022): Taylor expansion of eps in lambda, the exponential part exact.
+r"""DPM-Solver-k (Lu et al. 2022): Taylor expansion of eps in lambda, exact linear part.
 
     x_s = alpha_s / alpha_t x_t - sigma_s sum_{n < k} h^(n+1) phi_{n+1}(h) d^n eps / dlambda^n
 
-with total derivatives along the flow. `DPMSolver` estimates them inside a step from k evaluations;
-`DPMSolverExact` differentiates the network forward (Wang et al., arXiv 2502.14252).
+with total derivatives along the flow. `DPMSolver` estimates them from k evaluations within a step;
+`DPMSolverExact` computes them by forward-mode differentiation of the network (Wang et al., arXiv
+2502.14252).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,22 +22,26 @@ ORDERS = (1, 2, 3)
 
 
 def check_order(name: str, order: int, orders: Sequence[int] = ORDERS) -> None:
-    """Refuse an order that a solver does not have."""
+    """Refuse an order that a solver does not have.
+
+    Raises:
+        HQDMError: If the order is not among `orders`.
+    """
     if order not in orders:
         expected = ", ".join(map(str, orders))
         raise HQDMError(f"{name} needs an order of {expected}, got {order}")
 
 
 class DPMSolver(SingleStep):
-    """DPM-Solver-1, -2 or -3, single step: k evaluations a step; the step to t = 0 takes one.
+    """DPM-Solver-1, -2 or -3, singlestep: k evaluations per step, one in the step to t = 0.
 
     Args:
         steps: Number of steps; 10 by default.
         grid: See `Sampler`.
-        order: k.
+        order: The order k, 1, 2 or 3.
 
     Raises:
-        HQDMError: If the order is another one; otherwise as for `Sampler`.
+        HQDMError: If the order is not 1, 2 or 3; otherwise as for `Sampler`.
     """
 
     name = "dpm"
@@ -51,7 +56,7 @@ class DPMSolver(SingleStep):
         self.evaluations_per_step = self.evaluations(order)
 
     def evaluations(self, order: int) -> int:
-        """Evaluations of a step of that order."""
+        """The number of evaluations per step of a given order."""
         return order
 
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
@@ -64,9 +69,10 @@ class DPMSolver(SingleStep):
 def embedded_step(
     denoise: Evaluating, order: int, x: Tensor, a: NoiseLevel, b: NoiseLevel
 ) -> tuple[Tensor, Tensor]:
-    """Steps of orders k - 1 and k that share their k evaluations, for k = 2 or 3.
+    """Steps of orders k - 1 and k that share k evaluations, for k = 2 or 3.
 
-    The points between are at a half, and at one and two thirds (Lu et al. 2022, algorithms 1, 2).
+    The intermediate points in lambda are at 1/2 for k = 2, and at 1/3 and 2/3 for k = 3 (Lu et al.
+    2022, algorithms 1, 2).
     """
     h = b.lam - a.lam
     eps = denoise(x, a.t).eps
@@ -85,26 +91,26 @@ def embedded_step(
 
 
 def between(denoise: Evaluating, a: NoiseLevel, b: NoiseLevel, share: float) -> NoiseLevel:
-    """The level at a share of the way in lambda."""
+    """The level at a given fraction of the interval in lambda."""
     return level_of(denoise.schedule, a.lam + share * (b.lam - a.lam))
 
 
 class DPMSolverExact(DPMSolver):
     """DPM-Solver-k with exact total derivatives, by forward-mode differentiation.
 
-    Derivative n takes n + 1 evaluations of the network, of which all but one are differentiated.
+    Derivative n takes n + 1 evaluations of the network, all but one of them differentiated.
     """
 
     name = "dpm-exact"
     variance_preserving_only = True
 
     def evaluations(self, order: int) -> int:
-        """Evaluations of a step of that order."""
+        """The number of evaluations per step of a given order."""
         return order * (order + 1) // 2
 
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`."""
-        # Torch differentiates twice in formulas that it takes where gradients are on.
+        # The second derivative of some operations requires the formulas used with gradients on.
         with torch.enable_grad():
             derivatives = total_derivatives(denoise, x, a, self.order)
         eps, *derivatives = (derivative.detach() for derivative in derivatives)
@@ -115,10 +121,10 @@ class DPMSolverExact(DPMSolver):
 
 
 def total_derivatives(denoise: Evaluating, x: Tensor, a: NoiseLevel, k: int) -> list[Tensor]:
-    """The noise eps and its first k - 1 total derivatives in lambda along the flow.
+    """The noise eps and its first k - 1 total derivatives with respect to lambda along the flow.
 
-    Along dx/dlambda = sigma^2 x - sigma eps, the total derivative of g(x, lambda) is its derivative
-    in the direction (dx/dlambda, 1).
+    Along dx/dlambda = sigma^2 x - sigma eps, the total derivative of g(x, lambda) is its
+    directional derivative in (dx/dlambda, 1).
     """
     schedule = denoise.schedule
 
@@ -142,7 +148,7 @@ def total_derivatives(denoise: Evaluating, x: Tensor, a: NoiseLevel, k: int) -> 
 
 
 class DPMSolverPP(Sampler):
-    r"""DPM-Solver++ 2M (Lu et al. 2022b): data prediction, two steps, one evaluation a step.
+    r"""DPM-Solver++ 2M (Lu et al. 2022b): data prediction, two-step, one evaluation per step.
 
         x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) (D + D' / 2),
         D' = (D - D_before) h / h_before,
@@ -155,7 +161,7 @@ class DPMSolverPP(Sampler):
     Args:
         steps: Number of steps; 10 by default.
         grid: See `Sampler`.
-        sde: Whether to follow the SDE.
+        sde: Solve the reverse-time SDE instead of the probability-flow ODE.
     """
 
     name = "dpm++2m"
@@ -180,7 +186,7 @@ class DPMSolverPP(Sampler):
         state: tuple[NoiseLevel, Tensor] | None,
         noise: ImageNoise,
     ) -> tuple[Tensor, tuple[NoiseLevel, Tensor]]:
-        """See `Sampler.step`; the state is the step before's level and data."""
+        """See `Sampler.step`; the state is the level and data prediction of the previous step."""
         a, b = (level_at(denoise.schedule, time) for time in (t, s))
         data = denoise(x, t).x0
         now = a, data

@@ -1,13 +1,13 @@
-r"""Grids: the times that a sampler visits, from noise to data.
+r"""Grids of times for a sampler, from noise to data.
 
-In lambda = log(alpha / sigma) the flow of a diffusion model changes at an even pace, so that few
-steps go further on a grid that is even there (Lu et al. 2022). At t = 0 lambda is infinite: grids
-in lambda run to `T_CUT` and take one last step from there to 0, which every solver takes to first
-order, x_0 = (x - sigma eps) / alpha.
+As a function of lambda = log(alpha / sigma) the flow of a diffusion model changes at a nearly
+uniform rate, so that a grid uniform in lambda is more accurate for few steps (Lu et al. 2022). At
+t = 0 lambda is infinite: grids in lambda end at `T_CUT`, and every solver takes one further step
+from there to 0 with first order, x_0 = (x - sigma eps) / alpha.
 
-    time        t even
-    lambda      lambda even
-    karras      (sigma / alpha)^(1 / rho) even, rho = 7 (Karras et al. 2022, eq. 5)
+    time        t uniform
+    lambda      lambda uniform
+    karras      (sigma / alpha)^(1 / rho) uniform, rho = 7 (Karras et al. 2022, eq. 5)
 """
 
 from collections.abc import Callable, Sequence
@@ -18,29 +18,29 @@ from torch import Tensor
 from hqdm.diffusion.schedule import Schedule
 from hqdm.utils.errors import HQDMError, unknown
 
-T_CUT = 1e-2  # where the last step to 0 begins
+T_CUT = 1e-2  # the time at which the last step to 0 begins
 RHO = 7.0
 
 
 def even(start: Tensor, end: Tensor, n: int) -> Tensor:
-    """The n + 1 numbers from start to end, both exact."""
+    """The n + 1 equidistant numbers from start to end."""
     share = torch.linspace(0, 1, n + 1, dtype=torch.float64)
     return start + share * (end - start)
 
 
 def time_grid(schedule: Schedule, t_start: float, t_end: float, steps: int) -> Tensor:
-    """Even in t; reaches 0 without a cut."""
+    """A grid uniform in t, which reaches 0 without a cut."""
     return torch.linspace(t_start, t_end, steps + 1, dtype=torch.float64)
 
 
 def lambda_grid(schedule: Schedule, t_start: float, t_end: float, steps: int) -> Tensor:
-    """Even in lambda."""
+    """A grid uniform in lambda."""
     start, end = schedule.lam(torch.tensor([t_start, t_end], dtype=torch.float64))
     return schedule.inverse(even(start, end, steps))
 
 
 def karras_grid(schedule: Schedule, t_start: float, t_end: float, steps: int) -> Tensor:
-    """Even in a power of the noise-to-signal ratio."""
+    """A grid uniform in a power of the noise-to-signal ratio."""
     lam = schedule.lam(torch.tensor([t_start, t_end], dtype=torch.float64))
     start, end = (-lam / RHO).exp()
     return schedule.inverse(-RHO * even(start, end, steps).log())
@@ -75,7 +75,7 @@ def check_grid(grid: str | Sequence[float]) -> None:
 def build_grid(
     grid: str | Sequence[float], schedule: Schedule, t_start: float, t_end: float, steps: int
 ) -> Tensor:
-    """The times of a walk, `(steps + 1,)` in float64.
+    """The grid of times, `(steps + 1,)` in float64.
 
     Args:
         grid: A key of `GRIDS`, or the times themselves.

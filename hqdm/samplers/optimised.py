@@ -1,12 +1,12 @@
 r"""Grids fitted to a trained denoiser, a sampler and a number of steps.
 
-The steps from t = 1 to the cut are shares of the way in lambda,
+The steps from t = 1 to the cut are fractions of the interval in lambda,
 
     lambda_i = lambda_0 + (lambda_cut - lambda_0) sum_{j <= i} softmax(w)_j,
 
-so that any w gives decreasing times and w = 0 the grid that is even in lambda; the last step goes
-from the cut to 0. Powell's method looks for the w with the least distance to a solution by many
-steps, from the same noise; how good it is is measured on other noise.
+so that any w gives decreasing times and w = 0 the grid uniform in lambda; the last step leads from
+the cut to 0. Powell's method minimises the distance from a reference solution with many steps and
+the same noise over w; the result is measured on other noise.
 """
 
 import json
@@ -29,25 +29,25 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
 REFERENCE_STEPS = 60
-LEAST_STEPS = 3  # two steps have one time between them, the cut
-SPREAD = 3.0  # of w: shares differ at most by e^6
+LEAST_STEPS = 3  # with two steps the only intermediate time is the cut
+SPREAD = 3.0  # bound of |w|: the fractions differ at most by a factor of e^6
 
 
 @dataclass(frozen=True)
 class OptimisedGrid:
-    """A grid and what it was fitted to.
+    """A fitted grid and the settings of the fit.
 
     Attributes:
         sampler: Name of the sampler.
         steps: Number of steps.
         schedule: Configuration of the noise schedule.
         times: The grid, from 1 to 0.
-        before: Root mean square distance to the reference on other noise, of the grid that is even
-            in lambda.
-        after: That of this grid.
-        n: Images fitted to; as many others measure the distances.
-        seed: Key of all noise.
-        trials: Grids tried.
+        before: Root mean square distance from the reference, on other noise, of the grid uniform in
+            lambda.
+        after: The same distance of this grid.
+        n: Number of images of the fit, and of the other images on which distances are measured.
+        seed: Random seed.
+        trials: Number of grids tried.
     """
 
     sampler: str
@@ -61,7 +61,7 @@ class OptimisedGrid:
     trials: int
 
     def write(self, path: Path) -> None:
-        """Write the file that `read_grid` reads."""
+        """Write a JSON file for `read_grid`."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
@@ -70,11 +70,11 @@ def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
 
     Args:
         path: The file.
-        sampler: Name of the sampler that takes them; another than the file's is warned of.
-        schedule: The schedule of the model, which has to be the file's.
+        sampler: Name of the sampler; a warning is issued if the grid was fitted for another one.
+        schedule: The schedule of the model, which has to equal that of the file.
 
     Raises:
-        HQDMError: If the file is missing or damaged, or was made for another schedule.
+        HQDMError: If the file is missing or damaged, or the grid was fitted for another schedule.
     """
     if not path.is_file():
         raise HQDMError(f"there is no grid {path}: expected a file of `hqdm optimise-grid`")
@@ -117,15 +117,15 @@ def optimise_grid(
     """Fit a grid.
 
     Args:
-        denoiser: The denoiser, as it will be sampled.
+        denoiser: The denoiser, with guidance and clipping as in sampling.
         name: Name of a deterministic sampler.
         steps: Number of steps, 3 or more.
-        x1: Noise to fit to, `(N, C, H, W)`.
-        held_out: Other noise, to measure the result.
-        y: Class labels of either `(N,)`, or None.
-        seed: The key of the noise, for the record.
+        x1: Noise for the fit, `(N, C, H, W)`.
+        held_out: Other noise on which the result is measured, `(N, C, H, W)`.
+        y: Class labels for both, `(N,)`, or None.
+        seed: Random seed of the noise, for the record.
         trials: Number of grids to try.
-        callback: Called after each grid with the number of those tried and the least error so far.
+        callback: Called after each grid with the number of grids tried and the smallest error.
 
     Raises:
         HQDMError: If there are too few steps or trials, or the sampler is stochastic or adaptive.
@@ -164,7 +164,7 @@ def optimise_grid(
         bounds = [(-SPREAD, SPREAD)] * (steps - 2)
         minimize(objective, even[1:].numpy(), method="Powell", bounds=bounds)
     except StopIteration:
-        pass  # Powell's own limit holds between its line searches only
+        pass  # Powell's own limit is checked between line searches only
     return OptimisedGrid(
         sampler=name,
         steps=steps,
@@ -179,6 +179,6 @@ def optimise_grid(
 
 
 def noise_pair(seed: int, n: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Noise to fit to and other noise, `(n, *shape)` each: the first 2n images of a run."""
+    """Noise for the fit and other noise, `(n, *shape)` each: that of the first 2n images."""
     x1, held_out = ImageNoise(seed, 2 * n).draw(shape).split(n)
     return x1, held_out

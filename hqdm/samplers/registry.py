@@ -1,7 +1,7 @@
 """Samplers by name: `build_sampler("unipc3", steps=10)`.
 
-A sampler that was fitted to a model may be followed by another one that finishes with the network:
-`carleman+unipc` is the sampler `carleman` with `then="unipc"`.
+A sampler that was fitted to a model may be followed by another one that takes the last steps with
+the network: `carleman+unipc` is the sampler `carleman` with `then="unipc"`.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,15 +26,14 @@ STEPS, GRID, TOLERANCE = "steps", "grid", "tolerance"
 
 @dataclass(frozen=True)
 class SamplerEntry:
-    """How the sampler of a name is made.
+    """The factory and the options of a named sampler.
 
     Attributes:
-        make: Makes the sampler from its options.
-        options: The options of `build_sampler` that it takes.
-        load: Reads further arguments of `make` from files beside a checkpoint; None where there
-            are none.
-        network: Whether its own steps evaluate the network.
-        hybrid: Whether +NAME may follow, a sampler that finishes with the network.
+        make: Builds the sampler from its options.
+        options: The options of `build_sampler` that the sampler accepts.
+        load: Reads further arguments of `make` from files next to a checkpoint, if any.
+        network: True if the sampler's own steps evaluate the network.
+        hybrid: True if +NAME may follow, a sampler that takes the last steps with the network.
     """
 
     make: Callable[..., Sampler]
@@ -45,12 +44,12 @@ class SamplerEntry:
 
     @property
     def adaptive(self) -> bool:
-        """Whether the sampler chooses its steps by a tolerance."""
+        """True if the sampler chooses its steps by a tolerance."""
         return TOLERANCE in self.options
 
 
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
-"""Samplers by name; a digit is the order, without it 3, or 2 for UniPC."""
+"""Samplers by name; a digit is the order, by default 3, or 2 for UniPC."""
 
 SamplerType = TypeVar("SamplerType", bound=type[Sampler])
 
@@ -89,10 +88,10 @@ SAMPLERS.register("dpm-adaptive", SamplerEntry(AdaptiveDPMSolver, (TOLERANCE,)))
 
 
 def sampler_entry(name: str) -> SamplerEntry:
-    """How the sampler of that name is made; of `FIRST+THEN` the first one.
+    """The entry of a named sampler; for `FIRST+THEN` that of the first one.
 
     Raises:
-        HQDMError: If the name is unknown; the line suggests one.
+        HQDMError: If the name is unknown; the message suggests a similar one.
     """
     first, plus, then = name.partition("+")
     if not plus or first not in SAMPLERS or not SAMPLERS[first].hybrid:
@@ -110,23 +109,23 @@ def build_sampler(
     tolerance: float | None = None,
     **loaded: Any,
 ) -> Sampler:
-    """The sampler of that name.
+    """Build a sampler by name.
 
     Args:
-        name: A key of `SAMPLERS`; of a hybrid sampler also that, +, and another key.
-        steps: Number of steps; the sampler's own default where None. Of a fitted sampler the
-            segments, of FIRST+THEN the steps of the other sampler.
-        grid: A key of `hqdm.samplers.grids.GRIDS`, or decreasing times; the sampler's own default
-            where None.
-        tolerance: Relative error per step of an adaptive sampler; its own default where None.
-        **loaded: The arguments that the entry's `load` gives.
+        name: A key of `SAMPLERS`, or FIRST+THEN with a hybrid sampler and another key.
+        steps: Number of steps; None is the sampler's default. For a fitted sampler the number of
+            segments, for FIRST+THEN the number of steps of the second sampler.
+        grid: A key of `hqdm.samplers.grids.GRIDS`, or decreasing times; None is the sampler's
+            default.
+        tolerance: Relative error per step of an adaptive sampler; None is its default.
+        **loaded: The arguments that `load` of the entry returns.
 
     Returns:
-        The sampler, called by that name.
+        The sampler, with `name` as its name.
 
     Raises:
-        HQDMError: If the name is unknown, an option is not one of that sampler's or is out of its
-            range.
+        HQDMError: If the name is unknown, or the sampler does not accept an option, or an option is
+            out of range.
     """
     entry = sampler_entry(name)
     options = {STEPS: steps, GRID: grid, TOLERANCE: tolerance}

@@ -1,11 +1,11 @@
-r"""RePaint (Lugmayr et al. 2022): go back to the noise and repeat each step.
+r"""RePaint (Lugmayr et al. 2022): each step is repeated after noising the images again.
 
-Known pixels that are put into every prediction (`hqdm.guidance.replacement`) are seen by the other
-pixels one step late. After a step from t to s the images are therefore noised again,
+Known pixels that replace those of every prediction (`hqdm.guidance.replacement`) affect the other
+pixels one step later. After a step from t to s the images are therefore noised again,
 
     x_t = alpha_ts x_s + sqrt(sigma_t^2 - alpha_ts^2 sigma_s^2) z,     alpha_ts = alpha_t / alpha_s,
 
-and the step repeated, so that both have time to agree at each level of noise.
+and the step is repeated, which harmonises both at each noise level.
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ from hqdm.utils.seeds import ImageNoise
 
 
 class RePaint(Sampler):
-    """A sampler that takes each of another sampler's steps several times; the one to t = 0 once.
+    """Repeats each step of another sampler, except the step to t = 0.
 
     Args:
         sampler: The other sampler.
-        resamplings: How often each step is taken; 1 is the other sampler itself.
+        resamplings: Number of times that each step is taken; 1 is the other sampler itself.
 
     Raises:
-        HQDMError: If there are no resamplings.
+        HQDMError: If `resamplings` is below 1.
     """
 
     def __init__(self, sampler: Sampler, resamplings: int = 10) -> None:
@@ -46,11 +46,11 @@ class RePaint(Sampler):
         return {**self.sampler.settings, "resamplings": self.resamplings}
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
-        """The other sampler's."""
+        """The grid of the other sampler."""
         return self.sampler.grid(schedule, t_start, t_end)
 
     def init(self, x: Tensor) -> Any:
-        """The other sampler's."""
+        """The initial state of the other sampler."""
         return self.sampler.init(x)
 
     def step(
@@ -62,13 +62,13 @@ class RePaint(Sampler):
             return x_s, after
         for _ in range(self.resamplings - 1):
             x = noise_again(denoise.schedule, x_s, t, s, noise)
-            # What a multistep sampler remembers is of another path than the one that begins here.
+            # The history of a multistep sampler belongs to the path before the new noise.
             x_s, after = self.sampler.step(denoise, x, t, s, self.init(x), noise)
         return x_s, after
 
 
 def noise_again(schedule: Schedule, x_s: Tensor, t: Tensor, s: Tensor, noise: ImageNoise) -> Tensor:
-    """Images at time `s` brought back to the later time `t`, a draw from q(x_t | x_s)."""
+    """A draw from q(x_t | x_s): images at time `s` noised to the later time `t`."""
     alpha_t, sigma_t = schedule(t)
     alpha_s, sigma_s = schedule(s)
     alpha_ts = alpha_t / alpha_s

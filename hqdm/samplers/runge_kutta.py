@@ -2,7 +2,7 @@ r"""Runge-Kutta methods on the probability-flow ODE in lambda, as references.
 
     dx/dlambda = sigma^2 x - sigma eps(x, lambda)        (alpha^2 + sigma^2 = 1)
 
-Unlike exponential integrators they approximate the linear part too.
+Unlike exponential integrators, they approximate the linear part as well.
 """
 
 from torch import Tensor
@@ -17,7 +17,7 @@ def slope(denoise: Evaluator, x: Tensor, level: NoiseLevel) -> Tensor:
 
 
 class Heun(SingleStep):
-    """Heun's method: order 2, two evaluations a step."""
+    """Heun's method: order 2, two evaluations per step."""
 
     name = "heun"
     default_steps = 20
@@ -32,7 +32,7 @@ class Heun(SingleStep):
 
 
 class RK4(SingleStep):
-    """The classical Runge-Kutta method: order 4, four evaluations a step."""
+    """The classical Runge-Kutta method: order 4, four evaluations per step."""
 
     name = "rk4"
     default_steps = 10

@@ -1,14 +1,14 @@
-r"""UniPC (Zhao et al. 2023): predictor and corrector of any order from the evaluations behind.
+r"""UniPC (Zhao et al. 2023): a multistep predictor and corrector.
 
 With h = lambda_s - lambda_t, r_m = (lambda_m - lambda_t) / h for earlier points m, and differences
-D_m = (eps_m - eps_t) / r_m, both are
+D_m = (eps_m - eps_t) / r_m, both have the form
 
     x_s = alpha_s / alpha_t x_t - sigma_s (e^h - 1) eps_t - sigma_s B(h) sum_m rho_m D_m,
 
 where rho solves  sum_m rho_m r_m^(n-1) = n! h phi_{n+1}(h) / B(h), n = 1, 2, ...  The predictor of
-order p uses p - 1 earlier points; the corrector also the prediction at s itself (r = 1), whose
-evaluation the next step needs anyway, and reaches order p + 1. For data prediction exchange
-eps -> x_0, alpha <-> sigma and h -> -h in e^h, phi and B.
+order p uses p - 1 earlier points. The corrector also uses the prediction at s itself (r = 1), which
+is the evaluation of the next step, and has order p + 1. For data prediction replace eps by x_0,
+exchange alpha and sigma, and replace h by -h in e^h, phi and B.
 """
 
 import math
@@ -31,11 +31,11 @@ B_FUNCTIONS = ("h", "expm1")
 
 @dataclass(frozen=True)
 class MultistepState:
-    """What a step leaves to the next one.
+    """The state that a step passes to the next one.
 
     Attributes:
-        points: Levels and evaluations at them, the newest first.
-        x: The images at the newest of them, after correction.
+        points: Levels and the evaluations at them, the newest first.
+        x: The images at the newest level, after correction.
         order: The order of the predictor that was used.
     """
 
@@ -45,15 +45,15 @@ class MultistepState:
 
 
 class UniPC(Sampler):
-    """UniPC-p: one evaluation a step.
+    """UniPC-p: one evaluation per step.
 
     Args:
         steps: Number of steps; 10 by default.
         grid: See `Sampler`.
-        order: p, of 1, 2 or 3.
-        predict: What is expanded, "eps" or "x0".
-        b: B(h), "h" or "expm1".
-        corrector: Whether to correct.
+        order: The order p, 1, 2 or 3.
+        predict: The quantity that is expanded, "eps" or "x0".
+        b: The function B(h), "h" or "expm1".
+        corrector: Apply the corrector.
 
     Raises:
         HQDMError: If an option is out of range; otherwise as for `Sampler`.
@@ -91,7 +91,7 @@ class UniPC(Sampler):
         state: MultistepState | None,
         noise: ImageNoise,
     ) -> tuple[Tensor, MultistepState]:
-        """See `Sampler.step`: evaluate, correct the step before, predict."""
+        """See `Sampler.step`: evaluate, correct the previous step, predict."""
         a, b = (level_at(denoise.schedule, time) for time in (t, s))
         prediction = denoise(x, t)
         value = getattr(prediction, self.predict)
@@ -111,7 +111,7 @@ class UniPC(Sampler):
         b: NoiseLevel,
         new: tuple[NoiseLevel, Tensor] | None,
     ) -> Tensor:
-        """From the newest point to b: predict, or, with the evaluation there, correct."""
+        """Step from the newest point to b: predict, or correct if `new` is the evaluation at b."""
         (a, value), *earlier = points
         h = b.lam - a.lam
         others = [*earlier, *([new] if new else [])]
@@ -133,7 +133,7 @@ class UniPC(Sampler):
     def _weights(self, r: Tensor, h: Tensor, scale: Tensor) -> Tensor:
         """The weights rho."""
         n = len(r)
-        if n == 1:  # as the paper simplifies it: the limit for small h
+        if n == 1:  # the limit for small h, as in the paper
             return torch.tensor([0.5], dtype=r.dtype)
         rows = torch.stack([r**k for k in range(n)])
         sides = [math.factorial(k) * h * phi(k + 1, h) / scale for k in range(1, n + 1)]

@@ -1,1 +1,1 @@
-"""Files of models: their layout, their format version, and migrations of older versions."""
+"""Files of models: layout, format version, and migration from older versions."""

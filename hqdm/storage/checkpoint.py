@@ -1,7 +1,7 @@
 """Training checkpoints: `.ckpt` files, read with `weights_only=True`.
 
-A checkpoint holds the averaged weights (`ema.module.*`), the raw ones (`denoiser.*`) and everything
-that resumes the run; under the key "hqdm" stands the plain configuration,
+A checkpoint contains the averaged weights (`ema.module.*`), the raw weights (`denoiser.*`) and the
+state that resumes the run; the key "hqdm" has the plain configuration,
 
     {"format_version": 2, "denoiser": {...}, "requires": [...], "module": {...}, "seed": ...}.
 """
@@ -19,9 +19,9 @@ from hqdm.storage.requirements import check_requirements
 from hqdm.utils.errors import HQDMError
 
 CHECKPOINT_KEY = "hqdm"
-"""The key of a training checkpoint under which the plain configuration stands."""
+"""The key of the plain configuration in a training checkpoint."""
 
-# What torch.load raises for files that are cut short, foreign or unsafe.
+# Exceptions of torch.load for files that are truncated, of another format, or unsafe.
 _UNREADABLE = (
     *(RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, IndexError, TypeError),
     *(pickle.UnpicklingError, zipfile.BadZipFile),
@@ -30,21 +30,21 @@ _UNREADABLE = (
 PREFIXES = {"averaged": "ema.module.", "raw": "denoiser."}
 
 LAST = "last.ckpt"
-"""Name of the checkpoint in the folder of a run that resumes it."""
+"""Name of the checkpoint that resumes a run, in the folder of the run."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint without running any code it may hold.
+    """Read a training checkpoint without running code that it may contain.
 
     Raises:
-        HQDMError: If the file is missing, damaged, not ours or from a newer version, or the model
-            needs a user's definition that is not loaded.
+        HQDMError: If the file is missing, damaged, not written by hqdm or from a newer version, or
+            the model needs a user's definition that is not loaded.
     """
     if not path.is_file():
         raise HQDMError(f"there is no checkpoint {path}: expected a file that `hqdm fit` wrote")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd about a file is said below
+            warnings.simplefilter("ignore")  # errors in the file are reported below
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         unsafe = "unsupported global" in str(error).lower()

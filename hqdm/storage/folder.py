@@ -1,10 +1,10 @@
-"""Models on disk: tensors in safetensors beside a plain, versioned configuration in JSON.
+"""Models on disk: tensors in safetensors, and a plain, versioned configuration in JSON.
 
     folder/model.safetensors    every parameter and buffer
     folder/config.json          {"format_version": 2, "denoiser": {...}, "requires": [...]}
-    folder/my_circuits.py       a user's file that the model needs, if any; never run by itself
+    folder/my_circuits.py       a user's file that the model needs, if any; run only on request
 
-Reading either runs no code that they may hold.
+Reading a folder runs no code.
 """
 
 import json
@@ -25,7 +25,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a model folder, with the users' files that the model needs."""
+    """Write a model folder, including users' files that the model needs."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS_FILE)
     header = {

@@ -1,11 +1,12 @@
-"""Versions of the file formats, and the migrations that read the older ones.
+"""Versions of the file formats, and migrations from older versions.
 
 Version 2 of a model names its network and its objective:
 
     {"network": {"name": "UNet", ...}, "schedule": {"name": "cosine", ...},
      "objective": {"name": "eps", "loss": "mse", "weight": {"name": "p2", ...}}}
 
-Version 1 knew U-Nets only, and had `predict`, `loss`, `p2_gamma` and `p2_k` beside them.
+Version 1 is for U-Nets only, with the keys `network`, `schedule`, `predict`, `loss`, `p2_gamma` and
+`p2_k`.
 """
 
 from collections.abc import Mapping
@@ -14,14 +15,14 @@ from typing import Any
 from hqdm.utils.errors import HQDMError
 
 MODEL_VERSION = 2
-"""Of training checkpoints and of exported folders."""
+"""Format version of training checkpoints and exported folders."""
 
 FIT_VERSION = 1
-"""Of the polynomial that `hqdm carleman fit` writes."""
+"""Format version of the fit that `hqdm carleman fit` writes."""
 
 
 def check_version(header: Mapping[str, Any], newest: int, source: object) -> int:
-    """The format version that a file states.
+    """The format version of a file.
 
     Args:
         header: The plain part of the file.
@@ -29,7 +30,7 @@ def check_version(header: Mapping[str, Any], newest: int, source: object) -> int
         source: The file, for messages.
 
     Raises:
-        HQDMError: If the version is missing or newer.
+        HQDMError: If the version is missing, or newer than `newest`.
     """
     version = header.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool):
@@ -42,7 +43,7 @@ def check_version(header: Mapping[str, Any], newest: int, source: object) -> int
 
 
 def migrate_model(config: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """The configuration of a model as the newest version writes it.
+    """Convert the configuration of a model to the newest version.
 
     Raises:
         HQDMError: If a key is missing.

@@ -1,4 +1,4 @@
-"""Definitions of users that a saved model needs: recorded and copied beside it, never run unasked.
+"""Users' definitions that a saved model needs: recorded, copied to its folder, run on request only.
 
 "requires": [{"kind": "ansatz", "name": "Ring", "file": "my_circuits.py"}]
 """
@@ -19,15 +19,15 @@ def write_requirements(
 
     Args:
         config: The configuration that names the definitions.
-        folder: Where the model is saved.
-        overwrite: Replace a file of the same name and another content.
+        folder: The folder of the model.
+        overwrite: Replace a file of the same name with other content.
 
     Returns:
-        One plain record for each definition; its `file` is None where the definition stands in a
-        notebook or in a script, which would run when it is loaded.
+        One plain record per definition; its `file` is None for a definition in a notebook or in a
+        script, which would run if it were loaded.
 
     Raises:
-        HQDMError: If another file of that name is there and `overwrite` is false.
+        HQDMError: If the folder has another file of that name and `overwrite` is false.
     """
     needs = requirements(config)
     for file in {need.file for need in needs if need.file is not None and need.importable}:
@@ -45,15 +45,15 @@ def write_requirements(
 
 
 def check_requirements(records: Iterable[Mapping[str, Any]], folder: Path, source: object) -> None:
-    """See that the definitions that a model needs are there.
+    """Check that the definitions that a model needs are loaded.
 
     Args:
-        records: Those of `write_requirements`.
-        folder: Where the model was saved.
+        records: The records that `write_requirements` returned.
+        folder: The folder of the model.
         source: The file or folder of the model, for messages.
 
     Raises:
-        HQDMError: If one is missing; the line names the file to load.
+        HQDMError: If one is not loaded; the message names the file to load.
     """
     known = {registry.kind: registry for registry in Registry.all}
     for record in records:
@@ -67,5 +67,5 @@ def check_requirements(records: Iterable[Mapping[str, Any]], folder: Path, sourc
             )
         raise HQDMError(
             f"{source} needs the {kind} {name!r}, which was defined in a notebook or a script: "
-            "put it into a file of its own and load that with --plugin FILE"
+            "move it to a separate file and load that with --plugin FILE"
         )

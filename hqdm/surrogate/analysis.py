@@ -1,12 +1,13 @@
-r"""Every error of the Carleman sampler apart, and all of them together.
+r"""The errors of the Carleman sampler, each separately, and their total.
 
-From the same noise, with one change at a time, up to the last lambda of the fit:
+Pairs of solutions that differ in one approximation, from the same noise to the last lambda of the
+fit:
 
     network's flow  ->  polynomial equation  ->  linear system, fine steps  ->  linear system
                  polynomial                truncation                  time step
 
-and, for one segment of that system: an inverse polynomial and a Taylor series in place of exact
-exponentials (QLSS), a quadrature (LCHS), and measurements in place of a known vector. An error is
+and, for one segment of that system, the inverse polynomial and the Taylor series that replace exact
+exponentials (QLSS), the quadrature (LCHS), and the statistical error of measurements. An error is
 |z - z'| / |z'| of latents z or, for the solvers and the measurements, of lifted states y.
 """
 
@@ -43,33 +44,33 @@ from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
 from hqdm.utils.versions import versions
 
-NETWORK_STEPS = 100  # on MNIST within 0.2 % of what 200 steps give
-FINE = 4  # times the sampler's steps: what is left of the time step's error is 4^-4 of it
-STARTS = 3  # of which a quantum solver is emulated
-READINGS = 20  # of one state, for the spread of what it errs
+NETWORK_STEPS = 100  # on MNIST within 0.2 % of the result with 200 steps
+FINE = 4  # refinement of the time step, which reduces its error by a factor of 4^4
+STARTS = 3  # initial values for which a quantum solver is emulated
+READINGS = 20  # repetitions of the measurement of one state, for the spread of its error
 SHOTS = (10**2, 10**3, 10**4, 10**5, 10**6)
-ENERGY_POINTS = 4096  # whose distances in pairs take 128 MiB
+ENERGY_POINTS = 4096  # their pairwise distances take 128 MiB
 
-SILENT = np.errstate(invalid="ignore", over="ignore")  # what diverges is told by `spread`
+SILENT = np.errstate(invalid="ignore", over="ignore")  # `spread` reports divergence
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is analysed.
+    """The settings of an analysis.
 
     Attributes:
-        checkpoint: Where the model comes from, for the record.
+        checkpoint: Path of the model, for the record.
         orders: Truncation orders of the table.
-        segments: Numbers of segments of the table; the largest is that of all other errors.
+        segments: Numbers of segments of the table; all other errors use the largest.
         order: Truncation order of all other errors.
-        closure: See `hqdm.surrogate.sampler.Carleman`, as `basis`.
+        closure: See `hqdm.surrogate.sampler.Carleman`, as for `basis`.
         basis: "monomial" or "hermite".
-        n: Starts.
-        network_n: As many of them as the network follows, too.
-        seed: Key of all noise.
+        n: Number of initial values.
+        network_n: Number of these initial values for which the network's flow is computed.
+        seed: Random seed.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of range.
     """
 
     checkpoint: str
@@ -83,12 +84,12 @@ class Analysis:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Refuse numbers out of range."""
         if self.n < 2:
-            raise HQDMError(f"an analysis needs 2 starts or more, got {self.n}")
+            raise HQDMError(f"an analysis needs 2 initial values or more, got {self.n}")
         if not 2 <= self.network_n <= self.n:
             raise HQDMError(
-                f"the network needs to follow 2 to {self.n} of the starts, got {self.network_n}"
+                f"the network's flow needs 2 to {self.n} initial values, got {self.network_n}"
             )
         if not self.segments or min(self.segments) < 1 or not self.orders or min(self.orders) < 1:
             raise HQDMError("an analysis needs orders and segments of 1 or more")
@@ -101,11 +102,11 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Flows:
-    """Where the same noise goes.
+    """Solutions of the polynomial equation and of the network's flow, from the same noise.
 
     Attributes:
         path: Latents of the polynomial equation at every edge of the finest segments, `(n, d)`.
-        network: Latents of the network's flow at the last of them, of the first starts,
+        network: Latents of the network's flow at the last edge, for the first initial values,
             `(network_n, d)`.
     """
 
@@ -114,12 +115,12 @@ class Flows:
 
     @property
     def start(self) -> Vector:
-        """Latents at the fit's first lambda, `(n, d)`."""
+        """Latents at the first lambda of the fit, `(n, d)`."""
         return self.path[0]
 
     @property
     def polynomial(self) -> Vector:
-        """Latents of the polynomial equation at its last lambda, `(n, d)`."""
+        """Latents of the polynomial equation at the last lambda of the fit, `(n, d)`."""
         return self.path[-1]
 
 
@@ -132,11 +133,11 @@ def analyse(
         denoiser: The model.
         fit: Its fit.
         options: What to analyse.
-        progress: Told of the errors that are measured, and of the network's steps.
+        progress: Reports the errors that are measured, and the steps of the network's flow.
 
     Returns:
-        The contents of `analysis.json`. A part that is refused holds the line that says why under
-        "refused"; an error without bounds is None.
+        The contents of `analysis.json`. A refused part has the error message under "refused"; an
+        error that is not finite is None.
 
     Raises:
         HQDMError: If an option is unknown, or the polynomial equation itself diverges.
@@ -175,14 +176,14 @@ def analyse(
 
 
 def spread(errors: Sequence[float] | Vector) -> dict[str, float | None]:
-    """The median and the 95 % quantile; None where that is not finite."""
+    """The median and the 95 % quantile; None for a value that is not finite."""
     known = np.nan_to_num(np.asarray(errors, dtype=np.float64), nan=np.inf, posinf=np.inf)
     found = {"median": np.median(known), "q95": np.quantile(known, 0.95, method="higher")}
     return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def refusal(make: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """What is made, or the line with which it was refused."""
+    """The result of a function, or the message with which it was refused."""
     try:
         return make(*args)
     except HQDMError as error:
@@ -190,14 +191,14 @@ def refusal(make: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
 
 
 def even_edges(fit: CarlemanFit, segments: int) -> Vector:
-    """Where segments begin and end, in lambda of the latents, `(segments + 1,)`."""
+    """The edges of equal segments, in lambda of the latents, `(segments + 1,)`."""
     return np.linspace(fit.noise.nodes[0], fit.noise.nodes[-1], segments + 1)
 
 
 def follow(
     denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress = silent
 ) -> Flows:
-    """The network's flow and the polynomial equation's, from the same noise."""
+    """Solve the polynomial equation and the network's flow from the same noise."""
     ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
     first, last = denoiser.schedule.lam(ends).tolist()
     x1 = ImageNoise(options.seed, options.n).draw(denoiser.sample_shape)
@@ -218,9 +219,9 @@ def follow(
 
 @SILENT
 def walk(sampler: Carleman, z: Vector, edges: Vector, refine: int = 1) -> Vector:
-    """Latents `(B, d)` over segments, by as many times the sampler's time steps.
+    """Propagate latents `(B, d)` over segments, with `refine` times the sampler's time steps.
 
-    Unlike `Carleman.advance` it goes on where latents diverge.
+    Unlike `Carleman.advance`, it continues if latents diverge.
     """
     system = sampler.system
     for a, b in pairwise(edges):
@@ -232,7 +233,7 @@ def walk(sampler: Carleman, z: Vector, edges: Vector, refine: int = 1) -> Vector
 
 
 def fit_facts(fit: CarlemanFit) -> dict[str, Any]:
-    """What the fit is like."""
+    """Properties of the fit."""
     latents = fit.latents
     return {
         "dim": latents.dim,
@@ -265,14 +266,14 @@ def truncation_errors(
 
 @SILENT
 def truncation_error(sampler: Carleman, flows: Flows, segments: int) -> dict[str, float | None]:
-    """Carleman with fine steps against the polynomial equation."""
+    """The error of the linear system, with fine steps, against the polynomial equation."""
     ends = walk(sampler, flows.start, even_edges(sampler.fit, segments), FINE)
     return spread(relative_errors(ends, flows.polynomial))
 
 
 @SILENT
 def chain_errors(sampler: Carleman, segments: int, flows: Flows) -> dict[str, Any]:
-    """The chain from the network to the sampler, link by link, for a number of segments."""
+    """The errors between consecutive approximations, for a number of segments."""
     edges = even_edges(sampler.fit, segments)
     coarse, fine = (walk(sampler, flows.start, edges, refine) for refine in (1, FINE))
     n = len(flows.network)
@@ -293,7 +294,7 @@ def typical(z: Vector) -> Vector:
 def backend_errors(
     sampler: Carleman, edges: Vector, path: Sequence[Vector], done: Callable[[], None]
 ) -> dict[str, Any]:
-    """What quantum solvers err, and cost, on the segment in the middle."""
+    """Errors and costs of the quantum solvers on the middle segment."""
     i = (len(edges) - 1) // 2
     a, b = float(edges[i]), float(edges[i + 1])
     made = sampler.generators(a, b)
@@ -310,7 +311,7 @@ def backend_errors(
 def solve_all(
     backend: Backend, made: Sequence[Matrix], starts: Vector, done: Callable[[], None]
 ) -> list[Solution]:
-    """The solutions from every start `(B, n)`."""
+    """The solutions from all initial values `(B, n)`."""
     found = []
     for start in starts:
         found.append(backend.solve(made, start))
@@ -321,7 +322,7 @@ def solve_all(
 def qlss_errors(
     backend: QLSS, made: Sequence[Matrix], starts: Vector, exact: Vector, done: Callable[[], None]
 ) -> dict[str, Any]:
-    """Errors of a linear system solver, and the account of the first start."""
+    """Errors of a linear system solver, and its account for the first initial value."""
     found = solve_all(backend, made, starts, done)
     accounts = [solution.account for solution in found]
     first = accounts[0].inversion
@@ -339,7 +340,7 @@ def qlss_errors(
 def lchs_errors(
     backend: LCHS, made: Sequence[Matrix], starts: Vector, exact: Vector, done: Callable[[], None]
 ) -> dict[str, Any]:
-    """Errors of a combination of Hamiltonian simulations, and the account of the first start."""
+    """Errors of an LCHS solver, and its account for the first initial value."""
     found = solve_all(backend, made, starts, done)
     first = found[0].account
     plain = {key: value for key, value in asdict(first).items() if key != "shifts"}
@@ -356,7 +357,7 @@ def lchs_errors(
 
 
 def shot_errors(sampler: Carleman, z: Vector, seed: int) -> dict[str, Any]:
-    """What measurements of the lifted final state of one point `(d,)` err."""
+    """Statistical errors of measuring the lifted final state of one point `(d,)`."""
     y = sampler.system.lift(z[None])[0]
     share = float(z @ z / (y @ y))
     errors = [
@@ -367,7 +368,7 @@ def shot_errors(sampler: Carleman, z: Vector, seed: int) -> dict[str, Any]:
 
 
 def energies(sampler: Carleman, flows: Flows, options: Analysis) -> dict[str, float | None]:
-    """Energy distances to the data's latents, noised to the last lambda."""
+    """Energy distances to the latents of the data, noised to the last lambda."""
     fit = sampler.fit
     data = fit.samples(float(fit.noise.nodes[-1]))
     half = len(data) // 2
@@ -391,13 +392,13 @@ def energies(sampler: Carleman, flows: Flows, options: Analysis) -> dict[str, fl
 
 
 def segment_facts(sampler: Carleman, a: float, b: float, z: Vector) -> dict[str, Any]:
-    """What decides over a segment's cost and convergence, with matrices at its middle.
+    """Quantities that determine the cost and convergence of a segment, for its midpoint matrices.
 
     Args:
         sampler: The sampler.
         a: First lambda of the latents.
-        b: Last one.
-        z: Latents at the first, `(B, d)`.
+        b: Last lambda of the latents.
+        z: Latents at `a`, `(B, d)`.
     """
     drift = DiffusionDrift(sampler.fit.noise)
     middle = (a + b) / 2
@@ -408,7 +409,7 @@ def segment_facts(sampler: Carleman, a: float, b: float, z: Vector) -> dict[str,
         "from": a,
         "to": b,
         "linear_abscissa": float(np.linalg.eigvals(linear).real.max()),
-        # the first row is that of the constant, and 0: it adds an eigenvalue of 0
+        # the first row, of the constant, is zero and would add the eigenvalue 0
         "abscissa": spectral_abscissa(matrix[1:, 1:]),
         **{key: value for key, value in asdict(matrix_facts(matrix)).items() if key != "abscissa"},
         "history": refusal(history_facts, sampler, a, b, x0),
@@ -418,12 +419,12 @@ def segment_facts(sampler: Carleman, a: float, b: float, z: Vector) -> dict[str,
 
 
 def value_of(function: Callable[..., float], *args: Any) -> dict[str, float]:
-    """One number, with a name."""
+    """The value of a function as a dictionary."""
     return {"value": function(*args)}
 
 
 def history_facts(sampler: Carleman, a: float, b: float, x0: Vector) -> dict[str, Any]:
-    """The condition number of the block system of a segment, as `QLSS` would encode it."""
+    """The condition number of the block system of a segment, in the encoding of `QLSS`."""
     y0 = sampler.system.lift(x0[None])[0]
     matrix = block_system(sampler.generators(a, b), y0).matrix
     alpha = scale(matrix, "sparse")

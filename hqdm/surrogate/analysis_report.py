@@ -30,7 +30,7 @@ def spread_cells(found: dict[str, Any]) -> tuple[str, str]:
 
 
 def truncation_sheet(report: dict[str, Any], closure: str) -> Sheet:
-    """Truncation errors of a closure: a row an order, a column a number of segments."""
+    """Truncation errors of a closure: one row per order, one column per number of segments."""
     own = [cell for cell in report["truncation"] if cell["closure"] == closure]
     counts = report["options"]["segments"]
     rows = []
@@ -43,7 +43,7 @@ def truncation_sheet(report: dict[str, Any], closure: str) -> Sheet:
 
 
 def parts_of(report: dict[str, Any], shots: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
-    """The errors apart and in total, by name; a part that was refused has none."""
+    """The separate errors and the total error, by name, without refused parts."""
     finest = max(report["chain"], key=lambda row: row["segments"])
     qlss, lchs = report["backends"]["qlss"], report["backends"]["lchs"]
     read = [row for row in report["shots"]["errors"] if row["shots"] in shots]
@@ -61,7 +61,7 @@ def parts_of(report: dict[str, Any], shots: Sequence[int]) -> list[tuple[str, di
 
 
 def errors_sheet(report: dict[str, Any]) -> Sheet:
-    """Every error apart."""
+    """The table of all errors."""
     options = report["options"]
     title = (
         f"errors apart: order {options['order']}, {max(options['segments'])} segments, closure "
@@ -72,7 +72,7 @@ def errors_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def chain_sheet(report: dict[str, Any]) -> Sheet:
-    """The chain for every number of segments."""
+    """The table of errors between consecutive approximations, by number of segments."""
     links = ("truncation", "time_step", "carleman", "total")
     rows = [
         (str(row["segments"]), *("{} ({})".format(*spread_cells(row[link])) for link in links))
@@ -83,7 +83,7 @@ def chain_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def energy_sheet(report: dict[str, Any]) -> Sheet:
-    """Energy distances."""
+    """The table of energy distances."""
     names = {
         "carleman": "Carleman sampler",
         "polynomial": "polynomial equation",
@@ -127,7 +127,7 @@ ACCOUNTS = {
 
 
 def account_sheet(report: dict[str, Any], name: str) -> Sheet:
-    """What a quantum solver costs on its segment."""
+    """The table of the costs of a quantum solver on its segment."""
     found, segment = report["backends"][name], report["backends"]["segment"]
     title = (
         f"{name.upper()} on segment {segment['number']} of {segment['of']}, "
@@ -137,14 +137,14 @@ def account_sheet(report: dict[str, Any], name: str) -> Sheet:
         return Sheet(title, ("refused",), [(found["refused"],)])
     account = found["account"]
     rows = [
-        (said, value if isinstance(value := account[key], str) else figure(value))
-        for key, said in ACCOUNTS[name].items()
+        (label, value if isinstance(value := account[key], str) else figure(value))
+        for key, label in ACCOUNTS[name].items()
     ]
     return Sheet(title, ("quantity", "value"), rows)
 
 
 def segments_sheet(report: dict[str, Any]) -> Sheet:
-    """The facts of every segment."""
+    """The table of the properties of all segments."""
     columns = {
         "from": "from",
         "linear_abscissa": "Re F1",
@@ -166,7 +166,7 @@ def segments_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def notes(report: dict[str, Any]) -> list[str]:
-    """What errors of lifted states mean for x, and all lines with which parts were refused."""
+    """Notes on the errors of x that follow from those of lifted states, and all refusals."""
     held = [*report["truncation"], report["backends"]["qlss"], report["backends"]["lchs"]]
     for row in report["segments"]:
         held += [row["history"], row["r_number"], row["liu_bound"]]
@@ -184,7 +184,7 @@ def page(report: dict[str, Any]) -> Page:
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
-    """Draw truncation errors against segments, and every error apart."""
+    """Plot truncation errors against segments, and all errors."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
@@ -195,7 +195,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
 
 
 def draw_truncation(report: dict[str, Any], axes: Any) -> None:
-    """A line an order; dashed where monomials above the order are dropped."""
+    """Plot one line per order; dashed for the closure that drops monomials."""
     for place, order in enumerate(report["options"]["orders"]):
         for closure, style in zip(CLOSURES, ("o-", "o--"), strict=True):
             cells = [
@@ -216,7 +216,7 @@ def draw_truncation(report: dict[str, Any], axes: Any) -> None:
 
 
 def draw_errors(report: dict[str, Any], axes: Any) -> None:
-    """A bar an error, from below: its median, and a line to the 95 % quantile."""
+    """Plot one bar per error: its median, with a line to the 95 % quantile."""
     shown = [(name, found) for name, found in parts_of(report, (SHOWN_SHOTS,)) if found["median"]]
     for place, (name, found) in enumerate(reversed(shown)):
         median, high = found["median"], found["q95"] or found["median"]

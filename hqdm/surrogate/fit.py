@@ -1,9 +1,9 @@
-r"""What the Carleman sampler knows of a trained model: latents and a polynomial for its noise.
+r"""The fit of the Carleman sampler to a trained model: latents, and a polynomial for the noise.
 
 At nodes in lambda training images are noised, x_t = alpha x_0 + sigma eps, the model predicts the
-noise in them, and its first d principal coordinates are fitted by a polynomial in the latents of
-x_t (`hqdm.carleman.drift`). All nodes share images and noise, so that the coefficients change
-smoothly from node to node. One file beside the checkpoint holds the fit.
+noise, and its first d principal coordinates are fitted by a polynomial in the latents of x_t
+(`hqdm.carleman.drift`). All nodes share images and noise, so that the coefficients vary smoothly
+between nodes. The fit is saved in one file next to the checkpoint.
 """
 
 import hashlib
@@ -40,14 +40,14 @@ TENSORS = ("mean", "components", "variances", "nodes", "values", "r2", "points")
 
 @dataclass(frozen=True)
 class CarlemanFit:
-    """Latents, a noise polynomial in them, and where they come from.
+    """Latents, a noise polynomial in them, and the settings of the fit.
 
     Attributes:
         latents: Principal components and their scale.
         noise: The noise polynomial; its time is the lambda of the latents.
-        r2: Its R^2 on samples held out, at each node.
-        points: Clean latents of training images, `(M, d)`, from which closures are made.
-        record: How the fit was made; holds the schedule and a fingerprint of the model.
+        r2: Its R^2 on held-out samples, per node.
+        points: Clean latents of training images, `(M, d)`, to which closures are fitted.
+        record: The settings, with the schedule and a fingerprint of the model.
     """
 
     latents: Latents
@@ -57,34 +57,34 @@ class CarlemanFit:
     record: dict[str, Any]
 
     def samples(self, lam: float) -> Vector:
-        """The points, noised to lambda of the latents: always the same noise."""
+        """The points, noised to a lambda of the latents, always with the same noise."""
         alpha, sigma = levels(lam)
         noise = np.random.default_rng(self.record["seed"]).normal(size=self.points.shape)
         return alpha * self.points + sigma * noise
 
     def latents_of(self, x: Tensor, lam: float) -> Vector:
-        """The latents `(B, d)` of noised images `(B, C, H, W)` at lambda of the images."""
+        """The latents `(B, d)` of noised images `(B, C, H, W)` at a lambda of the images."""
         return self.latents.of(x.flatten(1).double().cpu().numpy(), lam)
 
     def gaussian(self) -> "CarlemanFit":
-        """The fit to Gaussian data of the same variances: a linear prediction, and an exact one."""
+        """The fit for Gaussian data of the same variances, whose noise prediction is linear."""
         variances = self.latents.variances[: self.latents.dim] / self.latents.scale**2
         return replace(self, noise=gaussian_noise(self.noise.nodes, variances))
 
     def check(self, denoiser: Denoiser) -> None:
-        """Refuse another model than the one that was fitted.
+        """Refuse a model other than the fitted one.
 
         Raises:
             HQDMError: If the weights differ.
         """
         if fingerprint(denoiser) != self.record["model"]:
             raise HQDMError(
-                "the Carleman fit is of another model than the checkpoint: run `hqdm carleman fit` "
-                "again"
+                "the Carleman fit belongs to another model than the checkpoint: run `hqdm carleman "
+                "fit` again"
             )
 
     def save(self, path: Path) -> None:
-        """Write the file that `load` reads."""
+        """Write a file for `load`."""
         latents, noise = self.latents, self.noise
         tensors = {
             **{key: getattr(latents, key) for key in ("mean", "components", "variances")},
@@ -100,7 +100,7 @@ class CarlemanFit:
         save_file(contiguous, path, metadata={"carleman": json.dumps(header)})
 
     def save_plot(self, path: Path) -> None:
-        """Draw R^2 against lambda of the images."""
+        """Plot R^2 against lambda of the images."""
         from matplotlib.figure import Figure  # slow to import
 
         figure = Figure(figsize=(5, 3.2), layout="constrained")
@@ -148,10 +148,10 @@ def fit_path(checkpoint: Path) -> Path:
 
 
 def load_fit(checkpoint: Path, denoiser: Denoiser, file: str | None = None) -> CarlemanFit:
-    """The fit beside a checkpoint, or in another file.
+    """Load the fit next to a checkpoint, or in another file.
 
     Raises:
-        HQDMError: If it is missing or damaged, or of another model.
+        HQDMError: If it is missing or damaged, or belongs to another model.
     """
     fit = CarlemanFit.load(Path(file) if file else fit_path(checkpoint))
     fit.check(denoiser)
@@ -187,17 +187,17 @@ def fit_carleman(
         denoiser: The model; its device is used.
         images: Training images `(N, C, H, W)`, uint8.
         dim: Latent dimension d.
-        degree: Of the polynomial, 1, 2 or 3.
-        labels: Classes of the images `(N,)` for a model that takes them.
-        target: Predict the "denoiser"'s noise, or the "noise" that was added.
-        samples: Noised images at each node; 2,048 by default for a denoiser, 20,000 for noise.
-        nodes: Nodes in lambda.
+        degree: Degree of the polynomial, 1, 2 or 3.
+        labels: Class labels of the images `(N,)` for a model with classes.
+        target: Fit to the noise that the "denoiser" predicts, or to the "noise" that was added.
+        samples: Noised images per node; by default 2,048 for a denoiser and 20,000 for noise.
+        nodes: Number of nodes in lambda.
         ridge: See `hqdm.surrogate.noise_polynomial.fit_noise`.
-        seed: Key of the choice of images and of noise.
-        progress: Told of the nodes in lambda.
+        seed: Random seed of the choice of images and of the noise.
+        progress: Reports the nodes.
 
     Raises:
-        HQDMError: If an option is out of its range, or images are of another shape.
+        HQDMError: If an option is out of range, or the images have another shape.
     """
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
@@ -218,7 +218,7 @@ def fit_carleman(
         flat[chosen],
         torch.as_tensor(rng.normal(size=(count, flat.shape[1])), dtype=torch.float32),
         None if denoiser.n_classes is None or labels is None else labels[chosen],
-        target == "denoiser",
+        predict=target == "denoiser",
     )
     first, last = denoiser.schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64)).tolist()
     times = np.linspace(latents.time(first), latents.time(last), nodes)
@@ -235,20 +235,20 @@ def fit_carleman(
 
 @dataclass(frozen=True)
 class _Noiser:
-    """Noised latents and the noise to predict in them, at any lambda of the latents."""
+    """Noised latents and their noise, predicted or added, at a given lambda of the latents."""
 
     denoiser: Denoiser
     latents: Latents
     images: Tensor
     noise: Tensor
     labels: Tensor | None
-    ask: bool
+    predict: bool
 
     def __call__(self, time: float) -> tuple[Vector, Vector]:
         lam = time - self.latents.time(0.0)
         alpha, sigma = levels(lam)
         x = alpha * self.images + sigma * self.noise
-        eps = self._predict(x, lam) if self.ask else self.noise
+        eps = self._predict(x, lam) if self.predict else self.noise
         basis = self.latents.components[: self.latents.dim].T
         return self.latents.of(x.numpy(), lam), eps.numpy().astype(np.float64) @ basis
 

@@ -1,6 +1,6 @@
-"""The names of the samplers of this room: `carleman` and, as its control, `gaussian`.
+"""Registration of the samplers `carleman` and `gaussian`, which is its control.
 
-Importing this file registers them; the solvers themselves are imported when one is made.
+Importing this module registers them; their solvers are imported on demand.
 """
 
 from functools import partial
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from hqdm.surrogate.fit import CarlemanFit
 
 CARLEMAN, GAUSSIAN = "carleman", "gaussian"
-"""The second takes the data for Gaussian: the first has to do better than that."""
+"""`gaussian` assumes Gaussian data, as a baseline for `carleman`."""
 
 
 def make(
     name: str, *, fit: "CarlemanFit | None" = None, steps: int | None = None, then: str = ""
 ) -> Sampler:
-    """The sampler of that name.
+    """Build the sampler of a given name.
 
     Args:
         name: `CARLEMAN` or `GAUSSIAN`.
-        fit: The polynomial that was fitted to the model.
-        steps: Segments; where another sampler finishes, its steps.
-        then: The name of the sampler that finishes with the network, or none.
+        fit: The fit to the model.
+        steps: Number of segments, or with `then` the number of steps of that sampler.
+        then: The name of a sampler that takes the last steps with the network; empty for none.
 
     Raises:
         HQDMError: If there is no fit, or as for `hqdm.surrogate.sampler.Carleman`.
@@ -43,10 +43,10 @@ def make(
 
 
 def load(checkpoint: Path, denoiser: Denoiser) -> dict[str, Any]:
-    """The fit beside a checkpoint, as an argument of `make`.
+    """Load the fit next to a checkpoint, as an argument of `make`.
 
     Raises:
-        HQDMError: If it is missing, damaged, or of another model.
+        HQDMError: If it is missing or damaged, or belongs to another model.
     """
     from hqdm.surrogate.fit import load_fit  # scipy is slow to import
 

@@ -1,4 +1,4 @@
-"""The files of a report: its numbers as JSON, its tables as Markdown, and a picture."""
+"""The files of a report: the numbers as JSON, the tables as Markdown, and a plot."""
 
 import json
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from hqdm.utils.tables import Page
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """How a report is written.
+    """The name and the content of the files of a report.
 
     Attributes:
-        name: That of the files.
-        page: Makes its tables.
-        draw: Writes its picture to a path.
+        name: Name of the files.
+        page: Builds the tables.
+        draw: Writes the plot to a path.
     """
 
     name: str
@@ -25,7 +25,7 @@ class ReportFiles:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """Names of the numbers, the tables and the picture."""
+        """Names of the files of the numbers, the tables and the plot."""
         return f"{self.name}.json", f"{self.name}.md", f"{self.name}.png"
 
     def write(self, report: dict[str, Any], out: Path) -> str:

@@ -1,13 +1,13 @@
-r"""What a sample would take on a quantum computer, from walks that were emulated here.
+r"""Estimates of the quantum resources of a sample, from emulated segments.
 
 For every latent dimension d a polynomial is fitted to the data, the segment in the middle of its
-range is solved by both quantum algorithms, and what their costs depend on (`Case`) is measured.
-Power laws in d go on from there; one table holds both, beside the classical costs of the same
-sample:
+range is solved by both quantum algorithms, and the quantities that determine their costs (`Case`)
+are measured. Power laws in d extrapolate them. One table contains both, with the classical costs of
+the same sample:
 
-* the polynomial equation by the Runge-Kutta method of order 4, of as few steps as meet the
+* the polynomial equation by the Runge-Kutta method of order 4, with the fewest steps that meet the
   tolerance,
-* the lifted map, of which one row a latent is multiplied in every segment,
+* the lifted map, of which one row per latent is multiplied in every segment,
 * the network, 10 evaluations, in proportion to d.
 """
 
@@ -43,7 +43,7 @@ from hqdm.utils.versions import versions
 
 STARTS = 200
 NETWORK_EVALUATIONS = 10
-MAX_STEPS = 1000  # of the Runge-Kutta method in a segment
+MAX_STEPS = 1000  # Runge-Kutta steps per segment
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 TIMES = (1, 2, 4, 8)
 CIRCUIT_ORDER, CIRCUIT_STEPS = 2, 8
@@ -63,23 +63,23 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Study:
-    """What is measured, and how far it is extrapolated.
+    """The settings of the measurements and their extrapolation.
 
     Attributes:
-        checkpoint: Where the model comes from, for the record.
+        checkpoint: Path of the model, for the record.
         data: Name of the data set, for the record.
         dims: Dimensions to measure, two or more.
         order: Truncation order N.
         orders: Orders to compare at a dimension in the middle of `dims`.
-        degree: Of the polynomials.
-        segments: Of a sample.
-        tolerance: Of |dx| / |x|.
-        extrapolate: Dimensions to continue to; only those above all that are measured are taken.
-        samples: Noised images a node of the fits.
-        seed: Key of all noise.
+        degree: Degree of the polynomials.
+        segments: Number of segments per sample.
+        tolerance: Tolerance of |dx| / |x|.
+        extrapolate: Dimensions to extrapolate to; those within the measured range are ignored.
+        samples: Noised images per node of the fits.
+        seed: Random seed.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of range.
     """
 
     checkpoint: str
@@ -95,7 +95,7 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse early what would be refused late."""
+        """Refuse numbers out of range before any measurement."""
         if len(set(self.dims)) < 2:
             raise HQDMError(
                 f"resources need two dimensions or more to measure, got {list(self.dims)}"
@@ -113,26 +113,26 @@ class Study:
 
     @property
     def beyond(self) -> list[int]:
-        """The dimensions that power laws continue to."""
+        """The dimensions to which power laws extrapolate."""
         return sorted({dim for dim in self.extrapolate if dim > max(self.dims)})
 
 
 def study(
     denoiser: Denoiser, images: Tensor, options: Study, progress: Progress = silent
 ) -> dict[str, Any]:
-    """The resources of sampling a data set.
+    """Measure and extrapolate the resources of sampling.
 
     Args:
         denoiser: The model, for its schedule and its own costs.
         images: Training images `(N, C, H, W)`, uint8.
-        options: What to measure.
-        progress: Told of the walks that are measured.
+        options: The settings.
+        progress: Reports the measured segments.
 
     Returns:
-        The contents of `resources.json`. A method that never succeeds has None for its costs.
+        The contents of `resources.json`. The costs of a method that never succeeds are None.
 
     Raises:
-        HQDMError: If an option is out of its range, or a walk is refused by a quantum algorithm.
+        HQDMError: If an option is out of range, or a quantum algorithm refuses a segment.
     """
     dims = sorted(set(options.dims))
     total = len(dims) + len(options.orders) + 1
@@ -166,7 +166,7 @@ def study(
 
 
 def fit_to(denoiser: Denoiser, images: Tensor, dim: int, options: Study) -> CarlemanFit:
-    """The polynomial of a dimension, fitted to the noise of the data."""
+    """Fit a polynomial in `dim` latents to the noise of the data."""
     return fit_carleman(
         denoiser,
         images,
@@ -186,15 +186,15 @@ def segment_of(fit: CarlemanFit, segments: int) -> dict[str, Any]:
 
 
 def starts_of(fit: CarlemanFit, seed: int) -> Vector:
-    """Normal latents `(STARTS, d)`, what noise is at the first lambda."""
+    """Standard normal latents `(STARTS, d)`, the distribution of noise at the first lambda."""
     return np.random.default_rng(seed).normal(size=(STARTS, fit.latents.dim))
 
 
 def measure(fit: CarlemanFit, order: int, options: Study) -> Case:
-    """What the costs of the middle segment depend on.
+    """Measure the quantities that determine the costs of the middle segment.
 
     Raises:
-        HQDMError: If a quantum algorithm refuses the walk.
+        HQDMError: If a quantum algorithm refuses the segment.
     """
     segment = segment_of(fit, options.segments)
     sampler = Carleman(fit, options.segments, order)
@@ -219,7 +219,7 @@ def measure(fit: CarlemanFit, order: int, options: Study) -> Case:
 
 
 def runge_kutta(drift: Coefficients, z: Vector, times: Vector) -> Vector:
-    """The classical method of order 4, four evaluations a step."""
+    """The classical Runge-Kutta method of order 4, four evaluations per step."""
 
     def rate(z: Vector, t: float) -> Vector:
         return evaluate(drift, z, t)
@@ -235,10 +235,10 @@ def runge_kutta(drift: Coefficients, z: Vector, times: Vector) -> Vector:
 
 
 def steps_needed(fit: CarlemanFit, segments: int, tolerance: float, seed: int) -> int:
-    """The fewest Runge-Kutta steps a segment that meet the tolerance over the whole range.
+    """The fewest Runge-Kutta steps per segment that meet the tolerance over the whole range.
 
     Raises:
-        HQDMError: If there would be more than `MAX_STEPS`.
+        HQDMError: If more than `MAX_STEPS` are needed.
     """
     drift, z = DiffusionDrift(fit.noise), starts_of(fit, seed)
     first, last = fit.noise.nodes[[0, -1]]
@@ -247,17 +247,17 @@ def steps_needed(fit: CarlemanFit, segments: int, tolerance: float, seed: int) -
         with np.errstate(over="ignore", invalid="ignore"):
             found = runge_kutta(drift, z, np.linspace(first, last, segments * steps + 1))
             errors = relative_errors(found, exact)
-        # where some overflow there is no quantile, and no number is at most the tolerance
+        # after an overflow the quantile is NaN, which is not below the tolerance
         if np.quantile(errors, 0.95) <= tolerance:
             return steps
     raise HQDMError(
-        f"{MAX_STEPS} Runge-Kutta steps a segment do not reach a tolerance of {tolerance:g}: raise "
-        "it"
+        f"{MAX_STEPS} Runge-Kutta steps per segment do not reach a tolerance of {tolerance:g}: "
+        "raise it"
     )
 
 
 def network_flops(denoiser: Denoiser) -> int:
-    """Floating point operations of one evaluation on one image."""
+    """Floating point operations of one network evaluation on one image."""
     device = next(denoiser.parameters()).device
     labels = class_labels(denoiser, 1, None)
     x, t = torch.zeros(1, *denoiser.sample_shape, device=device), torch.tensor(0.5, device=device)
@@ -268,12 +268,12 @@ def network_flops(denoiser: Denoiser) -> int:
 
 @dataclass(frozen=True)
 class Costs:
-    """Tables of costs whose classical part belongs to one study.
+    """Tables of quantum and classical costs.
 
     Attributes:
-        fits: By dimension.
-        options: The study.
-        flops_per_pixel: Of one evaluation of the network.
+        fits: The fits by dimension.
+        options: The settings.
+        flops_per_pixel: Floating point operations per pixel of one network evaluation.
     """
 
     fits: dict[int, CarlemanFit]
@@ -281,19 +281,19 @@ class Costs:
     flops_per_pixel: float
 
     def steps(self, tolerance: float) -> int:
-        """Runge-Kutta steps a segment, at the dimension that needs most."""
+        """Runge-Kutta steps per segment, at the dimension that needs most."""
         segments, seed = self.options.segments, self.options.seed
         return max(steps_needed(fit, segments, tolerance, seed) for fit in self.fits.values())
 
     def table(
         self, cases: Sequence[Case], tolerance: float | None = None, time: int = 1
     ) -> Resources:
-        """The costs of cases at a tolerance, the study's by default.
+        """The costs of cases at a tolerance, by default that of the settings.
 
         Args:
-            cases: By rising dimension.
-            tolerance: Of |dx| / |x|.
-            time: By which factor the walks of the cases were stretched.
+            cases: The cases, sorted by dimension.
+            tolerance: Tolerance of |dx| / |x|.
+            time: Factor by which the time intervals of the cases were stretched.
         """
         tolerance = self.options.tolerance if tolerance is None else tolerance
         flops = [NETWORK_EVALUATIONS * self.flops_per_pixel * case.dim for case in cases]
@@ -301,7 +301,7 @@ class Costs:
 
 
 def by_dimension(costs: Costs, cases: Sequence[Case]) -> dict[str, Any]:
-    """Costs at the measured dimensions and beyond, where they cross, and what was assumed."""
+    """Costs at measured and extrapolated dimensions, their crossings, and the assumptions."""
     scaling = fit_scaling(cases)
     made = costs.table([*cases, *(scaling.at(dim) for dim in costs.options.beyond)])
     return {
@@ -324,7 +324,7 @@ def by_tolerance(costs: Costs, case: Case) -> list[dict[str, Any]]:
 
 
 def by_time(costs: Costs, case: Case) -> list[dict[str, Any]]:
-    """Costs of walks that are several times as long."""
+    """Costs of time intervals that are several times as long."""
     return [
         {"times": factor, **costs.table([case.stretched(factor)], time=factor).rows[0].cells()}
         for factor in TIMES
@@ -332,10 +332,10 @@ def by_time(costs: Costs, case: Case) -> list[dict[str, Any]]:
 
 
 def circuit(fit: CarlemanFit, options: Study) -> dict[str, Any]:
-    """A circuit that runs: LCHS of the middle segment, as one step of second order.
+    """An executable LCHS circuit of the middle segment, as one Magnus step of second order.
 
     Raises:
-        HQDMError: If it has too many qubits.
+        HQDMError: If the circuit has too many qubits.
     """
     segment = segment_of(fit, options.segments)
     system = Carleman(fit, options.segments, CIRCUIT_ORDER).system

@@ -26,12 +26,12 @@ def sheets(report: dict[str, Any]) -> list[Sheet]:
 
 
 def dimension(row: dict[str, Any]) -> str:
-    """The dimension of a row, with a star where power laws gave it."""
+    """The dimension of a row, with a star for an extrapolated row."""
     return figure(float(row["d"]), 6) + ("" if row["measured"] else " *")
 
 
 def method_sheet(report: dict[str, Any], method: str) -> Sheet:
-    """What one method takes, by dimension."""
+    """The table of the resources of one method, by dimension."""
     options = report["options"]
     columns = {
         "qubits": "qubits",
@@ -50,7 +50,7 @@ def method_sheet(report: dict[str, Any], method: str) -> Sheet:
 
 
 def cost_columns() -> dict[str, str]:
-    """The costs of a row, by what they are called."""
+    """The names of the costs of a row, by key."""
     quantum = {
         f"{method}_{access}_gates": f"{method.upper()}, {access}"
         for method in METHODS
@@ -60,7 +60,7 @@ def cost_columns() -> dict[str, str]:
 
 
 def cost_sheet(report: dict[str, Any]) -> Sheet:
-    """Gates beside floating point operations."""
+    """The table of gates and floating point operations."""
     columns = cost_columns()
     rows = [(dimension(row), *(figure(row[key], 2) for key in columns)) for row in report["rows"]]
     title = "gates of a sample, and classical floating point operations"
@@ -68,11 +68,11 @@ def cost_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def change_sheet(rows: list[dict[str, Any]], key: str, title: str) -> Sheet:
-    """What changes with something other than the dimension; gates are oracle gates."""
+    """The table of costs against a parameter other than the dimension, with oracle gates."""
     columns = {
-        f"{method}_{name}": f"{method.upper()} {said}"
+        f"{method}_{name}": f"{method.upper()} {label}"
         for method in METHODS
-        for name, said in (
+        for name, label in (
             ("queries", "queries"),
             ("success_probability", "success"),
             ("oracle_gates", "gates"),
@@ -84,7 +84,7 @@ def change_sheet(rows: list[dict[str, Any]], key: str, title: str) -> Sheet:
 
 
 def laws_sheet(report: dict[str, Any]) -> Sheet:
-    """The power laws."""
+    """The table of the power laws."""
     rows = [
         (
             name.replace("_", " "),
@@ -97,7 +97,7 @@ def laws_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def circuit_sheet(report: dict[str, Any]) -> Sheet:
-    """The circuit that runs."""
+    """The table of the executable circuit."""
     found = report["circuit"]
     if "refused" in found:
         return Sheet("a circuit that runs", ("refused",), [(found["refused"],)])
@@ -112,7 +112,7 @@ def circuit_sheet(report: dict[str, Any]) -> Sheet:
 
 
 def findings(report: dict[str, Any]) -> list[str]:
-    """What was measured once, and where a quantum algorithm begins to cost less."""
+    """Notes on the measurements, and the dimensions from which quantum algorithms cost less."""
     segment, network, largest = report["segment"], report["network"], report["rows"][-1]["d"]
     lines = [
         f"measured on segment {segment['number']} of {segment['of']}, lambda "
@@ -139,14 +139,14 @@ def page(report: dict[str, Any]) -> Page:
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
-    """Draw gates and operations against d: solid where measured, dashed beyond."""
+    """Plot gates and operations against d: solid for measured, dashed for extrapolated values."""
     from matplotlib.figure import Figure  # slow to import
 
     picture = Figure(figsize=(8, 5), layout="constrained")
     axes = picture.subplots()
     for place, (key, name) in enumerate(cost_columns().items()):
         rows = [row for row in report["rows"] if row[key] is not None]
-        # the network was measured at the size of its images only, and is in proportion to d
+        # the network was measured only at the size of its images; its cost is proportional to d
         known = [row for row in rows if row["measured"] and key != "classical_network"]
         style = ("s" if key.startswith("classical") else "o") + "{}"
         for part, line in ((rows, "--"), (known, "-")):

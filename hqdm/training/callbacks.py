@@ -1,4 +1,4 @@
-"""What happens beside the steps: sample grids, the loss curve, and leaving when told to."""
+"""Callbacks of training: step limit, checkpoints and signals, sample grids, loss curve."""
 
 import shutil
 import signal
@@ -21,8 +21,8 @@ from hqdm.utils.pictures import grid, save_loss_curve, save_picture
 class StepLimit(Callback):
     """Ends training after a number of steps.
 
-    Lightning's own `max_steps` goes on from an epoch's end by running through that end once more,
-    which writes later losses beside the wrong steps.
+    A run resumed at the end of an epoch with Lightning's own `max_steps` executes this end again,
+    so that later losses are logged with wrong steps.
 
     Args:
         max_steps: Optimiser steps of the whole run.
@@ -32,11 +32,11 @@ class StepLimit(Callback):
         self.max_steps = max_steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take no step more where a finished run is resumed."""
+        """Take no further step if the resumed run is complete."""
         self._check(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Let the last validation and checkpoint follow."""
+        """Stop after the step limit; the last validation and checkpoint still follow."""
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
@@ -45,11 +45,11 @@ class StepLimit(Callback):
 
 
 class LastCheckpoint(Callback):
-    """Keeps the checkpoint that resumes the run, and leaves when told to.
+    """Saves the checkpoint that resumes the run, and stops training on a signal.
 
-    It saves every few steps, at each epoch's end and where training ends. On SIGTERM or SIGINT it
-    finishes the step, saves and leaves. After the last step of an epoch it waits for validation:
-    a run that was resumed between the two would go on without.
+    It saves every few steps, at the end of each epoch and at the end of training. On SIGTERM or
+    SIGINT it completes the step, saves and stops. After the last step of an epoch it stops after
+    validation, because a run resumed between the two would skip the validation.
 
     Args:
         path: The file to write.
@@ -64,53 +64,53 @@ class LastCheckpoint(Callback):
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen from the first validation on."""
-        self._listen()
+        """Install the signal handlers before the first validation."""
+        self._install_handlers()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen where there was no first validation."""
-        self._listen()
+        """Install the signal handlers if there was no first validation."""
+        self._install_handlers()
 
-    def _listen(self) -> None:
-        """Catch signals, which only the main thread can."""
+    def _install_handlers(self) -> None:
+        """Handle signals, if this is the main thread, where alone that is possible."""
         if self._previous or threading.current_thread() is not threading.main_thread():
             return
         for signum in (signal.SIGTERM, signal.SIGINT):
-            self._previous[signum] = signal.signal(signum, self._notice)
+            self._previous[signum] = signal.signal(signum, self._handle)
 
-    def _notice(self, signum: int, frame: FrameType | None) -> None:
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
         self._signum = signum
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where a checkpoint is due; between optimiser steps gradients would be lost.
+        """Save if a checkpoint is due, after optimiser steps only: gradients are not saved.
 
         Raises:
-            Interrupted: If a signal has come.
+            Interrupted: If a signal was received.
         """
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if trainer.is_last_batch or not stepped:
             return
-        told = self._told(trainer)
-        if told or trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
+        interrupted = self._interrupted(trainer)
+        if interrupted or trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
-        if told:
+        if interrupted:
             raise Interrupted(self._signum or signal.SIGTERM, self.path)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the validation of the epoch.
 
         Raises:
-            Interrupted: If a signal has come.
+            Interrupted: If a signal was received.
         """
         if trainer.is_last_batch or self._saved_step != trainer.global_step:
             self._save(trainer)
-        if self._told(trainer):
+        if self._interrupted(trainer):
             raise Interrupted(self._signum or signal.SIGTERM, self.path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a checkpoint where there was nothing to train: the one that was resumed, if any."""
+        """Write a checkpoint if no step was taken: the one that was resumed, if any."""
         if self._saved_step >= 0 or self.path.exists():
             return
         if not trainer.ckpt_path:
@@ -118,13 +118,13 @@ class LastCheckpoint(Callback):
         elif trainer.is_global_zero:
             shutil.copy(trainer.ckpt_path, self.path)
 
-    def _told(self, trainer: Trainer) -> bool:
-        """Whether a signal has come to any of the processes."""
-        told = self._signum is not None
-        return trainer.strategy.reduce_boolean_decision(told, all=False)
+    def _interrupted(self, trainer: Trainer) -> bool:
+        """True if any of the processes has received a signal."""
+        received = self._signum is not None
+        return trainer.strategy.reduce_boolean_decision(received, all=False)
 
     def _save(self, trainer: Trainer) -> None:
-        """Put a whole new checkpoint in the place of the old one, with the logs up to it."""
+        """Replace the checkpoint by a complete new one, and write the logs up to it."""
         fresh = self.path.with_suffix(".part")
         trainer.save_checkpoint(fresh)
         if trainer.is_global_zero:
@@ -134,20 +134,20 @@ class LastCheckpoint(Callback):
         self._saved_step = trainer.global_step
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the signals back."""
+        """Restore the previous signal handlers."""
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous.clear()
 
 
 class SampleGrid(Callback):
-    """Draw a grid of samples with the averaged weights, always from the same noise.
+    """Generates a grid of samples with the averaged weights, always from the same noise.
 
     Args:
-        folder: Where the pictures go, one a draw, named by the step.
-        every_n_epochs: How often; 0 draws nothing.
-        n: How many images.
-        steps: DDIM steps.
+        folder: Folder of the pictures, which are named by the step.
+        every_n_epochs: Epochs between pictures; 0 disables them.
+        n: Number of images.
+        steps: Number of DDIM steps.
     """
 
     def __init__(self, folder: Path, every_n_epochs: int = 1, n: int = 16, steps: int = 25) -> None:
@@ -157,11 +157,11 @@ class SampleGrid(Callback):
         self.steps = steps
 
     def draw(self, module: DiffusionModule) -> Tensor:
-        """The images, `(n, C, H, W)`; of each class in turn where there are classes."""
+        """The images, `(n, C, H, W)`; of each class in turn if the network takes labels."""
         return sample_images(module.averaged, DDIM(self.steps), self.n).images
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, write a PNG and tell TensorBoard."""
+        """Generate samples, write a PNG file and log the picture to TensorBoard."""
         due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if not (due and trainer.is_global_zero and isinstance(pl_module, DiffusionModule)):
             return
@@ -173,11 +173,11 @@ class SampleGrid(Callback):
 
 
 class LossCurve(Callback):
-    """Draw the loss curve when training ends.
+    """Plots the loss curve at the end of training.
 
     Args:
-        logs: The folder of the CSV logger, with one sub-folder a start or resumption.
-        path: The PNG to write.
+        logs: The folder of the CSV logger, with one sub-folder per start or resumption.
+        path: The PNG file to write.
     """
 
     def __init__(self, logs: Path, path: Path) -> None:
@@ -185,6 +185,6 @@ class LossCurve(Callback):
         self.path = path
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the tables and draw."""
+        """Read the tables and plot the losses."""
         if trainer.is_global_zero:
             save_loss_curve(self.logs, self.path)

@@ -2,7 +2,8 @@ r"""Exponential moving average (EMA) of the weights.
 
     average <- decay average + (1 - decay) weights
 
-at every `every`-th step after step `start`, up to which the average is a copy of the weights.
+at every `every`-th step after step `start`; up to step `start` the average is a copy of the
+weights.
 """
 
 from collections.abc import Sequence
@@ -15,16 +16,16 @@ from hqdm.utils.errors import HQDMError
 
 
 class EMA(AveragedModel):
-    """The averaged weights of a module, itself a module of that kind (`ema.module`).
+    """The averaged weights of a module, held by a copy of the module (`ema.module`).
 
     Args:
-        module: The module; a copy of it holds the averages.
+        module: The module to average.
         decay: Decay at each update, in [0, 1).
         every: Steps between updates.
-        start: The step up to which the average is a copy.
+        start: The step up to which the average is a copy of the weights.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of range.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class EMA(AveragedModel):
         self.decay, self.every, self.start = decay, every, start
 
     def after_step(self, module: nn.Module, step: int) -> None:
-        """Update the averages where an update is due.
+        """Update the averages if an update is due.
 
         Args:
             module: The trained module.
-            step: Optimiser steps so far, this one included.
+            step: Optimiser steps so far, including this one.
         """
         if step <= self.start:
             self.n_averaged.zero_()
@@ -57,6 +58,9 @@ class EMA(AveragedModel):
 def _move_average(
     averages: Sequence[Tensor], weights: Sequence[Tensor], updates: object, decay: float
 ) -> None:
-    """Set each average to `decay * average + (1 - decay) * weight`; unlike torch's, it pickles."""
+    """Set each average to `decay * average + (1 - decay) * weight`.
+
+    Unlike torch's own function, which is a closure, it can be pickled.
+    """
     for average, weight in zip(averages, weights, strict=True):
         average.lerp_(weight, 1 - decay)

@@ -1,8 +1,8 @@
-"""The Lightning module: it calls `denoiser.loss` and keeps an average of the weights.
+"""The Lightning module: training with `Denoiser.loss` and averaging of the weights.
 
-Everything random in step k follows from the seed and k: the times and the noise are drawn for the
-whole batch of all processes, and each process takes its share. A run that was interrupted, or
-spread over processes, therefore sees the same draws.
+The random numbers of the k-th batch depend only on the random seed and k: times and noise are drawn
+for the whole batch of all processes, and each process uses its part. They are therefore the same
+for a run that was interrupted, or is distributed over processes.
 """
 
 import math
@@ -37,31 +37,32 @@ SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 class DiffusionModule(LightningModule):
-    """Trains a denoiser and keeps an exponential moving average (EMA) of the weights.
+    """Trains a denoiser and updates an exponential moving average (EMA) of the weights.
 
-    Batches are images `(B, C, H, W)`, or tuples of them and labels `(B,)`; labels that the network
-    does not take are ignored.
+    Batches are images `(B, C, H, W)`, or tuples of images and labels `(B,)`; labels are ignored if
+    the network does not take labels.
 
     Args:
         denoiser: The denoiser to train.
-        lr: Learning rate of Adam, 0.001 where None; not given together with `optimizer`.
-        betas: Decay rates of Adam's moments, 0.9 and 0.99 where None; as `lr`.
-        ema_decay: Decay of the average at each of its updates.
+        lr: Learning rate of Adam; None is 0.001. Excludes `optimizer`.
+        betas: Decay rates of Adam's moments; None is 0.9 and 0.99. Excludes `optimizer`.
+        ema_decay: Decay of the average at each update.
         ema_every: Steps between updates of the average.
-        ema_start: Up to this step the average is a plain copy.
-        label_dropout: Share of the labels that are dropped, for classifier-free guidance.
+        ema_start: The step up to which the average is a copy of the weights.
+        label_dropout: Fraction of the labels that are dropped, for classifier-free guidance.
         seed: Random seed of the times, the noise and the dropped labels.
-        optimizer: Makes the optimiser from the parameters; None is Adam.
-        lr_scheduler: Makes the learning-rate schedule from the optimiser, updated after every step
-            (`ReduceLROnPlateau`: after every validation, by its loss); None is a constant rate.
-        compile: Whether to compile the network (`torch.compile`) when training starts; classical
+        optimizer: Builds the optimiser from the parameters; None is Adam.
+        lr_scheduler: Builds the learning-rate schedule from the optimiser. It is updated after
+            every step (`ReduceLROnPlateau`: after every validation, with its loss); None is a
+            constant learning rate.
+        compile: Compile the network with `torch.compile` at the start of training; classical
             networks only.
 
     Attributes:
         sampler: The sampler of `predict_step`.
 
     Raises:
-        HQDMError: If a number is out of its range, or `lr` or `betas` come with an `optimizer`.
+        HQDMError: If a number is out of range, or `lr` or `betas` are given with an `optimizer`.
     """
 
     def __init__(
@@ -81,14 +82,14 @@ class DiffusionModule(LightningModule):
         super().__init__()
         if optimizer is not None and (lr, betas) != (None, None):
             raise HQDMError(
-                "lr and betas are those of the default Adam: give them to the optimizer instead"
+                "lr and betas are options of the default Adam: give them to the optimizer instead"
             )
         self.lr = LR if lr is None else lr
         self.betas = BETAS if betas is None else betas
         for name, ok, expected, came in (
             ("lr", 0 < self.lr < math.inf, "a positive number", lr),
             ("betas", all(0 <= b < 1 for b in self.betas), "numbers in [0, 1)", betas),
-            ("label_dropout", 0 <= label_dropout <= 1, "a share in [0, 1]", label_dropout),
+            ("label_dropout", 0 <= label_dropout <= 1, "a fraction in [0, 1]", label_dropout),
         ):
             if not ok:
                 raise HQDMError(f"{name} needs {expected}, got {came}")
@@ -140,15 +141,16 @@ class DiffusionModule(LightningModule):
         self.log(name, loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
 
     def on_predict_start(self) -> None:
-        """Start with the noise of the first sample."""
+        """Reset the sample counter, from which the noise follows."""
         self._predicted = 0
 
     @torch.no_grad()
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Samples of the averaged weights, as many as the batch holds and of its labels.
+        """Generate samples with the averaged weights, with the size and the labels of the batch.
 
         Returns:
-            `(B, C, H, W)`; the noise follows from the seed and the number of the sample.
+            The samples `(B, C, H, W)`; their noise depends on the random seed and the index of the
+            sample.
         """
         x0, y = self._parts(batch, labels_needed=False)
         if y is None and self.denoiser.n_classes is not None:
@@ -161,7 +163,7 @@ class DiffusionModule(LightningModule):
         return self.sampler(Clip(self.averaged), x1, labels, noise=noise)
 
     def _parts(self, batch: Any, labels_needed: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Images and labels of a batch; labels that the network does not take are left out."""
+        """Images and labels of a batch; labels are None if the network does not take labels."""
         x0, *labels = (batch,) if isinstance(batch, Tensor) else batch
         y = labels[0] if labels and self.denoiser.n_classes is not None else None
         if labels_needed and y is None and self.denoiser.n_classes is not None:
@@ -172,7 +174,7 @@ class DiffusionModule(LightningModule):
         return x0, y
 
     def _times_and_noise(self, x0: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """This process's share of the times and the noise of the batch of all processes."""
+        """The times and the noise of this process, a part of those of all processes."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         n = x0.shape[0] * world
         t = 1 - torch.rand(n, generator=draws)
@@ -189,13 +191,13 @@ class DiffusionModule(LightningModule):
 
     @property
     def averaged(self) -> Denoiser:
-        """The denoiser with the averaged weights: the one to sample, score and export."""
+        """The denoiser with the averaged weights, used for sampling, scores and export."""
         module = self.ema.module
         assert isinstance(module, Denoiser)
         return module
 
     def configure_optimizers(self) -> Any:
-        """The optimiser of the parameters that are not frozen, and its schedule."""
+        """The optimiser of the parameters that are not frozen, and the learning-rate schedule."""
         trained = [p for p in self.denoiser.parameters() if p.requires_grad]
         if self.optimizer_factory is not None:
             optimizer = self.optimizer_factory(trained)
@@ -211,14 +213,14 @@ class DiffusionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_fit_start(self) -> None:
-        """Compile the network where that is asked for."""
+        """Compile the network if `compile` is set."""
         if self.compile_network:
             cast(torch.nn.Module, self.denoiser.network).compile()
 
     def on_train_start(self) -> None:
-        """Take the configured options where a checkpoint brought those of its run.
+        """Set the configured options of the optimiser, also after a checkpoint was loaded.
 
-        The learning rate is left to the schedule where there is one.
+        The learning rate is set only if there is no schedule.
         """
         optimizer = self._optimizer()
         for group in optimizer.param_groups:
@@ -235,7 +237,7 @@ class DiffusionModule(LightningModule):
         return float(self._optimizer().param_groups[0]["lr"])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient norms of quantum and classical parameters apart, and the rate."""
+        """Log the gradient norms of quantum and classical parameters, and the learning rate."""
         self.log("grad_norm/classical", _gradient_norm(classical_parameters(self.denoiser)))
         if quantum_modules(self.denoiser):
             self.log("grad_norm/quantum", _gradient_norm(quantum_parameters(self.denoiser)))
@@ -243,7 +245,7 @@ class DiffusionModule(LightningModule):
             self.log("lr", float(optimizer.param_groups[0]["lr"]))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then update the average: before any callback saves a checkpoint."""
+        """Take a step and update the average, before any callback saves a checkpoint."""
         super().optimizer_step(*args, **kwargs)
         self.ema.after_step(self.denoiser, self.global_step + 1)  # counted after the hook
 
@@ -260,7 +262,7 @@ class DiffusionModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration that rebuilds the model, and the position in the run."""
+        """Add the configuration from which the model is rebuilt, and the state of the run."""
         config = self.denoiser.config
         checkpoint[CHECKPOINT_KEY] = {
             "format_version": MODEL_VERSION,
@@ -273,7 +275,7 @@ class DiffusionModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue where the run stood."""
+        """Restore the number of batches seen."""
         own = checkpoint.get(CHECKPOINT_KEY, {})
         check_version(own, MODEL_VERSION, "the checkpoint")
         self.batches_seen = own["batches_seen"]
@@ -286,17 +288,17 @@ class DiffusionModule(LightningModule):
         weights_only: bool = True,
         **options: Any,
     ) -> Self:
-        """The module in a training checkpoint, with its raw and its averaged weights.
+        """Load the module in a training checkpoint, with its raw and averaged weights.
 
         Args:
             checkpoint_path: A `.ckpt` file of `hqdm fit` or of a Lightning trainer.
-            map_location: The device to put it on; the CPU where None.
-            weights_only: Has to be True: no code that the file may hold is run.
-            **options: Arguments of the module in place of the saved ones. An optimiser and a
-                schedule are code and not saved.
+            map_location: The device of the module; None is the CPU.
+            weights_only: Has to be True, so that no code in the file is run.
+            **options: Arguments of the module that replace the saved ones. An optimiser and a
+                schedule are code and are not saved.
 
         Raises:
-            HQDMError: If the file is unusable or an option is unknown.
+            HQDMError: If the file cannot be used or an option is unknown.
         """
         if not weights_only:
             raise HQDMError("checkpoints are read with weights_only=True: leave it out")
@@ -321,5 +323,5 @@ class DiffusionModule(LightningModule):
 
 
 def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> float:
-    # All at once: one sum per parameter would be as many waits for a GPU, at every step.
+    # One norm of all gradients: a norm per parameter would synchronise with the GPU for each.
     return float(get_total_norm([p.grad for p in parameters if p.grad is not None]))

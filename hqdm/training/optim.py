@@ -1,4 +1,4 @@
-r"""Learning rates: a linear warm-up followed by half a cosine.
+r"""Learning-rate schedule: a linear warm-up and a half period of a cosine.
 
 lr_k = lr min(1, (k + 1) / warmup) (1 + cos(pi min(1, k / total))) / 2      in step k
 """
@@ -12,15 +12,15 @@ from hqdm.utils.errors import HQDMError
 
 
 class WarmupCosine(LRScheduler):
-    """A learning-rate schedule that rises linearly and falls to zero; one update per step.
+    """Linear warm-up and cosine decay of the learning rate to zero; one update per step.
 
     Args:
-        optimizer: The optimiser; its learning rate is the largest one.
-        warmup: Steps of the rise; 0 for none.
-        total: Steps after which the rate is zero.
+        optimizer: The optimiser; its learning rate is the factor lr.
+        warmup: Number of warm-up steps; 0 for none.
+        total: Number of steps after which the learning rate is zero.
 
     Raises:
-        HQDMError: If a number is out of its range.
+        HQDMError: If a number is out of range.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: int, total: int) -> None:

@@ -1,14 +1,14 @@
 """One training run and its folder.
 
-    runs/NAME/config.yaml       what was asked for
-    runs/NAME/last.ckpt         where the run stands: every 500 steps, at each epoch's end
-    runs/NAME/best.ckpt         the lowest validation loss
+    runs/NAME/config.yaml       the configuration
+    runs/NAME/last.ckpt         the latest checkpoint: every 500 steps and at the end of each epoch
+    runs/NAME/best.ckpt         the checkpoint with the lowest validation loss
     runs/NAME/csv/version_K/    losses and gradient norms since the K-th start or resumption
     runs/NAME/tensorboard/      the same for TensorBoard
-    runs/NAME/samples/          a grid of samples an epoch
+    runs/NAME/samples/          one grid of samples per epoch
     runs/NAME/loss.png          the loss curve
 
-Nothing is written anywhere else.
+No other files are written.
 """
 
 import shutil
@@ -34,7 +34,7 @@ from hqdm.utils.files import make_writable
 
 CHECKPOINT_EVERY = 500
 
-# Warnings of Lightning that are not about anything a user of this package can change.
+# Warnings of Lightning that a user of this package cannot act on.
 _HARMLESS = (
     "Checkpoint directory .* exists and is not empty",
     "Experiment logs directory .* exists and is not empty",
@@ -43,7 +43,7 @@ _HARMLESS = (
     "The number of training batches .* is smaller than the logging interval",
     "You're resuming from a checkpoint that ended before the epoch ended",
     "The dirpath has changed from",
-    # Old checkpoints hold the state of this callback, which is gone.
+    # Old checkpoints contain the state of this callback, which no longer exists.
     r"Be aware that when using `ckpt_path`.*: \['Stopwatch'\]",
 )
 
@@ -64,20 +64,20 @@ class RunFolder:
         return self.path / LAST
 
     def claim(self, resume: Path | None, overwrite: bool) -> None:
-        """Make the folder, and refuse one that holds another run, or this one further on.
+        """Create the folder, and refuse one that contains a run other than the resumed one.
 
         Args:
-            resume: The checkpoint to go on from.
-            overwrite: Replace what is there.
+            resume: The checkpoint from which the run continues, or None.
+            overwrite: Replace a run in the folder.
 
         Raises:
-            HQDMError: If a run is there and `overwrite` is false, or nothing can be written.
+            HQDMError: If the folder contains a run and `overwrite` is false, or is not writable.
         """
-        going_on = resume is not None and resume.resolve() == self.last.resolve()
+        continued = resume is not None and resume.resolve() == self.last.resolve()
         present = sorted(self.path.glob("*.ckpt"))
-        if present and not (going_on or overwrite):
+        if present and not (continued or overwrite):
             raise HQDMError(
-                f"{self.path} already holds a run: --resume {self.last} goes on with it, "
+                f"{self.path} already holds a run: --resume {self.last} continues it, "
                 "--overwrite replaces it, --out names another folder"
             )
         make_writable(self.path)
@@ -89,11 +89,11 @@ class RunFolder:
                 shutil.rmtree(self.path / logs, ignore_errors=True)
 
     def callbacks(self, max_steps: int, sample_every: int, checkpoint_every: int) -> list[Callback]:
-        """What saves, draws and stops; the one that may leave comes last.
+        """The callbacks of a run; the one that may stop on a signal is the last.
 
         Args:
-            max_steps: Optimiser steps of the run; negative for any number.
-            sample_every: Epochs between sample grids; 0 draws none.
+            max_steps: Optimiser steps of the run; negative for no limit.
+            sample_every: Epochs between sample grids; 0 disables them.
             checkpoint_every: Optimiser steps between checkpoints.
         """
         best = ModelCheckpoint(
@@ -101,7 +101,7 @@ class RunFolder:
             filename="best",
             monitor="val_loss",
             enable_version_counter=False,
-            # Before last.ckpt is written, which records the best loss so far.
+            # Saved before last.ckpt, which records the best loss so far.
             save_on_train_epoch_end=False,
         )
         return [
@@ -113,7 +113,7 @@ class RunFolder:
         ]
 
     def loggers(self) -> list[Logger]:
-        """A table and TensorBoard."""
+        """The loggers of a run: CSV tables and TensorBoard."""
         return [
             CSVLogger(self.path, name="csv"),
             TensorBoardLogger(self.path, name="tensorboard"),
@@ -121,10 +121,10 @@ class RunFolder:
 
 
 def check_labels(module: DiffusionModule, data: ImageDataModule) -> None:
-    """See that the network's classes are those of the data.
+    """Check that the network's classes match the labels of the data.
 
     Raises:
-        HQDMError: If one has labels and the other has none, or there are too few classes.
+        HQDMError: If only one of them has labels, or the network has too few classes.
     """
     n_classes = module.denoiser.n_classes
     if not data.labelled:
@@ -149,56 +149,63 @@ def prepare(
     frozen: Sequence[str],
     resume: Path | None,
 ) -> str:
-    """Give the module the weights to start from.
+    """Set the initial weights and the frozen parts of a module.
 
     Args:
-        module: The fresh module.
+        module: The newly built module.
         data: The data, set up.
-        init_from: A model whose matching tensors are taken over, unless the run is resumed.
-        frozen: Parts that are not trained; on resume those of the run.
+        init_from: A model whose matching tensors are copied, unless the run is resumed.
+        frozen: Parts that are not trained; for a resumed run those of the run.
         resume: A checkpoint of the same run.
 
     Returns:
-        A line that says what was done; empty where there was nothing to do.
+        One line about the changes; empty if there are none.
 
     Raises:
         HQDMError: If a checkpoint cannot be used, or a part does not exist.
     """
-    said = []
+    notes = []
     if resume:
         frozen = _resumed(module, data, frozen, resume)
-        said.append(f"going on from {resume}")
+        notes.append(f"resuming from {resume}")
     elif init_from:
         done = transfer(load_denoiser(init_from), module.denoiser)
         module.ema.module.load_state_dict(module.denoiser.state_dict())
-        said.append(f"took {len(done.taken)} tensors from {init_from}, {len(done.fresh)} are fresh")
+        notes.append(
+            f"copied {len(done.taken)} tensors from {init_from}, "
+            f"{len(done.fresh)} are newly initialised"
+        )
     if frozen:
         freeze(module.denoiser, frozen)
         module.frozen = list(frozen)
-        said.append(f"frozen: {', '.join(frozen)}")
-    return "; ".join(said)
+        notes.append(f"frozen: {', '.join(frozen)}")
+    return "; ".join(notes)
 
 
 def _resumed(
     module: DiffusionModule, data: ImageDataModule, frozen: Sequence[str], resume: Path
 ) -> Sequence[str]:
-    """See that a checkpoint belongs to this run; the parts that are frozen in it."""
+    """Check that a checkpoint belongs to this run, and return its frozen parts."""
     checkpoint = read_checkpoint(resume)
-    # Names a damaged tensor in one line, as Lightning would not.
+    # Reports a damaged tensor in one line, unlike Lightning.
     denoiser_in(checkpoint, resume, "raw")
     own = checkpoint[CHECKPOINT_KEY]
-    here = {"seed_everything": module.seed, "model": module.denoiser.config, "data": data.identity}
-    there = {
+    configured = {
+        "seed_everything": module.seed,
+        "model": module.denoiser.config,
+        "data": data.identity,
+    }
+    saved = {
         "seed_everything": own["seed"],
         "model": own["denoiser"],
         "data": checkpoint.get(type(data).__qualname__, {}),
     }
-    mine, theirs = dict(_flat(here)), dict(_flat(there))
-    for key in dict.fromkeys([*mine, *theirs]):
-        if mine.get(key) != theirs.get(key):
+    expected, found = dict(_flat(configured)), dict(_flat(saved))
+    for key in dict.fromkeys([*expected, *found]):
+        if expected.get(key) != found.get(key):
             raise HQDMError(
-                f"{resume} is of another run: {key} is {theirs.get(key)} there and "
-                f"{mine.get(key)} here; resume with the configuration beside it"
+                f"{resume} is of another run: {key} is {found.get(key)} in the checkpoint and "
+                f"{expected.get(key)} in the configuration; resume with the config.yaml of its run"
             )
     if frozen and sorted(frozen) != sorted(own["frozen"]):
         raise HQDMError(
@@ -209,7 +216,7 @@ def _resumed(
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings by dotted name; where circuits are simulated is nothing a run depends on."""
+    """The settings by dotted name, without the simulator, on which results do not depend."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
@@ -220,10 +227,10 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def fit(
     module: DiffusionModule, data: ImageDataModule, trainer: Trainer, resume: Path | None
 ) -> None:
-    """Train.
+    """Train the module.
 
     Raises:
-        HQDMError: If the trainer was configured as it cannot be, or the loss is not finite.
+        HQDMError: If the configuration of the trainer is invalid, or the loss is not finite.
     """
     with warnings.catch_warnings():
         for harmless in _HARMLESS:

@@ -1,7 +1,7 @@
-"""Transfer learning: start from another model's weights, and freeze parts of the network.
+"""Transfer learning: copy weights from another model, and freeze parts of the network.
 
-The papers' recipe trains the classical U-Net, keeps its encoder and decoder, puts a quantum vertex
-in and trains on: every tensor that has the same name and shape in both is taken over.
+In the papers a classical U-Net is trained, its vertex is replaced by a quantum one, and training
+continues: every tensor that has the same name and shape in both networks is copied.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from hqdm.utils.errors import HQDMError
 
 @dataclass(frozen=True)
 class Transferred:
-    """What a transfer took over.
+    """The result of a transfer.
 
     Attributes:
-        taken: Names of the tensors that came from the source.
-        fresh: Names of the tensors that the source lacks, or has in another shape.
+        taken: Names of the tensors that were copied from the source.
+        fresh: Names of the tensors that the source lacks, or has with another shape.
     """
 
     taken: tuple[str, ...]
@@ -29,24 +29,24 @@ def transfer(source: Denoiser, target: Denoiser) -> Transferred:
     """Copy every tensor that has the same name and shape in both.
 
     Raises:
-        HQDMError: If there is none.
+        HQDMError: If there is no such tensor.
     """
-    theirs, ours = source.state_dict(), target.state_dict()
-    taken = {k: v for k, v in theirs.items() if k in ours and ours[k].shape == v.shape}
+    given, own = source.state_dict(), target.state_dict()
+    taken = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
     if not taken:
         raise HQDMError(
-            "the model to start from shares no tensor with the one that is configured: "
+            "the initial model shares no tensor with the configured one: "
             "expected the same dim, mults and image size"
         )
     target.load_state_dict(taken, strict=False)
-    return Transferred(tuple(taken), tuple(k for k in ours if k not in taken))
+    return Transferred(tuple(taken), tuple(k for k in own if k not in taken))
 
 
 def freeze(denoiser: Denoiser, parts: Sequence[str]) -> None:
-    """Keep parts of the network from being trained.
+    """Exclude parts of the network from training.
 
     Raises:
-        HQDMError: If a part does not exist, or nothing would be left to train.
+        HQDMError: If a part does not exist, or no parameter would be left to train.
     """
     for name in parts:
         part(denoiser.network, name).requires_grad_(False)

@@ -124,10 +124,10 @@ def test_a_network_that_lacks_a_member_is_refused():
 def test_keys_of_another_network_are_refused(networks, refused):
     config = yaml.safe_load(Path(configuration("Dense", {"hidden": 4}, 1)).read_text())
     for change, said in (
-        ({"dim": 4}, "model.network.dim is a key of UNet"),
+        ({"dim": 4}, "model.network.dim is an option of UNet"),
         ({"name": "Dens"}, "unknown network 'Dens'.*did you mean 'Dense'"),
         ({"options": {"hiden": 4}}, "the options of Dense cannot be used"),
-        ({"name": "UNet"}, "model.network.options are those of other networks"),
+        ({"name": "UNet"}, "model.network.options are for networks other than UNet"),
     ):
         changed = {**config, "model": {**config["model"]}}
         changed["model"]["network"] = {**config["model"]["network"], **change}

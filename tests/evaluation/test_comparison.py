@@ -157,12 +157,12 @@ def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_
     one = ("--samplers", "ddim", "--nfe", "2")
     assert compare(*one).code == 0
     again = ("compare-samplers", *options, *one, "--resume")
-    assert "ddim-2 was drawn with seed 3, not 4" in refused(*again, "--seed", 4)
-    assert "ddim-2 was drawn with grid time, not lambda" in refused(*again, "--grid", "lambda")
+    assert "ddim-2 was generated with seed 3, not 4" in refused(*again, "--seed", 4)
+    assert "ddim-2 was generated with grid time, not lambda" in refused(*again, "--grid", "lambda")
     assert "ddim-2 does not hold 10 images" in refused(*again, "--n", 10)
     record = tmp_path / "comparison" / "ddim-2" / "sample.json"
     record.write_text("{}")
-    assert "does not hold images and how they were drawn" in refused(*again)
+    assert "does not hold images with a record" in refused(*again)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_
         (("--samplers", "dpm-adaptive:x"), "a tolerance needs a number such as 0.05, got 'x'"),
         (("--samplers", "dpm-adaptive:0"), "a tolerance needs more than 0, got 0.0"),
         (("--samplers", "dpm-adaptive:nan"), "a tolerance needs more than 0, got nan"),
-        (("--samplers", "ddpm:x"), "whole numbers of 1 or more between commas, got 'x'"),
-        (("--nfe", "5,0"), "whole numbers of 1 or more between commas, got '5,0'"),
+        (("--samplers", "ddpm:x"), "whole numbers from 1, separated by commas, got 'x'"),
+        (("--nfe", "5,0"), "whole numbers from 1, separated by commas, got '5,0'"),
         (("--nfe", "5,-1"), "got '5,-1'"),
         (("--nfe", "2.5"), "got '2.5'"),
         (("--grid", "logarithmic"), "unknown grid 'logarithmic'"),

@@ -114,8 +114,8 @@ BLACK, WHITE = np.zeros((8, 8), dtype=np.uint8), np.full((8, 8), 255, dtype=np.u
 @pytest.mark.parametrize(
     ("option", "pixels", "said"),
     [
-        ("--mask", BLACK, "has no white pixels: white is what is filled"),
-        ("--mask", WHITE, "is all white: black is what is known of"),
+        ("--mask", BLACK, "has no white pixels: make the pixels to fill white"),
+        ("--mask", WHITE, "is all white: make the pixels of"),
         ("--mask", np.zeros((8, 9), dtype=np.uint8), "is 9x8, the model makes 8x8"),
         ("--image", np.zeros((28, 28), dtype=np.uint8), "is 28x28, the model makes 8x8"),
         ("--image", np.zeros((8, 8, 3), dtype=np.uint8), "is a colour image"),

@@ -47,7 +47,7 @@ def test_bad_calls_are_refused_in_one_line(trained, monkeypatch, tmp_path):
         (lambda: draw(label=3), "no class labels"),
         (lambda: draw(sampler=DDIM(3), steps=3), "belong to a named sampler"),
         (lambda: draw(sampler="carleman"), "there is no Carleman fit"),
-        (lambda: Pipeline(draw.denoiser)(sampler="carleman"), "load it from a file"),
+        (lambda: Pipeline(draw.denoiser)(sampler="carleman"), "load the model from a file"),
         (lambda: Pipeline.from_pretrained(tmp_path / "nothing"), "there is no model"),
         (lambda: Pipeline.from_pretrained("someone/nothing"), "there is no model someone/nothing"),
     ):

@@ -17,20 +17,21 @@ from hqdm.generation.sharding import sample_sharded
 from hqdm.samplers import DDIM, DDPM
 from hqdm.utils.errors import HQDMError
 
+# The command, which also keeps what it draws before that becomes grey levels.
 SCRIPT = """
 import sys
 from safetensors.torch import save_file
-from hqdm.diffusion.loading import load_denoiser
-from hqdm.samplers import DDPM
-from hqdm.generation.sharding import sample_sharded
+from hqdm.cli.main import main
+from hqdm.generation import sampling
 
-samples = sample_sharded(
-    load_denoiser(sys.argv[1]), DDPM(3), 7, processes=2, strategy="ddp", accelerator="cpu",
-    seed=5, guidance=2.0, batch_size=2,
-)
-if samples:
-    save_file({"images": samples.images, "labels": samples.labels}, sys.argv[2])
-    print(samples.evaluations)
+write = sampling.write_samples
+
+def keep(denoiser, sampler, samples, out, record):
+    save_file({"images": samples.images, "labels": samples.labels}, out / "exact.safetensors")
+    return write(denoiser, sampler, samples, out, record)
+
+sampling.write_samples = keep
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -59,12 +60,16 @@ def run(*args):
     return process.stdout
 
 
-def test_two_processes_draw_the_bits_of_one(trained_classes, tmp_path, one_thread):
+def test_two_processes_draw_the_bits_of_one(hqdm, trained_classes, tmp_path, one_thread):
     """Stochastic, with labels and guidance, the last batch smaller: batches 0, 2 and 1, 3."""
     (tmp_path / "draw.py").write_text(SCRIPT)
     last = trained_classes / "last.ckpt"
-    assert run(tmp_path / "draw.py", last, tmp_path / "drawn") == "3\n"
-    drawn = load_file(tmp_path / "drawn")
+    args = ("sample", "--checkpoint", last, "--sampler", "ddpm", "--steps", 3, "--n", 7)
+    args = (*args, "--seed", 5, "--guidance", 2.0, "--batch-size", 2, "--device", "cpu")
+    several = ("--processes", 2, "--strategy", "ddp", "--out", tmp_path / "two")
+    out = run(tmp_path / "draw.py", *args, *several)
+    assert out.count("7 images, 3 network evaluations each: ") == 1  # one process speaks
+    drawn = load_file(tmp_path / "two" / "exact.safetensors")
     options = {"seed": 5, "guidance": 2.0}
     same = sample_images(load_denoiser(last), DDPM(3), 7, **options, batch_size=2)
     assert torch.equal(drawn["images"], same.images)
@@ -73,17 +78,11 @@ def test_two_processes_draw_the_bits_of_one(trained_classes, tmp_path, one_threa
     other = sample_images(load_denoiser(last), DDPM(3), 7, **options, batch_size=7)
     torch.testing.assert_close(drawn["images"], other.images, rtol=0, atol=1e-4)
 
-
-def test_command_writes_once(hqdm, trained, tmp_path, repository, one_thread):
-    args = ("sample", "--checkpoint", trained / "last.ckpt", "--n", 5, "--steps", 2)
-    args = (*args, "--batch-size", 2, "--device", "cpu")
-    out = run(repository / "train.py", *args, "--processes", 2, "--out", tmp_path / "two")
-    assert out.count("5 images, 2 network evaluations each: ") == 1
     assert hqdm(*args, "--out", tmp_path / "one").code == 0
     one, two = (load_file(tmp_path / name / "images.safetensors") for name in ("one", "two"))
     assert torch.equal(one["images"], two["images"])
     record = json.loads((tmp_path / "two" / "sample.json").read_text())
-    assert (record["processes"], record["evaluations"]) == (2, 2)
+    assert (record["processes"], record["evaluations"]) == (2, 3)
 
 
 def test_one_process_needs_no_group(trained, one_thread):
@@ -120,7 +119,7 @@ def test_bad_input_is_named(trained, refused, tmp_path):
         tmp_path,
     )
     assert "processes needs 1 or more, got 0" in refused(*args, "--processes", 0)
-    assert "3 images cannot be spread over 4 processes" in refused(*args, "--processes", 4)
+    assert "3 images cannot be distributed over 4 processes" in refused(*args, "--processes", 4)
     assert "seed needs 0 or more, got -1" in refused(*args, "--processes", 2, "--seed", -1)
 
 

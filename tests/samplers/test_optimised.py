@@ -114,7 +114,10 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     outcome = hqdm(*fit)
     assert outcome.code == 0
     grid = json.loads(path.read_text())
-    assert f"{grid['before']:.4f} even in lambda, {grid['after']:.4f} on the new" in outcome.out
+    errors = (
+        f"{grid['before']:.4f} on the uniform grid in lambda, {grid['after']:.4f} on the new grid"
+    )
+    assert errors in outcome.out
     assert "already holds grid.json" in refused(*fit)
     drawing = ("--sampler", "unipc3", "--grid", path)
     out = tmp_path / "samples"

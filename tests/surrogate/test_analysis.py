@@ -325,8 +325,8 @@ def test_what_is_too_large_is_told_in_its_place(trained_fit):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"n": 1}, "2 starts or more, got 1"),
-        ({"network_n": 41}, "2 to 40 of the starts, got 41"),
+        ({"n": 1}, "2 initial values or more, got 1"),
+        ({"network_n": 41}, "2 to 40 initial values, got 41"),
         ({"orders": ()}, "orders and segments of 1 or more"),
         ({"orders": (0,)}, "orders and segments of 1 or more"),
         ({"segments": (0, 2)}, "orders and segments of 1 or more"),

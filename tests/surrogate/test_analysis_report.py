@@ -123,10 +123,10 @@ def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--orders", "2,x"), "whole numbers of 1 or more between commas, got '2,x'"),
-        (("--segments", "0"), "whole numbers of 1 or more between commas, got '0'"),
-        (("--n", 1), "2 starts or more, got 1"),
-        (("--network-n", 21, "--n", 20), "2 to 20 of the starts, got 21"),
+        (("--orders", "2,x"), "whole numbers from 1, separated by commas, got '2,x'"),
+        (("--segments", "0"), "whole numbers from 1, separated by commas, got '0'"),
+        (("--n", 1), "2 initial values or more, got 1"),
+        (("--network-n", 21, "--n", 20), "2 to 20 initial values, got 21"),
         (("--closure", "dorp"), "did you mean 'drop'"),
         (("--fit", "nowhere"), "no Carleman fit nowhere"),
         (("--order", 0), "order 1 or more, got 0"),

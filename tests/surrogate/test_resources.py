@@ -157,7 +157,7 @@ def test_no_fewer_steps_meet_the_tolerance(gaussian, tolerance):
 
 def test_a_tolerance_beyond_reach_is_refused(gaussian, monkeypatch):
     monkeypatch.setattr("hqdm.surrogate.resources.MAX_STEPS", 2)
-    with pytest.raises(HQDMError, match="2 Runge-Kutta steps a segment do not reach"):
+    with pytest.raises(HQDMError, match="2 Runge-Kutta steps per segment do not reach"):
         steps_needed(gaussian, 1, 1e-9, 0)
 
 

@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_unless_told(refused, command, finished):
         (("--dims", "2"), "two dimensions or more to measure, got [2]"),
         (("--dims", "1,2"), "latent dimension needs to be 2 to 64, got 1"),
         (("--dims", "2,100"), "latent dimension needs to be 2 to 64, got 100"),
-        (("--dims", "2,,3"), "whole numbers of 1 or more between commas, got '2,,3'"),
+        (("--dims", "2,,3"), "whole numbers from 1, separated by commas, got '2,,3'"),
         (("--order", 0), "order 1 or more, got 0"),
         (("--degree", 4), "needs to be 1, 2 or 3, got 4"),
         (("--tolerance", 0), "tolerance between 0 and 1, got 0"),

@@ -172,7 +172,7 @@ def test_average_is_saved_but_not_trained():
         ({"ema_decay": 1.0}, "ema_decay needs a number in"),
         ({"ema_every": 0}, "ema_every needs 1 step or more, got 0"),
         ({"ema_start": -1}, "ema_start needs 0 steps or more, got -1"),
-        ({"label_dropout": 1.5}, "label_dropout needs a share in"),
+        ({"label_dropout": 1.5}, "label_dropout needs a fraction in"),
     ],
 )
 def test_numbers_out_of_range_are_named(options, said):

@@ -154,22 +154,25 @@ def test_saved_configuration_reproduces_the_run(tiny, same_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "key", "saved", "configured"),
     [
-        ({"model__network__dim": 16}, "model.network.dim is 8 there and 16 here"),
-        ({"model__predict": "v"}, "model.objective.name is eps there and v here"),
-        ({"model__schedule": "linear"}, "model.schedule.name is cosine there and linear here"),
-        ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups is 1 there"),
-        ({"seed_everything": 5}, "seed_everything is 0 there and 5 here"),
-        ({"data__batch_size": 8}, "data.batch_size is 16 there and 8 here"),
-        ({"data__limit": 40}, "data.images is 48 there and 40 here"),
-        ({"data__flip": True}, "data.flip is False there and True here"),
+        ({"model__network__dim": 16}, "model.network.dim", 8, 16),
+        ({"model__predict": "v"}, "model.objective.name", "eps", "v"),
+        ({"model__schedule": "linear"}, "model.schedule.name", "cosine", "linear"),
+        ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups", 1, None),
+        ({"seed_everything": 5}, "seed_everything", 0, 5),
+        ({"data__batch_size": 8}, "data.batch_size", 16, 8),
+        ({"data__limit": 40}, "data.images", 48, 40),
+        ({"data__flip": True}, "data.flip", False, True),
     ],
 )
-def test_checkpoint_of_another_run_is_not_resumed(trained, tiny, tmp_path, changes, said):
+def test_checkpoint_of_another_run_is_not_resumed(
+    trained, tiny, tmp_path, changes, key, saved, configured
+):
     with pytest.raises(HQDMError, match="is of another run") as caught:
         train(tiny(**changes), tmp_path / "run", "--resume", trained / "last.ckpt")
-    assert said in str(caught.value)
+    message = f"{key} is {saved} in the checkpoint and {configured} in the configuration"
+    assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 

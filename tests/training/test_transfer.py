@@ -77,7 +77,8 @@ def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):
     model = load_denoiser(source / "last.ckpt")
     done = transfer(model, load_denoiser(out / "last.ckpt"))
     assert first == (
-        f"took {len(done.taken)} tensors from {source / 'last.ckpt'}, {len(done.fresh)} are fresh; "
+        f"copied {len(done.taken)} tensors from {source / 'last.ckpt'}, "
+        f"{len(done.fresh)} are newly initialised; "
         f"frozen: encoder, decoder; into {out}"
     )
     theirs = model.state_dict()

@@ -24,13 +24,13 @@ ROWS = 12
 
 
 def add_fit(parser: Parser) -> None:
-    """The options that name a model and its fit."""
+    """Add the options of the model and its fit."""
     add_checkpoint(parser)
-    parser.add_argument("--fit", help="file of `hqdm carleman fit` (beside the checkpoint)")
+    parser.add_argument("--fit", help="file of `hqdm carleman fit` (next to the checkpoint)")
 
 
 def add_system(parser: Parser) -> None:
-    """The options of the linear system."""
+    """Add the options of the linear system."""
     parser.add_argument("--order", type=int, default=5, help="truncation order N (5)")
     parser.add_argument(
         "--closure", default="least_squares", help="least_squares or drop (least_squares)"
@@ -42,18 +42,20 @@ def fit(args: Sequence[str]) -> None:
     """Fit latents and a polynomial for the noise to a trained model."""
     parser = Parser("hqdm carleman fit", description=fit.__doc__)
     add_checkpoint(parser)
-    parser.add_argument("--data", required=True, help="the data set the model was trained on")
-    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument("--data", required=True, help="data set on which the model was trained")
+    parser.add_argument("--offline", action="store_true", help="do not access the network")
     parser.add_argument("--dim", type=int, default=4, help="latent dimension d (4)")
-    parser.add_argument("--degree", type=int, default=3, help="of the polynomial, 1 to 3 (3)")
+    parser.add_argument(
+        "--degree", type=int, default=3, help="degree of the polynomial, 1 to 3 (3)"
+    )
     parser.add_argument(
         "--target", default="denoiser", help="fit to the denoiser or the noise (denoiser)"
     )
-    parser.add_argument("--samples", type=int, help="noised images a node (2048; noise: 20000)")
+    parser.add_argument("--samples", type=int, help="noised images per node (2048; noise: 20000)")
     parser.add_argument("--nodes", type=int, default=48, help="nodes in lambda (48)")
     parser.add_argument("--ridge", type=float, default=1e-4, help="weight of the penalty (1e-4)")
-    parser.add_argument("--seed", type=int, default=0, help="key of images and noise (0)")
-    add_output(parser, None, "file to write (beside the checkpoint)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    add_output(parser, None, "file to write (next to the checkpoint)")
     options = parser.parse_args(args)
 
     from hqdm.surrogate.fit import fit_carleman, fit_path
@@ -88,32 +90,34 @@ def fit(args: Sequence[str]) -> None:
     rows = [(f"{lam[place]:.2f}", f"{found.r2[place]:.4f}") for place in shown]
     title = f"noise of degree {options.degree} in {out.name}"
     Console().print(Sheet(title, ("lambda", "R² held out"), rows).rich())
-    sign = "negative: it dissipates" if latents.dissipative else "not negative: it grows"
+    sign = "dissipative" if latents.dissipative else "not dissipative"
     print(
-        f"{latents.dim} latents hold {latents.explained:.1%} of the variance; divided by "
-        f"{latents.scale:.3f} the largest variance is {latents.largest:.2f}, so that the linear "
+        f"{latents.dim} latents explain {latents.explained:.1%} of the variance; divided by "
+        f"{latents.scale:.3f}, the largest variance is {latents.largest:.2f}, so that the linear "
         f"drift of Gaussian data is {sign}"
     )
     print(f"{seconds:.1f} s; wrote {out}, {plot}")
 
 
 def sample(args: Sequence[str]) -> None:
-    """Draw images by linear maps, with the network for the last steps or without it."""
+    """Generate images by linear maps, optionally with the network for the last steps."""
     parser = Parser("hqdm carleman sample", description=sample.__doc__)
     add_fit(parser)
     add_system(parser)
-    parser.add_argument("--segments", type=int, default=8, help="lifts on the way (8)")
+    parser.add_argument(
+        "--segments", type=int, default=8, help="number of segments, each with a new lift (8)"
+    )
     parser.add_argument(
         "--expansion",
         default="spline",
-        help="of coefficients in lambda: spline, dpm1 to dpm3, unipc1 to unipc3 (spline)",
+        help="coefficients in lambda: spline, dpm1 to dpm3, unipc1 to unipc3 (spline)",
     )
     parser.add_argument("--backend", default="direct", help="direct, qlss or lchs (direct)")
-    parser.add_argument("--then", help="a sampler that finishes with the network, such as unipc")
-    parser.add_argument("--steps", type=int, help="its steps (5)")
-    parser.add_argument("--switch", type=float, help="lambda at which it takes over")
+    parser.add_argument("--then", help="sampler of the last steps, with the network, e.g. unipc")
+    parser.add_argument("--steps", type=int, help="steps of that sampler (5)")
+    parser.add_argument("--switch", type=float, help="lambda at which that sampler starts")
     add_noise(parser, n=64)
-    parser.add_argument("--batch-size", type=int, default=1024, help="images at a time (1024)")
+    parser.add_argument("--batch-size", type=int, default=1024, help="images per batch (1024)")
     add_output(parser, "samples")
     options = parser.parse_args(args)
 
@@ -127,7 +131,7 @@ def sample(args: Sequence[str]) -> None:
     if options.guidance != 1:
         raise HQDMError("carleman was fitted without guidance: leave --guidance out")
     if options.then is None and (options.steps, options.switch) != (None, None):
-        raise HQDMError("--steps and --switch are of the hybrid mode: name a sampler with --then")
+        raise HQDMError("--steps and --switch need the hybrid mode: name a sampler with --then")
     denoiser = load_model(options)
     found = load_fit(Path(options.checkpoint), denoiser, options.fit)
     own = {
@@ -162,7 +166,7 @@ def sample(args: Sequence[str]) -> None:
 
 
 def training_images(options: Namespace, denoiser: "Denoiser") -> "ImageSet":
-    """The training images of `--data` in the model's size."""
+    """The training images of `--data` in the size of the model."""
     from hqdm.data.images import load_images
 
     channels, size, _ = denoiser.image_shape
@@ -170,36 +174,36 @@ def training_images(options: Namespace, denoiser: "Denoiser") -> "ImageSet":
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers of 1 or more between commas, by rising size.
+    """Parse whole numbers from 1, separated by commas; sorted, without duplicates.
 
     Raises:
-        ArgumentTypeError: If something else is between them.
+        ArgumentTypeError: If an item is not a whole number from 1.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
-        raise ArgumentTypeError(f"expected whole numbers of 1 or more between commas, got {text!r}")
+        raise ArgumentTypeError(f"expected whole numbers from 1, separated by commas, got {text!r}")
     return tuple(sorted({int(part) for part in parts}))
 
 
 def analyse(args: Sequence[str]) -> None:
-    """Measure every error of the linearised sampler apart, and all of them together."""
+    """Measure each error of the linearised sampler separately, and the total error."""
     parser = Parser("hqdm carleman analyse", description=analyse.__doc__)
     add_fit(parser)
     add_system(parser)
     parser.add_argument(
-        "--orders", type=whole_numbers, default="2,3,4,5", help="of the table (2,3,4,5)"
+        "--orders", type=whole_numbers, default="2,3,4,5", help="orders of the table (2,3,4,5)"
     )
     parser.add_argument(
         "--segments",
         type=whole_numbers,
         default="4,8,16",
-        help="of the table; the most for all other errors (4,8,16)",
+        help="numbers of segments of the table; the largest for all other errors (4,8,16)",
     )
-    parser.add_argument("--n", type=int, default=500, help="starts (500)")
+    parser.add_argument("--n", type=int, default=500, help="initial values (500)")
     parser.add_argument(
-        "--network-n", type=int, default=128, help="starts that the network follows (128)"
+        "--network-n", type=int, default=128, help="initial values for the network's flow (128)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     add_output(parser, "carleman-analysis")
     options = parser.parse_args(args)
 
@@ -223,29 +227,33 @@ def analyse(args: Sequence[str]) -> None:
 
 
 def resources(args: Sequence[str]) -> None:
-    """Count what a sample would take on a quantum computer, beside the classical costs."""
+    """Estimate the quantum resources per sample, and the classical costs."""
     parser = Parser("hqdm carleman resources", description=resources.__doc__)
     add_checkpoint(parser)
-    parser.add_argument("--data", required=True, help="the data set the model was trained on")
-    parser.add_argument("--offline", action="store_true", help="never touch the network")
+    parser.add_argument("--data", required=True, help="data set on which the model was trained")
+    parser.add_argument("--offline", action="store_true", help="do not access the network")
     parser.add_argument(
-        "--dims", type=whole_numbers, default="2,3,4,6,8", help="to measure (2,3,4,6,8)"
+        "--dims", type=whole_numbers, default="2,3,4,6,8", help="dimensions d (2,3,4,6,8)"
     )
     parser.add_argument("--order", type=int, default=3, help="truncation order N (3)")
     parser.add_argument(
-        "--orders", type=whole_numbers, default="2,3,4", help="to compare at one d (2,3,4)"
+        "--orders", type=whole_numbers, default="2,3,4", help="orders compared at one d (2,3,4)"
     )
-    parser.add_argument("--degree", type=int, default=3, help="of the polynomials, 1 to 3 (3)")
-    parser.add_argument("--segments", type=int, default=8, help="of a sample (8)")
-    parser.add_argument("--tolerance", type=float, default=0.01, help="of a sample (0.01)")
+    parser.add_argument(
+        "--degree", type=int, default=3, help="degree of the polynomials, 1 to 3 (3)"
+    )
+    parser.add_argument("--segments", type=int, default=8, help="segments per sample (8)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.01, help="relative error of a sample (0.01)"
+    )
     parser.add_argument(
         "--extrapolate",
         type=whole_numbers,
         default="10,100,1000,10000,100000,1000000",
-        help="dimensions beyond those measured (10,100,1000,10000,100000,1000000)",
+        help="larger dimensions to extrapolate to (10,100,1000,10000,100000,1000000)",
     )
-    parser.add_argument("--samples", type=int, default=5000, help="noised images a node (5000)")
-    parser.add_argument("--seed", type=int, default=0, help="key of all noise (0)")
+    parser.add_argument("--samples", type=int, default=5000, help="noised images per node (5000)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     add_output(parser, "carleman-resources")
     options = parser.parse_args(args)
 
@@ -266,10 +274,10 @@ def resources(args: Sequence[str]) -> None:
 
 
 def backend_named(name: str) -> "Backend":
-    """The backend of that name, as a quantum computer would run it where it is a quantum one.
+    """The backend of a given name, with default options.
 
     Raises:
-        HQDMError: If there is none.
+        HQDMError: If the name is unknown.
     """
     from hqdm.carleman.lchs.solver import LCHS
     from hqdm.carleman.magnus import Direct

@@ -27,12 +27,12 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument(
         "--samplers",
         default="ddim,dpm3,unipc3",
-        help="names between commas; name:evaluations, dpm-adaptive:tolerance (ddim,dpm3,unipc3)",
+        help="names, name:evaluations or dpm-adaptive:tolerance, with commas (ddim,dpm3,unipc3)",
     )
     parser.add_argument("--nfe", default="5,10,20,50", help="numbers of evaluations (5,10,20,50)")
     add_drawing(parser, n=1024)
     add_scores(parser)
-    parser.add_argument("--resume", action="store_true", help="take images that are in --out")
+    parser.add_argument("--resume", action="store_true", help="use images that are stored in --out")
     add_output(parser, "comparison")
     options = parser.parse_args(args)
 
@@ -57,12 +57,12 @@ def run(args: Sequence[str]) -> None:
         options.checkpoint, entries, protocol_of(options), out, grid, options.resume, loaded
     )
     with progress_bar() as progress:
-        report = compare(denoiser, comparison, progress, _tell)
+        report = compare(denoiser, comparison, progress, _print_result)
     Console().print(comparison_sheet(report).rich())
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
 
 
-def _tell(result: dict[str, Any]) -> None:
-    """One line of an entry."""
+def _print_result(result: dict[str, Any]) -> None:
+    """Print one line about an entry."""
     effort = f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
     print(f"{result['sampler']}: {effort}, FID {result['fid']:.3f}")

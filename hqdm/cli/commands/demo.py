@@ -1,4 +1,4 @@
-"""From nothing to samples and scores: a hybrid U-Net on the 8x8 digits inside scikit-learn."""
+"""`hqdm demo`: train, sample and score a hybrid U-Net on the 8x8 digits of scikit-learn."""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SCORED = 512
 
 
 def config_file() -> Path:
-    """The demo's configuration: inside an installed package, or in the checkout."""
+    """The configuration of the demo: in an installed package, or in the repository."""
     package = Path(__file__).parents[2]
     installed = package / "configs" / CONFIG
     return installed if installed.exists() else package.parent / "configs" / CONFIG
@@ -43,15 +43,15 @@ def run(args: Sequence[str]) -> None:
 
 
 def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
-    """Train, sample, score, and print what came out.
+    """Train, sample, score, and print the results.
 
     Args:
         out: Folder of the run.
-        steps: Training steps; those of the preset where None.
+        steps: Training steps; None is the number in the preset.
         overwrite: Replace a run in `out`.
 
     Raises:
-        HQDMError: If there are no steps, or `out` holds a run.
+        HQDMError: If `steps` is below 1, or `out` contains a run and `overwrite` is false.
     """
     if steps is not None and steps < 1:
         raise HQDMError(f"steps needs 1 or more, got {steps}")

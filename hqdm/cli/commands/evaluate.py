@@ -24,8 +24,10 @@ def run(args: Sequence[str]) -> None:
     add_checkpoint(parser)
     add_sampler(parser, n=2048)
     add_scores(parser)
-    parser.add_argument("--restore-t", type=float, default=0.5, help="noise level of pairs (0.5)")
-    add_output(parser, None, "folder to write to (evaluation, beside the checkpoint)")
+    parser.add_argument(
+        "--restore-t", type=float, default=0.5, help="time t of SSIM and PSNR (0.5)"
+    )
+    add_output(parser, None, "folder to write to (evaluation, next to the checkpoint)")
     options = parser.parse_args(args)
 
     from hqdm.evaluation.report import REPORT_FILES, score_sheet, write_report

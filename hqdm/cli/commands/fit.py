@@ -35,10 +35,10 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 class OneLineParser(LightningArgumentParser):
-    """A parser that refuses in one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what the command line prints.
+        """Raise the error that the command line prints.
 
         Raises:
             HQDMError: Always.
@@ -47,10 +47,10 @@ class OneLineParser(LightningArgumentParser):
 
 
 def _seed(value: int) -> int:
-    """The seed, once for all that is random.
+    """Check the random seed.
 
     Raises:
-        HQDMError: If it is negative, or `true`, which would be another number each time.
+        HQDMError: If it is negative, or `true`, which Lightning replaces by a random number.
     """
     if isinstance(value, bool) or value < 0:
         raise HQDMError(f"seed_everything: expected a whole number from 0, got {value}")
@@ -60,7 +60,7 @@ def _seed(value: int) -> int:
 def load_plugins_of(args: Sequence[str]) -> None:
     """Load the files under `plugins` in the configurations, before their names are used.
 
-    A path is looked for in the folder of the configuration, then in the current one.
+    A path is relative to the folder of the configuration, or else to the current folder.
 
     Raises:
         HQDMError: If a file cannot be loaded.
@@ -73,26 +73,26 @@ def load_plugins_of(args: Sequence[str]) -> None:
         try:
             plugins = (yaml.safe_load(config.read_text()) or {}).get("plugins") or []
         except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
-            continue  # the parser says what is wrong
+            continue  # the parser reports the error
         for plugin in plugins if isinstance(plugins, list) else []:
             beside = config.parent / str(plugin)
             load_plugin(beside if beside.is_file() else str(plugin))
 
 
 class TrainingCLI(LightningCLI):
-    """Parses a configuration and makes the module, the data and the trainer.
+    """Parses a configuration and builds the module, the data and the trainer.
 
     Args:
-        args: The command line after the command's name.
+        args: The arguments after the name of the command.
     """
 
     def __init__(self, args: Sequence[str]) -> None:
-        # What Lightning says of hardware and seeds is not about this run; warnings still come.
+        # Messages of Lightning about hardware and seeds are hidden; warnings are still shown.
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         load_plugins_of(args)
         with warnings.catch_warnings():
-            # LightningCLI warns where args and sys.argv are both there; ours are the same.
+            # LightningCLI warns if both args and sys.argv are set; here they agree.
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
             super().__init__(
                 build_module,
@@ -108,19 +108,19 @@ class TrainingCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the options of a run, and say image size, channels and seed once."""
+        """Add the options of a run, and link image size, channels and random seed."""
         parser.add_argument("--out", type=str | None, help="folder of the run")
         parser.add_argument(
             "--init-from",
             type=str | None,
-            help="a model to take weights from; not read on --resume",
+            help="a model from which weights are copied; not read with --resume",
         )
         parser.add_argument(
             "--freeze",
             type=str | None,
-            help="parts not to train, with commas: encoder,decoder",
+            help="parts that are not trained, separated by commas: encoder,decoder",
         )
-        parser.add_argument("--resume", type=str | None, help="a checkpoint to go on from")
+        parser.add_argument("--resume", type=str | None, help="a checkpoint to continue from")
         parser.add_argument(
             "--plugins",
             type=list[str] | None,
@@ -128,20 +128,20 @@ class TrainingCLI(LightningCLI):
         )
         for flag, text in (
             ("--overwrite", "replace a run in --out"),
-            ("--offline", "never touch the network"),
+            ("--offline", "do not access the network"),
         ):
             parser.add_argument(flag, type=bool, nargs="?", const=True, default=False, help=text)
         parser.add_argument(
             "--sample-every",
             type=NonNegativeInt,
             default=1,
-            help="epochs between sample grids; 0 draws none",
+            help="epochs between sample grids; 0 for none",
         )
         parser.add_argument(
             "--checkpoint-every",
             type=PositiveInt,
             default=CHECKPOINT_EVERY,
-            help="steps between checkpoints",
+            help="optimiser steps between checkpoints",
         )
         parser.link_arguments("data.size", "model.network.size")
         parser.link_arguments("data.channels", "model.network.channels")
@@ -150,7 +150,7 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse what jsonargparse lets pass: null for a value, a value for keys."""
+        """Parse, and refuse what jsonargparse accepts: null for a value, a value for keys."""
         super().parse_arguments(parser, args)
         for key, _ in parser.get_defaults().items():
             if key not in self.config:
@@ -164,11 +164,11 @@ class TrainingCLI(LightningCLI):
         """The trainer, with the callbacks and loggers of the run's folder.
 
         Raises:
-            HQDMError: If there can be no such trainer on this machine.
+            HQDMError: If the options of the trainer are invalid, or not available on this machine.
         """
         folder, options = self.folder, self.config_init["trainer"]
         max_steps = options["max_steps"]
-        ours = folder.callbacks(
+        own = folder.callbacks(
             max_steps, self.config_init["sample_every"], self.config_init["checkpoint_every"]
         )
         if max_steps >= 0:
@@ -178,14 +178,14 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = folder.loggers()
         try:
             return super().instantiate_trainer(
-                callbacks=[*(options["callbacks"] or []), *ours], **kwargs
+                callbacks=[*(options["callbacks"] or []), *own], **kwargs
             )
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise HQDMError(f"trainer: {str(error).splitlines()[0]}") from None
 
     @property
     def folder(self) -> RunFolder:
-        """Where the run is kept: `--out`, else beside `--resume`, else by the configuration."""
+        """The folder of the run: `--out`, else that of `--resume`, else runs/CONFIGURATION."""
         if self.config["out"]:
             return RunFolder(Path(self.config["out"]))
         if self.config["resume"]:
@@ -194,11 +194,11 @@ class TrainingCLI(LightningCLI):
         return RunFolder(Path("runs") / (Path(str(files[-1])).stem if files else "run"))
 
     def run(self) -> None:
-        """Train as configured.
+        """Train with the configuration.
 
         Raises:
-            HQDMError: If something in the configuration cannot be used.
-            Interrupted: If a signal ended the training, in the main process.
+            HQDMError: If a setting cannot be used.
+            Interrupted: If a signal stopped the training, in the main process.
         """
         config, module, data, folder = self.config, self.model, self.datamodule, self.folder
         assert isinstance(module, DiffusionModule)
@@ -207,18 +207,18 @@ class TrainingCLI(LightningCLI):
         frozen = [name for name in (config["freeze"] or "").split(",") if name]
         data.setup()
         check_labels(module, data)
-        said = prepare(module, data, config["init_from"], frozen, resume)
+        note = prepare(module, data, config["init_from"], frozen, resume)
         if self.trainer.is_global_zero:
             folder.claim(resume, config["overwrite"])
             needs = [module.denoiser.config, data.name]
             plugins = write_requirements(needs, folder.path, bool(config["overwrite"]))
             self.config["plugins"] = sorted({p["file"] for p in plugins if p["file"]}) or None
             self._save_config(folder.path / "config.yaml")
-            print(f"{said or 'training from scratch'}; into {folder.path}", file=sys.stderr)
+            print(f"{note or 'training from scratch'}; into {folder.path}", file=sys.stderr)
         try:
             fit(module, data, self.trainer, resume)
         except Interrupted:
-            # The process that launched the others speaks for all, and ends if one of them fails.
+            # The main process reports for all, and ends if one of the others fails.
             if self.trainer.is_global_zero:
                 raise
             return
@@ -226,7 +226,7 @@ class TrainingCLI(LightningCLI):
             print(f"wrote {folder.last}", file=sys.stderr)
 
     def _save_config(self, path: Path) -> None:
-        """Write what reproduces the run: every setting but those of this one command."""
+        """Write the settings that reproduce the run, without those of this command only."""
         assert isinstance(self.model, DiffusionModule)
         config = self.config.clone()
         config["freeze"] = ",".join(self.model.frozen) or None

@@ -1,4 +1,4 @@
-"""`hqdm inpaint`: fill the hole in an image."""
+"""`hqdm inpaint`: fill a masked part of an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +8,16 @@ from hqdm.utils.files import claim_files
 
 
 def run(args: Sequence[str]) -> None:
-    """Fill the hole in an image with what a trained model draws."""
+    """Fill a masked part of an image with a trained model."""
     parser = Parser("hqdm inpaint", description=run.__doc__)
     add_checkpoint(parser)
     parser.add_argument("--image", required=True, help="image file of the model's size")
     parser.add_argument(
-        "--mask", required=True, help="image file of that size: white is filled, black is kept"
+        "--mask", required=True, help="image file of that size; white is filled, black is kept"
     )
     add_sampler(parser, n=7, sampler="unipc")
     parser.add_argument(
-        "--resample", type=int, default=10, help="how often each step is taken, as in RePaint (10)"
+        "--resample", type=int, default=10, help="times that each step is taken, as in RePaint (10)"
     )
     parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
     add_output(parser, "inpainting")

@@ -1,4 +1,4 @@
-"""What a model is made of: parameters by part, circuits with gates and depth, simulators."""
+"""`hqdm inspect`: parameters by part, circuits with gates and depth, and simulators of a model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument("--config", help="a training configuration")
     add_checkpoint(parser, required=False)
     parser.add_argument(
-        "--batch", type=int, default=128, help="images in a step, for the simulators (default 128)"
+        "--batch", type=int, default=128, help="images per training step, for the simulators (128)"
     )
     options = parser.parse_args(args)
     if options.batch < 1:
@@ -54,8 +54,8 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
 
     Args:
         denoiser: The model.
-        console: Where to print.
-        batch: Images in a step, for the choice of simulators.
+        console: The console to print to.
+        batch: Images per training step, for the choice of simulators.
     """
     shape = "x".join(map(str, denoiser.sample_shape))
     console.print(
@@ -80,7 +80,7 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
 
 
 def _print_circuit(circuit: Circuit, console: Console) -> None:
-    """Specs of the whole circuit, and a drawing of its first layer."""
+    """Print the specifications of the circuit, and a drawing of its first layer."""
     console.print(f"\n{circuit.ansatz}, measured by {circuit.measure}")
     for key, value in circuit.specs().items():
         console.print(f"  {key}: {value}")
@@ -92,7 +92,7 @@ def _print_circuit(circuit: Circuit, console: Console) -> None:
 
 
 def parameter_sheet(denoiser: Denoiser) -> Sheet:
-    """Parameters by part of the network, classical and quantum apart."""
+    """Numbers of classical and quantum parameters by part of the network."""
     numbers = (classical_parameters, quantum_parameters, nn.Module.parameters)
     counts = {
         name: [count(select(module)) for select in numbers]
@@ -108,7 +108,7 @@ def parameter_sheet(denoiser: Denoiser) -> Sheet:
 
 
 def layer_table(layers: dict[str, QuantumLayer]) -> Table:
-    """The quantum layers: how many circuits of what kind, run by which simulator."""
+    """The quantum layers: number and type of their circuits, and their simulator."""
     table = Table(title="quantum layers", pad_edge=False)
     table.add_column("layer", no_wrap=True)
     for header in ("circuits", "ansatz", "qubits", "angles", "simulator"):
@@ -128,13 +128,13 @@ def layer_table(layers: dict[str, QuantumLayer]) -> Table:
 def simulator_lines(
     denoiser: Denoiser, layers: dict[str, QuantumLayer], batch: int
 ) -> Iterator[str]:
-    """Which simulator runs which layers in a training step, and why."""
+    """The simulator of each layer in a training step, with the reason of the choice."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     yield f"simulators in a training step of {batch} images on {device}:"
     names: dict[str, list[str]] = {}
     for name, n_samples in samples_of_an_image(denoiser, layers).items():
         layer = layers[name]
-        told = f"circuits x samples {layer.n_circuits} x {batch * n_samples:,}: "
+        line = f"circuits x samples {layer.n_circuits} x {batch * n_samples:,}: "
         if isinstance(layer.simulator, AutoSimulator):
             work = Work(
                 layer.circuit,
@@ -143,16 +143,16 @@ def simulator_lines(
                 memory_limit=layer.simulator.memory_limit,
             )
             choice = choose(work, device)
-            told += f"{choice.simulator.name} ({choice.reason})"
+            line += f"{choice.simulator.name} ({choice.reason})"
         else:
-            told += f"{layer.simulator.name} (as configured)"
-        names.setdefault(told, []).append(name)
-    for told, of_layers in names.items():
-        yield f"  {len(of_layers)} layers, {told}"
+            line += f"{layer.simulator.name} (as configured)"
+        names.setdefault(line, []).append(name)
+    for line, of_layers in names.items():
+        yield f"  {len(of_layers)} layers, {line}"
 
 
 def samples_of_an_image(denoiser: Denoiser, layers: dict[str, QuantumLayer]) -> dict[str, int]:
-    """How many samples each layer sees of one image, by running one through the network."""
+    """Samples per image of each layer, counted in one evaluation of the network."""
     samples: dict[str, int] = {}
 
     def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -1,4 +1,4 @@
-"""`hqdm interpolate`: draw the images between two images."""
+"""`hqdm interpolate`: interpolate between two images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,12 @@ from hqdm.utils.files import claim_files
 
 
 def run(args: Sequence[str]) -> None:
-    """Draw what lies between two images, through their noise."""
+    """Interpolate between two images through their noise."""
     parser = Parser("hqdm interpolate", description=run.__doc__)
     add_checkpoint(parser)
-    parser.add_argument("--images", nargs=2, required=True, help="two image files of its size")
+    parser.add_argument(
+        "--images", nargs=2, required=True, help="two image files of the model's size"
+    )
     parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
     parser.add_argument("--steps", type=int, default=40, help="sampler steps (40)")
     parser.add_argument("--n", type=int, default=9, help="images in the strip (9)")

@@ -29,7 +29,7 @@ def run(args: Sequence[str]) -> None:
         raise HQDMError(f"--out needs a name that ends in .json, got {out}")
     denoiser = load_model(options)
     denoising = guided(denoiser, options.guidance)
-    image_batches(options.n, options.n, options.seed)  # refuses what cannot be drawn
+    image_batches(options.n, options.n, options.seed)  # refuses invalid numbers
     claim_files(out.parent, (out.name,), options.overwrite)
     device = next(denoiser.parameters()).device
     noises = optimised.noise_pair(options.seed, options.n, denoiser.sample_shape)
@@ -47,6 +47,7 @@ def run(args: Sequence[str]) -> None:
         )
     grid.write(out)
     print(
-        f"error on other noise {grid.before:.4f} even in lambda, {grid.after:.4f} on the new grid; "
-        f"wrote {out}: hqdm sample --sampler {grid.sampler} --grid {out}"
+        f"error on other noise: {grid.before:.4f} on the uniform grid in lambda, "
+        f"{grid.after:.4f} on the new grid; wrote {out}: "
+        f"hqdm sample --sampler {grid.sampler} --grid {out}"
     )

@@ -1,4 +1,4 @@
-"""`hqdm sample`: draw images from a trained model."""
+"""`hqdm sample`: generate images with a trained model."""
 
 import sys
 from argparse import SUPPRESS
@@ -10,18 +10,20 @@ from hqdm.utils.files import claim_files
 
 
 def run(args: Sequence[str]) -> None:
-    """Draw images from a trained model."""
+    """Generate images with a trained model."""
     parser = Parser("hqdm sample", description=run.__doc__)
     add_checkpoint(parser)
     add_sampler(parser, n=64)
     parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
     parser.add_argument(
-        "--processes", type=int, default=1, help="how many to spread images over (1)"
+        "--processes", type=int, default=1, help="processes among which images are distributed (1)"
     )
-    parser.add_argument(  # the former name, too near to --device
+    parser.add_argument(  # the former name, too similar to --device
         "--devices", dest="processes", type=int, default=SUPPRESS, help=SUPPRESS
     )
-    parser.add_argument("--strategy", default="auto", help="how to start them: auto or ddp (auto)")
+    parser.add_argument(
+        "--strategy", default="auto", help="how processes are started: auto or ddp (auto)"
+    )
     add_output(parser, "samples")
     options = parser.parse_args(args)
 
@@ -49,7 +51,7 @@ def run(args: Sequence[str]) -> None:
             accelerator=next(denoiser.parameters()).device.type,
             progress=sys.stdout.isatty(),
         )
-        if gathered is None:  # another process has them
+        if gathered is None:  # the first process has the images
             return
         samples = gathered
     written = write_samples(denoiser, sampler, samples, out, vars(options))

@@ -54,7 +54,7 @@ def test_fit_writes_beside_the_checkpoint(hqdm, trained, tmp_path):
     assert told == [("fitting nodes", done, 8) for done in range(9)]
     assert (fit.noise.values == again.noise.values).all()
     assert fit.record == again.record
-    assert f"2 latents hold {fit.latents.explained:.1%} of the variance" in said
+    assert f"2 latents explain {fit.latents.explained:.1%} of the variance" in said
     assert path.with_suffix(".png").stat().st_size > 0
     assert fit.record["target"] == "denoiser"
 
@@ -160,7 +160,7 @@ def test_damaged_fits_are_refused(refused, fitted, tmp_path):
         (("--closure", "guess"), "unknown closure 'guess'"),
         (("--backend", "annealer"), "unknown backend 'annealer'"),
         (("--then", "warp"), "unknown sampler after carleman 'warp'"),
-        (("--switch", 1), "--steps and --switch are of the hybrid mode"),
+        (("--switch", 1), "--steps and --switch need the hybrid mode"),
         (("--then", "ddim", "--switch", 8), "the switch needs a lambda between -6 and 1.78"),
         (("--then", "ddim", "--switch", -9), "the switch needs a lambda between"),
         (("--then", "ddim", "--steps", 0), "1 step or more, got 0"),
