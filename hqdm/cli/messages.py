@@ -11,6 +11,10 @@ _UNKNOWN_KEY = re.compile(
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (?P<key>\S+)")
 _COMPUTED = re.compile(r"Call to compute_fn .* failed: (?P<reason>.*)")
 _NO_KEYS = re.compile(r"Key \"(?P<key>\w+)\.[\w.]+\" not found in namespace")
+_CALLABLE = re.compile(
+    r"Subtypes: \[typing\.Callable.* Errors: (?:Type typing.*? callable class: )?(?P<reason>.*?) "
+    r"Expected a <class 'NoneType'>"
+)
 _WRONG = (
     re.compile(r"Subtypes: \[(?P<type>.*)\] Errors:.*Given value: (?P<value>.*)"),
     re.compile(r"Expected an? (?P<type>(?:(?!Expected).)*)\. Got value: (?P<value>.*)"),
@@ -63,6 +67,8 @@ def readable(message: str, keys: Iterable[str]) -> str:
         return _unknown("option", found["key"], [f"--{key}" for key in keys])
     if text.startswith("Unexpected config:"):
         return "the configuration file holds no keys: expected data, model and trainer"
+    if found := _CALLABLE.search(text):
+        return f"{key}: {found['reason']}: expected class_path and init_args of a class, or null"
     for pattern in _WRONG:
         if found := pattern.search(text):
             value = found["value"].replace("None", "null")

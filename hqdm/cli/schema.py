@@ -77,6 +77,12 @@ class NetworkConfig:
                     f"model.network.{key} is an option of UNet: give the options of {self.name} "
                     "under model.network.options"
                 )
+        for key in shared:
+            if key in self.options:
+                raise HQDMError(
+                    f"model.network.options: {key} is set by "
+                    f"{'model.network.name' if key == 'name' else f'data.{key}'}: leave it out"
+                )
         labels = {} if self.n_classes is None else {"n_classes": self.n_classes}
         return {**shared, **labels, **self.options}
 
@@ -150,6 +156,9 @@ def build_module(
         "min_snr": {"gamma": min_snr_gamma},
         "uniform": {},
     }
+    for key in ("name", "loss", "weight"):
+        if key in (predict_options or {}):
+            raise HQDMError(f"model.predict_options: {key} is an option of model itself")
     objective = {
         **(predict_options or {}),
         "name": predict,

@@ -48,6 +48,8 @@ def migrate_model(config: Mapping[str, Any], version: int) -> dict[str, Any]:
     Raises:
         HQDMError: If a key is missing.
     """
+    if not isinstance(config, Mapping):
+        raise HQDMError(f"the model configuration cannot be read: expected keys, got {config!r}")
     if version >= MODEL_VERSION:
         return dict(config)
     try:

@@ -4,9 +4,8 @@
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry, requirements
@@ -30,7 +29,11 @@ def write_requirements(
         HQDMError: If the folder has another file of that name and `overwrite` is false.
     """
     needs = requirements(config)
-    for file in {need.file for need in needs if need.file is not None and need.importable}:
+    files = {need.file for need in needs if need.file is not None and need.importable}
+    if len({file.name for file in files}) < len(files):
+        names = ", ".join(sorted(map(str, files)))
+        raise HQDMError(f"files of one name cannot be copied to one folder: rename one of {names}")
+    for file in files:
         copy = folder / file.name
         if copy.exists():
             if copy.read_bytes() == file.read_bytes():
@@ -44,7 +47,21 @@ def write_requirements(
     return [need.record for need in needs]
 
 
-def check_requirements(records: Iterable[Mapping[str, Any]], folder: Path, source: object) -> None:
+def _fields(record: object, source: object) -> tuple[str, str, str | None]:
+    """The kind, the name and the file of a record.
+
+    Raises:
+        HQDMError: If it is not a record.
+    """
+    if isinstance(record, Mapping):
+        kind, name, file = (record.get(key) for key in ("kind", "name", "file"))
+        texts = [kind, name] + ([] if file is None else [file])
+        if all(isinstance(text, str) and text.isprintable() and text for text in texts):
+            return str(kind), str(name), file
+    raise HQDMError(f"{source} is damaged (a record of requires is not one): export it again")
+
+
+def check_requirements(records: object, folder: Path, source: object) -> None:
     """Check that the definitions that a model needs are loaded.
 
     Args:
@@ -56,8 +73,10 @@ def check_requirements(records: Iterable[Mapping[str, Any]], folder: Path, sourc
         HQDMError: If one is not loaded; the message names the file to load.
     """
     known = {registry.kind: registry for registry in Registry.all}
+    if not isinstance(records, Sequence) or isinstance(records, str):
+        raise HQDMError(f"{source} is damaged (requires is not a list): export it again")
     for record in records:
-        kind, name, file = (record.get(key) for key in ("kind", "name", "file"))
+        kind, name, file = _fields(record, source)
         if kind in known and name in known[kind]:
             continue
         if file:

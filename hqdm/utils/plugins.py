@@ -32,6 +32,15 @@ def load_plugin(path: str | Path) -> ModuleType:
     resolved = file.resolve()
     if resolved in _LOADED:
         return _LOADED[resolved]
+    for other, module in _LOADED.items():
+        if other.name == file.name and other.is_file():
+            if other.read_bytes() == file.read_bytes():
+                return module
+            raise HQDMError(
+                f"the plugin {path} differs from {other}, which is loaded: leave one out"
+            )
+    if file.stem in sys.stdlib_module_names or not _is_free(file.stem, resolved):
+        raise HQDMError(f"the plugin {path} has the name of another module: rename the file")
     spec = importlib.util.spec_from_file_location(file.stem, resolved)
     assert spec is not None
     assert spec.loader is not None
@@ -42,16 +51,29 @@ def load_plugin(path: str | Path) -> ModuleType:
         spec.loader.exec_module(module)
     except HQDMError as error:
         _restore(file.stem, before)
-        raise HQDMError(f"the plugin {path} cannot be loaded: {error}") from None
-    except Exception as error:
+        raise HQDMError(f"the plugin {path} cannot be loaded: {_first(error)}") from None
+    except (Exception, SystemExit) as error:
         _restore(file.stem, before)
         line = _line(error, str(resolved))
         raise HQDMError(
-            f"the plugin {path} cannot be loaded ({type(error).__name__}: {error}{line}): "
+            f"the plugin {path} cannot be loaded ({type(error).__name__}: {_first(error)}{line}): "
             "correct the file"
         ) from error
     _LOADED[resolved] = module
     return module
+
+
+def _is_free(name: str, file: Path) -> bool:
+    """True if no module of that name was imported from another file."""
+    if name not in sys.modules:
+        return True
+    source = getattr(sys.modules[name], "__file__", None)
+    return source is not None and Path(source).resolve() == file
+
+
+def _first(error: BaseException) -> str:
+    """The first line of an error."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _restore(name: str, module: ModuleType | None) -> None:

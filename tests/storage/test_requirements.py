@@ -115,3 +115,21 @@ def test_an_ansatz_object_makes_a_convolution():
 def test_plugins_come_from_anywhere_on_the_command_line():
     words = ["sample", "--plugin", "a.py", "--n", "2", "--plugin=b.py"]
     assert cli.split_plugins(words) == (["sample", "--n", "2"], ["a.py", "b.py"])
+
+
+@pytest.mark.parametrize(
+    "records", ['"x"', "3", "null", "[3]", '["x"]', "[{}]", '[{"kind": [], "name": "a"}]']
+)
+def test_damaged_records_are_refused_in_one_line(tmp_path, refused, records):
+    model = tmp_path / "model"
+    Denoiser(UNet(**SMALL), CosineSchedule()).save_pretrained(model)
+    config = (model / "config.json").read_text()
+    (model / "config.json").write_text(config.replace('"requires": []', f'"requires": {records}'))
+    assert "is damaged" in refused("inspect", "--checkpoint", model)
+
+
+def test_plugins_are_taken_from_the_options_too(circuits, forget, tiny, hqdm, tmp_path):
+    options = {"channels_per_group": 1, "ansatz": "TestRing"}
+    config = tiny(model__network__hybrid={"vertex": options})
+    given = ("--plugins", f"[{circuits}]", "--out", tmp_path / "run")
+    assert hqdm("fit", "--config", config, *given).code == 0

@@ -59,3 +59,32 @@ def test_only_python_files_are_taken(tmp_path):
     (tmp_path / "text.txt").write_text("x = 1")
     with pytest.raises(HQDMError, match="expected a Python file"):
         load_plugin(tmp_path / "text.txt")
+
+
+def test_the_name_of_another_module_is_refused(write, tmp_path):
+    """Its import would replace that module for everybody."""
+    (tmp_path / "json.py").write_text("def helper(): return 1")
+    with pytest.raises(HQDMError, match="json.py has the name of another module: rename"):
+        load_plugin(tmp_path / "json.py")
+    import json
+
+    assert json.loads("1") == 1
+
+
+def test_two_files_of_one_name_are_not_mixed(write, tmp_path, forget):
+    first = write("plugin_twin", "x = 1\n")
+    (tmp_path / "other").mkdir()
+    second = tmp_path / "other" / "plugin_twin.py"
+    second.write_text("x = 1\n")
+    assert load_plugin(first) is load_plugin(second)
+    second.write_text("x = 2\n")
+    with pytest.raises(HQDMError, match="differs from .*plugin_twin.py, which is loaded"):
+        load_plugin(second)
+
+
+@pytest.mark.parametrize("text", ["import sys\nsys.exit(3)\n", "raise ValueError('a\\nb')\n"])
+def test_an_exit_or_a_long_message_is_one_line(write, text):
+    with pytest.raises(HQDMError) as error:
+        load_plugin(write("plugin_ends", text))
+    assert "\n" not in str(error.value)
+    assert "cannot be loaded" in str(error.value)

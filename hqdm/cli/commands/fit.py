@@ -68,10 +68,13 @@ def load_plugins_of(args: Sequence[str]) -> None:
     words = [part for arg in args for part in arg.split("=", 1)]
     for flag, value in pairwise(words):
         config = Path(value)
-        if flag != "--config" or not config.is_file():
-            continue
         try:
-            plugins = (yaml.safe_load(config.read_text()) or {}).get("plugins") or []
+            if flag == "--plugins":
+                plugins, config = yaml.safe_load(value), Path("plugins")
+            elif flag == "--config" and config.is_file():
+                plugins = (yaml.safe_load(config.read_text()) or {}).get("plugins") or []
+            else:
+                continue
         except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
             continue  # the parser reports the error
         for plugin in plugins if isinstance(plugins, list) else []:

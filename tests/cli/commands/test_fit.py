@@ -17,6 +17,14 @@ WRONG = [
     ({"model__network__dim": "wide"}, "model.network.dim: expected a whole number, got wide"),
     ({"model__lr": "fast"}, "model.lr: expected a number or null, got fast"),
     ({"model__lr": -1.0}, "lr needs a positive number, got -1.0"),
+    (
+        {"model__optimizer": {"class_path": "torch.optim.Nope"}},
+        "model.optimizer: module 'torch.optim' has no attribute 'Nope'",
+    ),
+    (
+        {"model__lr_scheduler": {"class_path": "hqdm.WarmupCosine"}},
+        "model.lr_scheduler: the following arguments are required: warmup, total: expected class_p",
+    ),
     ({"data__batch_size": 2.5}, "data.batch_size: expected a whole number, got 2.5"),
     ({"data__flip": 3}, "data.flip: expected true or false, got 3"),
     ({"model__network__mults": 3}, "model.network.mults: expected a list, got 3"),
