@@ -18,6 +18,7 @@ The loss is the mean of w(t) |output - target|^2, or of w(t) |output - target|, 
 No objective assumes that the process is variance-preserving.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -100,7 +101,7 @@ class P2(Weight):
     k: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.gamma >= 0 and self.k > 0):
+        if not (0 <= self.gamma < math.inf and 0 < self.k < math.inf):
             raise HQDMError(
                 f"P2 weighting needs gamma >= 0 and k > 0, got {self.gamma} and {self.k}"
             )
@@ -121,7 +122,7 @@ class MinSNR(Weight):
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        if not self.gamma > 0:
+        if not 0 < self.gamma < math.inf:
             raise HQDMError(f"min-SNR weighting needs gamma > 0, got {self.gamma}")
 
     def __call__(self, objective: "Objective", levels: Levels) -> Tensor | float:
@@ -273,7 +274,7 @@ class EDM(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.sigma_data > 0:
+        if not 0 < self.sigma_data < math.inf:
             raise HQDMError(f"EDM needs sigma_data > 0, got {self.sigma_data}")
 
     def _scales(self, levels: Levels) -> tuple[Tensor, Tensor, Tensor]:
@@ -319,7 +320,7 @@ class StepBack(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
+        if not (self.steps >= 1 and float(self.steps).is_integer()):
             raise HQDMError(f"the objective 'step' needs 1 step or more, got {self.steps}")
 
     def _back(self, levels: Levels) -> tuple[Tensor, Tensor]:

@@ -198,7 +198,7 @@ class VarianceExplodingSchedule(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse levels that do not increase."""
-        if not (self.sigma_max > 0 and self.rho > 0):
+        if not (0 < self.sigma_max < math.inf and 0 < self.rho < math.inf):
             raise HQDMError(
                 "the variance-exploding schedule needs sigma_max > 0 and rho > 0, got "
                 f"{self.sigma_max}, {self.rho}"

@@ -93,7 +93,9 @@ def build_network(config: Mapping[str, Any]) -> Network:
     cls = NETWORKS[config["name"]]
     try:
         return cls.from_config(options)
-    except (AttributeError, KeyError, TypeError) as error:
+    except HQDMError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HQDMError(f"the options of {config['name']} cannot be used: {error}") from None
 
 
