@@ -253,9 +253,9 @@ def test_interpolate_draws_a_strip_and_says_the_error(hqdm, refused, last, tmp_p
     assert "b.png is 9x9, the model makes 8x8: resize it first" in line
     files[1].write_text("no image")
     assert "b.png cannot be read as an image" in refused(*args, "--out", tmp_path / "other")
-    assert "cannot run from data to noise" in refused(
-        "interpolate", "--checkpoint", last, "--images", files[0], files[0], "--sampler", "ddpm"
-    )
+    same = ("interpolate", "--checkpoint", last, "--images", files[0], files[0])
+    line = refused(*same, "--sampler", "ddpm", "--out", tmp_path / "other")
+    assert "cannot run from data to noise" in line
 
 
 def save_png(file, size, seed):
