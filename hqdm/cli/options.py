@@ -120,7 +120,6 @@ def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
     Raises:
         HQDMError: If there is no such sampler, or it does not accept one of the options.
     """
-    from hqdm import surrogate as surrogate  # registers the samplers without a network
     from hqdm.samplers.registry import build_sampler, sampler_entry
 
     sampler_entry(options.sampler)  # refuses an unknown name before files are read

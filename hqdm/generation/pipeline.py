@@ -10,7 +10,6 @@ from typing import Self
 
 import torch
 
-from hqdm import surrogate as surrogate  # registers the samplers without a network
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import Samples, sample_images

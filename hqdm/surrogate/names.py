@@ -1,6 +1,7 @@
 """Registration of the samplers `carleman` and `gaussian`, which is its control.
 
-Importing this module registers them; their solvers are imported on demand.
+Importing this module registers them; the entry point group `hqdm.plugins` imports it when a name is
+not found, so that the rooms below need not know this one. The solvers are imported on demand.
 """
 
 from functools import partial

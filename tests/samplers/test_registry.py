@@ -1,6 +1,8 @@
 """Samplers by name: what each name stands for, the options it takes, the ones it refuses."""
 
 import pickle
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -57,3 +59,17 @@ def test_what_a_sampler_does_not_take_is_refused():
         build_sampler("ddim", tolerance=0.1)
     with pytest.raises(HQDMError, match=r"unknown sampler 'dpm4': expected one of .*did you mean"):
         build_sampler("dpm4")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from hqdm.samplers import SAMPLERS; print('carleman' in SAMPLERS)",
+        "from hqdm.samplers.registry import sampler_entry as e; print(e('carleman+ddim').hybrid)",
+        "from hqdm.evaluation.comparison import parse_entries as p; print(bool(p('gaussian', '5')))",
+    ],
+)
+def test_samplers_of_the_rooms_above_are_found_in_a_fresh_process(code):
+    """Nothing else has been imported that registers them by the way."""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "True\n"
