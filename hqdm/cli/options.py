@@ -134,14 +134,9 @@ def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> 
     Raises:
         HQDMError: If a file is missing or belongs to another model, or guidance is requested.
     """
-    from hqdm.samplers.registry import sampler_entry
+    from hqdm.samplers.registry import load_arguments
 
-    load = sampler_entry(name).load
-    if load is None:
-        return {}
-    if options.guidance != 1:
-        raise HQDMError(f"{name} was fitted without guidance: leave --guidance out")
-    return load(Path(options.checkpoint), denoiser)
+    return load_arguments(name, Path(options.checkpoint), denoiser, options.guidance)
 
 
 def protocol_of(options: argparse.Namespace) -> "ScoringProtocol":

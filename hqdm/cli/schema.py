@@ -9,7 +9,7 @@
 Image size and channels are set once, under `data`, and passed to the network.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -23,6 +23,7 @@ from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
 
 UNET = "UNet"
+UNET_OPTIONS = ("dim", "mults", "hybrid", "heads", "head_dim")
 
 
 @dataclass
@@ -61,8 +62,7 @@ class NetworkConfig:
             HQDMError: If options of a U-Net are given for another network, or vice versa.
         """
         shared = {"name": self.name, "channels": self.channels, "size": self.size}
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        of_unet = {key: own[key] for key in ("dim", "mults", "hybrid", "heads", "head_dim")}
+        of_unet = {key: getattr(self, key) for key in UNET_OPTIONS}
         if self.name == UNET:
             if self.options:
                 raise HQDMError(

@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.registry import Registry
 
 HUB_NAMES = {
@@ -255,7 +255,7 @@ def _open_hub(name: str, searched: Sequence[Path]) -> Mapping[str, Any]:
     except _LIBRARY_ERRORS as error:
         hub = "the cache of the hub (offline)" if config.HF_HUB_OFFLINE else "the hub"
         raise HQDMError(
-            f"no data set {name!r}: searched {_listed([*searched, hub])} ({_first_line(error)}); "
+            f"no data set {name!r}: searched {_listed([*searched, hub])} ({first_line(error)}); "
             f"to get it, `hf download {hub_name} --repo-type dataset "
             f"--local-dir DIR/{_last_part(hub_name)}` and set {DATA_DIR_VARIABLE}=DIR"
         ) from error
@@ -315,7 +315,7 @@ def _decode(
         try:
             arrays.append(_pixels(picture, size, channels))
         except (OSError, ValueError) as error:
-            raise HQDMError(f"image {i} of data set {name!r}: {_first_line(error)}") from error
+            raise HQDMError(f"image {i} of data set {name!r}: {first_line(error)}") from error
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         sizes = _listed(f"{h}x{w}" for h, w in sorted(shapes)[:3])
@@ -380,11 +380,7 @@ def _check_split(name: str, split: str, splits: Iterable[str]) -> None:
 
 
 def _unreadable(name: str, error: Exception) -> HQDMError:
-    return HQDMError(f"data set {name!r} cannot be read: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return HQDMError(f"data set {name!r} cannot be read: {first_line(error)}")
 
 
 def _last_part(name: str) -> str:

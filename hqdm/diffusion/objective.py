@@ -375,11 +375,7 @@ def objective_config(objective: Objective) -> dict[str, Any]:
     Raises:
         HQDMError: If the objective or its weight is not registered.
     """
-    if OBJECTIVES.name_of(type(objective)) is None:
-        raise HQDMError(
-            f"an objective of type {type(objective).__name__} cannot be saved: "
-            "decorate the class with hqdm.register_objective"
-        )
+    name = OBJECTIVES.saved_name(objective)
     weight = next((name for name, cls in WEIGHTS.items() if type(objective.weight) is cls), None)
     if weight is None:
         raise HQDMError(
@@ -388,7 +384,7 @@ def objective_config(objective: Objective) -> dict[str, Any]:
         )
     options = {f.name: getattr(objective, f.name) for f in fields(objective)}
     return {
-        "name": objective.name,
+        "name": name,
         **options,
         "weight": {"name": weight, **asdict(objective.weight)},
     }

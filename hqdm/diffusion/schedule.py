@@ -239,10 +239,4 @@ def schedule_config(schedule: Schedule) -> dict[str, str | float]:
     Raises:
         HQDMError: If the schedule is not registered.
     """
-    name = SCHEDULES.name_of(type(schedule))
-    if name is None:
-        raise HQDMError(
-            f"a schedule of type {type(schedule).__name__} cannot be saved: "
-            "decorate the class with hqdm.register_schedule"
-        )
-    return {"name": name, **asdict(schedule)}
+    return {"name": SCHEDULES.saved_name(schedule), **asdict(schedule)}

@@ -14,8 +14,8 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import Samples, sample_images
 from hqdm.samplers.base import Sampler
-from hqdm.samplers.registry import build_sampler, sampler_entry
-from hqdm.utils.errors import HQDMError
+from hqdm.samplers.registry import build_sampler, load_arguments, sampler_entry
+from hqdm.utils.errors import HQDMError, first_line
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -57,10 +57,9 @@ class Pipeline:
         except HQDMError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise HQDMError(
                 f"there is no model {source}: neither a file or folder here nor a model on the hub "
-                f"({reason})"
+                f"({first_line(error)})"
             ) from None
         return cls(denoiser.to(device))
 
@@ -120,13 +119,9 @@ class Pipeline:
         tolerance: float | None,
         guidance: float,
     ) -> Sampler:
-        load = sampler_entry(name).load
-        if load is None:
-            return build_sampler(name, steps, grid, tolerance)
-        if guidance != 1:
-            raise HQDMError(f"{name} was fitted without guidance: leave guidance out")
-        if self.source is None:
+        if self.source is None and sampler_entry(name).load is not None:
             raise HQDMError(
                 f"{name} needs a fit in a file next to the model: load the model from a file"
             )
-        return build_sampler(name, steps, grid, tolerance, **load(self.source, self.denoiser))
+        loaded = load_arguments(name, self.source or Path(), self.denoiser, guidance)
+        return build_sampler(name, steps, grid, tolerance, **loaded)

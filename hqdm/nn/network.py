@@ -105,10 +105,4 @@ def network_config(network: Network) -> dict[str, Any]:
     Raises:
         HQDMError: If its class is not registered.
     """
-    name = NETWORKS.name_of(type(network))
-    if name is None:
-        raise HQDMError(
-            f"a network of type {type(network).__name__} cannot be saved: "
-            "decorate the class with hqdm.register_network"
-        )
-    return {"name": name, **network.config}
+    return {"name": NETWORKS.saved_name(network), **network.config}

@@ -102,6 +102,28 @@ def sampler_entry(name: str) -> SamplerEntry:
     return SAMPLERS[first]
 
 
+def load_arguments(
+    name: str, source: Path, denoiser: Denoiser, guidance: float = 1.0
+) -> dict[str, Any]:
+    """Arguments of a sampler from files next to a model, such as a fit; empty for most samplers.
+
+    Args:
+        name: The name of the sampler.
+        source: The file or folder of the model.
+        denoiser: The model.
+        guidance: The scale of guidance that is requested; 1 is none.
+
+    Raises:
+        HQDMError: If a file is missing or belongs to another model, or guidance is requested.
+    """
+    load = sampler_entry(name).load
+    if load is None:
+        return {}
+    if guidance != 1:
+        raise HQDMError(f"{name} was fitted without guidance: leave the guidance scale out")
+    return load(source, denoiser)
+
+
 def build_sampler(
     name: str,
     steps: int | None = None,
@@ -118,7 +140,7 @@ def build_sampler(
         grid: A key of `hqdm.samplers.grids.GRIDS`, or decreasing times; None is the sampler's
             default.
         tolerance: Relative error per step of an adaptive sampler; None is its default.
-        **loaded: The arguments that `load` of the entry returns.
+        **loaded: The arguments that `load_arguments` returns.
 
     Returns:
         The sampler, with `name` as its name.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements, write_requirements
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -53,8 +53,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = json.loads((folder / CONFIG_FILE).read_text())
         tensors = load_file(folder / WEIGHTS_FILE)
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise HQDMError(f"{folder} is damaged ({reason}): export it again") from None
+        raise HQDMError(f"{folder} is damaged ({first_line(error)}): export it again") from None
     version = check_version(config if isinstance(config, dict) else {}, MODEL_VERSION, folder)
     if "denoiser" not in config:
         raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")

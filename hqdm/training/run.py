@@ -29,7 +29,7 @@ from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
 from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.files import make_writable
 
 CHECKPOINT_EVERY = 500
@@ -238,4 +238,4 @@ def fit(
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         except MisconfigurationException as error:
-            raise HQDMError(str(error).splitlines()[0]) from None
+            raise HQDMError(first_line(error)) from None

@@ -27,6 +27,11 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> HQDMError:
     return HQDMError(f"unknown {kind} {name!r}: expected one of {', '.join(names)}{hint}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the message of an error, or its class if there is no message."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class Interrupted(Exception):
     """Training stopped early by a signal, after a checkpoint was saved.
 

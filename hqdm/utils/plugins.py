@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line
 
 _LOADED: dict[Path, ModuleType] = {}
 
@@ -51,13 +51,12 @@ def load_plugin(path: str | Path) -> ModuleType:
         spec.loader.exec_module(module)
     except HQDMError as error:
         _restore(file.stem, before)
-        raise HQDMError(f"the plugin {path} cannot be loaded: {_first(error)}") from None
+        raise HQDMError(f"the plugin {path} cannot be loaded: {first_line(error)}") from None
     except (Exception, SystemExit) as error:
         _restore(file.stem, before)
-        line = _line(error, str(resolved))
+        reason = f"{type(error).__name__}: {first_line(error)}{_line(error, str(resolved))}"
         raise HQDMError(
-            f"the plugin {path} cannot be loaded ({type(error).__name__}: {_first(error)}{line}): "
-            "correct the file"
+            f"the plugin {path} cannot be loaded ({reason}): correct the file"
         ) from error
     _LOADED[resolved] = module
     return module
@@ -69,11 +68,6 @@ def _is_free(name: str, file: Path) -> bool:
         return True
     source = getattr(sys.modules[name], "__file__", None)
     return source is not None and Path(source).resolve() == file
-
-
-def _first(error: BaseException) -> str:
-    """The first line of an error."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _restore(name: str, module: ModuleType | None) -> None:

@@ -81,6 +81,21 @@ class Registry(Mapping[str, T], Generic[T]):
         """The name of an object, or None if it is not registered."""
         return next((name for name, entry in self._entries.items() if entry is value), None)
 
+    def saved_name(self, value: object) -> str:
+        """The name of the class of an object, by which a file names it.
+
+        Raises:
+            HQDMError: If the class is not registered.
+        """
+        name = self.name_of(type(value))
+        if name is None:
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise HQDMError(
+                f"{article} {self.kind} of type {type(value).__name__} cannot be saved: "
+                f"decorate the class with hqdm.register_{self.kind}"
+            )
+        return name
+
 
 def _definition(value: object) -> object:
     """The class or function behind an entry: a partial application or an entry's `make`."""

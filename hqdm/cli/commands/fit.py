@@ -21,7 +21,7 @@ from hqdm.data.module import ImageDataModule
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
 from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
-from hqdm.utils.errors import HQDMError, Interrupted
+from hqdm.utils.errors import HQDMError, Interrupted, first_line
 from hqdm.utils.plugins import load_plugin
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -67,18 +67,19 @@ def load_plugins_of(args: Sequence[str]) -> None:
     """
     words = [part for arg in args for part in arg.split("=", 1)]
     for flag, value in pairwise(words):
-        config = Path(value)
+        folder = Path()
         try:
             if flag == "--plugins":
-                plugins, config = yaml.safe_load(value), Path("plugins")
-            elif flag == "--config" and config.is_file():
-                plugins = (yaml.safe_load(config.read_text()) or {}).get("plugins") or []
+                plugins = yaml.safe_load(value)
+            elif flag == "--config" and Path(value).is_file():
+                plugins = (yaml.safe_load(Path(value).read_text()) or {}).get("plugins") or []
+                folder = Path(value).parent
             else:
                 continue
         except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
             continue  # the parser reports the error
         for plugin in plugins if isinstance(plugins, list) else []:
-            beside = config.parent / str(plugin)
+            beside = folder / str(plugin)
             load_plugin(beside if beside.is_file() else str(plugin))
 
 
@@ -184,7 +185,7 @@ class TrainingCLI(LightningCLI):
                 callbacks=[*(options["callbacks"] or []), *own], **kwargs
             )
         except (MisconfigurationException, TypeError, ValueError) as error:
-            raise HQDMError(f"trainer: {str(error).splitlines()[0]}") from None
+            raise HQDMError(f"trainer: {first_line(error)}") from None
 
     @property
     def folder(self) -> RunFolder:
