@@ -25,6 +25,7 @@ from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import Network, build_network, check_network, network_config
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 
 class Denoising(Protocol):
@@ -125,6 +126,18 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                 f"the model generates samples of shape {shape}, expected images (C, H, W)"
             )
         return shape[0], shape[1], shape[2]
+
+    def prior(self, noise: ImageNoise) -> Tensor:
+        """Samples at t = 1 from which sampling starts, on the device of the model.
+
+        Args:
+            noise: The noise of n samples.
+
+        Returns:
+            Normal samples `(n, *sample_shape)` of standard deviation `schedule.prior_std`.
+        """
+        device = next(self.parameters()).device
+        return noise.draw(self.sample_shape).to(device) * self.schedule.prior_std
 
     @property
     def n_classes(self) -> int | None:

@@ -146,7 +146,7 @@ def draw(
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
     y = None if labels is None else labels[indices].to(device)
-    x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
+    x1 = denoiser.prior(noise)
     n_steps = len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1
     callback = stepwise(progress, sampler.name, n_steps)
     return sampler.run(denoising, x1, y, noise=noise, callback=callback)
@@ -186,7 +186,7 @@ def write_samples(
     noise = ImageNoise(settings["seed"], size)
     device = next(denoiser.parameters()).device
     y = None if samples.labels is None else samples.labels[:size].to(device)
-    x1 = noise.draw(denoiser.sample_shape).to(device) * denoiser.schedule.prior_std
+    x1 = denoiser.prior(noise)
     denoising = guided(denoiser, settings.get("guidance", 1.0))
     result = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
     save_strip(result.trajectory.cpu(), out / STRIP_FILE, rows=size)

@@ -178,7 +178,14 @@ def optimise_grid(
     )
 
 
-def noise_pair(seed: int, n: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Noise for the fit and other noise, `(n, *shape)` each: that of the first 2n images."""
-    x1, held_out = ImageNoise(seed, 2 * n).draw(shape).split(n)
+def noise_pair(seed: int, n: int, shape: Sequence[int], std: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Noise for the fit and other noise, `(n, *shape)` each: that of the first 2n images.
+
+    Args:
+        seed: The random seed.
+        n: The number of images.
+        shape: Shape of one image.
+        std: Standard deviation of the noise, `Schedule.prior_std`.
+    """
+    x1, held_out = (std * ImageNoise(seed, 2 * n).draw(shape)).split(n)
     return x1, held_out

@@ -197,12 +197,18 @@ def fit_carleman(
         progress: Reports the nodes.
 
     Raises:
-        HQDMError: If an option is out of range, or the images have another shape.
+        HQDMError: If an option is out of range, the images have another shape, or the process is
+            not variance-preserving.
     """
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
     if nodes < 2:
         raise HQDMError(f"a noise polynomial needs 2 nodes in lambda or more, got {nodes}")
+    if not denoiser.schedule.variance_preserving:
+        raise HQDMError(
+            f"a Carleman fit needs a variance-preserving process, got {denoiser.schedule}: train "
+            "with another schedule"
+        )
     if tuple(images.shape[1:]) != denoiser.image_shape:
         raise HQDMError(
             f"the model needs images of shape {denoiser.image_shape}, got {tuple(images.shape[1:])}"

@@ -158,8 +158,8 @@ class DiffusionModule(LightningModule):
         world, rank = self.trainer.world_size, self.trainer.global_rank
         noise = ImageNoise(self.seed, len(x0), self._predicted * world + rank * len(x0))
         self._predicted += len(x0)
-        x1 = noise.draw(self.denoiser.sample_shape).to(x0) * self.denoiser.schedule.prior_std
-        labels = None if y is None else y.to(x0.device)
+        x1 = self.averaged.prior(noise)
+        labels = None if y is None else y.to(x1.device)
         return self.sampler(Clip(self.averaged), x1, labels, noise=noise)
 
     def _parts(self, batch: Any, labels_needed: bool = True) -> tuple[Tensor, Tensor | None]:

@@ -8,6 +8,7 @@ from hqdm.diffusion.analytic import GaussianDenoiser
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import VarianceExplodingSchedule
 from hqdm.generation.sampling import sample_images
+from hqdm.nn.unet import UNet
 from hqdm.samplers import SAMPLERS, UniPC, build_sampler
 from hqdm.utils.errors import HQDMError
 
@@ -67,3 +68,30 @@ def test_sampling_starts_from_noise_of_the_schedule_s_size():
     # 16,384 numbers of deviation 0.1: standard errors of 0.0008 and, of the deviation, 0.6 %.
     assert float(images.mean()) == pytest.approx(0.2, abs=0.004)
     assert float(images.std()) == pytest.approx(0.1, rel=0.03)
+
+
+@pytest.fixture
+def exploding(tmp_path):
+    """A saved, untrained model of an exploding variance."""
+    network = UNet(size=8, dim=4, mults=(1,), heads=1, head_dim=4)
+    Denoiser(network, VarianceExplodingSchedule(7.0), "edm").save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_grid_is_fitted_to_noise_of_the_schedule_s_size(exploding, hqdm, monkeypatch, tmp_path):
+    seen = []
+
+    def record(denoiser, name, steps, x1, held_out, **options):
+        seen.extend([x1, held_out])
+        raise HQDMError("seen")
+
+    monkeypatch.setattr("hqdm.samplers.optimised.optimise_grid", record)
+    grid = ("--n", 32, "--out", tmp_path / "grid.json")
+    assert hqdm("optimise-grid", "--checkpoint", exploding, *grid).code == 2
+    # 2,048 numbers each: a standard error of 1.6 %.
+    assert [float(noise.std()) for noise in seen] == pytest.approx([7.0, 7.0], rel=0.06)
+
+
+def test_a_polynomial_is_not_fitted_to_an_exploding_variance(exploding, refused):
+    fit = ("carleman", "fit", "--checkpoint", exploding, "--data", "digits")
+    assert "needs a variance-preserving process" in refused(*fit)

@@ -32,7 +32,8 @@ def run(args: Sequence[str]) -> None:
     image_batches(options.n, options.n, options.seed)  # refuses invalid numbers
     claim_files(out.parent, (out.name,), options.overwrite)
     device = next(denoiser.parameters()).device
-    noises = optimised.noise_pair(options.seed, options.n, denoiser.sample_shape)
+    prior_std = denoiser.schedule.prior_std
+    noises = optimised.noise_pair(options.seed, options.n, denoiser.sample_shape, prior_std)
     labels = class_labels(denoiser, options.n, None)
     with progress_bar() as progress:
         grid = optimised.optimise_grid(
