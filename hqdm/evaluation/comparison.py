@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
@@ -23,9 +23,10 @@ from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.samplers import DDIM, Sampler
 from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
 from hqdm.samplers.registry import SAMPLERS, build_sampler, sampler_entry
+from hqdm.storage.digests import check_digest, digest
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.files import make_writable
-from hqdm.utils.pictures import save_rows
+from hqdm.utils.files import together, write_file
+from hqdm.utils.pictures import save_figure, save_rows
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.tables import Sheet
@@ -191,14 +192,15 @@ def compare(
         effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
         result = {**asdict(entry), **effort, **scores}
         report["results"].append(result)
-        (comparison.out / COMPARISON_FILE).write_text(json.dumps(report, indent=2) + "\n")
+        write_file(comparison.out / COMPARISON_FILE, json.dumps(report, indent=2) + "\n")
         rows[f"{entry.sampler} {record['evaluations']}"] = to_float(images[:IMAGES_IN_ROW])
         done()
         if scored:
             scored(result)
-    (comparison.out / TABLE_FILE).write_text(comparison_sheet(report).markdown())
-    save_rows(rows, comparison.out / ROWS_FILE)
-    save_plot(report, comparison.out / PLOT_FILE)
+    with together():
+        write_file(comparison.out / TABLE_FILE, comparison_sheet(report).markdown())
+        save_rows(rows, comparison.out / ROWS_FILE)
+        save_plot(report, comparison.out / PLOT_FILE)
     return report
 
 
@@ -222,10 +224,8 @@ def _draw(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Generate the images of an entry; the record is written last and marks them as complete."""
+    """Generate and store the images of an entry."""
     protocol = comparison.protocol
-    make_writable(folder)
-    (folder / RECORD_FILE).unlink(missing_ok=True)
     samples = protocol.draw(denoiser, sampler, progress)
     settings = {**_settings(sampler, comparison), "batch_size": protocol.batch_size}
     save_samples(samples, sampler, folder, RECORD_FILE, settings)
@@ -239,12 +239,14 @@ def _kept(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Tenso
     """
     try:
         record = json.loads((folder / RECORD_FILE).read_text())
-        images = load_file(folder / IMAGES_FILE)["images"]
+        stored = (folder / IMAGES_FILE).read_bytes()
+        images = load(stored)["images"]
         effort = record["evaluations"], record["seconds"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise HQDMError(
             f"{folder} does not hold images with a record ({error!r}): remove it"
         ) from None
+    check_digest(record.pop("sha256", None), digest(stored), folder / IMAGES_FILE)
     if None in effort or len(images) != settings["n"]:
         raise HQDMError(f"{folder} does not hold {settings['n']} images: remove it")
     settings = {**settings, "checkpoint": str(Path(settings["checkpoint"]).resolve())}
@@ -309,4 +311,4 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel("FID")
     figure.axes[0].legend()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -28,6 +28,7 @@ from hqdm.metrics.pairs import pair_scores
 from hqdm.nn.parts import classical_parameters, count, quantum_parameters
 from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent
@@ -164,9 +165,9 @@ def write_report(report: dict[str, Any], images: Tensor, out: Path) -> str:
     Returns:
         The names of the files, for a message.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    (out / METRICS_FILE).write_text(json.dumps(report, indent=2) + "\n")
-    save_grid(images[:64], out / GRID_FILE)
+    with together():
+        write_file(out / METRICS_FILE, json.dumps(report, indent=2) + "\n")
+        save_grid(images[:64], out / GRID_FILE)
     return f"{out / METRICS_FILE}, {out / GRID_FILE}"
 
 

@@ -15,6 +15,7 @@ from hqdm.generation.sampling import GRID_FILE, IMAGES_FILE, Samples, save_sampl
 from hqdm.guidance.replacement import Replacement
 from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import together
 from hqdm.utils.pictures import read_image, save_grid
 
 RECORD_FILE = "inpaint.json"
@@ -81,6 +82,7 @@ def write_inpainting(
     Returns:
         The names of the files, for a message.
     """
-    save_grid(torch.cat([known.holed[None], samples.images]), out / GRID_FILE)
-    save_samples(samples, sampler, out, RECORD_FILE, settings)
+    with together():
+        save_grid(torch.cat([known.holed[None], samples.images]), out / GRID_FILE)
+        save_samples(samples, sampler, out, RECORD_FILE, settings)
     return ", ".join(str(out / name) for name in INPAINT_FILES)

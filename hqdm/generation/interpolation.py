@@ -19,6 +19,7 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.progress import Progress, silent, stepwise
 
@@ -107,7 +108,6 @@ def write_interpolation(
         The names of the files, for a message.
     """
     strip = torch.cat([result.images[:1], result.strip, result.images[1:]])
-    save_grid(strip, out / STRIP_FILE, columns=len(strip))
     record = {
         "images": list(files),
         "sampler": sampler.name,
@@ -115,5 +115,7 @@ def write_interpolation(
         "round_trip_rms": result.round_trip.tolist(),
         "noise_mean_and_std": result.noise.tolist(),
     }
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    with together():
+        save_grid(strip, out / STRIP_FILE, columns=len(strip))
+        write_file(out / RECORD_FILE, json.dumps(record, indent=2) + "\n")
     return ", ".join(str(out / name) for name in INTERPOLATION_FILES)

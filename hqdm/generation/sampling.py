@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser, Denoising, class_labels
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
 from hqdm.guidance.clip import Clip
 from hqdm.samplers import Result, Sampler
+from hqdm.storage.digests import digest
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_grid, save_strip
 from hqdm.utils.pixels import to_uint8
 from hqdm.utils.progress import Progress, silent, stepwise
@@ -181,7 +183,6 @@ def write_samples(
         The names of the files, for a message.
     """
     shown = samples.images[:MAX_IN_GRID]
-    save_grid(shown, out / GRID_FILE)
     size = min(STRIP_ROWS, len(shown))
     noise = ImageNoise(settings["seed"], size)
     device = next(denoiser.parameters()).device
@@ -189,21 +190,26 @@ def write_samples(
     x1 = denoiser.prior(noise)
     denoising = guided(denoiser, settings.get("guidance", 1.0))
     result = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
-    save_strip(result.trajectory.cpu(), out / STRIP_FILE, rows=size)
-    save_samples(samples, sampler, out, RECORD_FILE, settings)
+    with together():
+        save_grid(shown, out / GRID_FILE)
+        save_strip(result.trajectory.cpu(), out / STRIP_FILE, rows=size)
+        save_samples(samples, sampler, out, RECORD_FILE, settings)
     return ", ".join(str(out / name) for name in SAMPLE_FILES)
 
 
 def save_samples(
     samples: Samples, sampler: Sampler, out: Path, record_file: str, settings: dict[str, Any]
 ) -> None:
-    """Write images as uint8, and a record of the settings, the sampler and the cost."""
-    save_file({"images": to_uint8(samples.images)}, out / IMAGES_FILE)
+    """Write images as uint8, and a record of the settings, the sampler, the cost and a digest."""
+    images = save({"images": to_uint8(samples.images)})
     record = {
         **settings,
         **sampler.settings,
         "evaluations": samples.evaluations,
         "rejected": samples.rejected,
         "seconds": round(samples.seconds, 3),
+        "sha256": digest(images),
     }
-    (out / record_file).write_text(json.dumps(record, indent=2, default=str) + "\n")
+    with together():
+        write_file(out / IMAGES_FILE, images)
+        write_file(out / record_file, json.dumps(record, indent=2, default=str) + "\n")

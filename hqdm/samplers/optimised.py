@@ -25,7 +25,9 @@ from hqdm.diffusion.schedule import Schedule, schedule_config
 from hqdm.samplers import DPMSolver
 from hqdm.samplers.grids import T_CUT
 from hqdm.samplers.registry import build_sampler
+from hqdm.storage.digests import check_digest, plain_digest
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import write_file
 from hqdm.utils.seeds import ImageNoise
 
 REFERENCE_STEPS = 60
@@ -62,7 +64,9 @@ class OptimisedGrid:
 
     def write(self, path: Path) -> None:
         """Write a JSON file for `read_grid`."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        content = asdict(self)
+        content["sha256"] = plain_digest(content)
+        write_file(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
@@ -79,10 +83,13 @@ def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
     if not path.is_file():
         raise HQDMError(f"there is no grid {path}: expected a file of `hqdm optimise-grid`")
     try:
-        grid = OptimisedGrid(**json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        stated, found = content.pop("sha256", None), plain_digest(content)
+        grid = OptimisedGrid(**content)
         times = [float(time) for time in grid.times]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         raise HQDMError(f"{path} is not a grid of `hqdm optimise-grid`: use another one") from None
+    check_digest(stated, found, path)
     own = schedule_config(schedule)
     if grid.schedule != own:
         raise HQDMError(f"{path} was made for the schedule {grid.schedule}, the model has {own}")

@@ -6,6 +6,7 @@ state that resumes the run; the key "hqdm" has the plain configuration,
     {"format_version": 2, "denoiser": {...}, "requires": [...], "module": {...}, "seed": ...}.
 """
 
+import io
 import pickle
 import warnings
 import zipfile
@@ -14,9 +15,11 @@ from typing import Any
 
 import torch
 
+from hqdm.storage.digests import check_archive, sealed
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import write_file
 
 CHECKPOINT_KEY = "hqdm"
 """The key of the plain configuration in a training checkpoint."""
@@ -33,6 +36,17 @@ LAST = "last.ckpt"
 """Name of the checkpoint that resumes a run, in the folder of the run."""
 
 
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a training checkpoint with its digest.
+
+    Raises:
+        HQDMError: If it cannot be written; a checkpoint that was there before is unchanged.
+    """
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_file(path, sealed(buffer.getvalue()))
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a training checkpoint without running code that it may contain.
 
@@ -43,9 +57,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise HQDMError(f"there is no checkpoint {path}: expected a file that `hqdm fit` wrote")
     try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise HQDMError(f"{path} cannot be read ({error.strerror})") from None
+    check_archive(data, path)
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # errors in the file are reported below
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         unsafe = "unsupported global" in str(error).lower()
         reason = "it holds more than tensors" if unsafe else "it is damaged"

@@ -1,7 +1,8 @@
 """Models on disk: tensors in safetensors, and a plain, versioned configuration in JSON.
 
     folder/model.safetensors    every parameter and buffer
-    folder/config.json          {"format_version": 2, "denoiser": {...}, "requires": [...]}
+    folder/config.json          {"format_version": 2, "denoiser": {...}, "requires": [...],
+                                 "sha256": {"model.safetensors": ..., "denoiser": ...}}
     folder/my_circuits.py       a user's file that the model needs, if any; run only on request
 
 Reading a folder runs no code.
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
+from hqdm.storage.digests import check_digest, digest, digest_of
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements, write_requirements
 from hqdm.utils.errors import HQDMError, first_line
+from hqdm.utils.files import together, write_file
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -26,14 +29,16 @@ WEIGHTS_FILE = "model.safetensors"
 
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a model folder, including users' files that the model needs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / WEIGHTS_FILE)
-    header = {
-        "format_version": MODEL_VERSION,
-        "denoiser": config,
-        "requires": write_requirements(config, folder, overwrite=True),
-    }
-    (folder / CONFIG_FILE).write_text(json.dumps(header, indent=2) + "\n")
+    weights = save({k: v.detach().contiguous().cpu() for k, v in tensors.items()})
+    with together():
+        header = {
+            "format_version": MODEL_VERSION,
+            "denoiser": config,
+            "requires": write_requirements(config, folder, overwrite=True),
+            "sha256": {WEIGHTS_FILE: digest(weights), "denoiser": digest_of(config)},
+        }
+        write_file(folder / WEIGHTS_FILE, weights)
+        write_file(folder / CONFIG_FILE, json.dumps(header, indent=2) + "\n")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -51,11 +56,16 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise HQDMError(f"{folder} holds no {name}: expected a folder that `hqdm export` wrote")
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
-        tensors = load_file(folder / WEIGHTS_FILE)
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+        tensors = load(weights)
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         raise HQDMError(f"{folder} is damaged ({first_line(error)}): export it again") from None
     version = check_version(config if isinstance(config, dict) else {}, MODEL_VERSION, folder)
     if "denoiser" not in config:
         raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")
     check_requirements(config.get("requires", ()), folder, folder)
+    stated = config.get("sha256")
+    stated = stated if isinstance(stated, dict) else {}
+    check_digest(stated.get(WEIGHTS_FILE), digest(weights), folder / WEIGHTS_FILE)
+    check_digest(stated.get("denoiser"), digest_of(config["denoiser"]), folder / CONFIG_FILE)
     return migrate_model(config["denoiser"], version), tensors

@@ -20,6 +20,9 @@ MODEL_VERSION = 2
 FIT_VERSION = 1
 """Format version of the fit that `hqdm carleman fit` writes."""
 
+MANIFEST_VERSION = 1
+"""Format version of the manifest in the folder of a run."""
+
 
 def check_version(header: Mapping[str, Any], newest: int, source: object) -> int:
     """The format version of a file.

@@ -3,11 +3,11 @@
 "requires": [{"kind": "ansatz", "name": "Ring", "file": "my_circuits.py"}]
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import write_file
 from hqdm.utils.registry import Registry, requirements
 
 
@@ -28,23 +28,33 @@ def write_requirements(
     Raises:
         HQDMError: If the folder has another file of that name and `overwrite` is false.
     """
+    for name, file in copies(config, folder).items():
+        copy = folder / name
+        if copy.exists() and not overwrite:
+            raise HQDMError(
+                f"{copy} differs from {file}, which is loaded: load the former with --plugin "
+                "to continue with it, or name another folder with --out"
+            )
+        write_file(copy, file.read_bytes())
+    return [need.record for need in requirements(config)]
+
+
+def copies(config: object, folder: Path) -> dict[str, Path]:
+    """The files that a plain configuration needs, by name, without those that a folder holds.
+
+    Raises:
+        HQDMError: If two of them have the same name.
+    """
     needs = requirements(config)
     files = {need.file for need in needs if need.file is not None and need.importable}
     if len({file.name for file in files}) < len(files):
         names = ", ".join(sorted(map(str, files)))
         raise HQDMError(f"files of one name cannot be copied to one folder: rename one of {names}")
-    for file in files:
-        copy = folder / file.name
-        if copy.exists():
-            if copy.read_bytes() == file.read_bytes():
-                continue
-            if not overwrite:
-                raise HQDMError(
-                    f"{copy} differs from {file}, which is loaded: load the former with --plugin "
-                    "to continue with it, or name another folder with --out"
-                )
-        shutil.copyfile(file, copy)
-    return [need.record for need in needs]
+    return {file.name: file for file in files if not _same_file(file, folder / file.name)}
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return other.exists() and other.read_bytes() == one.read_bytes()
 
 
 def _fields(record: object, source: object) -> tuple[str, str, str | None]:

@@ -7,6 +7,7 @@ from typing import Any
 from hqdm.surrogate.analysis import SHOTS
 from hqdm.surrogate.report_files import ReportFiles
 from hqdm.surrogate.sampler import CLOSURES
+from hqdm.utils.pictures import save_figure
 from hqdm.utils.tables import Page, Sheet, figure, percent
 
 SHOWN_SHOTS = 10**4
@@ -191,7 +192,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     draw_truncation(report, left)
     draw_errors(report, right)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def draw_truncation(report: dict[str, Any], axes: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 
 from hqdm.carleman.magnus import Vector
@@ -23,10 +23,13 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import checkpoint_in
 from hqdm.diffusion.schedule import schedule_config
 from hqdm.samplers.grids import T_CUT
+from hqdm.storage.digests import check_digest, digest_of
 from hqdm.storage.formats import FIT_VERSION, check_version
 from hqdm.surrogate.latents import Latents
 from hqdm.surrogate.noise_polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.files import write_file
+from hqdm.utils.pictures import save_figure
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
 
@@ -91,13 +94,14 @@ class CarlemanFit:
             **{key: getattr(noise, key) for key in ("nodes", "values")},
             **{"r2": self.r2, "points": self.points},
         }
-        header = {
+        header: dict[str, Any] = {
             "format_version": FIT_VERSION,
             **{"dim": latents.dim, "scale": latents.scale, "degree": noise.degree},
             "record": self.record,
         }
         contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-        save_file(contiguous, path, metadata={"carleman": json.dumps(header)})
+        header["sha256"] = digest_of(header, contiguous)
+        write_file(path, save(contiguous, metadata={"carleman": json.dumps(header)}))
 
     def save_plot(self, path: Path) -> None:
         """Plot R^2 against lambda of the images."""
@@ -109,7 +113,7 @@ class CarlemanFit:
         axes.set(xlabel="lambda = log(alpha / sigma)", ylabel="R² on held-out samples")
         axes.set_title(f"noise of degree {self.noise.degree} in {self.latents.dim} latents")
         axes.grid(alpha=0.3)
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path)
 
     @classmethod
     def load(cls, path: Path) -> "CarlemanFit":
@@ -125,6 +129,7 @@ class CarlemanFit:
                 header = json.loads(file.metadata()["carleman"])
                 tensors = {name: file.get_tensor(name) for name in TENSORS}
             check_version(header, FIT_VERSION, path)
+            check_digest(header.pop("sha256", None), digest_of(header, tensors), path)
             latents = Latents(
                 mean=tensors["mean"],
                 components=tensors["components"],

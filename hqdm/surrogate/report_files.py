@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hqdm.utils.files import together, write_file
 from hqdm.utils.tables import Page
 
 
@@ -35,7 +36,8 @@ class ReportFiles:
             The names of the files, for a message.
         """
         numbers, tables, picture = (out / name for name in self.names)
-        numbers.write_text(json.dumps(report, indent=2) + "\n")
-        tables.write_text(self.page(report).markdown())
-        self.draw(report, picture)
+        with together():
+            write_file(numbers, json.dumps(report, indent=2) + "\n")
+            write_file(tables, self.page(report).markdown())
+            self.draw(report, picture)
         return f"{numbers}, {tables}, {picture}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from hqdm.carleman.costs.resources import ACCESS, METHODS
 from hqdm.surrogate.report_files import ReportFiles
+from hqdm.utils.pictures import save_figure
 from hqdm.utils.tables import Page, Sheet, figure
 
 CLASSICAL = {"direct": "direct", "lifted": "lifted map", "network": "network"}
@@ -162,7 +163,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("gates, or floating point operations, of a sample")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, title="solid where measured")
-    picture.savefig(path, dpi=120)
+    save_figure(picture, path)
 
 
 RESOURCES = ReportFiles("resources", page, save_plot)

@@ -1,21 +1,45 @@
 """Callbacks of training: step limit, checkpoints and signals, sample grids, loss curve."""
 
-import shutil
+import math
 import signal
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from hqdm.generation.sampling import sample_images
 from hqdm.samplers import DDIM
+from hqdm.storage.checkpoint import read_checkpoint, write_checkpoint
 from hqdm.training.module import DiffusionModule
-from hqdm.utils.errors import Interrupted
+from hqdm.utils.errors import HQDMError, Interrupted
+from hqdm.utils.files import report, write_file
 from hqdm.utils.pictures import grid, save_loss_curve, save_picture
+
+VAL_LOSS = "val_loss"
+LOG_FILES = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes the checkpoints of a trainer whole and with a digest."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint to a local path; Lightning itself writes to remote ones."""
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+        else:
+            write_checkpoint(checkpoint, Path(path))
 
 
 class StepLimit(Callback):
@@ -54,11 +78,18 @@ class LastCheckpoint(Callback):
     Args:
         path: The file to write.
         every_n_steps: Optimiser steps between checkpoints.
+        first: A context in which the first checkpoint is saved.
     """
 
-    def __init__(self, path: Path, every_n_steps: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        every_n_steps: int,
+        first: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.path = path
         self.every_n_steps = every_n_steps
+        self._first = first
         self._saved_step = -1
         self._signum: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
@@ -70,6 +101,7 @@ class LastCheckpoint(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install the signal handlers if there was no first validation."""
         self._install_handlers()
+        _report_logs(trainer)
 
     def _install_handlers(self) -> None:
         """Handle signals, if this is the main thread, where alone that is possible."""
@@ -111,26 +143,32 @@ class LastCheckpoint(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a checkpoint if no step was taken: the one that was resumed, if any."""
-        if self._saved_step >= 0 or self.path.exists():
+        resumed = trainer.ckpt_path
+        if self._saved_step >= 0 or (resumed and Path(resumed).resolve() == self.path.resolve()):
             return
-        if not trainer.ckpt_path:
+        if not resumed:
             self._save(trainer)
         elif trainer.is_global_zero:
-            shutil.copy(trainer.ckpt_path, self.path)
+            with self._first():
+                write_file(self.path, Path(resumed).read_bytes())
 
     def _interrupted(self, trainer: Trainer) -> bool:
         """True if any of the processes has received a signal."""
         received = self._signum is not None
         return trainer.strategy.reduce_boolean_decision(received, all=False)
 
+    def save_first(self, trainer: Trainer) -> None:
+        """Save if this run has not saved yet."""
+        if self._saved_step < 0:
+            self._save(trainer)
+
     def _save(self, trainer: Trainer) -> None:
-        """Replace the checkpoint by a complete new one, and write the logs up to it."""
-        fresh = self.path.with_suffix(".part")
-        trainer.save_checkpoint(fresh)
-        if trainer.is_global_zero:
-            fresh.replace(self.path)
+        """Replace the checkpoint, and write the logs up to it."""
+        with self._first() if self._saved_step < 0 else nullcontext():
+            trainer.save_checkpoint(self.path)
         for logger in trainer.loggers:
             logger.save()
+        _report_logs(trainer)
         self._saved_step = trainer.global_step
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -138,6 +176,80 @@ class LastCheckpoint(Callback):
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous.clear()
+
+
+def _report_logs(trainer: Trainer) -> None:
+    """Report the files of the loggers, which write them without `write_file`."""
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        if isinstance(logger, CSVLogger | TensorBoardLogger):
+            for pattern in LOG_FILES:
+                for file in Path(logger.log_dir).glob(pattern):
+                    report(file)
+
+
+class BestCheckpoint(Checkpoint):
+    """Saves the checkpoint with the lowest validation loss.
+
+    Args:
+        path: The file to write.
+        last: The callback that resumes the run; it saves before the first best checkpoint, so that
+            this one never stands beside the last checkpoint of another run.
+        score: The validation loss of the checkpoint in the file, of which the run is a
+            continuation; infinite if there is none. Called at the start, in the main process.
+    """
+
+    def __init__(self, path: Path, last: LastCheckpoint, score: Callable[[], float]) -> None:
+        self.path = path
+        self.last = last
+        self.score = math.inf
+        self._score_of_file = score
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints.
+
+        It is that of Lightning's callback, which earlier versions of this package used.
+        """
+        return (
+            "ModelCheckpoint{'monitor': 'val_loss', 'mode': 'min', 'every_n_train_steps': 0, "
+            "'every_n_epochs': 1, 'train_time_interval': None}"
+        )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the score of the file, whatever the resumed checkpoint states."""
+        score = self._score_of_file() if trainer.is_global_zero else math.inf
+        self.score = trainer.strategy.broadcast(score)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if the loss is lower than any before."""
+        loss = trainer.callback_metrics.get(VAL_LOSS)
+        fitting = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
+        if not fitting or loss is None or not float(loss) < self.score:
+            return
+        self.last.save_first(trainer)
+        self.score = float(loss)
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The score, by which `best_score` finds it in the file."""
+        return {"best_model_score": torch.tensor(self.score, dtype=torch.float64)}
+
+
+def best_score(path: Path) -> float:
+    """The validation loss of the checkpoint in a file; infinite if there is none.
+
+    Raises:
+        HQDMError: If the file cannot be read, or states no loss.
+    """
+    if not path.exists():
+        return math.inf
+    states = read_checkpoint(path).get("callbacks")
+    for key, state in states.items() if isinstance(states, dict) else ():
+        if key.startswith("ModelCheckpoint{'monitor': 'val_loss'") and isinstance(state, dict):
+            score = state.get("best_model_score")
+            if isinstance(score, Tensor) and score.numel() == 1:
+                return score.item()
+    raise HQDMError(f"{path} states no validation loss: move it to another folder to continue")
 
 
 class SampleGrid(Callback):

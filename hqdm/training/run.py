@@ -7,30 +7,44 @@
     runs/NAME/tensorboard/      the same for TensorBoard
     runs/NAME/samples/          one grid of samples per epoch
     runs/NAME/loss.png          the loss curve
+    runs/NAME/.hqdm-*           the list of these files, and marks of a run at work
 
-No other files are written.
+No other files are written; see `hqdm.storage.run_files` and `hqdm.utils.claims`.
 """
 
-import shutil
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
 from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
-from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit
+from hqdm.storage.run_files import BEST, CONFIG, LOSS, PICTURES, RunFiles
+from hqdm.training.callbacks import (
+    BestCheckpoint,
+    LastCheckpoint,
+    LossCurve,
+    SampleGrid,
+    StepLimit,
+    WholeCheckpoints,
+    best_score,
+)
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
+from hqdm.utils.claims import hold
 from hqdm.utils.errors import HQDMError, first_line
-from hqdm.utils.files import make_writable
+from hqdm.utils.files import check_replaceable, observing, remove_parts, together, write_file
 
 CHECKPOINT_EVERY = 500
 
@@ -42,7 +56,6 @@ _HARMLESS = (
     "The '.*dataloader' does not have many workers",
     "The number of training batches .* is smaller than the logging interval",
     "You're resuming from a checkpoint that ended before the epoch ended",
-    "The dirpath has changed from",
     # Old checkpoints contain the state of this callback, which no longer exists.
     r"Be aware that when using `ckpt_path`.*: \['Stopwatch'\]",
 )
@@ -57,36 +70,97 @@ class RunFolder:
     """
 
     path: Path
+    _files: RunFiles = field(init=False)
+    _config: str | None = field(init=False, default=None)
+    _best: float = field(init=False, default=math.inf)
+
+    def __post_init__(self) -> None:
+        self._files = RunFiles(self.path)
 
     @property
     def last(self) -> Path:
         """The checkpoint that resumes the run."""
         return self.path / LAST
 
-    def claim(self, resume: Path | None, overwrite: bool) -> None:
-        """Create the folder, and refuse one that contains a run other than the resumed one.
+    @contextmanager
+    def claim(
+        self, resume: Path | None, overwrite: bool, also: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Hold the folder for a run, and list the files that are written.
+
+        A run in the folder is replaced by the first checkpoint of the new one, and put back if an
+        error comes first.
 
         Args:
             resume: The checkpoint from which the run continues, or None.
-            overwrite: Replace a run in the folder.
+            overwrite: Replace a run, and files of the names that are written, in the folder.
+            also: Names of files that are written beside those of the run.
 
         Raises:
-            HQDMError: If the folder contains a run and `overwrite` is false, or is not writable.
+            HQDMError: If the folder holds such files and `overwrite` is false, a file is read-only,
+                another process holds the folder, or it is not writable.
         """
-        continued = resume is not None and resume.resolve() == self.last.resolve()
-        present = sorted(self.path.glob("*.ckpt"))
-        if present and not (continued or overwrite):
+        with hold(self.path):
+            self._files.recover()
+            continued = resume is not None and resume.resolve() == self.last.resolve()
+            inside = resume is not None and resume.resolve().parent == self.path.resolve()
+            targets = self._present((CONFIG, LAST, BEST, LOSS, *also))
+            if not overwrite:
+                listed = self._files.listed()
+                self._refuse(targets - ((listed or targets) | {LAST} if continued else set()))
+            for name in (CONFIG, LAST, BEST, LOSS, *also):
+                check_replaceable(self.path / name)
+                remove_parts(self.path / name)
+            try:
+                if inside:
+                    self._files.add(self._files.own())
+                    self._best = best_score(self.path / BEST)
+                elif overwrite:
+                    self._files.set_aside(targets)
+                with observing(self._files.record):
+                    yield
+            except BaseException:
+                self._files.restore()
+                raise
+
+    def _present(self, names: Sequence[str]) -> set[str]:
+        """The files of these names, and pictures of samples, that exist."""
+        pictures = (f.relative_to(self.path).as_posix() for f in self.path.glob(PICTURES))
+        return {name for name in names if (self.path / name).exists()} | set(pictures)
+
+    def _refuse(self, foreign: set[str]) -> None:
+        """Refuse files that would be replaced.
+
+        Raises:
+            HQDMError: If there are any.
+        """
+        if {LAST, BEST} & foreign:
             raise HQDMError(
                 f"{self.path} already holds a run: --resume {self.last} continues it, "
                 "--overwrite replaces it, --out names another folder"
             )
-        make_writable(self.path)
-        inside = resume is not None and resume.resolve().parent == self.path.resolve()
-        if overwrite and not inside:
-            for stale in (*present, *self.path.glob("samples/*.png")):
-                stale.unlink()
-            for logs in ("csv", "tensorboard"):
-                shutil.rmtree(self.path / logs, ignore_errors=True)
+        if foreign:
+            raise HQDMError(
+                f"{self.path} already holds {', '.join(sorted(foreign)[:5])}: "
+                "--overwrite replaces, --out names another folder"
+            )
+
+    def write_config(self, text: str) -> None:
+        """Write `config.yaml`, with the first checkpoint if a run is replaced."""
+        if self._files.replacing:
+            self._config = text
+        else:
+            write_file(self.path / CONFIG, text)
+
+    @contextmanager
+    def first_save(self) -> Iterator[None]:
+        """Replace the run in the folder, if any, by the checkpoint that is saved inside."""
+        with together():
+            if self._config is not None:
+                write_file(self.path / CONFIG, self._config)
+            yield
+        if self._config is not None:
+            self._files.settle()
 
     def callbacks(self, max_steps: int, sample_every: int, checkpoint_every: int) -> list[Callback]:
         """The callbacks of a run; the one that may stop on a signal is the last.
@@ -96,20 +170,13 @@ class RunFolder:
             sample_every: Epochs between sample grids; 0 disables them.
             checkpoint_every: Optimiser steps between checkpoints.
         """
-        best = ModelCheckpoint(
-            dirpath=self.path,
-            filename="best",
-            monitor="val_loss",
-            enable_version_counter=False,
-            # Saved before last.ckpt, which records the best loss so far.
-            save_on_train_epoch_end=False,
-        )
+        last = LastCheckpoint(self.last, checkpoint_every, self.first_save)
         return [
             *([StepLimit(max_steps)] if max_steps >= 0 else []),
             SampleGrid(self.path / "samples", every_n_epochs=sample_every),
-            LossCurve(self.path / "csv", self.path / "loss.png"),
-            best,
-            LastCheckpoint(self.last, checkpoint_every),
+            LossCurve(self.path / "csv", self.path / LOSS),
+            BestCheckpoint(self.path / BEST, last, lambda: self._best),
+            last,
         ]
 
     def loggers(self) -> list[Logger]:
@@ -165,8 +232,10 @@ def prepare(
         HQDMError: If a checkpoint cannot be used, or a part does not exist.
     """
     notes = []
+    checkpoint: dict[str, Any] = {}
     if resume:
-        frozen = _resumed(module, data, frozen, resume)
+        checkpoint = _resumed(module, data, frozen, resume)
+        frozen = checkpoint[CHECKPOINT_KEY]["frozen"]
         notes.append(f"resuming from {resume}")
     elif init_from:
         done = transfer(load_denoiser(init_from), module.denoiser)
@@ -179,13 +248,15 @@ def prepare(
         freeze(module.denoiser, frozen)
         module.frozen = list(frozen)
         notes.append(f"frozen: {', '.join(frozen)}")
+    if resume:
+        check_optimizer(module, checkpoint, resume)
     return "; ".join(notes)
 
 
 def _resumed(
     module: DiffusionModule, data: ImageDataModule, frozen: Sequence[str], resume: Path
-) -> Sequence[str]:
-    """Check that a checkpoint belongs to this run, and return its frozen parts."""
+) -> dict[str, Any]:
+    """Read a checkpoint and check that it belongs to this run."""
     checkpoint = read_checkpoint(resume)
     # Reports a damaged tensor in one line, unlike Lightning.
     denoiser_in(checkpoint, resume, "raw")
@@ -212,7 +283,57 @@ def _resumed(
             f"{resume} was trained with {', '.join(own['frozen']) or 'nothing'} frozen: "
             "leave --freeze out, or start a new run with --init-from"
         )
-    return own["frozen"]
+    return checkpoint
+
+
+def check_optimizer(module: DiffusionModule, checkpoint: Mapping[str, Any], source: object) -> None:
+    """Check that a checkpoint has the state of the module's optimiser.
+
+    Without it torch starts from an empty state. The expected form of the state, names and shapes by
+    parameter, is that of a copy of the optimiser after one step with gradients of zero.
+
+    Args:
+        module: The module, with its frozen parts.
+        checkpoint: The training checkpoint.
+        source: Its file, for messages.
+
+    Raises:
+        HQDMError: If the state is missing, incomplete, or of another optimiser or other parameters.
+    """
+    built = module.configure_optimizers()
+    trial = deepcopy(built["optimizer"] if isinstance(built, dict) else built)
+    for group in trial.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    if not isinstance(trial, torch.optim.LBFGS):  # whose step needs the loss
+        type(trial).step(trial)  # a schedule binds `step` to the original
+    wrong = HQDMError(
+        f"{source} does not hold the state of the optimiser {type(trial).__name__}: use another "
+        "checkpoint of the run and its optimiser, or start a new run with --init-from"
+    )
+    try:
+        (found,) = checkpoint["optimizer_states"]
+        sizes = [len(group["params"]) for group in found["param_groups"]]
+        states = {key: _form(state) for key, state in found["state"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise wrong from None
+    expected = trial.state_dict()
+    forms = {key: _form(state) for key, state in expected["state"].items()}
+    if sizes != [len(group["params"]) for group in expected["param_groups"]]:
+        raise wrong
+    if checkpoint.get("global_step") == 0 or isinstance(trial, torch.optim.LBFGS):
+        return
+    # A parameter that never had a gradient has no state.
+    if bool(forms) != bool(states) or not states.items() <= forms.items():
+        raise wrong
+
+
+def _form(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The names in the state of a parameter, with the shapes of tensors."""
+    return {
+        name: tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        for name, value in state.items()
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -235,7 +356,15 @@ def fit(
     with warnings.catch_warnings():
         for harmless in _HARMLESS:
             warnings.filterwarnings("ignore", message=harmless)
+        if isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         except MisconfigurationException as error:
             raise HQDMError(first_line(error)) from None
+        except OSError as error:  # of the loggers; other files raise an HQDMError
+            raise HQDMError(
+                f"training stopped: {error.strerror or error}"
+                f"{f' ({error.filename})' if error.filename else ''}: make room, and --resume the "
+                "last checkpoint"
+            ) from None

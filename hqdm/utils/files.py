@@ -1,39 +1,146 @@
-"""Output folders: created, checked for write access, and never silently overwritten."""
+"""Files written whole: beside the old file first, then renamed over it.
 
-from collections.abc import Sequence
+Every file that hqdm writes goes through `write_file`, so that at every moment the file under the
+final name is the old one or the new one, also on a full disk and after a kill.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from secrets import token_hex
 
 from hqdm.utils.errors import HQDMError
 
+Observer = Callable[[Path], None]
 
-def make_writable(folder: Path) -> None:
-    """Create a folder and check that files can be written to it.
+_group: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("_group", default=None)
+_observers: ContextVar[tuple[Observer, ...]] = ContextVar("_observers", default=())
+
+NAME_LENGTH = 200  # of at most 255 bytes, which leaves room for the rest of a part's name
+
+
+def write_file(path: str | Path, content: bytes | str) -> None:
+    """Write a file, and its folder if there is none; text in UTF-8.
 
     Raises:
-        HQDMError: If they cannot.
+        HQDMError: If it cannot be written; a file that was there before is unchanged.
+    """
+    path = Path(path)
+    target = Path(os.path.realpath(path))  # a link stays one
+    part = target.with_name(f".{target.name[:NAME_LENGTH]}.{token_hex(4)}.hqdm-part")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with writing_to(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            check_replaceable(path)
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # some file systems report a full disk only here
+            if target.exists():
+                shutil.copymode(target, part)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    group = _group.get()
+    if group is None:
+        _put(part, path)
+    else:
+        group.append((part, path))
+
+
+def _put(part: Path, path: Path) -> None:
+    """Rename a written file to its final name."""
+    try:
+        report(path)
+        with writing_to(path):
+            part.replace(os.path.realpath(path))
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Replace all files that are written inside at the end, or none of them after an error."""
+    if _group.get() is not None:  # part of a larger group
+        yield
+        return
+    parts: list[tuple[Path, Path]] = []
+    token = _group.set(parts)
+    try:
+        yield
+    except BaseException:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+        raise
+    finally:
+        _group.reset(token)
+    while parts:
+        try:
+            _put(*parts.pop(0))
+        except BaseException:
+            for part, _ in parts:
+                part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Call a function with the path of every file that is written inside, before it is replaced."""
+    token = _observers.set((*_observers.get(), observer))
+    try:
+        yield
+    finally:
+        _observers.reset(token)
+
+
+def report(path: Path) -> None:
+    """Tell the observers of a file; for files that other libraries write."""
+    for observer in _observers.get():
+        observer(path)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Convert errors of the file system.
+
+    Raises:
+        HQDMError: In place of an OSError.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        yield
     except OSError as error:
         raise HQDMError(
-            f"cannot write to {folder} ({error.strerror}): name another folder with --out"
+            f"cannot write to {path} ({error.strerror or error}): what was there before is "
+            "unchanged; make room for it, or name another folder with --out"
         ) from None
 
 
-def claim_files(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Create a folder for files with the given names.
+def check_replaceable(path: Path) -> None:
+    """Check that a file of this name may be replaced, if there is one.
 
     Raises:
-        HQDMError: If one of the files exists and `overwrite` is false, or the folder is not
-            writable.
+        HQDMError: If it is a folder, or protected against writing. Renaming would replace it all
+            the same, since that needs a writable folder only.
     """
-    present = [name for name in names if (folder / name).exists()]
-    if present and not overwrite:
-        raise HQDMError(
-            f"{folder} already holds {', '.join(present)}: "
-            "--overwrite replaces, --out names another folder"
-        )
-    make_writable(folder)
+    if path.is_dir():
+        raise HQDMError(f"{path} is a folder: move it, or name another folder with --out")
+    if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
+        raise HQDMError(f"{path} is read-only: make it writable, or name another folder with --out")
+
+
+def remove_parts(path: Path) -> None:
+    """Remove unfinished files that killed processes left beside a file.
+
+    No other process may be writing the file, see `hqdm.utils.claims`.
+    """
+    name = re.compile(rf"\.{re.escape(path.name[:NAME_LENGTH])}\.[0-9a-f]{{8}}\.hqdm-part")
+    if path.parent.is_dir():
+        for file in path.parent.iterdir():
+            if name.fullmatch(file.name):
+                file.unlink()

@@ -1,8 +1,10 @@
 """Pictures of images and of training: grids, denoising strips, loss curves."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import write_file
 from hqdm.utils.pixels import to_float, to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE_WIDTH = 640
 GAP = 1
@@ -78,8 +84,17 @@ def save_picture(picture: Tensor, path: str | Path) -> None:
         pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
     )
     factor = max(1, PAGE_WIDTH // image.width)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(path)
+    size = image.width * factor, image.height * factor
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.NEAREST).save(buffer, format="PNG")
+    write_file(path, buffer.getvalue())
+
+
+def save_figure(figure: "Figure", path: str | Path, tight: bool = False) -> None:
+    """Write a figure of matplotlib as PNG, optionally cut or extended to what is drawn."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight" if tight else None)
+    write_file(path, buffer.getvalue())
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int = 8) -> None:
@@ -118,7 +133,7 @@ def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
     axes.set_yticks([(i + 0.5) * height for i in range(len(rows))], rows)
     axes.set_xticks([])
     axes.tick_params(length=0)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    save_figure(figure, path, tight=True)
 
 
 def read_metric(logs: Path, name: str) -> dict[int, float]:
@@ -152,4 +167,4 @@ def save_loss_curve(logs: Path, path: str | Path) -> None:
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=DPI)
+    save_figure(figure, path)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 
 from hqdm.data.module import ImageDataModule
 from hqdm.storage.checkpoint import read_checkpoint
-from hqdm.training.callbacks import LastCheckpoint, SampleGrid
+from hqdm.training.callbacks import LastCheckpoint, SampleGrid, WholeCheckpoints
 from hqdm.training.module import DiffusionModule
 
 
@@ -122,22 +123,28 @@ def test_terminated_script_says_how_to_go_on(tiny, tmp_path, repository):
     assert "Traceback" not in err
 
 
-def test_save_leaves_no_moment_without_a_whole_checkpoint(tmp_path):
-    """What is written under the final name is whole: the bytes go to another file first."""
+def test_save_leaves_no_moment_without_a_whole_checkpoint(tmp_path, monkeypatch):
+    """The bytes go to another file first; a user's files beside it are left alone."""
     seen = []
 
     class FakeTrainer:
         is_global_zero, loggers, global_step = True, (), 7
 
         def save_checkpoint(self, path):
-            seen.append((path, (tmp_path / "last.ckpt").read_bytes()))
-            path.write_bytes(b"new")
+            WholeCheckpoints().save_checkpoint({"w": torch.ones(1000)}, path)
 
+    def rename(part, target):
+        seen.append((torch.load(part)["w"].sum().item(), Path(target).read_bytes()))
+        os.replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", rename)
     (tmp_path / "last.ckpt").write_bytes(b"old")
+    (tmp_path / "last.part").write_bytes(b"of a user")
     LastCheckpoint(tmp_path / "last.ckpt", 5)._save(FakeTrainer())
-    assert seen == [(tmp_path / "last.part", b"old")]
-    assert [f.name for f in tmp_path.iterdir()] == ["last.ckpt"]
-    assert (tmp_path / "last.ckpt").read_bytes() == b"new"
+    assert seen == [(1000, b"old")]
+    assert {f.name for f in tmp_path.iterdir()} == {"last.ckpt", "last.part"}
+    assert (tmp_path / "last.part").read_bytes() == b"of a user"
+    assert torch.load(tmp_path / "last.ckpt")["w"].sum() == 1000
 
 
 def test_sample_grids_come_from_the_same_noise(trained_classes):

@@ -1,5 +1,6 @@
 """Runs: resumed bit for bit from any checkpoint, never lost, never taken for another."""
 
+import json
 import shutil
 
 import pytest
@@ -133,7 +134,11 @@ def test_checkpoints_hold_tensors_and_plain_values_only(trained):
 
 def test_run_folder_holds_what_it_promises(trained):
     expected = {"config.yaml", "last.ckpt", "best.ckpt", "csv", "tensorboard", "samples"}
-    assert {file.name for file in trained.iterdir()} == expected | {"loss.png"}
+    names = expected | {"loss.png", ".hqdm-manifest.json"}
+    assert {file.name for file in trained.iterdir()} == names
+    files = {f.relative_to(trained).as_posix() for f in trained.rglob("*") if f.is_file()}
+    listed = json.loads((trained / ".hqdm-manifest.json").read_text())
+    assert set(listed["files"]) == files - {".hqdm-manifest.json"}
     assert list((trained / "tensorboard" / "version_0").glob("events.*"))
     names = {file.name for file in (trained / "samples").iterdir()}
     assert names == {"step_0000003.png", "step_0000006.png"}

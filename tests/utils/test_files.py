@@ -1,28 +1,141 @@
-"""Output folders are created, checked for write access and never silently overwritten."""
+"""Files are the old ones or the new ones, whatever fails while they are written."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.files import claim_files, make_writable
+from hqdm.utils.files import (
+    check_replaceable,
+    observing,
+    remove_parts,
+    report,
+    together,
+    write_file,
+)
 
 
-def test_folder_is_created_and_left_empty(tmp_path):
-    make_writable(tmp_path / "a" / "b")
-    make_writable(tmp_path / "a" / "b")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def fail_with(code):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
-def test_folder_below_a_file_is_refused(tmp_path):
-    (tmp_path / "file").write_text("x")
-    for folder in (tmp_path / "file", tmp_path / "file" / "sub"):
-        with pytest.raises(HQDMError, match=r"cannot write to .*file.*--out"):
-            make_writable(folder)
+FAULTS = [
+    (os, "fsync", errno.ENOSPC, "No space left on device"),
+    (Path, "open", errno.EACCES, "Permission denied"),
+    (Path, "replace", errno.EPERM, "Operation not permitted"),
+    (Path, "mkdir", errno.EROFS, "Read-only file system"),
+]
 
 
-def test_present_files_are_named_and_kept(tmp_path):
-    (tmp_path / "b.txt").write_text("mine")
-    with pytest.raises(HQDMError, match=r"already holds b.txt: --overwrite replaces, --out"):
-        claim_files(tmp_path, ["a.txt", "b.txt"], overwrite=False)
-    claim_files(tmp_path, ["a.txt", "b.txt"], overwrite=True)
-    claim_files(tmp_path, ["c.txt"], overwrite=False)
-    assert (tmp_path / "b.txt").read_text() == "mine"
+@pytest.mark.parametrize(("target", "name", "code", "said"), FAULTS, ids=[f[1] for f in FAULTS])
+def test_old_file_survives_every_fault(tmp_path, monkeypatch, target, name, code, said):
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr(target, name, fail_with(code))
+    with pytest.raises(HQDMError, match=f"cannot write to .*a .{said}.*--out"):
+        write_file(tmp_path / "a", "new")
+    monkeypatch.undo()
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a": "old"}
+
+
+def test_old_file_survives_a_full_disk(tmp_path):
+    """The limit of the operating system on the size of a file acts as a full disk does."""
+    (tmp_path / "a").write_bytes(b"old")
+    script = (
+        "import resource, sys; from hqdm.utils.files import write_file\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_file(sys.argv[1], bytes(2000))\n"
+        "except ValueError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "a"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "(File too large)" in said
+    assert said.count("\n") == 1
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_folders_are_made_links_and_modes_kept(tmp_path):
+    write_file(tmp_path / "new" / "er" / "a", "1")
+    assert (tmp_path / "new" / "er" / "a").read_text() == "1"
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_file(tmp_path / "link", "ä")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == "ä".encode()
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
+    long = "x" * 255
+    write_file(tmp_path / long, b"2")
+    assert (tmp_path / long).read_bytes() == b"2"
+
+
+def test_protected_files_and_folders_are_not_replaced(tmp_path):
+    """Also for root, who may write to any file."""
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o444)
+    (tmp_path / "b").mkdir()
+    for name, said in (("a", "is read-only: make it writable"), ("b", "is a folder: move it")):
+        for act in (check_replaceable, lambda path: write_file(path, "new")):
+            with pytest.raises(HQDMError, match=said):
+                act(tmp_path / name)
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def contents(folder):
+    return {f.name: f.read_text() for f in folder.iterdir()}
+
+
+def test_files_of_a_group_are_replaced_together(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).write_text("old")
+
+    def write():
+        with together():
+            write_file(tmp_path / "a", "new")
+            with together():  # a group within a group ends with the outer one
+                write_file(tmp_path / "c", "new")
+            assert (tmp_path / "a").read_text() == "old"
+            assert not (tmp_path / "c").exists()
+            write_file(tmp_path / "b", "new")
+
+    with monkeypatch.context() as patch:
+        third = iter((None, None, fail_with(errno.ENOSPC)))
+        patch.setattr(os, "fsync", lambda file: (next(third) or int)())
+        with pytest.raises(HQDMError, match="No space left"):
+            write()
+    assert contents(tmp_path) == {"a": "old", "b": "old"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail_with(errno.EPERM))
+        with pytest.raises(HQDMError):
+            write()
+    assert contents(tmp_path) == {"a": "old", "b": "old"}
+    write()
+    assert contents(tmp_path) == {"a": "new", "b": "new", "c": "new"}
+
+
+def test_observers_hear_of_a_file_before_it_is_there(tmp_path):
+    heard = []
+    with observing(lambda path: heard.append((path.name, path.exists()))):
+        write_file(tmp_path / "a", "1")
+        with together():
+            write_file(tmp_path / "b", "1")
+            assert [name for name, _ in heard] == ["a"]
+        report(tmp_path / "log")
+    write_file(tmp_path / "c", "1")
+    assert heard == [("a", False), ("b", False), ("log", False)]
+
+
+def test_only_own_parts_are_removed(tmp_path):
+    mine = {"last.part", ".last.ckpt.part", ".last.ckpt.12345.hqdm-part", ".writable"}
+    other = ".best.ckpt.0123abcd.hqdm-part"
+    for name in (*mine, other, ".last.ckpt.0123abcd.hqdm-part"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path / "last.ckpt")
+    remove_parts(tmp_path / "nowhere" / "last.ckpt")
+    assert {f.name for f in tmp_path.iterdir()} == mine | {other}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from hqdm.cli.options import Parser, add_checkpoint, add_noise, add_output, load_model
+from hqdm.utils.claims import claim, lock_of
 from hqdm.utils.errors import HQDMError, unknown
-from hqdm.utils.files import claim_files
 from hqdm.utils.tables import Sheet
 
 if TYPE_CHECKING:
@@ -59,31 +59,33 @@ def fit(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
 
     from hqdm.surrogate.fit import fit_carleman, fit_path
+    from hqdm.utils.files import together
     from hqdm.utils.progress import progress_bar
 
     out = Path(options.out) if options.out else fit_path(Path(options.checkpoint))
     denoiser = load_model(options)
     plot = out.with_suffix(".png")
-    claim_files(out.parent, (out.name, plot.name), options.overwrite)
-    images = training_images(options, denoiser)
-    started = time.monotonic()
-    with progress_bar() as progress:
-        found = fit_carleman(
-            denoiser,
-            images.images,
-            options.dim,
-            options.degree,
-            labels=images.labels,
-            target=options.target,
-            samples=options.samples,
-            nodes=options.nodes,
-            ridge=options.ridge,
-            seed=options.seed,
-            progress=progress,
-        )
-    seconds = time.monotonic() - started
-    found.save(out)
-    found.save_plot(plot)
+    with claim(out.parent, (out.name, plot.name), options.overwrite, lock_of(out)):
+        images = training_images(options, denoiser)
+        started = time.monotonic()
+        with progress_bar() as progress:
+            found = fit_carleman(
+                denoiser,
+                images.images,
+                options.dim,
+                options.degree,
+                labels=images.labels,
+                target=options.target,
+                samples=options.samples,
+                nodes=options.nodes,
+                ridge=options.ridge,
+                seed=options.seed,
+                progress=progress,
+            )
+        seconds = time.monotonic() - started
+        with together():
+            found.save(out)
+            found.save_plot(plot)
     latents = found.latents
     lam = found.noise.nodes - latents.time(0.0)
     shown = range(0, len(lam), max(1, len(lam) // ROWS))
@@ -149,11 +151,11 @@ def sample(args: Sequence[str]) -> None:
         sampler = build_carleman(found, options.steps, options.then, **own)
         sampler.name = name
     out = Path(options.out)
-    claim_files(out, SAMPLE_FILES, options.overwrite)
-    given = {key: vars(options)[key] for key in ("seed", "batch_size")}
-    with progress_bar() as progress:
-        samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-    written = write_samples(denoiser, sampler, samples, out, vars(options))
+    with claim(out, SAMPLE_FILES, options.overwrite):
+        given = {key: vars(options)[key] for key in ("seed", "batch_size")}
+        with progress_bar() as progress:
+            samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
+        written = write_samples(denoiser, sampler, samples, out, vars(options))
     facts = {
         "images": str(options.n),
         "seconds": f"{samples.seconds:.2f}",
@@ -218,10 +220,10 @@ def analyse(args: Sequence[str]) -> None:
     out = Path(options.out)
     denoiser = load_model(options)
     found = load_fit(Path(options.checkpoint), denoiser, options.fit)
-    claim_files(out, ANALYSIS.names, options.overwrite)
-    with progress_bar() as progress:
-        report = study(denoiser, found, settings, progress)
-    written = ANALYSIS.write(report, out)
+    with claim(out, ANALYSIS.names, options.overwrite):
+        with progress_bar() as progress:
+            report = study(denoiser, found, settings, progress)
+        written = ANALYSIS.write(report, out)
     Console().print(ANALYSIS.page(report).rich())
     print(f"wrote {written}")
 
@@ -264,11 +266,11 @@ def resources(args: Sequence[str]) -> None:
     settings = Study(**{f.name: vars(options)[f.name] for f in fields(Study)})
     out = Path(options.out)
     denoiser = load_model(options)
-    claim_files(out, RESOURCES.names, options.overwrite)
-    images = training_images(options, denoiser)
-    with progress_bar() as progress:
-        report = study(denoiser, images.images, settings, progress)
-    written = RESOURCES.write(report, out)
+    with claim(out, RESOURCES.names, options.overwrite):
+        images = training_images(options, denoiser)
+        with progress_bar() as progress:
+            report = study(denoiser, images.images, settings, progress)
+        written = RESOURCES.write(report, out)
     Console().print(RESOURCES.page(report).rich())
     print(f"wrote {written}")
 

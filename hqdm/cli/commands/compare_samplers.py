@@ -17,7 +17,7 @@ from hqdm.cli.options import (
     loaded_for,
     protocol_of,
 )
-from hqdm.utils.files import claim_files
+from hqdm.utils.claims import claim
 
 
 def run(args: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def run(args: Sequence[str]) -> None:
         comparison_sheet,
         parse_entries,
     )
-    from hqdm.generation.sampling import RECORD_FILE
+    from hqdm.generation.sampling import IMAGES_FILE, RECORD_FILE
     from hqdm.utils.progress import progress_bar
 
     out = Path(options.out)
@@ -51,12 +51,13 @@ def run(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     grid = grid_of(options, entries[0].sampler, denoiser)
     loaded = {entry.sampler: loaded_for(entry.sampler, options, denoiser) for entry in entries}
-    records = [f"{entry.folder}/{RECORD_FILE}" for entry in entries]
-    claim_files(out, (*COMPARISON_FILES, *records), options.overwrite or options.resume)
+    drawn = [f"{e.folder}/{name}" for e in entries for name in (RECORD_FILE, IMAGES_FILE)]
+    files = (*COMPARISON_FILES, *drawn)
     comparison = Comparison(
         options.checkpoint, entries, protocol_of(options), out, grid, options.resume, loaded
     )
-    with progress_bar() as progress:
+    permitted = options.overwrite or options.resume
+    with claim(out, files, permitted), progress_bar() as progress:
         report = compare(denoiser, comparison, progress, _print_result)
     Console().print(comparison_sheet(report).rich())
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")

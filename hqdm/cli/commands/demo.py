@@ -11,8 +11,8 @@ from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.options import Parser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.evaluation.protocol import ScoringProtocol
-from hqdm.evaluation.report import evaluate, write_report
-from hqdm.generation.sampling import sample_images, write_samples
+from hqdm.evaluation.report import REPORT_FILES, evaluate, write_report
+from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
 from hqdm.samplers import DDIM
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
@@ -20,6 +20,7 @@ from hqdm.utils.progress import progress_bar
 from hqdm.utils.tables import Sheet
 
 CONFIG = "digits_qvunet.yaml"
+FILES = (*REPORT_FILES, *(f"samples/{name}" for name in SAMPLE_FILES))
 SAMPLER_STEPS = 50
 SCORED = 512
 
@@ -51,11 +52,11 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
         overwrite: Replace a run in `out`.
 
     Raises:
-        HQDMError: If `steps` is below 1, or `out` contains a run and `overwrite` is false.
+        HQDMError: If `steps` is below 1, or `out` holds files that would be replaced and
+            `overwrite` is false.
     """
     if steps is not None and steps < 1:
         raise HQDMError(f"steps needs 1 or more, got {steps}")
-    console = Console()
     arguments = ["--config", str(config_file()), "--out", str(out)]
     if steps is not None:
         # A short run ends before the preset's first validation.
@@ -64,8 +65,20 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
         arguments.append("--overwrite")
     started = time.monotonic()
     cli = TrainingCLI(arguments)
-    cli.run()
-    trained = time.monotonic() - started
+    with cli.prepared(FILES):
+        cli.train()
+        _score(out, started, time.monotonic() - started)
+
+
+def _score(out: Path, started: float, trained: float) -> None:
+    """Sample and score the model of a run.
+
+    Args:
+        out: Folder of the run.
+        started: A value of `time.monotonic`.
+        trained: Seconds of training.
+    """
+    console = Console()
 
     denoiser = load_denoiser(out / "last.ckpt")
     sampler = DDIM(SAMPLER_STEPS)

@@ -15,7 +15,7 @@ from hqdm.cli.options import (
     protocol_of,
     sampler_of,
 )
-from hqdm.utils.files import claim_files
+from hqdm.utils.claims import claim
 
 
 def run(args: Sequence[str]) -> None:
@@ -39,9 +39,9 @@ def run(args: Sequence[str]) -> None:
     out = Path(options.out) if options.out else beside / "evaluation"
     denoiser = load_model(options)
     sampler = sampler_of(options, denoiser)
-    claim_files(out, REPORT_FILES, options.overwrite)
-    with progress_bar() as progress:
-        report, images = score(denoiser, sampler, protocol_of(options), progress)
-    written = write_report(report, images, out)
+    with claim(out, REPORT_FILES, options.overwrite):
+        with progress_bar() as progress:
+            report, images = score(denoiser, sampler, protocol_of(options), progress)
+        written = write_report(report, images, out)
     Console().print(score_sheet(report).rich())
     print(f"wrote {written}")

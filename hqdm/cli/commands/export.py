@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint
-from hqdm.utils.files import claim_files
+from hqdm.utils.claims import claim
 
 
 def run(args: Sequence[str]) -> None:
@@ -18,8 +18,10 @@ def run(args: Sequence[str]) -> None:
 
     from hqdm.diffusion.loading import load_denoiser
     from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
+    from hqdm.storage.requirements import copies
 
     denoiser = load_denoiser(options.checkpoint, options.weights)
-    claim_files(Path(options.out), (CONFIG_FILE, WEIGHTS_FILE), options.overwrite)
-    denoiser.save_pretrained(options.out)
+    out = Path(options.out)
+    with claim(out, (CONFIG_FILE, WEIGHTS_FILE, *copies(denoiser.config, out)), options.overwrite):
+        denoiser.save_pretrained(out)
     print(f"wrote {options.out}/{CONFIG_FILE} and {options.out}/{WEIGHTS_FILE}")

@@ -3,7 +3,9 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -187,7 +189,7 @@ class TrainingCLI(LightningCLI):
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise HQDMError(f"trainer: {first_line(error)}") from None
 
-    @property
+    @cached_property
     def folder(self) -> RunFolder:
         """The folder of the run: `--out`, else that of `--resume`, else runs/CONFIGURATION."""
         if self.config["out"]:
@@ -204,6 +206,19 @@ class TrainingCLI(LightningCLI):
             HQDMError: If a setting cannot be used.
             Interrupted: If a signal stopped the training, in the main process.
         """
+        with self.prepared():
+            self.train()
+
+    @contextmanager
+    def prepared(self, also: Sequence[str] = ()) -> Iterator[None]:
+        """Set up the run and hold its folder.
+
+        Args:
+            also: Names of files that are written to the folder beside those of the run.
+
+        Raises:
+            HQDMError: If a setting or the folder cannot be used.
+        """
         config, module, data, folder = self.config, self.model, self.datamodule, self.folder
         assert isinstance(module, DiffusionModule)
         assert isinstance(data, ImageDataModule)
@@ -212,13 +227,28 @@ class TrainingCLI(LightningCLI):
         data.setup()
         check_labels(module, data)
         note = prepare(module, data, config["init_from"], frozen, resume)
-        if self.trainer.is_global_zero:
-            folder.claim(resume, config["overwrite"])
+        if not self.trainer.is_global_zero:
+            yield
+            return
+        with folder.claim(resume, config["overwrite"], also):
             needs = [module.denoiser.config, data.name]
             plugins = write_requirements(needs, folder.path, bool(config["overwrite"]))
             self.config["plugins"] = sorted({p["file"] for p in plugins if p["file"]}) or None
-            self._save_config(folder.path / "config.yaml")
+            folder.write_config(self._config_text())
             print(f"{note or 'training from scratch'}; into {folder.path}", file=sys.stderr)
+            yield
+
+    def train(self) -> None:
+        """Train the prepared run.
+
+        Raises:
+            HQDMError: If a setting cannot be used.
+            Interrupted: If a signal stopped the training, in the main process.
+        """
+        module, data = self.model, self.datamodule
+        assert isinstance(module, DiffusionModule)
+        assert isinstance(data, ImageDataModule)
+        resume = Path(self.config["resume"]) if self.config["resume"] else None
         try:
             fit(module, data, self.trainer, resume)
         except Interrupted:
@@ -227,10 +257,10 @@ class TrainingCLI(LightningCLI):
                 raise
             return
         if self.trainer.is_global_zero:
-            print(f"wrote {folder.last}", file=sys.stderr)
+            print(f"wrote {self.folder.last}", file=sys.stderr)
 
-    def _save_config(self, path: Path) -> None:
-        """Write the settings that reproduce the run, without those of this command only."""
+    def _config_text(self) -> str:
+        """The settings that reproduce the run, without those of this command only."""
         assert isinstance(self.model, DiffusionModule)
         config = self.config.clone()
         config["freeze"] = ",".join(self.model.frozen) or None
@@ -239,7 +269,7 @@ class TrainingCLI(LightningCLI):
         for key in list(config.keys()):
             if config[key] is None and unset.get(key) is None:
                 del config[key]
-        path.write_text(self.parser.dump(config, "yaml", False))  # False: with nulls
+        return str(self.parser.dump(config, "yaml", False))  # False: with nulls
 
 
 def run(args: Sequence[str]) -> None:

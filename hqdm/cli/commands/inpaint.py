@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
-from hqdm.utils.files import claim_files
+from hqdm.utils.claims import claim
 
 
 def run(args: Sequence[str]) -> None:
@@ -32,18 +32,18 @@ def run(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     sampler = RePaint(sampler_of(options, denoiser), options.resample)
     known = read_known(Path(options.image), Path(options.mask), denoiser.image_shape)
-    claim_files(out, INPAINT_FILES, options.overwrite)
-    with progress_bar() as progress:
-        samples = sample_images(
-            denoiser,
-            sampler,
-            options.n,
-            seed=options.seed,
-            label=options.label,
-            guidance=options.guidance,
-            around=known.around,
-            batch_size=options.batch_size,
-            progress=progress,
-        )
-    written = write_inpainting(known, sampler, samples, out, vars(options))
+    with claim(out, INPAINT_FILES, options.overwrite):
+        with progress_bar() as progress:
+            samples = sample_images(
+                denoiser,
+                sampler,
+                options.n,
+                seed=options.seed,
+                label=options.label,
+                guidance=options.guidance,
+                around=known.around,
+                batch_size=options.batch_size,
+                progress=progress,
+            )
+        written = write_inpainting(known, sampler, samples, out, vars(options))
     print(f"{options.n} fillings, {samples.effort}: {written}")

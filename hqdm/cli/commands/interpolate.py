@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint, add_output, load_model
-from hqdm.utils.files import claim_files
+from hqdm.utils.claims import claim
 
 
 def run(args: Sequence[str]) -> None:
@@ -31,9 +31,9 @@ def run(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     sampler = build_sampler(options.sampler, options.steps, "lambda")
     images = torch.stack([read_image(Path(file), denoiser.image_shape) for file in options.images])
-    claim_files(out, interpolation.INTERPOLATION_FILES, options.overwrite)
-    with progress_bar() as progress:
-        result = interpolation.interpolate(denoiser, sampler, images, options.n, progress)
-    written = interpolation.write_interpolation(result, sampler, options.images, out)
+    with claim(out, interpolation.INTERPOLATION_FILES, options.overwrite):
+        with progress_bar() as progress:
+            result = interpolation.interpolate(denoiser, sampler, images, options.n, progress)
+        written = interpolation.write_interpolation(result, sampler, options.images, out)
     errors = ", ".join(f"{error:.4f}" for error in result.round_trip.tolist())
     print(f"round trip errors (root mean square): {errors}; wrote {written}")

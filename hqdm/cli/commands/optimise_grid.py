@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint, add_noise, add_output, load_model
+from hqdm.utils.claims import claim, lock_of
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.files import claim_files
 
 
 def run(args: Sequence[str]) -> None:
@@ -30,23 +30,23 @@ def run(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     denoising = guided(denoiser, options.guidance)
     image_batches(options.n, options.n, options.seed)  # refuses invalid numbers
-    claim_files(out.parent, (out.name,), options.overwrite)
-    device = next(denoiser.parameters()).device
-    prior_std = denoiser.schedule.prior_std
-    noises = optimised.noise_pair(options.seed, options.n, denoiser.sample_shape, prior_std)
-    labels = class_labels(denoiser, options.n, None)
-    with progress_bar() as progress:
-        grid = optimised.optimise_grid(
-            denoising,
-            options.sampler,
-            options.steps,
-            *(noise.to(device) for noise in noises),
-            y=None if labels is None else labels.to(device),
-            seed=options.seed,
-            trials=options.trials,
-            callback=lambda tried, error: progress("grids", tried, options.trials),
-        )
-    grid.write(out)
+    with claim(out.parent, (out.name,), options.overwrite, lock_of(out)):
+        device = next(denoiser.parameters()).device
+        prior_std = denoiser.schedule.prior_std
+        noises = optimised.noise_pair(options.seed, options.n, denoiser.sample_shape, prior_std)
+        labels = class_labels(denoiser, options.n, None)
+        with progress_bar() as progress:
+            grid = optimised.optimise_grid(
+                denoising,
+                options.sampler,
+                options.steps,
+                *(noise.to(device) for noise in noises),
+                y=None if labels is None else labels.to(device),
+                seed=options.seed,
+                trials=options.trials,
+                callback=lambda tried, error: progress("grids", tried, options.trials),
+            )
+        grid.write(out)
     print(
         f"error on other noise: {grid.before:.4f} on the uniform grid in lambda, "
         f"{grid.after:.4f} on the new grid; wrote {out}: "

@@ -3,10 +3,11 @@
 import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
-from hqdm.utils.files import claim_files
+from hqdm.utils.claims import claim
 
 
 def run(args: Sequence[str]) -> None:
@@ -33,26 +34,34 @@ def run(args: Sequence[str]) -> None:
     out = Path(options.out)
     denoiser = load_model(options)
     sampler = sampler_of(options, denoiser)
-    claim_files(out, SAMPLE_FILES, options.overwrite)
     given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
-    if (options.processes, options.strategy) == (1, "auto"):
-        with progress_bar() as progress:
-            samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-    else:
-        from hqdm.generation.sharding import sample_sharded  # Lightning is slow to import
+    alone = (options.processes, options.strategy) == (1, "auto")
+    with claim(out, SAMPLE_FILES, options.overwrite) if alone or _is_first() else nullcontext():
+        if alone:
+            with progress_bar() as progress:
+                samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
+        else:
+            from hqdm.generation.sharding import sample_sharded  # Lightning is slow to import
 
-        gathered = sample_sharded(
-            denoiser,
-            sampler,
-            options.n,
-            **given,
-            processes=options.processes,
-            strategy=options.strategy,
-            accelerator=next(denoiser.parameters()).device.type,
-            progress=sys.stdout.isatty(),
-        )
-        if gathered is None:  # the first process has the images
-            return
-        samples = gathered
-    written = write_samples(denoiser, sampler, samples, out, vars(options))
+            gathered = sample_sharded(
+                denoiser,
+                sampler,
+                options.n,
+                **given,
+                processes=options.processes,
+                strategy=options.strategy,
+                accelerator=next(denoiser.parameters()).device.type,
+                progress=sys.stdout.isatty(),
+            )
+            if gathered is None:  # the first process has the images
+                return
+            samples = gathered
+        written = write_samples(denoiser, sampler, samples, out, vars(options))
     print(f"{options.n} images, {samples.effort}: {written}")
+
+
+def _is_first() -> bool:
+    """Whether this is the process that writes; Lightning runs the command in all of them."""
+    from lightning.fabric.utilities.rank_zero import rank_zero_only  # slow to import
+
+    return getattr(rank_zero_only, "rank", 0) == 0
