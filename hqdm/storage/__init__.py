@@ -1,1 +1,1 @@
-"""Files of models: layout, format version, and migration from older versions."""
+"""Files of models and runs: layout, format version, digests, migration from older versions."""

@@ -121,6 +121,8 @@ class RunFiles:
             targets: The names of those files.
         """
         names = self.own() | set(targets)
+        if not names and not self._manifest.exists():
+            return
         with writing_to(self.folder):
             self._previous.mkdir()
             if self._manifest.exists():

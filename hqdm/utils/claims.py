@@ -67,9 +67,10 @@ def hold(folder: Path, lock: str = LOCK_FILE) -> Iterator[None]:
     Raises:
         HQDMError: If another process holds it, or it is not writable.
     """
-    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    new: list[Path] = []
     try:
         with _writable(folder):
+            new += (each for each in (folder, *folder.parents) if not each.exists())
             folder.mkdir(parents=True, exist_ok=True)
         _acquire(folder, folder / lock)
         try:
@@ -87,9 +88,12 @@ def hold(folder: Path, lock: str = LOCK_FILE) -> Iterator[None]:
 def _writable(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except HQDMError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
         raise HQDMError(
-            f"cannot write to {folder} ({error.strerror}): name another folder with --out"
+            f"cannot write to {str(folder)!r} ({reason}): name another folder with --out"
         ) from None
 
 

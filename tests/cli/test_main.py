@@ -1,6 +1,8 @@
 """The command line: every command, what it prints, and what it refuses."""
 
+import errno
 import json
+import os
 import warnings
 from itertools import combinations
 
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from hqdm import __version__
 from hqdm.cli import main as cli
 from hqdm.diffusion.loading import load_denoiser
+from hqdm.utils.claims import LOCK_FILE, hold, lock_of
 
 
 @pytest.fixture
@@ -262,3 +265,72 @@ def save_png(file, size, seed):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (size, size), generator=generator, dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(file)
+
+
+PICTURES = ("a.png", "b.png", "mask.png")
+FEW, SCORED = ("--n", 2, "--steps", 2), ("--data", "digits", "--n", 8)
+WRITING = {
+    "sample": FEW,
+    "export": (),
+    "evaluate": (*SCORED, "--steps", 1),
+    "interpolate": ("--images", *PICTURES[:2], *FEW),
+    "inpaint": ("--image", "a.png", "--mask", "mask.png", *FEW),
+    "optimise-grid": ("--n", 1, "--steps", 3, "--trials", 2),
+    "compare-samplers": (*SCORED, "--samplers", "ddim", "--nfe", 1),
+    "carleman fit": ("--data", "digits", "--samples", 50, "--nodes", 4, "--dim", 2),
+}
+"""The commands that write files, with options for a run of a second, without --out."""
+
+ONE_FILE = {"optimise-grid": "grid.json", "carleman fit": "fit.safetensors"}
+
+
+@pytest.mark.filterwarnings("ignore:.*are few for FID")
+@pytest.mark.parametrize("command", WRITING)
+def test_old_files_survive_whatever_fails(hqdm, refused, last, tmp_path, monkeypatch, command):
+    """No permission given, a read-only file, a folder in use, a disk that fills at any file."""
+    monkeypatch.chdir(tmp_path)
+    for i, name in enumerate(PICTURES):
+        save_png(tmp_path / name, 8, i)
+    out = tmp_path / "out" / ONE_FILE.get(command, "")
+    args = (*command.split(), "--checkpoint", last, *WRITING[command], "--out", out)
+    assert hqdm(*args).code == 0
+
+    def contents():
+        return {f: f.read_bytes() for f in (tmp_path / "out").rglob("*") if f.is_file()}
+
+    before = contents()
+    assert before
+    assert not [f.name for f in before if f.name.startswith(".")]
+    for file in before:
+        others = {each: each.rename(each.with_suffix(".away")) for each in before if each != file}
+        assert f"already holds {file.relative_to(tmp_path / 'out')}" in refused(*args)
+        for each, away in others.items():
+            away.rename(each)
+        file.chmod(0o444)
+        assert f"{file.name} is read-only" in refused(*args, "--overwrite")
+        file.chmod(0o644)
+    with hold(tmp_path / "out", lock_of(out) if command in ONE_FILE else LOCK_FILE):
+        assert "is in use by process" in refused(*args, "--overwrite")
+    assert contents() == before
+
+    sync = os.fsync
+    for n in range(len(before)):
+        left = iter([sync] * n)
+
+        def fill(file, left=left):
+            next(left, full_disk)(file)
+
+        monkeypatch.setattr(os, "fsync", fill)
+        outcome = hqdm(*args, "--overwrite")
+        lines = [line for line in outcome.err.splitlines() if not line.startswith("note: ")]
+        assert outcome.code == 2, n
+        assert len(lines) == 1
+        assert "(No space left on device): what was there before is unchanged" in lines[0]
+        if command != "compare-samplers":  # it writes after each sampler
+            assert contents() == before
+    monkeypatch.setattr(os, "fsync", sync)
+    assert hqdm(*args, "--overwrite").code == 0
+
+
+def full_disk(file):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,6 +1,7 @@
 """Callbacks: leaving when told to, surviving when killed, sample grids, the loss curve."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,39 @@ def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, reposito
     assert hqdm(*args, "--resume", out / "last.ckpt").code == 0
     assert hqdm(*args, "--out", tmp_path / "whole").code == 0
     same_run(read_checkpoint(out / "last.ckpt"), read_checkpoint(tmp_path / "whole" / "last.ckpt"))
+
+
+def test_second_run_in_a_folder_is_refused(tiny, refused, hqdm, tmp_path, repository):
+    """Two real processes; the folder is free again after a kill."""
+    out = tmp_path / "run"
+    script = Script(repository, "--config", tiny(**LONG), "--out", out)
+    script.wait_for(out / "last.ckpt")
+    for options in (("--overwrite",), ("--resume", out / "last.ckpt")):
+        line = refused("fit", "--config", tiny(**LONG), "--out", out, *options)
+        assert f"{out} is in use by process {script.process.pid} on " in line
+    sample = ("sample", "--checkpoint", out / "last.ckpt", "--n", 1, "--steps", 1, "--out", out)
+    assert "is in use by process" in refused(*sample)
+    script.end(signal.SIGKILL)
+    assert hqdm(*sample).code == 0
+
+
+def test_killed_run_that_replaces_another_one_is_undone(
+    tiny, refused, trained, tmp_path, repository
+):
+    """Killed in its first steps, before a checkpoint; the old one can be used all the time."""
+    out = shutil.copytree(trained, tmp_path / "run")
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    config = tiny(**{**LONG, "checkpoint_every": 10**6, "trainer__check_val_every_n_epoch": 10**6})
+    script = Script(repository, "--config", config, "--out", out, "--overwrite")
+    script.wait_for(out / ".hqdm-previous")
+    script.wait_for(out / "csv" / "version_0")
+    for name in ("last.ckpt", "config.yaml"):
+        assert (out / name).read_bytes() == before[out / name]
+    script.end(signal.SIGKILL)
+    assert "already holds a run" in refused("fit", "--config", config, "--out", out)
+    after = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    foreign = {file for file in after if "tensorboard" in str(file)} - set(before)
+    assert {file: data for file, data in after.items() if file not in foreign} == before
 
 
 def test_terminated_script_says_how_to_go_on(tiny, tmp_path, repository):

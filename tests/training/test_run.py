@@ -1,14 +1,19 @@
 """Runs: resumed bit for bit from any checkpoint, never lost, never taken for another."""
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.loggers import CSVLogger
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.training.callbacks import best_score
+from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 
@@ -116,6 +121,104 @@ def test_best_checkpoint_survives_a_resumption(tiny, tmp_path):
     assert (out / "best.ckpt").read_bytes() == best
 
 
+def val_losses(out):
+    return read_metric(out / "csv", "val_loss")
+
+
+def test_best_checkpoint_after_a_stop_within_an_epoch(tiny, tmp_path):
+    """last.ckpt precedes the last validation; the score is that of best.ckpt."""
+    config, out = tiny(model__ema__decay=0.0, model__ema__every=1), tmp_path / "run"
+    train(config, out, "--trainer.max_steps", 5)
+    assert best_score(out / "best.ckpt") == pytest.approx(min(val_losses(out).values()))
+    best = (out / "best.ckpt").read_bytes()
+    state = read_checkpoint(out / "last.ckpt")["callbacks"]
+    (kept,) = (each for name, each in state.items() if "ModelCheckpoint" in name)
+    assert kept["best_model_score"] > best_score(out / "best.ckpt")
+    more = ("--trainer.max_steps", 8, "--model.lr", 10.0, "--resume", out / "last.ckpt")
+    train(config, out, *more)
+    assert max(val_losses(out).values()) > best_score(out / "best.ckpt")
+    assert (out / "best.ckpt").read_bytes() == best
+
+
+@pytest.mark.parametrize("place", [shutil.copytree, shutil.move], ids=["copied", "renamed"])
+def test_best_checkpoint_in_another_place(trained, tiny, tmp_path, place):
+    out = tmp_path / "other"
+    place(shutil.copytree(trained, tmp_path / "run"), out)
+    best, score = (out / "best.ckpt").read_bytes(), best_score(out / "best.ckpt")
+    more = ("--trainer.max_epochs", 3, "--model.lr", 10.0, "--resume", out / "last.ckpt")
+    train(tiny(model__ema__decay=0.0, model__ema__every=1), out, *more)
+    assert max(val_losses(out).values()) > score
+    assert (out / "best.ckpt").read_bytes() == best
+    better = ("--trainer.max_epochs", 9, "--model.lr", 1e-2, "--resume", out / "last.ckpt")
+    shutil.copy(trained / "last.ckpt", out / "last.ckpt")
+    train(tiny(), out, *better)
+    assert best_score(out / "best.ckpt") < score
+    assert best_score(out / "best.ckpt") == pytest.approx(min(val_losses(out).values()))
+
+
+def test_best_checkpoint_without_a_score_is_not_replaced(trained, refused, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    checkpoint = torch.load(out / "best.ckpt")
+    checkpoint["callbacks"] = {}
+    torch.save(checkpoint, out / "best.ckpt")
+    line = refused("fit", "--config", tiny(), "--out", out, "--resume", out / "last.ckpt")
+    assert "best.ckpt states no validation loss: move it" in line
+
+
+def emptied(checkpoint):
+    checkpoint["optimizer_states"][0]["state"] = {}
+
+
+def without_average(checkpoint):
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        del state["exp_avg_sq"]
+
+
+def without_optimizer(checkpoint):
+    checkpoint["optimizer_states"] = []
+
+
+def of_other_parameters(checkpoint):
+    checkpoint["optimizer_states"][0]["param_groups"][0]["params"].pop()
+
+
+def of_other_shape(checkpoint):
+    state = checkpoint["optimizer_states"][0]["state"][0]
+    state["exp_avg"] = state["exp_avg"][:1]
+
+
+@pytest.mark.parametrize(
+    "change", [emptied, without_average, without_optimizer, of_other_parameters, of_other_shape]
+)
+def test_state_of_the_optimiser_has_to_be_whole(trained, refused, tiny, tmp_path, change):
+    checkpoint = torch.load(trained / "last.ckpt")
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    resume = ("--out", tmp_path / "run", "--resume", tmp_path / "changed.ckpt")
+    line = refused("fit", "--config", tiny(), *resume)
+    assert "changed.ckpt does not hold the state of the optimiser Adam" in line
+    assert not (tmp_path / "run").exists()
+
+
+OPTIMIZERS = [
+    {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-3}},
+    {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-3, "momentum": 0.9}},
+    {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-3, "amsgrad": True}},
+    {"class_path": "torch.optim.Adafactor", "init_args": {"lr": 1e-3}},
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_other_optimisers_resume_with_their_own_state_only(tiny, refused, tmp_path, optimizer):
+    schedule = {"class_path": "hqdm.WarmupCosine", "init_args": {"warmup": 2, "total": 20}}
+    given = {"model__optimizer": optimizer, "model__lr_scheduler": schedule}
+    out, config = tmp_path / "run", tiny(**given, trainer__max_epochs=1)
+    train(config, out)
+    assert train(tiny(**given), out, "--resume", out / "last.ckpt")["global_step"] == 6
+    line = refused("fit", "--config", tiny(), "--out", out, "--resume", out / "last.ckpt")
+    assert "last.ckpt does not hold the state of the optimiser Adam" in line
+
+
 def test_resumed_run_takes_the_configured_learning_rate(tiny, tmp_path):
     config, out = tiny(), tmp_path / "run"
     train(config, out)
@@ -208,6 +311,109 @@ def test_overwrite_starts_anew(trained, tiny, tmp_path):
     assert state["global_step"] == 3
     assert not list((tmp_path / "run" / "samples").iterdir())
     assert [f.name for f in (tmp_path / "run" / "csv").iterdir()] == ["version_0"]
+
+
+def test_overwrite_leaves_what_no_run_wrote(trained, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    names = ("mine.ckpt", "last.part", ".writable", "csv/mine.csv", "tensorboard/mine")
+    for name in (*names, "samples/mine.png", "csv/version_0/notes.txt"):
+        (out / name).write_text(f"of the user: {name}")
+    train(tiny(), out, "--overwrite")
+    for name in (*names, "samples/mine.png", "csv/version_0/notes.txt"):
+        assert (out / name).read_text() == f"of the user: {name}"
+    assert not (out / "samples" / "step_0000003.png").exists()
+    assert not (out / "csv" / "version_0" / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "loss.png", "best.ckpt", "samples/step_1.png"])
+def test_files_that_a_run_would_write_are_left_alone(refused, tiny, tmp_path, name):
+    """Also the configuration itself, in the folder of the run."""
+    out = tmp_path / "own"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_bytes(tiny().read_bytes())
+    config = out / name if name == "config.yaml" else tiny()
+    line = refused("fit", "--config", config, "--out", out)
+    assert "--overwrite replaces" in line
+    assert list(folder_contents(out).values()) == [tiny().read_bytes()]
+
+
+def test_resumed_run_leaves_files_that_it_did_not_write(trained, refused, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    (out / "my.png").write_text("mine")
+    manifest = json.loads((out / ".hqdm-manifest.json").read_text())
+    manifest["files"].remove("loss.png")
+    (out / ".hqdm-manifest.json").write_text(json.dumps(manifest))
+    line = refused("fit", "--config", tiny(), "--out", out, "--resume", out / "last.ckpt")
+    assert f"{out} already holds loss.png: --overwrite" in line
+
+
+@pytest.mark.parametrize("step", [0, 2], ids=["first step", "later step"])
+@pytest.mark.parametrize("error", [HQDMError("too high"), KeyboardInterrupt()], ids=repr)
+def test_run_is_kept_until_another_one_has_saved(
+    trained, hqdm, tiny, tmp_path, monkeypatch, step, error
+):
+    out = shutil.copytree(trained, tmp_path / "run")
+    before = folder_contents(out)
+    original = DiffusionModule.training_step
+
+    def fail(module, *args):
+        if module.global_step == step:
+            assert (out / "last.ckpt").read_bytes() == before[out / "last.ckpt"]
+            raise error
+        return original(module, *args)
+
+    monkeypatch.setattr(DiffusionModule, "training_step", fail)
+    assert hqdm("fit", "--config", tiny(), "--out", out, "--overwrite").code in (2, 130)
+    assert folder_contents(out) == before
+
+
+def test_read_only_file_is_not_replaced(trained, refused, tiny, tmp_path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    (out / "best.ckpt").chmod(0o444)
+    before = folder_contents(out)
+    for option in ("--overwrite", f"--resume={out / 'last.ckpt'}"):
+        line = refused("fit", "--config", tiny(), "--out", out, option)
+        assert "best.ckpt is read-only: make it writable" in line
+    assert folder_contents(out) == before
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_full_disk_stops_the_run_and_leaves_a_checkpoint(
+    trained, hqdm, tiny, tmp_path, monkeypatch, n
+):
+    """It fills while config.yaml, last.ckpt, the manifest or best.ckpt are written."""
+    out = shutil.copytree(trained, tmp_path / "run")
+    before = (out / "last.ckpt").read_bytes()
+    written, sync = [], os.fsync
+
+    def fill(file):
+        written.append(file)
+        if len(written) > n:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fill)
+    more = ("--resume", out / "last.ckpt", "--trainer.max_epochs", 4, "--checkpoint-every", 1)
+    outcome = hqdm("fit", "--config", tiny(), "--out", out, *more)
+    assert outcome.code == 2
+    assert "(No space left on device)" in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
+    assert read_checkpoint(out / "last.ckpt")["global_step"] >= 6
+    assert ((out / "last.ckpt").read_bytes() == before) == (n < 2)
+    assert not list(out.rglob("*.hqdm-part"))
+    monkeypatch.undo()
+    assert hqdm("fit", "--config", tiny(), "--out", out, *more).code == 0
+
+
+def test_full_disk_of_the_logs_is_one_line(hqdm, tiny, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "metrics.csv")
+
+    monkeypatch.setattr(CSVLogger, "save", fail)
+    outcome = hqdm("fit", "--config", tiny(), "--out", tmp_path / "run")
+    assert outcome.code == 2
+    expected = "error: training stopped: No space left on device (metrics.csv): make room"
+    assert outcome.err.splitlines()[-1].startswith(expected)
 
 
 def test_overwrite_does_not_delete_the_checkpoint_it_resumes(trained, tiny, tmp_path):

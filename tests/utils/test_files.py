@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,29 @@ def test_old_file_survives_a_full_disk(tmp_path):
     assert "(File too large)" in said
     assert said.count("\n") == 1
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {"a": b"old"}
+
+
+WRITE_ON = """
+import itertools, sys
+from hqdm.utils.files import write_file
+for n in itertools.count():
+    write_file(sys.argv[1], bytes([n % 256]) * 1_000_000)
+    n or print(flush=True)
+"""
+
+
+def test_old_or_new_file_survives_a_kill_at_any_time(tmp_path):
+    path = tmp_path / "a"
+    for n in range(8):
+        command = [sys.executable, "-c", WRITE_ON, path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(0.01 + 0.007 * n)
+            process.kill()
+        content = path.read_bytes()
+        assert content == content[:1] * 1_000_000
+    remove_parts(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_folders_are_made_links_and_modes_kept(tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from hqdm.cli.commands import demo
 
 
@@ -25,6 +27,17 @@ def test_demo_leaves_what_it_names(hqdm, refused, tmp_path, monkeypatch):
     assert report["protocol"]["n"] == 8
     assert "already holds a run" in refused("demo", "--out", out, "--steps", 2)
     assert hqdm("demo", "--out", out, "--steps", 1, "--overwrite").code == 0
+    files = {f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file()}
+    manifest = ".hqdm-manifest.json"
+    assert set(json.loads((out / manifest).read_text())["files"]) == files - {manifest}
+
+
+@pytest.mark.parametrize("name", demo.FILES)
+def test_demo_leaves_files_that_are_there(refused, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    assert f"already holds {name}: --overwrite" in refused("demo", "--out", tmp_path)
+    assert [f.read_text() for f in tmp_path.rglob("*") if f.is_file()] == ["mine"]
 
 
 def test_demo_needs_a_step(refused, tmp_path):
