@@ -30,7 +30,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
 from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
-from hqdm.storage.run_files import BEST, CONFIG, LOSS, PICTURES, RunFiles
+from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PICTURES, RunFiles
 from hqdm.training.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
@@ -44,7 +44,14 @@ from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.claims import hold
 from hqdm.utils.errors import HQDMError, first_line
-from hqdm.utils.files import check_replaceable, observing, remove_parts, together, write_file
+from hqdm.utils.files import (
+    check_replaceable,
+    observing,
+    remove_parts,
+    remove_parts_like,
+    together,
+    write_file,
+)
 
 CHECKPOINT_EVERY = 500
 
@@ -110,7 +117,7 @@ class RunFolder:
                 self._refuse(targets - ((listed or targets) | {LAST} if continued else set()))
             for name in (CONFIG, LAST, BEST, LOSS, *also):
                 check_replaceable(self.path / name)
-                remove_parts(self.path / name)
+            self._remove_parts(also)
             try:
                 if inside:
                     self._files.add(self._files.own())
@@ -127,6 +134,12 @@ class RunFolder:
         """The files of these names, and pictures of samples, that exist."""
         pictures = (f.relative_to(self.path).as_posix() for f in self.path.glob(PICTURES))
         return {name for name in names if (self.path / name).exists()} | set(pictures)
+
+    def _remove_parts(self, also: Sequence[str]) -> None:
+        """Remove unfinished files that a killed run left."""
+        for name in (CONFIG, LAST, BEST, LOSS, MANIFEST, *also):
+            remove_parts(self.path / name)
+        remove_parts_like(self.path / "samples", r"step_\d+\.png")
 
     def _refuse(self, foreign: set[str]) -> None:
         """Refuse files that would be replaced.

@@ -139,8 +139,12 @@ def remove_parts(path: Path) -> None:
 
     No other process may be writing the file, see `hqdm.utils.claims`.
     """
-    name = re.compile(rf"\.{re.escape(path.name[:NAME_LENGTH])}\.[0-9a-f]{{8}}\.hqdm-part")
-    if path.parent.is_dir():
-        for file in path.parent.iterdir():
-            if name.fullmatch(file.name):
-                file.unlink()
+    remove_parts_like(path.parent, re.escape(path.name[:NAME_LENGTH]))
+
+
+def remove_parts_like(folder: Path, names: str) -> None:
+    """Remove unfinished files, as `remove_parts`, of all names that match a regular expression."""
+    part = re.compile(rf"\.({names})\.[0-9a-f]{{8}}\.hqdm-part")
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if part.fullmatch(file.name):
+            file.unlink()

@@ -348,10 +348,8 @@ def test_resumed_run_leaves_files_that_it_did_not_write(trained, refused, tiny, 
 
 
 @pytest.mark.parametrize("step", [0, 2], ids=["first step", "later step"])
-@pytest.mark.parametrize("error", [HQDMError("too high"), KeyboardInterrupt()], ids=repr)
-def test_run_is_kept_until_another_one_has_saved(
-    trained, hqdm, tiny, tmp_path, monkeypatch, step, error
-):
+@pytest.mark.parametrize("error", [HQDMError("too high"), ZeroDivisionError()], ids=repr)
+def test_run_is_kept_until_another_one_has_saved(trained, tiny, tmp_path, monkeypatch, step, error):
     out = shutil.copytree(trained, tmp_path / "run")
     before = folder_contents(out)
     original = DiffusionModule.training_step
@@ -363,7 +361,8 @@ def test_run_is_kept_until_another_one_has_saved(
         return original(module, *args)
 
     monkeypatch.setattr(DiffusionModule, "training_step", fail)
-    assert hqdm("fit", "--config", tiny(), "--out", out, "--overwrite").code in (2, 130)
+    with pytest.raises(type(error)):
+        train(tiny(), out, "--overwrite")
     assert folder_contents(out) == before
 
 
