@@ -45,7 +45,7 @@ class CarlemanFit:
     Attributes:
         latents: Principal components and their scale.
         noise: The noise polynomial; its time is the lambda of the latents.
-        r2: Its R^2 on held-out samples, per node.
+        r2: R^2 of the polynomial on held-out samples, per node.
         points: Clean latents of training images, `(M, d)`, to which closures are fitted.
         record: The settings, with the schedule and a fingerprint of the model.
     """
@@ -57,7 +57,7 @@ class CarlemanFit:
     record: dict[str, Any]
 
     def samples(self, lam: float) -> Vector:
-        """The points, noised to a lambda of the latents, always with the same noise."""
+        """The points, noised to a lambda of the latents with noise that is fixed by the seed."""
         alpha, sigma = levels(lam)
         noise = np.random.default_rng(self.record["seed"]).normal(size=self.points.shape)
         return alpha * self.points + sigma * noise
