@@ -164,7 +164,7 @@ def analyse(
         "truncation": truncation,
         "chain": chain,
         "backends": backend_errors(sampler, edges, flows.path, done),
-        "shots": shot_errors(sampler, typical(flows.polynomial), options.seed),
+        "shots": shot_errors(sampler, median_point(flows.polynomial), options.seed),
         "energy": energies(sampler, flows, options),
         "segments": [],
         "versions": versions(),
@@ -285,7 +285,7 @@ def chain_errors(sampler: Carleman, segments: int, flows: Flows) -> dict[str, An
     }
 
 
-def typical(z: Vector) -> Vector:
+def median_point(z: Vector) -> Vector:
     """The point `(d,)` of median norm."""
     order = np.argsort(np.linalg.norm(z, axis=1))
     return z[order[len(z) // 2]]
@@ -404,7 +404,7 @@ def segment_facts(sampler: Carleman, a: float, b: float, z: Vector) -> dict[str,
     middle = (a + b) / 2
     matrix = sampler.system.matrix(middle)
     linear = drift.coefficients(middle)[:, 1 : drift.dim + 1]
-    x0 = typical(z)
+    x0 = median_point(z)
     return {
         "from": a,
         "to": b,

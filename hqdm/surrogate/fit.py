@@ -218,7 +218,7 @@ def fit_carleman(
     rng = np.random.default_rng(seed)
     count = SAMPLES[target] if samples is None else samples
     chosen = torch.as_tensor(rng.choice(len(flat), size=count, replace=count > len(flat)))
-    noiser = _Noiser(
+    noised = _NoisedLatents(
         denoiser,
         latents,
         flat[chosen],
@@ -228,7 +228,7 @@ def fit_carleman(
     )
     first, last = denoiser.schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64)).tolist()
     times = np.linspace(latents.time(first), latents.time(last), nodes)
-    fit = fit_noise(times, noiser, degree, ridge, stepwise(progress, "fitting nodes", nodes))
+    fit = fit_noise(times, noised, degree, ridge, stepwise(progress, "fitting nodes", nodes))
     kept = flat[chosen[:KEPT_POINTS]].numpy() - latents.mean
     record = {
         "model": fingerprint(denoiser),
@@ -240,7 +240,7 @@ def fit_carleman(
 
 
 @dataclass(frozen=True)
-class _Noiser:
+class _NoisedLatents:
     """Noised latents and their noise, predicted or added, at a given lambda of the latents."""
 
     denoiser: Denoiser

@@ -33,7 +33,7 @@ from hqdm.carleman.lchs.unitaries import cartesian
 from hqdm.carleman.magnus import Direct, Vector, generators
 from hqdm.carleman.qlss.solver import QLSS
 from hqdm.diffusion.denoiser import Denoiser, class_labels
-from hqdm.surrogate.analysis import even_edges, refusal, typical
+from hqdm.surrogate.analysis import even_edges, median_point, refusal
 from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import Carleman
@@ -203,7 +203,7 @@ def measure(fit: CarlemanFit, order: int, options: Study) -> Case:
     if a > first:
         z = integrate(DiffusionDrift(fit.noise), z, first, a)
     made = sampler.generators(a, segment["to"])
-    y0 = sampler.system.lift(typical(z)[None])[0]
+    y0 = sampler.system.lift(median_point(z)[None])[0]
     y = Direct().solve(made, y0).y
     x = sampler.system.project(y)
     return measured(
