@@ -47,7 +47,6 @@ IDIOMS = re.compile(
             r"\bmistakes that\b",  # errors
             r"\b(?:can be|to) mend(?:ed)?\b",  # corrected
             r"\bor on chance\b",  # or random
-            r"\bfrom then on\b",  # afterwards
         )
     ),
     re.IGNORECASE,
