@@ -23,8 +23,9 @@ from hqdm.diffusion.objective import (
 )
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import Network, build_network, check_network, network_config
-from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
+from hqdm.storage.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.files import together, write_file
 from hqdm.utils.seeds import ImageNoise
 
 
@@ -201,8 +202,44 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         denoiser.load_tensors(tensors, folder)
         return denoiser
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        write_folder(save_directory, self.config, self.state_dict())
+    def save_pretrained(  # type: ignore[override]  # the configuration is the model's own
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> str | None:
+        """Write a model folder, with a model card unless there is one.
+
+        Unlike huggingface_hub's own method it replaces the files of another model together, and
+        removes none before that.
+
+        Args:
+            save_directory: The folder.
+            repo_id: The repository on the hub; by default named like the folder.
+            push_to_hub: Also upload the model.
+            model_card_kwargs: Arguments of the template of the card.
+            **options: Arguments of `push_to_hub`.
+
+        Returns:
+            The address of the commit if the model was uploaded.
+
+        Raises:
+            HQDMError: If a file cannot be written; the old files are unchanged.
+        """
+        folder = Path(save_directory)
+        with together():
+            write_folder(folder, self.config, self.state_dict())
+            if not (folder / CARD_FILE).exists():
+                card = self.generate_model_card(**(model_card_kwargs or {}))
+                write_file(folder / CARD_FILE, str(card))
+        if not push_to_hub:
+            return None
+        return str(
+            self.push_to_hub(repo_id or folder.name, model_card_kwargs=model_card_kwargs, **options)
+        )
 
     @classmethod
     def _from_pretrained(

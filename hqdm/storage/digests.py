@@ -47,7 +47,7 @@ def check_archive(data: bytes, source: object) -> None:
 
 
 def _has_checksums(data: bytes) -> bool:
-    """Whether the members of an archive have the checksums that it states."""
+    """True if the members of an archive have the checksums that it states."""
     file = io.BytesIO(data)
     if not zipfile.is_zipfile(file):
         return True

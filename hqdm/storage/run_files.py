@@ -111,7 +111,7 @@ class RunFiles:
 
     @property
     def replacing(self) -> bool:
-        """Whether a run is set aside that no checkpoint has replaced."""
+        """True if a run is set aside that no checkpoint has replaced."""
         return self._previous.exists()
 
     def set_aside(self, targets: Iterable[str]) -> None:
@@ -186,7 +186,7 @@ class RunFiles:
 
 
 def _inside(name: object) -> bool:
-    """Whether a name stays inside the folder."""
+    """True if a name stays inside the folder."""
     path = PurePath(name) if isinstance(name, str) else PurePath("..")
     return not path.is_absolute() and ".." not in path.parts and bool(path.parts)
 

@@ -26,7 +26,7 @@ from hqdm.utils.files import report, write_file
 from hqdm.utils.pictures import grid, save_loss_curve, save_picture
 
 VAL_LOSS = "val_loss"
-LOG_FILES = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*")
+LOG_FILES = ("hparams.yaml", "events.out.tfevents.*")
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -172,15 +172,21 @@ class LastCheckpoint(Callback):
         self._saved_step = trainer.global_step
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the previous signal handlers."""
+        """Restore the previous signal handlers, and report the logs of the end."""
+        _report_logs(trainer)
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous.clear()
 
 
 def _report_logs(trainer: Trainer) -> None:
-    """Report the files of the loggers, which write them without `write_file`."""
+    """Report the files of the loggers, which write them without `write_file`.
+
+    Those of tables are reported before they exist, since the last one may be written at the end.
+    """
     for logger in trainer.loggers if trainer.is_global_zero else ():
+        if isinstance(logger, CSVLogger):
+            report(Path(logger.log_dir) / "metrics.csv")
         if isinstance(logger, CSVLogger | TensorBoardLogger):
             for pattern in LOG_FILES:
                 for file in Path(logger.log_dir).glob(pattern):
@@ -216,7 +222,7 @@ class BestCheckpoint(Checkpoint):
         )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the score of the file, whatever the resumed checkpoint states."""
+        """Take the score of the file; that of the resumed checkpoint may be older."""
         score = self._score_of_file() if trainer.is_global_zero else math.inf
         self.score = trainer.strategy.broadcast(score)
 

@@ -378,6 +378,6 @@ def fit(
         except OSError as error:  # of the loggers; other files raise an HQDMError
             raise HQDMError(
                 f"training stopped: {error.strerror or error}"
-                f"{f' ({error.filename})' if error.filename else ''}: make room, and --resume the "
+                f"{f' ({error.filename})' if error.filename else ''}: free space, and --resume the "
                 "last checkpoint"
             ) from None

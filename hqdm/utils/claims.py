@@ -172,7 +172,7 @@ def _parsed(text: bytes) -> Mapping[str, Any] | None:
 
 
 def _lives(holder: Mapping[str, Any]) -> bool:
-    """Whether the process of a lock file lives; assumed for one of another machine."""
+    """True if the process of a lock file lives; assumed for one of another machine."""
     if holder["host"] != platform.node():
         return True
     started = _start_time(holder["pid"])

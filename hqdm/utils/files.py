@@ -116,8 +116,8 @@ def writing_to(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise HQDMError(
-            f"cannot write to {path} ({error.strerror or error}): what was there before is "
-            "unchanged; make room for it, or name another folder with --out"
+            f"cannot write to {path} ({error.strerror or error}): existing files are unchanged; "
+            "free space or permit writing, or name another folder with --out"
         ) from None
 
 

@@ -411,7 +411,7 @@ def test_full_disk_of_the_logs_is_one_line(hqdm, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(CSVLogger, "save", fail)
     outcome = hqdm("fit", "--config", tiny(), "--out", tmp_path / "run")
     assert outcome.code == 2
-    expected = "error: training stopped: No space left on device (metrics.csv): make room"
+    expected = "error: training stopped: No space left on device (metrics.csv): free space"
     assert outcome.err.splitlines()[-1].startswith(expected)
 
 

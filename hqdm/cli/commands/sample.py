@@ -61,7 +61,7 @@ def run(args: Sequence[str]) -> None:
 
 
 def _is_first() -> bool:
-    """Whether this is the process that writes; Lightning runs the command in all of them."""
+    """True if this is the process that writes; Lightning runs the command in all of them."""
     from lightning.fabric.utilities.rank_zero import rank_zero_only  # slow to import
 
     return getattr(rank_zero_only, "rank", 0) == 0
