@@ -202,7 +202,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         denoiser.load_tensors(tensors, folder)
         return denoiser
 
-    def save_pretrained(  # type: ignore[override]  # the configuration is the model's own
+    def save_pretrained(
         self,
         save_directory: str | Path,
         *,
