@@ -64,12 +64,20 @@ def add_output(parser: Parser, out: str | None, what: str = "folder to write to"
     parser.add_argument("--out", default=out, help=f"{what} ({out})" if out else what)
 
 
+def add_data(parser: Parser, what: str) -> None:
+    """Add the options of a data set; `what` is the help of `--data`."""
+    parser.add_argument("--data", required=True, help=what)
+    parser.add_argument("--offline", action="store_true", help="do not access the network")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out images that cannot be read"
+    )
+
+
 def add_scores(parser: Parser) -> None:
     """Add the options of the comparison with real images."""
-    parser.add_argument("--data", required=True, help="the data set to compare with")
+    add_data(parser, "the data set to compare with")
     parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
     parser.add_argument("--fid-weights", help="file of the Inception weights")
-    parser.add_argument("--offline", action="store_true", help="do not access the network")
 
 
 def device_named(name: str) -> "torch.device":

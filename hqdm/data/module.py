@@ -95,11 +95,14 @@ class ImageDataModule(LightningDataModule):
         channels: 1 (grey) or 3 (RGB).
         batch_size: Images per batch over all processes.
         limit: Maximum number of training images.
-        val_limit: Maximum number of validation images, from the test split.
+        val_limit: Maximum number of validation images.
         labelled: Whether batches have labels, for class-conditional models.
         flip: Mirror training images horizontally with probability 1/2.
         offline: Do not access the network.
         seed: Random seed of the order and the mirroring of the training images.
+        split: Split of the training images.
+        val_split: Split of the validation images; see `load_images` for data sets without `test`.
+        skip_bad: Leave out images that cannot be read, with a warning that lists them.
     """
 
     def __init__(
@@ -114,6 +117,9 @@ class ImageDataModule(LightningDataModule):
         flip: bool = False,
         offline: bool = False,
         seed: int = 0,
+        split: str = "train",
+        val_split: str = "test",
+        skip_bad: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -128,6 +134,9 @@ class ImageDataModule(LightningDataModule):
         self.flip = flip
         self.offline = offline
         self.seed = seed
+        self.split = split
+        self.val_split = val_split
+        self.skip_bad = skip_bad
         self.train_set: ImageSet
         self.val_set: ImageSet
 
@@ -188,8 +197,8 @@ class ImageDataModule(LightningDataModule):
         """
         if hasattr(self, "train_set"):
             return
-        self.train_set = self._load("train", self.limit)
-        self.val_set = self._load("test", self.val_limit)
+        self.train_set = self._load(self.split, self.limit)
+        self.val_set = self._load(self.val_split, self.val_limit)
         self._check_sets()
 
     def _check_sets(self) -> None:
@@ -230,37 +239,48 @@ class ImageDataModule(LightningDataModule):
             channels=self.channels,
             limit=limit,
             offline=self.offline,
+            skip_bad=self.skip_bad,
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """The training batches of this process, from the current position of the run."""
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        """Index and number of processes; without a trainer, there is one."""
         trainer = self.trainer
-        assert trainer is not None, "the data module belongs to a trainer"
-        if self.batch_size % trainer.world_size:
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The training batches of this process, from the current position of the run.
+
+        Without a trainer, those of the first epoch.
+
+        Raises:
+            HQDMError: If a batch cannot be split over the processes, or as in `setup`.
+        """
+        self.setup()
+        rank, world_size = self._rank_and_world_size()
+        if self.batch_size % world_size:
             raise HQDMError(
-                f"batch_size {self.batch_size} cannot be split over {trainer.world_size} "
-                f"processes: use a multiple of {trainer.world_size}"
+                f"batch_size {self.batch_size} cannot be split over {world_size} "
+                f"processes: use a multiple of {world_size}"
             )
         order = ShuffledBatches(
             len(self.train_set),
             self.batch_size,
             self.seed,
             self._batches_seen,
-            trainer.global_rank,
-            trainer.world_size,
+            rank,
+            world_size,
         )
         return DataLoader(
             ImageBatches(self.train_set, self.labelled), sampler=order, batch_size=None
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """This process's part of each validation batch, in order."""
-        trainer = self.trainer
-        assert trainer is not None, "the data module belongs to a trainer"
-        world = trainer.world_size
+        """This process's part of each validation batch, in order; raises as `setup`."""
+        self.setup()
+        rank, world = self._rank_and_world_size()
         # Up to `world - 1` images are dropped, since all processes need equally many batches.
         rows = torch.arange(len(self.val_set) // world * world).split(self.batch_size)
-        batches = [batch.chunk(world)[trainer.global_rank] for batch in rows]
+        batches = [batch.chunk(world)[rank] for batch in rows]
         return DataLoader(
             ImageBatches(self.val_set, self.labelled), sampler=batches, batch_size=None
         )
@@ -275,7 +295,8 @@ class ImageDataModule(LightningDataModule):
 
     def _batches_seen(self) -> int:
         """Number of training batches so far, counted by the module or else by the trainer."""
-        assert self.trainer is not None
+        if self.trainer is None:
+            return 0
         seen = getattr(self.trainer.lightning_module, "batches_seen", None)
         return cast(int, self.trainer.fit_loop.total_batch_idx + 1 if seen is None else seen)
 

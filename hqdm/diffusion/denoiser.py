@@ -177,7 +177,8 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         """Load every parameter and buffer.
 
         Raises:
-            HQDMError: If names or shapes differ; the message gives the first difference.
+            HQDMError: If names, shapes or kinds of numbers differ, or values are not finite; the
+                message gives the first difference.
         """
         own = self.state_dict()
         for name in dict.fromkeys([*own, *tensors]):
@@ -187,6 +188,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                 raise HQDMError(
                     f"{source} is of another architecture: {name} should be {expected}, is {came}"
                 )
+            check_values(tensors[name], own[name].dtype, f"{source}: {name}")
         self.load_state_dict(dict(tensors))
 
     @classmethod
@@ -199,7 +201,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         config, tensors = read_folder(folder)
         denoiser = cls.from_config(config)
         denoiser.load_tensors(tensors, folder)
-        return denoiser
+        return denoiser.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_folder(save_directory, self.config, self.state_dict())
@@ -235,6 +237,47 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                 )
             )
         return cls.from_folder(folder).to(map_location)
+
+
+def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
+    """Refuse a stored tensor of another kind of numbers, or with values that are not finite.
+
+    Args:
+        tensor: The tensor.
+        dtype: The dtype of the parameter or buffer that it is for.
+        what: The subject of the message.
+
+    Raises:
+        HQDMError: If one of the two is floating-point and the other is not, or both are of other
+            kinds that differ, or a value is NaN or infinite.
+    """
+    if tensor.dtype != dtype and not (tensor.is_floating_point() and dtype.is_floating_point):
+        raise HQDMError(f"{what} is of type {tensor.dtype}, expected {dtype}: use another file")
+    if not tensor.isfinite().all():
+        raise HQDMError(
+            f"{what} has values that are NaN or infinite: training diverged or the file is "
+            "damaged; use an earlier checkpoint"
+        )
+
+
+def check_labels(denoiser: Denoiser, y: Tensor) -> None:
+    """Refuse the labels of a batch that are not classes of the network.
+
+    Args:
+        denoiser: The denoiser, of a network with classes.
+        y: Labels `(B,)`.
+
+    Raises:
+        HQDMError: If a label is not a whole number of the network's classes.
+    """
+    n_classes = denoiser.n_classes or 0
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise HQDMError(f"labels of type {y.dtype}: expected whole numbers, such as int64")
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < n_classes:
+        raise HQDMError(
+            f"labels {int(y.min())} to {int(y.max())} in a batch for a network of {n_classes} "
+            f"classes: expected 0 to {n_classes - 1}"
+        )
 
 
 def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None:

@@ -23,6 +23,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry
 
 VARIANCE_TOLERANCE = 1e-6
+LEAST_LAM = -20.0  # alpha_1 = 2e-9
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,20 @@ class CosineSchedule(Schedule):
 
     Args:
         s: The offset that avoids too small noise levels near t = 0.
-        lam_min: The half log-SNR at t = 1.
+        lam_min: The half log-SNR at t = 1, in [-20, 0).
     """
 
     s: float = 0.008
     lam_min: float = -6.0
 
     def __post_init__(self) -> None:
-        """Refuse an offset outside [0, 1)."""
+        """Refuse an offset outside [0, 1) and a log-SNR that leaves signal or no digits of it."""
         if not 0 <= self.s < 1:
             raise HQDMError(f"the cosine schedule needs s in [0, 1), got {self.s}")
+        if not LEAST_LAM <= self.lam_min < 0:
+            raise HQDMError(
+                f"the cosine schedule needs lam_min in [{LEAST_LAM}, 0), got {self.lam_min}"
+            )
 
     @property
     def _phi(self) -> tuple[float, float]:
@@ -160,9 +165,10 @@ class LinearSchedule(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse rates that are not increasing and positive."""
-        if not 0 < self.beta_0 < self.beta_1:
+        if not 0 < self.beta_0 < self.beta_1 < math.inf:
             raise HQDMError(
-                f"the linear schedule needs 0 < beta_0 < beta_1, got {self.beta_0}, {self.beta_1}"
+                "the linear schedule needs 0 < beta_0 < beta_1 < infinity, got "
+                f"{self.beta_0}, {self.beta_1}"
             )
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:

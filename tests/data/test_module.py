@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning import LightningModule, Trainer
+from PIL import Image
 
-from hqdm.data.images import load_images
+from hqdm.data.images import DATA, load_images, register_data
 from hqdm.data.module import ImageDataModule, ShuffledBatches
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float, to_uint8
@@ -212,3 +213,41 @@ def test_images_in_memory_are_those_of_a_named_set(quiet):
 def test_images_in_memory_that_do_not_fit_are_refused(images, options, said):
     with pytest.raises(HQDMError, match=said):
         ImageDataModule.from_images(images, **options)
+
+
+def test_loaders_without_a_trainer_give_the_first_epoch():
+    data = ImageDataModule("digits", batch_size=16, limit=40, val_limit=21, labelled=True, seed=3)
+    batches = list(data.train_dataloader())
+    order = list(ShuffledBatches(40, 16, 3, lambda: 0))
+    assert len(batches) == len(order) == 2
+    stored = load_images("digits", size=8, channels=1, limit=40)
+    for (x, y), rows in zip(batches, order, strict=True):
+        assert torch.equal(x, to_float(stored.images[rows]))
+        assert torch.equal(y, stored.labels[rows])
+    assert sum(len(x) for x, _ in data.val_dataloader()) == 21
+
+
+def test_the_splits_are_options(monkeypatch):
+    """A data set that calls its splits otherwise is trained on."""
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+    levels = {"unlabeled": 10, "holdout": 200}
+    register_data("odd")(
+        lambda split: (torch.full((4, 1, 2, 2), levels[split], dtype=torch.uint8), None)
+    )
+    data = ImageDataModule("odd", size=2, batch_size=2, split="unlabeled", val_split="holdout")
+    data.setup()
+    assert data.train_set.images.unique().tolist() == [10]
+    assert data.val_set.images.unique().tolist() == [200]
+
+
+def test_skip_bad_reaches_the_reader(tmp_path):
+    for i in range(12):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{i:02d}.png")
+    (tmp_path / "06.png").write_bytes(b"no image")
+    options = {"name": str(tmp_path), "size": 4, "batch_size": 2}
+    with pytest.raises(HQDMError, match="06.png"):
+        ImageDataModule(**options).setup()
+    data = ImageDataModule(**options, skip_bad=True)
+    with pytest.warns(UserWarning, match="06.png .*left out"):
+        data.setup()
+    assert len(data.train_set) + len(data.val_set) == 11

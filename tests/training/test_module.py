@@ -282,3 +282,20 @@ def test_any_loader_of_images_trains(quiet):
     Trainer(**quiet).fit(DiffusionModule(conditional), pairs)
     with pytest.raises(HQDMError, match="takes labels .* but the batches have none"):
         Trainer(**quiet).fit(DiffusionModule(conditional), bare)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 3], "labels 0 to 3 in a batch for a network of 3 classes: expected 0 to 2"),
+        ([-1, 2], "labels -1 to 2 in a batch"),
+        ([0.0, 1.0], "labels of type torch.float32: expected whole numbers"),
+    ],
+)
+def test_labels_that_the_network_does_not_have_are_refused(quiet, labels, said):
+    """Label n_classes would silently mean "no label"."""
+    network = UNet(channels=1, size=8, dim=4, mults=(1, 2), heads=1, head_dim=4, n_classes=3)
+    module = DiffusionModule(Denoiser(network, CosineSchedule()))
+    batches = DataLoader(TensorDataset(torch.zeros(2, 1, 8, 8), torch.tensor(labels)), batch_size=2)
+    with pytest.raises(HQDMError, match=f"^{said}"):
+        Trainer(**quiet).fit(module, batches)
