@@ -295,8 +295,8 @@ def check_finite(x: Tensor, t: Tensor, s: Tensor) -> None:
     if not finite.all():
         raise HQDMError(
             f"{int((~finite).sum())} of {len(x)} samples have values that are not finite after the "
-            f"step from t = {float(t):.3g} to {float(s):.3g}: take more steps, another sampler or a "
-            "smaller guidance scale, or check the model"
+            f"step from t = {float(t):.3g} to {float(s):.3g}: take more steps, another sampler or "
+            "a smaller guidance scale, or check the model"
         )
 
 
