@@ -198,7 +198,7 @@ def same_run():
 
     def compare(one, other):
         for key in ("state_dict", "optimizer_states", "hqdm", "global_step", "epoch"):
-            expected, actual = dict(named(one[key])), dict(named(other[key]))
+            expected, actual = (dict(named(run.contents[key])) for run in (one, other))
             assert expected.keys() == actual.keys()
             for name, value in expected.items():
                 if isinstance(value, torch.Tensor):

@@ -65,7 +65,7 @@ def test_files(tmp_path):
 
 
 def test_mistakes():
-    with pytest.raises(HQDMError, match="2 images or more, got n=1"):
+    with pytest.raises(HQDMError, match="n needs a whole number from 2, got 1"):
         interpolate(Gaussian(), UniPC(5), IMAGES, 1)
     with pytest.raises(HQDMError, match="ddpm cannot run from data to noise"):
         interpolate(Gaussian(), DDPM(5), IMAGES, 3)

@@ -53,7 +53,7 @@ def test_signal_saves_and_leaves(
     stopped = f"stopped by {signal.Signals(signum).name}"
     expected = f"{stopped}: saved {last}; continue with --resume {last}"
     assert outcome.err.splitlines()[1:] == [expected]
-    assert read_checkpoint(last)["global_step"] == step
+    assert read_checkpoint(last).contents["global_step"] == step
     assert signal.getsignal(signum) == handler
 
     assert hqdm("fit", "--config", config, "--resume", last).code == 0
@@ -104,7 +104,7 @@ def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, reposito
     script.wait_for(out / "last.ckpt")
     time.sleep(0.3)  # any later moment, in any step
     assert script.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    killed_at = read_checkpoint(out / "last.ckpt")["global_step"]
+    killed_at = read_checkpoint(out / "last.ckpt").contents["global_step"]
     epochs = ("--trainer.max_epochs", killed_at // 10 + 2)
     args = ("fit", "--config", tiny(**LONG), *epochs)
     assert hqdm(*args, "--resume", out / "last.ckpt").code == 0

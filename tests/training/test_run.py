@@ -217,7 +217,7 @@ def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     config = tiny(trainer__max_epochs=3)
     TrainingCLI(["--config", str(config), "--resume", str(tmp_path / "run" / "last.ckpt")]).run()
-    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 9
+    assert read_checkpoint(tmp_path / "run" / "last.ckpt").contents["global_step"] == 9
     assert {f.name for f in (tmp_path / "run" / "csv").iterdir()} == {"version_0", "version_1"}
 
 

@@ -20,7 +20,14 @@ from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
-from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
+from hqdm.training.run import (
+    CHECKPOINT_EVERY,
+    RunFolder,
+    check_labels,
+    check_optimizer,
+    fit,
+    prepare,
+)
 from hqdm.utils.errors import HQDMError, Interrupted, first_line
 from hqdm.utils.plugins import load_plugin
 
@@ -212,6 +219,7 @@ class TrainingCLI(LightningCLI):
         data.setup()
         check_labels(module, data)
         note = prepare(module, data, config["init_from"], frozen, resume)
+        check_optimizer(module, data, self.trainer)
         if self.trainer.is_global_zero:
             folder.claim(resume, config["overwrite"])
             needs = [module.denoiser.config, data.name]
