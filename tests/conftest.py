@@ -141,10 +141,13 @@ def hqdm(capsys):
 
 @pytest.fixture
 def refused(hqdm):
-    """Runs a command that must be refused in one line; returns the line."""
+    """Runs a command that must be refused in one line, without a new folder; returns the line."""
 
     def run(*args):
+        out = Path(args[args.index("--out") + 1]) if "--out" in args else None
+        new = out is not None and not out.exists() and not out.is_symlink()
         outcome = hqdm(*args)
+        assert not (new and out.exists()), f"{out} was created"
         assert outcome.code == 2
         assert outcome.err.startswith("error: ")
         assert outcome.err.count("\n") == 1

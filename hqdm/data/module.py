@@ -20,6 +20,7 @@ from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import generator
+from hqdm.utils.tables import counted
 
 FLIP_STREAM = 1
 
@@ -208,8 +209,8 @@ class ImageDataModule(LightningDataModule):
     def _check_sets(self) -> None:
         if len(self.train_set) < self.batch_size:
             raise HQDMError(
-                f"data set {self.name!r} has {len(self.train_set)} training images, fewer than "
-                f"batch_size {self.batch_size}: use a smaller batch_size"
+                f"data set {self.name!r} has {counted(len(self.train_set), 'training image')}, "
+                f"fewer than batch_size {self.batch_size}: use a smaller batch_size"
             )
         if self.labelled and self.train_set.labels is None:
             raise HQDMError(

@@ -165,14 +165,16 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Raises:
             HQDMError: If the configuration cannot be read, or a name or option is unknown.
         """
-        try:
-            return cls(
-                build_network(config["network"]),
-                build_schedule(**config["schedule"]),
-                build_objective(config["objective"]),
-            )
-        except (AttributeError, KeyError, TypeError) as error:
-            raise HQDMError(f"the model configuration cannot be read: {error}") from None
+        parts = ("network", "schedule", "objective")
+        for key in parts:
+            part = config.get(key)
+            if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+                raise HQDMError(
+                    f"the model configuration cannot be read: {key}: expected keys with a name, "
+                    f"got {part!r}"
+                )
+        network, schedule, objective = (config[key] for key in parts)
+        return cls(build_network(network), build_schedule(**schedule), build_objective(objective))
 
     def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
         """Load every parameter and buffer.

@@ -20,6 +20,7 @@ from hqdm.utils.pictures import save_grid, save_strip
 from hqdm.utils.pixels import to_uint8
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.tables import counted
 
 MAX_IN_GRID = 256
 STRIP_ROWS = 4
@@ -50,7 +51,7 @@ class Samples:
     @property
     def effort(self) -> str:
         """The cost of the images, for a message."""
-        text = f"{self.evaluations} network evaluations each"
+        text = f"{counted(self.evaluations, 'network evaluation')} each"
         return f"{text}, {self.rejected:.1f} steps rejected" if self.rejected else text
 
 

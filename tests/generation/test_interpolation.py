@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from hqdm.diffusion.analytic import GaussianDenoiser
 from hqdm.diffusion.schedule import CosineSchedule
@@ -62,6 +63,22 @@ def test_files(tmp_path):
     assert record["round_trip_rms"] == result.round_trip.tolist()
     assert record["images"] == ["a.png", "b.png"]
     assert (tmp_path / "interpolation.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--n", 1), "n needs a whole number from 2, got 1"),
+        (("--sampler", "ddpm"), "ddpm cannot run from data to noise"),
+        (("--sampler", "dpm-adaptive"), "dpm-adaptive takes no steps"),
+    ],
+)
+def test_a_refused_command_leaves_nothing(refused, trained, tmp_path, options, said):
+    """`refused` looks for the folder."""
+    for name in "ab":
+        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
+    images = ("--images", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out")
+    assert said in refused("interpolate", "--checkpoint", trained, *images, *options)
 
 
 def test_mistakes():
