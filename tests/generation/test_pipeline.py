@@ -18,6 +18,13 @@ def test_every_source_gives_the_same_samples(trained, tmp_path):
     assert torch.equal(Pipeline(denoiser)(5, DDIM(3), seed=2).images, expected)
 
 
+def test_a_model_in_training_is_put_in_evaluation_mode(trained):
+    """Dropout would be drawn in sampling."""
+    denoiser = load_denoiser(trained / "last.ckpt").train()
+    pipeline = Pipeline(denoiser)
+    assert not any(module.training for module in pipeline.denoiser.modules())
+
+
 def test_labels_and_guidance_reach_the_samples(trained_classes):
     draw = Pipeline.from_pretrained(trained_classes)
     samples = draw(n=3, steps=2, label=7, guidance=2.0)
@@ -71,6 +78,7 @@ def test_bad_calls_are_refused_in_one_line(trained, monkeypatch, tmp_path):
         (lambda: draw(label=3), "no class labels"),
         (lambda: draw(sampler=DDIM(3), steps=3), "belong to a named sampler"),
         (lambda: draw(sampler="carleman"), "there is no Carleman fit"),
+        (lambda: draw(sampler="carleman", guidance=2), "carleman was fitted without guidance"),
         (lambda: Pipeline(draw.denoiser)(sampler="carleman"), "load the model from a file"),
         (lambda: Pipeline.from_pretrained(tmp_path / "nothing"), "there is no model"),
         (lambda: Pipeline.from_pretrained("someone/nothing"), "there is no model someone/nothing"),
