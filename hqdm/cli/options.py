@@ -39,7 +39,8 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     """Add the choice of a sampler, and the options of `add_drawing`."""
     names = f"such as ddpm, ddim, dpm3, unipc3, carleman ({sampler})"
     parser.add_argument("--sampler", default=sampler, help=names)
-    parser.add_argument("--steps", type=int, help="sampler steps (ddpm 1000, ddim 50, others 10)")
+    steps = "sampler steps (ddpm 1000, ddim 50, heun 20, carleman 8, others 10)"
+    parser.add_argument("--steps", type=int, help=steps)
     parser.add_argument("--tolerance", type=float, help="error per step of dpm-adaptive (0.05)")
     add_drawing(parser, n)
 

@@ -1,9 +1,9 @@
-r"""The interface of a network, whatever its architecture.
+r"""The interface of a network of any architecture.
 
     network(x_t, t, y)        x_t: (B, *sample_shape), t: (B,) in [0, 1], y: (B,) or None
 
-A denoiser, a checkpoint and the command line use a network through these members only. A class that
-has them is made available to configurations and files by `register_network`.
+Denoisers, checkpoints and the command line access a network through these members only. The
+decorator `register_network` makes a class available to configurations and files.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Network(Protocol):
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:
-        """The parts by name, as `hqdm inspect` counts and `--freeze` names them."""
+        """The parts by name, for `hqdm inspect` and `--freeze`."""
         ...
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor | None = None, /) -> Tensor:
@@ -61,7 +61,7 @@ def register_network(cls: NetworkType) -> NetworkType:
 
     Raises:
         HQDMError: If the class is not a module or lacks `from_config`, or another class has its
-            name. The other members are looked for when a denoiser is made of a network.
+            name. The other members are checked when a denoiser is built.
     """
     if not (issubclass(cls, nn.Module) and hasattr(cls, "from_config")):
         raise HQDMError(

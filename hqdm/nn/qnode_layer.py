@@ -1,4 +1,4 @@
-"""A layer that runs a PennyLane QNode on the simulators, in the place of `qml.qnn.TorchLayer`."""
+"""A layer that runs a PennyLane QNode on the simulators, in place of `qml.qnn.TorchLayer`."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,19 +26,19 @@ InitMethod = Init | Mapping[str, Init | Tensor] | None
 class QNodeLayer(nn.Module):
     """A QNode with trainable weights, with the arguments and outputs of `qml.qnn.TorchLayer`.
 
-    `QuantumLayer(qnode, weight_shapes)` makes one. Parameters have the names of `weight_shapes`,
-    and angles are what they hold; state dicts are those of a `TorchLayer`. The QNode is traced at
-    the first call with so many features: whatever it reads beside its arguments must stay as it is
-    from then on. The layer pickles if the QNode does.
+    `QuantumLayer(qnode, weight_shapes)` returns a `QNodeLayer`. The parameters have the names in
+    `weight_shapes` and are passed to the QNode unchanged; state dicts are compatible with
+    `TorchLayer`. The QNode is traced at the first call for each number of features; other variables
+    that its function reads must not change afterwards. The layer can be pickled if the QNode can.
 
-    Unlike in `TorchLayer`, the circuit runs in the dtype of the parameters, whatever that of the
-    inputs, also under autocast, and what cannot be run exactly is refused.
+    Unlike `TorchLayer`, the layer computes in the dtype of the parameters, independent of the dtype
+    of the inputs and of autocast, and refuses a QNode that it cannot evaluate exactly.
 
     Args:
         qnode: The QNode. Its function takes `inputs` and the weights by name, and returns
             `qml.expval` of products or sums of Pauli matrices or `qml.probs`, or a list or tuple
             of them, in one basis per wire.
-        weight_shapes: Names and shapes of the weights; 1 stands for a number without axes.
+        weight_shapes: Names and shapes of the weights; 1 denotes a scalar.
         init_method: A function of `torch.nn.init`, a mapping of such functions or of tensors by
             the names of the weights, or None to draw angles uniformly from [0, 2 pi).
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
@@ -92,12 +92,12 @@ class QNodeLayer(nn.Module):
         return int(any(stacked))
 
     def quantum_parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters: they are the angles. See `hqdm.nn.parts.QuantumModule`."""
+        """All parameters, since they are the angles. See `hqdm.nn.parts.QuantumModule`."""
         return self.parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew by `init_method`."""
+        """Reinitialise the weights by `init_method`."""
         for name, weight in self.qnode_weights.items():
             weight.copy_(self._draw(name))
 
@@ -138,7 +138,7 @@ class QNodeLayer(nn.Module):
                 if given not in self.weight_shapes:
                     raise unknown("weight in init_method", given, self.weight_shapes)
             if name not in init:
-                raise HQDMError(f"init_method has nothing for the weight {name!r}")
+                raise HQDMError(f"init_method has no entry for the weight {name!r}")
             init = init[name]
             if isinstance(init, Tensor):
                 return init
@@ -153,7 +153,7 @@ class QNodeLayer(nn.Module):
         """Evaluate the QNode.
 
         Args:
-            inputs: Features, `(..., n_inputs)`; without axes before the last one, a single sample.
+            inputs: Features, `(..., n_inputs)`; one axis is a single sample.
 
         Returns:
             In the dtype of the parameters: `(...)` for one expectation, `(..., n_outputs)` for
@@ -161,11 +161,12 @@ class QNodeLayer(nn.Module):
             n_outputs)` for a tuple of several.
 
         Raises:
-            HQDMError: If the inputs have no axis, or the QNode cannot be run; the line says why.
+            HQDMError: If the inputs have no axis, or the QNode is not supported; the message gives
+                the reason.
         """
         check_real(inputs)
         if not inputs.ndim:
-            raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a number")
+            raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a scalar")
         lead, n_inputs = tuple(inputs.shape[:-1]), inputs.shape[-1]
         flat = [weight.reshape(-1) for weight in self.qnode_weights.values()]
         weights = torch.cat(flat or [inputs.new_empty(0)])
@@ -177,7 +178,7 @@ class QNodeLayer(nn.Module):
             return translated.readout(values, lead)
 
     def _circuit(self, n_inputs: int, batched: bool) -> QNodeCircuit:
-        """The circuit for so many features, made at the first call."""
+        """The circuit for a number of features, built at the first call."""
         if (n_inputs, batched) not in self._circuits:
             arguments = self.qnode, self.weight_shapes, n_inputs, batched
             translated = self._or_refuse(from_qnode, *arguments)
@@ -186,7 +187,7 @@ class QNodeLayer(nn.Module):
         return self._circuits[n_inputs, batched]
 
     def _or_refuse(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function; if it finds the QNode unsupported, say so in one line."""
+        """Call a function; add the name of the QNode to the message of an `UnsupportedQNode`."""
         try:
             return function(*args, **kwargs)
         except UnsupportedQNode as error:
@@ -217,7 +218,7 @@ def check_real(inputs: object) -> None:
 
 
 def _check_trace(circuit: Circuit) -> None:
-    """Trace a circuit, whatever simulator runs it: control flow on values shows here.
+    """Trace a circuit, for any simulator, since tracing detects control flow on values.
 
     Raises:
         UnsupportedQNode: If it cannot be traced.
@@ -225,7 +226,7 @@ def _check_trace(circuit: Circuit) -> None:
     try:
         trace(circuit)
     except HQDMError as error:
-        reason = str(error).removesuffix(HINT).split(" (")[0]  # without torch's own words
+        reason = str(error).removesuffix(HINT).split(" (")[0]  # without torch's own message
         raise UnsupportedQNode(reason.rstrip(" :;")) from error
     except Exception as error:  # of PennyLane or the user's function, at vectorised values
         raise UnsupportedQNode(f"it cannot be traced ({in_one_line(error)})") from error

@@ -22,10 +22,10 @@ class QuantumLayer(nn.Module):
     arXiv 2402.16147). The circuits run in the dtype of `theta`, also under autocast.
 
     `QuantumLayer(qnode, weight_shapes, init_method=None, simulator="auto")` of a PennyLane QNode
-    makes a `QNodeLayer`, which takes the place of `qml.qnn.TorchLayer`.
+    returns a `QNodeLayer`, which replaces `qml.qnn.TorchLayer`.
 
     Args:
-        circuit: What every circuit computes.
+        circuit: The common circuit.
         n_circuits: Number of circuits.
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
 
@@ -42,7 +42,7 @@ class QuantumLayer(nn.Module):
     ) -> Self: ...
 
     @overload
-    def __new__(  # type: ignore[misc]  # a QNodeLayer is no QuantumLayer
+    def __new__(  # type: ignore[misc]  # a QNodeLayer is not a QuantumLayer
         cls,
         qnode: qml.QNode,
         weight_shapes: WeightShapes,

@@ -90,7 +90,7 @@ class Sampler(ABC):
     """Transforms noise to images in a given number of steps.
 
     Args:
-        steps: Number of steps, 1 or more; follows from a grid given as times.
+        steps: Number of steps, 1 or more; implied by a grid given as times.
         grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; None is `default_grid`.
 
     Attributes:
@@ -118,11 +118,11 @@ class Sampler(ABC):
             steps = of_grid or self.default_steps
         steps = whole("steps", steps, 1)
         if of_grid not in (None, steps):
-            raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: leave one out")
+            raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: give one of the two")
         self.steps = steps
 
     def steps_for(self, evaluations: int) -> int:
-        """The largest number of steps within a number of network evaluations; 1 at least."""
+        """The largest number of steps within a number of network evaluations, at least 1."""
         return max(1, (evaluations - 1) // self.evaluations_per_step + 1)
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:

@@ -68,7 +68,7 @@ def check_grid(grid: str | Sequence[float]) -> None:
     except (TypeError, ValueError, RuntimeError):
         raise HQDMError(f"a grid needs a name or decreasing times, got {grid!r}") from None
     if times.ndim != 1 or len(times) < 2 or not (times.diff() < 0).all():
-        raise HQDMError("a grid needs two times or more, each smaller than the one before")
+        raise HQDMError("a grid needs two times or more, each smaller than the previous one")
     if times[-1] < 0 or times[0] > 1:
         raise HQDMError(
             f"a grid needs times in [0, 1], got {float(times[0])} to {float(times[-1])}"

@@ -23,7 +23,7 @@ class RePaint(Sampler):
 
     Args:
         sampler: The other sampler.
-        resamplings: Number of times that each step is taken; 1 is the other sampler itself.
+        resamplings: Number of times that each step is taken; 1 is equivalent to the other sampler.
 
     Raises:
         HQDMError: If `resamplings` is below 1.

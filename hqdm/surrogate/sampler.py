@@ -39,8 +39,8 @@ CLOSURE_NODES = 17
 STEPS_PER_SEGMENT = 8
 LARGEST_LATENT = 1e3
 HYBRID_STEPS = 5
-# By the number of steps of the other sampler: the lambda at which it takes over and the time at
-# which its last step begins, tuned on MNIST (docs/carleman.md); HYBRID for other numbers of steps.
+# For each number of steps of the other sampler, the lambda at which it starts and the time at which
+# its last step begins, tuned on MNIST (docs/carleman.md); HYBRID for other numbers of steps.
 HYBRIDS = {1: (0.0, 0.1), 2: (-1.0, 0.2), 3: (-1.5, 0.15)}
 HYBRID = (-2.0, 0.1)
 
@@ -64,9 +64,9 @@ class Carleman(Sampler):
         expansion: Dependence of the coefficients on lambda within a segment: "spline" as fitted,
             "dpm1" to "dpm3" by a Taylor polynomial, "unipc1" to "unipc3" by finite differences.
         backend: Solver of the linear equation; `Direct` computes one matrix per segment, the others
-            solve for one image at a time.
-        then: A sampler that continues with the network; None to sample to the images.
-        switch: The lambda of the images at which `then` takes over.
+            solve for each image separately.
+        then: A sampler that continues with the network; None to continue without it.
+        switch: The lambda of the images at which `then` starts.
 
     Raises:
         HQDMError: If an option is unknown or out of range.
@@ -240,7 +240,7 @@ def build_carleman(
     Args:
         fit: The fit to the model.
         steps: Number of segments; in hybrid mode the steps of the other sampler, 5 by default.
-        then: Name of the sampler that continues with the network; "" to sample to the images.
+        then: Name of the sampler that continues with the network; "" for none.
         **options: Other arguments of `Carleman`; in hybrid mode `switch` defaults to `HYBRIDS`.
 
     Raises:

@@ -558,7 +558,7 @@ def plain(inputs, w):
         ),
         (
             lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, {}),
-            "init_method has nothing for the weight 'w'",
+            "init_method has no entry for the weight 'w'",
         ),
         (
             lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, {"w": torch.ones(2)}),
@@ -680,7 +680,7 @@ def test_refusals_of_what_cannot_be_traced(function, reason, simulator):
 
 def test_refusals_of_inputs():
     layer = QuantumLayer(CLASSIFIER, SHAPES)
-    with pytest.raises(HQDMError, match="inputs of shape .*, got a number"):
+    with pytest.raises(HQDMError, match="inputs of shape .*, got a scalar"):
         layer(torch.tensor(0.5))
     with pytest.raises(HQDMError) as error:
         layer(torch.zeros(2, 9))

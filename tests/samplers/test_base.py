@@ -50,7 +50,7 @@ def test_callback_sees_every_step(denoiser, x1):
 
 
 def test_starting_in_between_goes_on_with_the_same_flow(denoiser):
-    """From t to 0 in one walk, or by way of a midpoint that is on the same grid."""
+    """From t to 0 in one run, or via a midpoint that is on the same grid."""
     x1 = ImageNoise(0, 2).draw((1, 2, 2)).double()
     whole = DDIM(8).run(denoiser, x1, return_trajectory=True)
     half = DDIM(4)(denoiser, whole.trajectory[4], t_start=0.5)
@@ -68,7 +68,7 @@ def test_batches_do_not_matter(denoiser):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_the_walk_may_end_before_the_data(denoiser, x1, name):
+def test_the_trajectory_may_end_before_the_data(denoiser, x1, name):
     sampler = build_sampler(name, 30)
     result = sampler.run(denoiser, x1.double(), t_start=0.8, t_end=0.3)
     assert result.times[0] == 0.8
