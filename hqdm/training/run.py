@@ -235,8 +235,6 @@ def _resumed(
     # Report a damaged part in one line, unlike Lightning.
     for weights in ("averaged", "raw"):
         denoiser_in(checkpoint, weights)
-    if odd := set(module.state_dict()) ^ set(checkpoint.tensors):
-        raise HQDMError(f"{resume} is of another architecture: see the tensor {min(odd)!r}")
     check_types(checkpoint.contents, _RESUMED, f"{resume} is not a whole checkpoint: ")
     for key in _RESUMED:
         if key not in checkpoint.contents:
@@ -258,6 +256,8 @@ def _resumed(
                 f"{resume} is of another run: {key} is {found.get(key)} in the checkpoint and "
                 f"{expected.get(key)} in the configuration; resume with the config.yaml of its run"
             )
+    if odd := set(module.state_dict()) ^ set(checkpoint.tensors):
+        raise HQDMError(f"{resume} is of another architecture: see the tensor {min(odd)!r}")
     if frozen and sorted(frozen) != sorted(checkpoint.frozen):
         raise HQDMError(
             f"{resume} was trained with {', '.join(checkpoint.frozen) or 'nothing'} frozen: "
