@@ -24,6 +24,7 @@ from hqdm.diffusion.objective import (
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import Network, build_network, check_network, network_config
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
+from hqdm.utils.checks import device_named, whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
@@ -164,14 +165,16 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Raises:
             HQDMError: If the configuration cannot be read, or a name or option is unknown.
         """
-        try:
-            return cls(
-                build_network(config["network"]),
-                build_schedule(**config["schedule"]),
-                build_objective(config["objective"]),
-            )
-        except (AttributeError, KeyError, TypeError) as error:
-            raise HQDMError(f"the model configuration cannot be read: {error}") from None
+        parts = ("network", "schedule", "objective")
+        for key in parts:
+            part = config.get(key)
+            if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+                raise HQDMError(
+                    f"the model configuration cannot be read: {key}: expected keys with a name, "
+                    f"got {part!r}"
+                )
+        network, schedule, objective = (config[key] for key in parts)
+        return cls(build_network(network), build_schedule(**schedule), build_objective(objective))
 
     def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
         """Load every parameter and buffer.
@@ -223,6 +226,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             raise HQDMError(
                 f"unknown options of from_pretrained: {', '.join(sorted(unknown_options))}"
             )
+        device = device_named(map_location)
         folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(
@@ -236,7 +240,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                     allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
                 )
             )
-        return cls.from_folder(folder).to(map_location)
+        return cls.from_folder(folder).to(device)
 
 
 def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
@@ -292,6 +296,6 @@ def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None
         return None
     if label is None:
         return torch.arange(n) % denoiser.n_classes
-    if not 0 <= label < denoiser.n_classes:
+    if not whole("label", label) < denoiser.n_classes:
         raise HQDMError(f"label {label} does not exist: expected 0 to {denoiser.n_classes - 1}")
     return torch.full((n,), label)

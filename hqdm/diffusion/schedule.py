@@ -14,12 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.registry import Registry
 
 VARIANCE_TOLERANCE = 1e-6
@@ -227,16 +228,15 @@ def build_schedule(name: str, **options: float) -> Schedule:
         **options: The fields of the schedule.
 
     Raises:
-        HQDMError: If the name or an option is unknown.
+        HQDMError: If the name or an option is unknown, or an option is not of its type.
     """
     cls = SCHEDULES[name]
-    try:
-        return cls(**options)
-    except TypeError:
-        known = ", ".join(field.name for field in fields(cls))
-        raise HQDMError(
-            f"unknown option of schedule {name!r} among {sorted(options)}: expected {known}"
-        ) from None
+    known = [field.name for field in fields(cls)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the schedule {name!r}", option, known)
+    check_types(options, get_type_hints(cls), "schedule.")
+    return cls(**options)
 
 
 def schedule_config(schedule: Schedule) -> dict[str, str | float]:

@@ -20,6 +20,7 @@ from hqdm.samplers.base import Evaluator, SingleStep, check_finite
 from hqdm.samplers.dpm_solver import check_order, embedded_step
 from hqdm.samplers.exponential import NoiseLevel, level_of
 from hqdm.samplers.grids import T_CUT
+from hqdm.utils.checks import finite
 from hqdm.utils.errors import HQDMError
 
 SAFETY = 0.9
@@ -82,7 +83,7 @@ class AdaptiveDPMSolver(SingleStep):
         if absolute is None:
             absolute = ABSOLUTE_SHARE * tolerance
         check_order("adaptive DPM-Solver", order, (2, 3))
-        if not (tolerance > 0 and absolute > 0):  # refuses NaN as well
+        if not (finite("tolerance", tolerance) > 0 and finite("absolute", absolute) > 0):
             raise HQDMError(f"a tolerance needs more than 0, got {tolerance} and {absolute}")
         self.tolerance = tolerance
         self.absolute = absolute

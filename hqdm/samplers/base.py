@@ -21,6 +21,7 @@ from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.exponential import NoiseLevel, level_at
 from hqdm.samplers.grids import T_CUT, build_grid, check_ends, check_grid
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
@@ -115,8 +116,7 @@ class Sampler(ABC):
         of_grid = None if isinstance(self.times, str) else len(self.times) - 1
         if steps is None:
             steps = of_grid or self.default_steps
-        if steps < 1:
-            raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+        steps = whole("steps", steps, 1)
         if of_grid not in (None, steps):
             raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: give one of the two")
         self.steps = steps

@@ -64,7 +64,10 @@ def check_grid(grid: str | Sequence[float]) -> None:
         if grid not in GRIDS:
             raise unknown("grid", grid, GRIDS)
         return
-    times = torch.as_tensor(grid, dtype=torch.float64)
+    try:
+        times = torch.as_tensor(grid, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise HQDMError(f"a grid needs a name or decreasing times, got {grid!r}") from None
     if times.ndim != 1 or len(times) < 2 or not (times.diff() < 0).all():
         raise HQDMError("a grid needs two times or more, each smaller than the previous one")
     if times[-1] < 0 or times[0] > 1:

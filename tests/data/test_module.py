@@ -118,7 +118,7 @@ def test_images_are_loaded_once():
 
 
 def test_invalid_input_is_refused(tmp_path):
-    with pytest.raises(HQDMError, match="batch_size needs a positive number, got 0"):
+    with pytest.raises(HQDMError, match="batch_size needs a whole number from 1, got 0"):
         ImageDataModule(batch_size=0)
     with pytest.raises(HQDMError, match="40 training images, fewer than batch_size 100"):
         module(batch_size=100)
@@ -193,6 +193,25 @@ def test_images_in_memory_are_those_of_a_named_set(quiet):
     assert (unlabelled.size, unlabelled.channels) == (8, 1)
 
 
+def test_a_tenth_is_split_off_but_never_nothing():
+    """Of five images the last one, with its label; a label of that one alone is a class, too."""
+    images = (torch.arange(5, dtype=torch.uint8)).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    data = ImageDataModule.from_images(images, torch.arange(5), batch_size=4)
+    assert torch.equal(data.train_set.images, images[:4])
+    assert torch.equal(data.val_set.images, images[4:])
+    assert torch.equal(data.val_set.labels, torch.tensor([4]))
+    assert (data.train_set.split, data.val_set.split) == ("train", "test")
+    assert data.n_classes == 5
+    given = ImageDataModule.from_images(
+        images[:4],
+        torch.arange(4),
+        val_images=images[4:],
+        val_labels=torch.tensor([6]),
+        batch_size=4,
+    )
+    assert given.n_classes == 7
+
+
 @pytest.mark.parametrize(
     ("images", "options", "said"),
     [
@@ -201,6 +220,33 @@ def test_images_in_memory_are_those_of_a_named_set(quiet):
         (torch.full((200, 1, 8, 8), 2.0), {}, r"values in \[-1, 1\]"),
         (torch.zeros(200, 1, 8, 8, dtype=torch.int64), {}, "expected uint8 or floats"),
         (torch.zeros(200, 1, 8, 8), {"labels": torch.zeros(3)}, "expected whole numbers from 0"),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.arange(200) - 1},
+            "type torch.int64 .*expected whole numbers from 0",
+        ),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.ones(200).bool()},
+            "type torch.bool .*expected whole numbers from 0",
+        ),
+        (torch.zeros(200, 1, 8, 8), {"labels": torch.tensor(1)}, "labels of type Tensor: expected"),
+        (torch.zeros(200, 1, 8, 8), {"labels": [1] * 200}, "labels of type list: expected a torch"),
+        (torch.zeros(200, 1, 8, 8).numpy(), {}, "images of type ndarray: expected a torch.Tensor"),
+        (torch.zeros(200, 2, 8, 8), {}, r"channels=2: expected 1 \(grey\), 3 \(RGB\)"),
+        (torch.zeros(200, 1, 8, 8), {"seed": -1}, "seed needs a whole number from 0, got -1"),
+        (torch.zeros(200, 1, 8, 8), {"batch_size": 2.5}, "batch_size needs a whole number from 1"),
+        (torch.zeros(1, 1, 8, 8), {}, "a single image cannot be split: give val_images"),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.zeros(200).long(), "val_labels": torch.zeros(20).long()},
+            "val_labels are the classes of val_images: give both, or neither",
+        ),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"val_images": torch.zeros(9, 1, 6, 6)},
+            r"val_images of shape \(9, 1, 6, 6\): expected that of images, \(N, 1, 8, 8\)",
+        ),
         (torch.zeros(200, 1, 8, 8), {"batch": 3}, "unknown option .*'batch'"),
         (torch.zeros(20, 1, 8, 8), {}, "fewer than batch_size 128"),
         (

@@ -6,6 +6,7 @@ import torch
 from scipy.special import expit
 
 from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers import AdaptiveDPMSolver
 from hqdm.utils.errors import HQDMError
@@ -56,6 +57,23 @@ def test_steps_are_taken_back_where_the_flow_turns(denoiser):
     assert result.rejected.shape == (8,)
     assert result.rejected.max() > 0
     assert result.x0.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_network_sees_its_own_precision(denoiser, dtype):
+    """The solver computes in float64 whatever that is."""
+    seen = set()
+
+    class Watched:
+        schedule = denoiser.schedule
+
+        def __call__(self, x_t, t, y=None):
+            seen.add(x_t.dtype)
+            return Prediction(*(part.to(x_t.dtype) for part in denoiser(x_t, t, y)))
+
+    result = AdaptiveDPMSolver(1e-1).run(Watched(), X1.to(dtype))
+    assert seen == {dtype}
+    assert result.x0.dtype == dtype
 
 
 def test_images_do_not_see_each_other(denoiser):

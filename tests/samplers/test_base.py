@@ -115,7 +115,7 @@ def test_only_fixed_deterministic_steps_run_backwards(denoiser, x1, sampler):
 
 
 def test_bad_input(denoiser, x1):
-    with pytest.raises(HQDMError, match="1 step or more, got 0"):
+    with pytest.raises(HQDMError, match="steps needs a whole number from 1, got 0"):
         DDIM(0)
     with pytest.raises(HQDMError, match="unknown sampler 'dimm'.*did you mean 'ddim'"):
         build_sampler("dimm")
