@@ -7,11 +7,12 @@ decorator `register_network` makes a class available to configurations and files
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar, cast, get_type_hints
 
 from torch import Tensor, nn
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.registry import Registry
 
 
@@ -96,7 +97,18 @@ def build_network(config: Mapping[str, Any]) -> Network:
     except HQDMError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise HQDMError(f"the options of {config['name']} cannot be used: {error}") from None
+        check_types(options, option_types(cls), "network.")
+        raise HQDMError(
+            f"the options of {config['name']} cannot be used: {first_line(error)}"
+        ) from None
+
+
+def option_types(cls: type) -> dict[str, Any]:
+    """The declared types of the arguments of a class; none if they cannot be read."""
+    try:
+        return get_type_hints(vars(cls).get("__init__"))
+    except (NameError, TypeError):  # a type that is defined inside a function
+        return {}
 
 
 def network_config(network: Network) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import pennylane as qml
 import torch
@@ -14,7 +14,7 @@ from hqdm.circuits.qnode import QNodeCircuit, check_arguments, check_qnode, from
 from hqdm.circuits.readout import UnsupportedQNode
 from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.simulators.program.tracing import HINT, trace
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,6 +81,16 @@ class QNodeLayer(nn.Module):
         """The weights by name."""
         return {name: getattr(self, name) for name in self.weight_shapes}
 
+    @property
+    def batch_axis(self) -> int:
+        """The axis of the samples in the outputs: 1, after those of a tuple, or 0.
+
+        It is known after the first call.
+        """
+        readouts = [translated.readout for translated in self._circuits.values()]
+        stacked = [r.container == "tuple" and len(r.marginals) > 1 for r in readouts]
+        return int(any(stacked))
+
     def quantum_parameters(self) -> Iterator[nn.Parameter]:
         """All parameters, since they are the angles. See `hqdm.nn.parts.QuantumModule`."""
         return self.parameters()
@@ -92,23 +102,52 @@ class QNodeLayer(nn.Module):
             weight.copy_(self._draw(name))
 
     def _draw(self, name: str) -> Tensor:
-        shape, of_all = self.weight_shapes[name], self.init_method
-        if isinstance(of_all, Mapping) and name not in of_all:
-            raise HQDMError(f"init_method has no entry for the weight {name!r}")
-        init = of_all[name] if isinstance(of_all, Mapping) else of_all or _uniform_angles
+        shape, init = self.weight_shapes[name], self._init_of(name)
         if isinstance(init, Tensor):
-            if tuple(init.shape) != shape:
+            drawn = init.detach().clone()
+        else:
+            try:
+                drawn = init(torch.empty(shape or 1))
+            except (RuntimeError, TypeError, ValueError) as error:
                 raise HQDMError(
-                    f"init_method has a tensor of shape {tuple(init.shape)} for the weight "
-                    f"{name!r}, expected {shape}"
-                )
-            return init.detach().clone()
+                    f"init_method fails for the weight {name!r} of shape {shape}: "
+                    f"{first_line(error)}"
+                ) from error
+            if isinstance(drawn, Tensor) and not shape and drawn.shape == (1,):
+                drawn = drawn[0]
+        if not isinstance(drawn, Tensor) or tuple(drawn.shape) != shape:
+            came = tuple(drawn.shape) if isinstance(drawn, Tensor) else drawn
+            raise HQDMError(
+                f"init_method has {came} for the weight {name!r}, expected a tensor of shape "
+                f"{shape}"
+            )
+        if not drawn.is_floating_point():
+            raise HQDMError(
+                f"init_method has {drawn.dtype} for the weight {name!r}, expected real numbers "
+                "such as torch.float32"
+            )
+        return drawn
+
+    def _init_of(self, name: str) -> Init | Tensor:
+        """The function or the tensor that `init_method` has for a weight."""
+        if self.init_method is None:
+            return _uniform_angles
+        init: object = self.init_method
+        if isinstance(init, Mapping):
+            for given in init:
+                if given not in self.weight_shapes:
+                    raise unknown("weight in init_method", given, self.weight_shapes)
+            if name not in init:
+                raise HQDMError(f"init_method has no entry for the weight {name!r}")
+            init = init[name]
+            if isinstance(init, Tensor):
+                return init
         if not callable(init):
             raise HQDMError(
-                f"init_method has {init!r} for the weight {name!r}, expected a function or a tensor"
+                f"init_method has {' '.join(repr(init).split())} for the weight {name!r}, expected "
+                "a function, or a mapping of functions and tensors"
             )
-        drawn = init(torch.empty(shape or 1))
-        return drawn if shape else drawn[0]
+        return cast(Init, init)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate the QNode.
@@ -125,6 +164,7 @@ class QNodeLayer(nn.Module):
             HQDMError: If the inputs have no axis, or the QNode is not supported; the message gives
                 the reason.
         """
+        check_real(inputs)
         if not inputs.ndim:
             raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a scalar")
         lead, n_inputs = tuple(inputs.shape[:-1]), inputs.shape[-1]
@@ -160,6 +200,21 @@ class QNodeLayer(nn.Module):
         """The sizes, for `print`."""
         shapes = ", ".join(f"{name} {shape}" for name, shape in self.weight_shapes.items())
         return f"{_name(self.qnode)}, weights: {shapes}, simulator={self.simulator.name}"
+
+
+def check_real(inputs: object) -> None:
+    """Refuse inputs of a layer that are not a tensor of real numbers.
+
+    Raises:
+        HQDMError: If they are not; imaginary parts would be dropped.
+    """
+    if not isinstance(inputs, Tensor):
+        raise HQDMError(f"QuantumLayer needs a tensor, got {type(inputs).__name__}")
+    if inputs.is_complex():
+        raise HQDMError(
+            f"QuantumLayer needs real inputs, got {inputs.dtype}: pass real and imaginary parts as "
+            "features"
+        )
 
 
 def _check_trace(circuit: Circuit) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.circuits import Circuit
-from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes
+from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes, check_real
 from hqdm.simulators import Simulator, resolve_simulator
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 
 
@@ -64,8 +65,7 @@ class QuantumLayer(nn.Module):
                 f"QuantumLayer needs a Circuit or a PennyLane QNode, got {circuit!r}: a layer of "
                 "your own that runs a QNode derives from QNodeLayer"
             )
-        if n_circuits < 1:
-            raise HQDMError(f"QuantumLayer needs at least one circuit, got n_circuits={n_circuits}")
+        whole("n_circuits", n_circuits, 1)
         self.circuit = circuit
         self.n_circuits = n_circuits
         self.simulator = resolve_simulator(simulator)
@@ -94,8 +94,9 @@ class QuantumLayer(nn.Module):
             `(..., n_circuits, n_outputs)`, in the dtype of `theta`.
 
         Raises:
-            HQDMError: If the last two axes have other sizes.
+            HQDMError: If the last two axes have other sizes, or the inputs are not real.
         """
+        check_real(x)
         expected = (self.n_circuits, self.circuit.n_inputs)
         if tuple(x.shape[-2:]) != expected:
             raise HQDMError(

@@ -29,6 +29,7 @@ from hqdm.samplers.grids import GRIDS, T_CUT, build_grid
 from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import CarlemanFit
 from hqdm.surrogate.noise_polynomial import DiffusionDrift, ExpandedPolynomial, levels
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.seeds import ImageNoise
 
@@ -261,8 +262,7 @@ def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> li
         HQDMError: If there are no steps, or the switch is not between the schedule's end and the
             cut.
     """
-    if steps < 1:
-        raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+    whole("steps", steps, 1)
     low, high = schedule.lam(torch.tensor([1.0, cut], dtype=torch.float64)).tolist()
     _check_switch(switch, low, high)
     start = float(schedule.inverse(torch.tensor(switch, dtype=torch.float64)))

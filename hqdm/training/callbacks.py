@@ -249,7 +249,7 @@ def best_score(path: Path) -> float:
     """
     if not path.exists():
         return math.inf
-    states = read_checkpoint(path).get("callbacks")
+    states = read_checkpoint(path).contents.get("callbacks")
     for key, state in states.items() if isinstance(states, dict) else ():
         if key.startswith("ModelCheckpoint{'monitor': 'val_loss'") and isinstance(state, dict):
             score = state.get("best_model_score")

@@ -29,7 +29,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
+from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
 from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PICTURES, RunFiles
 from hqdm.training.callbacks import (
     BestCheckpoint,
@@ -41,7 +41,9 @@ from hqdm.training.callbacks import (
     best_score,
 )
 from hqdm.training.module import DiffusionModule
+from hqdm.training.optim import check_length, check_rates, check_validations
 from hqdm.training.transfer import freeze, transfer
+from hqdm.utils.checks import check_types
 from hqdm.utils.claims import hold
 from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.files import (
@@ -54,6 +56,17 @@ from hqdm.utils.files import (
 )
 
 CHECKPOINT_EVERY = 500
+
+# The parts of a checkpoint from which Lightning resumes a run.
+_RESUMED = {
+    "pytorch-lightning_version": str,
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
 
 # Warnings of Lightning that a user of this package cannot act on.
 _HARMLESS = (
@@ -222,6 +235,37 @@ def check_labels(module: DiffusionModule, data: ImageDataModule) -> None:
         )
 
 
+def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+    """Build the optimiser and the learning-rate schedule once, before anything is written.
+
+    Args:
+        module: The module, with its frozen parts.
+        data: The data, set up.
+        trainer: The trainer of the run.
+
+    Raises:
+        HQDMError: If they refuse their options, would train nothing, or do not fit the training.
+    """
+    optimizer, scheduler = module.build_optimizer()
+    check_rates(optimizer, scheduler)
+    if scheduler is not None:
+        check_validations(scheduler, trainer)
+        check_length(scheduler, _steps(data, trainer))
+
+
+def _steps(data: ImageDataModule, trainer: Trainer) -> float:
+    """The largest number of optimiser steps of a run; infinite without a limit."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
+    limits = [callback.max_steps for callback in callbacks if isinstance(callback, StepLimit)]
+    if trainer.max_steps >= 0:
+        limits.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        batches, limit = data.batches_per_epoch, trainer.limit_train_batches
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        limits.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+    return min(limits, default=math.inf)
+
+
 def prepare(
     module: DiffusionModule,
     data: ImageDataModule,
@@ -245,10 +289,10 @@ def prepare(
         HQDMError: If a checkpoint cannot be used, or a part does not exist.
     """
     notes = []
-    checkpoint: dict[str, Any] = {}
+    checkpoint: Checkpoint | None = None
     if resume:
         checkpoint = _resumed(module, data, frozen, resume)
-        frozen = checkpoint[CHECKPOINT_KEY]["frozen"]
+        frozen = checkpoint.frozen
         notes.append(f"resuming from {resume}")
     elif init_from:
         done = transfer(load_denoiser(init_from), module.denoiser)
@@ -261,28 +305,32 @@ def prepare(
         freeze(module.denoiser, frozen)
         module.frozen = list(frozen)
         notes.append(f"frozen: {', '.join(frozen)}")
-    if resume:
-        check_optimizer(module, checkpoint, resume)
+    if checkpoint:
+        check_optimizer_state(module, checkpoint)
     return "; ".join(notes)
 
 
 def _resumed(
     module: DiffusionModule, data: ImageDataModule, frozen: Sequence[str], resume: Path
-) -> dict[str, Any]:
+) -> Checkpoint:
     """Read a checkpoint and check that it belongs to this run."""
     checkpoint = read_checkpoint(resume)
-    # Reports a damaged tensor in one line, unlike Lightning.
-    denoiser_in(checkpoint, resume, "raw")
-    own = checkpoint[CHECKPOINT_KEY]
+    # Report a damaged part in one line, unlike Lightning.
+    for weights in ("averaged", "raw"):
+        denoiser_in(checkpoint, weights)
+    check_types(checkpoint.contents, _RESUMED, f"{resume} is not a whole checkpoint: ")
+    for key in _RESUMED:
+        if key not in checkpoint.contents:
+            raise HQDMError(f"{resume} is not a whole checkpoint: it holds no {key!r}")
     configured = {
         "seed_everything": module.seed,
         "model": module.denoiser.config,
         "data": data.identity,
     }
     saved = {
-        "seed_everything": own["seed"],
-        "model": own["denoiser"],
-        "data": checkpoint.get(type(data).__qualname__, {}),
+        "seed_everything": checkpoint.seed,
+        "model": checkpoint.denoiser,
+        "data": checkpoint.contents.get(type(data).__qualname__),
     }
     expected, found = dict(_flat(configured)), dict(_flat(saved))
     for key in dict.fromkeys([*expected, *found]):
@@ -291,15 +339,17 @@ def _resumed(
                 f"{resume} is of another run: {key} is {found.get(key)} in the checkpoint and "
                 f"{expected.get(key)} in the configuration; resume with the config.yaml of its run"
             )
-    if frozen and sorted(frozen) != sorted(own["frozen"]):
+    if odd := set(module.state_dict()) ^ set(checkpoint.tensors):
+        raise HQDMError(f"{resume} is of another architecture: see the tensor {min(odd)!r}")
+    if frozen and sorted(frozen) != sorted(checkpoint.frozen):
         raise HQDMError(
-            f"{resume} was trained with {', '.join(own['frozen']) or 'nothing'} frozen: "
+            f"{resume} was trained with {', '.join(checkpoint.frozen) or 'nothing'} frozen: "
             "leave --freeze out, or start a new run with --init-from"
         )
     return checkpoint
 
 
-def check_optimizer(module: DiffusionModule, checkpoint: Mapping[str, Any], source: object) -> None:
+def check_optimizer_state(module: DiffusionModule, checkpoint: Checkpoint) -> None:
     """Check that a checkpoint has the state of the module's optimiser.
 
     Without it torch starts from an empty state. The expected form of the state, names and shapes by
@@ -308,24 +358,22 @@ def check_optimizer(module: DiffusionModule, checkpoint: Mapping[str, Any], sour
     Args:
         module: The module, with its frozen parts.
         checkpoint: The training checkpoint.
-        source: Its file, for messages.
 
     Raises:
         HQDMError: If the state is missing, incomplete, or of another optimiser or other parameters.
     """
-    built = module.configure_optimizers()
-    trial = deepcopy(built["optimizer"] if isinstance(built, dict) else built)
+    trial = deepcopy(module.build_optimizer()[0])
     for group in trial.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     if not isinstance(trial, torch.optim.LBFGS):  # whose step needs the loss
         type(trial).step(trial)  # a schedule binds `step` to the original
     wrong = HQDMError(
-        f"{source} does not hold the state of the optimiser {type(trial).__name__}: use another "
-        "checkpoint of the run and its optimiser, or start a new run with --init-from"
+        f"{checkpoint.source} does not hold the state of the optimiser {type(trial).__name__}: "
+        "use another checkpoint of the run and its optimiser, or start a new run with --init-from"
     )
     try:
-        (found,) = checkpoint["optimizer_states"]
+        (found,) = checkpoint.contents["optimizer_states"]
         sizes = [len(group["params"]) for group in found["param_groups"]]
         states = {key: _form(state) for key, state in found["state"].items()}
     except (KeyError, ValueError, TypeError, AttributeError):
@@ -334,7 +382,7 @@ def check_optimizer(module: DiffusionModule, checkpoint: Mapping[str, Any], sour
     forms = {key: _form(state) for key, state in expected["state"].items()}
     if sizes != [len(group["params"]) for group in expected["param_groups"]]:
         raise wrong
-    if checkpoint.get("global_step") == 0 or isinstance(trial, torch.optim.LBFGS):
+    if checkpoint.contents.get("global_step") == 0 or isinstance(trial, torch.optim.LBFGS):
         return
     # A parameter that never had a gradient has no state.
     if bool(forms) != bool(states) or not states.items() <= forms.items():

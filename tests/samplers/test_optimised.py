@@ -130,7 +130,7 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     assert "the grid has 3 steps, got steps=4" in refused(*wrong)
     assert "there is no grid no.json" in refused("sample", *model, "--grid", "no.json")
     assert "needs a name that ends in .json, got grid" in refused(*fit[:-1], "grid")
-    assert "n needs 1 image or more, got 0" in refused(*fit, "--n", 0)
+    assert "n needs a whole number from 1, got 0" in refused(*fit, "--n", 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*are few for FID")

@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
@@ -22,7 +22,14 @@ from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
-from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
+from hqdm.training.run import (
+    CHECKPOINT_EVERY,
+    RunFolder,
+    check_labels,
+    check_optimizer,
+    fit,
+    prepare,
+)
 from hqdm.utils.errors import HQDMError, Interrupted, first_line
 from hqdm.utils.plugins import load_plugin
 
@@ -34,6 +41,15 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     # The order of the images follows from the seed and the step; see hqdm.data.module.
     "use_distributed_sampler": False,
 }
+
+LINKS = (
+    ("data.size", "model.network.size"),
+    ("data.channels", "model.network.channels"),
+    ("offline", "data.offline"),
+    ("seed_everything", "model.seed"),
+    ("seed_everything", "data.seed"),
+)
+"""Keys, and the keys that follow them."""
 
 
 class OneLineParser(LightningArgumentParser):
@@ -59,6 +75,27 @@ def _seed(value: int) -> int:
     return value
 
 
+def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """The configurations in the arguments, from files and inline, with the folders of the files.
+
+    What cannot be read is left out: the parser reports it.
+    """
+    words = [part for arg in args for part in arg.split("=", 1)]
+    for flag, value in pairwise(words):
+        keys = flag.removeprefix("--").split(".")
+        if flag not in ("--config", "--plugins", "--data", "--model", "--model.network"):
+            continue
+        try:
+            is_file = flag != "--plugins" and Path(value).is_file()
+            content = yaml.safe_load(Path(value).read_text() if is_file else value)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        for key in reversed(keys if flag != "--config" else []):
+            content = {key: content}
+        if isinstance(content, Mapping):
+            yield content, Path(value).parent if is_file else Path()
+
+
 def load_plugins_of(args: Sequence[str]) -> None:
     """Load the files under `plugins` in the configurations, before their names are used.
 
@@ -67,22 +104,34 @@ def load_plugins_of(args: Sequence[str]) -> None:
     Raises:
         HQDMError: If a file cannot be loaded.
     """
-    words = [part for arg in args for part in arg.split("=", 1)]
-    for flag, value in pairwise(words):
-        folder = Path()
-        try:
-            if flag == "--plugins":
-                plugins = yaml.safe_load(value)
-            elif flag == "--config" and Path(value).is_file():
-                plugins = (yaml.safe_load(Path(value).read_text()) or {}).get("plugins") or []
-                folder = Path(value).parent
-            else:
-                continue
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
-            continue  # the parser reports the error
+    for config, folder in given_configurations(args):
+        plugins = config.get("plugins")
         for plugin in plugins if isinstance(plugins, list) else []:
             beside = folder / str(plugin)
             load_plugin(beside if beside.is_file() else str(plugin))
+
+
+def check_linked(args: Sequence[str], parsed: Namespace) -> None:
+    """Refuse a value for a key that follows another key, unless both agree.
+
+    Args:
+        args: The arguments.
+        parsed: The settings that follow from them.
+
+    Raises:
+        HQDMError: If a configuration sets such a key to another value; the message has the key to
+            set.
+    """
+    for config, _ in given_configurations(args):
+        for source, target in LINKS:
+            value: Any = config
+            for key in target.split("."):
+                value = value.get(key) if isinstance(value, Mapping) else None
+            if value is not None and value != parsed[target]:
+                raise HQDMError(
+                    f"{target} is {value}, but it follows {source}, which is {parsed[source]}: "
+                    f"set {source} only"
+                )
 
 
 class TrainingCLI(LightningCLI):
@@ -149,15 +198,17 @@ class TrainingCLI(LightningCLI):
             default=CHECKPOINT_EVERY,
             help="optimiser steps between checkpoints",
         )
-        parser.link_arguments("data.size", "model.network.size")
-        parser.link_arguments("data.channels", "model.network.channels")
-        parser.link_arguments("offline", "data.offline")
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+        for source, target in LINKS:
+            check = _seed if source == "seed_everything" else None
+            parser.link_arguments(source, target, compute_fn=check)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse what jsonargparse accepts: null for a value, a value for keys."""
+        """Parse, and refuse what jsonargparse accepts.
+
+        That is null for a value, a value for keys, and a value for a key that follows another one.
+        """
         super().parse_arguments(parser, args)
+        check_linked(args, self.config)
         for key, _ in parser.get_defaults().items():
             if key not in self.config:
                 raise HQDMError(f"{key.rpartition('.')[0]}: expected keys with values")
@@ -227,6 +278,7 @@ class TrainingCLI(LightningCLI):
         data.setup()
         check_labels(module, data)
         note = prepare(module, data, config["init_from"], frozen, resume)
+        check_optimizer(module, data, self.trainer)
         if not self.trainer.is_global_zero:
             yield
             return

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_output,
+    add_sampler,
+    load_model,
+    sampler_of,
+)
 from hqdm.utils.claims import claim
+from hqdm.utils.tables import counted
 
 
 def run(args: Sequence[str]) -> None:
@@ -57,7 +65,7 @@ def run(args: Sequence[str]) -> None:
                 return
             samples = gathered
         written = write_samples(denoiser, sampler, samples, out, vars(options))
-    print(f"{options.n} images, {samples.effort}: {written}")
+    print(f"{counted(options.n, 'image')}, {samples.effort}: {written}")
 
 
 def _is_first() -> bool:
