@@ -23,7 +23,14 @@ from hqdm.diffusion.objective import (
 )
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import Network, build_network, check_network, network_config
-from hqdm.storage.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
+from hqdm.storage.folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_config,
+    read_folder,
+    write_folder,
+)
 from hqdm.utils.checks import device_named, whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import together, write_file
@@ -205,6 +212,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         config, tensors = read_folder(folder)
         denoiser = cls.from_config(config)
         denoiser.load_tensors(tensors, folder)
+        check_config(folder)
         return denoiser.eval()
 
     def save_pretrained(

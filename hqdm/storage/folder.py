@@ -68,5 +68,19 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stated = config.get("sha256")
     stated = stated if isinstance(stated, dict) else {}
     check_digest(stated.get(WEIGHTS_FILE), digest(weights), folder / WEIGHTS_FILE)
-    check_digest(stated.get("denoiser"), digest_of(config["denoiser"]), folder / CONFIG_FILE)
     return migrate_model(config["denoiser"], version), tensors
+
+
+def check_config(folder: Path) -> None:
+    """Check the digest of the configuration in a model folder.
+
+    It is checked after the model was built, so that an error in a changed value is named first.
+
+    Raises:
+        HQDMError: If the configuration differs from what was written.
+    """
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    stated = config.get("sha256")
+    if isinstance(stated, dict):
+        path = folder / CONFIG_FILE
+        check_digest(stated.get("denoiser"), digest_of(config["denoiser"]), path)

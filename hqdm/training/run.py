@@ -9,7 +9,7 @@
     runs/NAME/loss.png          the loss curve
     runs/NAME/.hqdm-*           the list of these files, and marks of a run at work
 
-No other files are written; see `hqdm.storage.run_files` and `hqdm.utils.claims`.
+No other files are written; see `hqdm.storage.run_files` and `hqdm.storage.claims`.
 """
 
 import math
@@ -30,6 +30,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
 from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
+from hqdm.storage.claims import hold
 from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PICTURES, RunFiles
 from hqdm.training.callbacks import (
     BestCheckpoint,
@@ -44,7 +45,6 @@ from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import check_length, check_rates, check_validations
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.checks import check_types
-from hqdm.utils.claims import hold
 from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.files import (
     check_replaceable,

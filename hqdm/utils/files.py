@@ -137,7 +137,7 @@ def check_replaceable(path: Path) -> None:
 def remove_parts(path: Path) -> None:
     """Remove unfinished files that killed processes left beside a file.
 
-    No other process may be writing the file, see `hqdm.utils.claims`.
+    No other process may be writing the file, see `hqdm.storage.claims`.
     """
     remove_parts_like(path.parent, re.escape(path.name[:NAME_LENGTH]))
 

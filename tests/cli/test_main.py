@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from hqdm import __version__
 from hqdm.cli import main as cli
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.utils.claims import LOCK_FILE, hold, lock_of
+from hqdm.storage.claims import LOCK_FILE, hold, lock_of
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_best_checkpoint_after_a_stop_within_an_epoch(tiny, tmp_path):
     train(config, out, "--trainer.max_steps", 5)
     assert best_score(out / "best.ckpt") == pytest.approx(min(val_losses(out).values()))
     best = (out / "best.ckpt").read_bytes()
-    state = read_checkpoint(out / "last.ckpt")["callbacks"]
+    state = read_checkpoint(out / "last.ckpt").contents["callbacks"]
     (kept,) = (each for name, each in state.items() if "ModelCheckpoint" in name)
     assert kept["best_model_score"] > best_score(out / "best.ckpt")
     more = ("--trainer.max_steps", 8, "--model.lr", 10.0, "--resume", out / "last.ckpt")
@@ -214,7 +214,7 @@ def test_other_optimisers_resume_with_their_own_state_only(tiny, refused, tmp_pa
     given = {"model__optimizer": optimizer, "model__lr_scheduler": schedule}
     out, config = tmp_path / "run", tiny(**given, trainer__max_epochs=1)
     train(config, out)
-    assert train(tiny(**given), out, "--resume", out / "last.ckpt")["global_step"] == 6
+    assert train(tiny(**given), out, "--resume", out / "last.ckpt").contents["global_step"] == 6
     line = refused("fit", "--config", tiny(), "--out", out, "--resume", out / "last.ckpt")
     assert "last.ckpt does not hold the state of the optimiser Adam" in line
 
@@ -398,7 +398,7 @@ def test_full_disk_stops_the_run_and_leaves_a_checkpoint(
     assert outcome.code == 2
     assert "(No space left on device)" in outcome.err.splitlines()[-1]
     assert "Traceback" not in outcome.err
-    assert read_checkpoint(out / "last.ckpt")["global_step"] >= 6
+    assert read_checkpoint(out / "last.ckpt").contents["global_step"] >= 6
     assert n > 0 or (out / "last.ckpt").read_bytes() == before
     assert not list(out.rglob("*.hqdm-part"))
     monkeypatch.undo()

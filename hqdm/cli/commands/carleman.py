@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from hqdm.cli.options import Parser, add_checkpoint, add_data, add_noise, add_output, load_model
-from hqdm.utils.claims import claim, lock_of
+from hqdm.storage.claims import claim, lock_of
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.tables import Sheet
 

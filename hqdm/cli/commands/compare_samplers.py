@@ -17,7 +17,7 @@ from hqdm.cli.options import (
     loaded_for,
     protocol_of,
 )
-from hqdm.utils.claims import claim
+from hqdm.storage.claims import claim
 
 
 def run(args: Sequence[str]) -> None:

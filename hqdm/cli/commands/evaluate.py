@@ -15,7 +15,7 @@ from hqdm.cli.options import (
     protocol_of,
     sampler_of,
 )
-from hqdm.utils.claims import claim
+from hqdm.storage.claims import claim
 
 
 def run(args: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint, add_output, load_model
-from hqdm.utils.claims import claim
+from hqdm.storage.claims import claim
 
 
 def run(args: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hqdm.cli.options import Parser, add_checkpoint, add_noise, add_output, load_model
-from hqdm.utils.claims import claim, lock_of
+from hqdm.storage.claims import claim, lock_of
 from hqdm.utils.errors import HQDMError
 
 

@@ -14,7 +14,7 @@ from hqdm.cli.options import (
     load_model,
     sampler_of,
 )
-from hqdm.utils.claims import claim
+from hqdm.storage.claims import claim
 from hqdm.utils.tables import counted
 
 

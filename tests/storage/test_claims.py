@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hqdm.utils.claims import LOCK_FILE, claim, hold, lock_of
+from hqdm.storage.claims import LOCK_FILE, claim, hold, lock_of
 from hqdm.utils.errors import HQDMError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from hqdm.utils.claims import hold
+from hqdm.storage.claims import hold
 from hqdm.utils.errors import HQDMError
 try:
     with hold(Path(sys.argv[1])):
