@@ -17,6 +17,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from hqdm.cli.configuration import parse_configuration, read_configuration, value_at
 from hqdm.cli.messages import readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
@@ -51,6 +52,14 @@ LINKS = (
 )
 """Keys, and the keys that follow them."""
 
+CONFIGURATIONS = (
+    *("--config", "--plugins", "--data", "--model", "--model.network", "--trainer"),
+    *("--optimizer", "--lr_scheduler"),
+)
+"""Options whose value may be a YAML file or YAML."""
+
+MAX_SEED = 2**32 - 1  # of numpy, which Lightning seeds as well
+
 
 class OneLineParser(LightningArgumentParser):
     """A parser whose errors are one line."""
@@ -68,27 +77,35 @@ def _seed(value: int) -> int:
     """Check the random seed.
 
     Raises:
-        HQDMError: If it is negative, or `true`, which Lightning replaces by a random number.
+        HQDMError: If it is out of range, or `true`, which Lightning replaces by a random number.
     """
-    if isinstance(value, bool) or value < 0:
-        raise HQDMError(f"seed_everything: expected a whole number from 0, got {value}")
+    if isinstance(value, bool) or not 0 <= value <= MAX_SEED:
+        raise HQDMError(
+            f"seed_everything: expected a whole number from 0 to {MAX_SEED}, got {value}"
+        )
     return value
 
 
 def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Path]]:
     """The configurations in the arguments, from files and inline, with the folders of the files.
 
-    What cannot be read is left out: the parser reports it.
+    What is missing or is not YAML is left out: the parser reports it.
+
+    Raises:
+        HQDMError: If YAML would be read silently in another way, see `hqdm.cli.configuration`.
     """
     words = [part for arg in args for part in arg.split("=", 1)]
     for flag, value in pairwise(words):
         keys = flag.removeprefix("--").split(".")
-        if flag not in ("--config", "--plugins", "--data", "--model", "--model.network"):
+        if flag not in CONFIGURATIONS:
             continue
         try:
             is_file = flag != "--plugins" and Path(value).is_file()
-            content = yaml.safe_load(Path(value).read_text() if is_file else value)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            path = Path(value)
+            content = read_configuration(path) if is_file else parse_configuration(value, flag)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            if isinstance(error, HQDMError):
+                raise
             continue
         for key in reversed(keys if flag != "--config" else []):
             content = {key: content}
@@ -124,9 +141,7 @@ def check_linked(args: Sequence[str], parsed: Namespace) -> None:
     """
     for config, _ in given_configurations(args):
         for source, target in LINKS:
-            value: Any = config
-            for key in target.split("."):
-                value = value.get(key) if isinstance(value, Mapping) else None
+            value = value_at(config, target)
             if value is not None and value != parsed[target]:
                 raise HQDMError(
                     f"{target} is {value}, but it follows {source}, which is {parsed[source]}: "
