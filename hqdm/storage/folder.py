@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -34,6 +35,20 @@ def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
         "requires": write_requirements(config, folder, overwrite=True),
     }
     (folder / CONFIG_FILE).write_text(json.dumps(header, indent=2) + "\n")
+
+
+def download_folder(name: str, **options: Any) -> Path:
+    """The folder of a model on the Hugging Face hub, downloaded unless it is in the cache.
+
+    Args:
+        name: `owner/name`.
+        **options: Arguments of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        OSError, ValueError, RuntimeError: By the library, if there is no such model or no access.
+    """
+    files = [CONFIG_FILE, WEIGHTS_FILE]
+    return Path(snapshot_download(name, allow_patterns=files, **options))
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -19,16 +19,9 @@ from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
 from hqdm.utils.tables import Sheet
 
-CONFIG = "digits_qvunet.yaml"
+CONFIG = "digits_qvunet"
 SAMPLER_STEPS = 50
 SCORED = 512
-
-
-def config_file() -> Path:
-    """The configuration of the demo: in an installed package, or in the repository."""
-    package = Path(__file__).parents[2]
-    installed = package / "configs" / CONFIG
-    return installed if installed.exists() else package.parent / "configs" / CONFIG
 
 
 def run(args: Sequence[str]) -> None:
@@ -56,7 +49,7 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
     if steps is not None and steps < 1:
         raise HQDMError(f"steps needs 1 or more, got {steps}")
     console = Console()
-    arguments = ["--config", str(config_file()), "--out", str(out)]
+    arguments = ["--config", CONFIG, "--out", str(out)]
     if steps is not None:
         # A short run ends before the preset's first validation.
         arguments += ["--trainer.max_steps", str(steps), "--trainer.check_val_every_n_epoch", "1"]
