@@ -13,9 +13,12 @@ FLOORS = (
     *("simulators.program", "simulators.compiled", "simulators"),
     *("nn", "storage", "diffusion", "guidance", "samplers"),
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
-    *("data", "metrics", "generation", "evaluation", "training", "cli", "cli.commands"),
+    *("data", "metrics", "generation", "evaluation", "training", "cli", "cli.commands", ""),
 )
-"""From the ground to the roof. The files of a folder are one room, its sub-folders others."""
+"""From the ground to the roof, where `hqdm.__main__` is.
+
+The files of a folder are one room, its sub-folders others.
+"""
 
 
 def room(file: Path) -> str:

@@ -1,14 +1,55 @@
-"""YAML of configurations: what a parser would read silently in another way is refused."""
+"""Configurations: those of this package by name, and YAML that a parser would read otherwise.
 
-from collections.abc import Mapping
+What a parser would read silently in another way than it was meant is refused.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hqdm.utils.errors import HQDMError
+from hqdm.storage.shipped import shipped
+from hqdm.utils.errors import HQDMError, unknown
 
 MAX_NODES = 100_000  # of a configuration, with its aliases expanded
+
+
+def preset(name: str) -> Path:
+    """The file of a configuration of this package.
+
+    Args:
+        name: Its name, such as `mnist_qvunet`.
+
+    Raises:
+        HQDMError: If there is none of this name.
+    """
+    folder = shipped("configs")
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("configuration", name, (file.stem for file in folder.glob("*.yaml")))
+    return path
+
+
+def with_presets(args: Sequence[str]) -> list[str]:
+    """Arguments in which the names of configurations are replaced by their files.
+
+    Raises:
+        HQDMError: If the value of `--config` is neither a file nor a name.
+    """
+    words = list(args)
+    for i, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag == "--config" and equals and _is_name(value):
+            words[i] = f"--config={preset(value)}"
+        elif word == "--config" and i + 1 < len(words) and _is_name(words[i + 1]):
+            words[i + 1] = str(preset(words[i + 1]))
+    return words
+
+
+def _is_name(value: str) -> bool:
+    """True for what cannot be a file: without a suffix, a folder, or YAML."""
+    return value.isidentifier() and not Path(value).exists()
 
 
 def read_configuration(path: Path) -> Any:

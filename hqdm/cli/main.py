@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from hqdm.utils.errors import HQDMError, Interrupted, unknown
 from hqdm.utils.plugins import load_plugin
@@ -65,13 +66,19 @@ def split_plugins(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, plugins
 
 
+def with_home(word: str) -> str:
+    """An argument with `~` for the home folder at its start, or after `=`, expanded."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{Path(value).expanduser()}" if value.startswith("~") else word
+
+
 def dispatch(argv: Sequence[str]) -> None:
     """Run one command.
 
     Raises:
         HQDMError: On bad input.
     """
-    argv, plugins = split_plugins(argv)
+    argv, plugins = split_plugins([with_home(word) for word in argv])
     for plugin in plugins:
         load_plugin(plugin)
     if not argv or argv[0] in ("-h", "--help"):

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """See `argparse`; the name of a shipped model or of one on the hub becomes its folder.
+
+        Raises:
+            HQDMError: As in `error`, or if a model on the hub cannot be downloaded.
+        """
+        options, rest = super().parse_known_args(args, namespace)
+        if getattr(options, "checkpoint", None):
+            from hqdm.diffusion.loading import find_model
+
+            options.checkpoint = str(find_model(options.checkpoint))
+        return options, rest
+
     def error(self, message: str) -> NoReturn:
         """Raise the error that `main` prints.
 
@@ -31,7 +44,8 @@ def add_checkpoint(parser: Parser, required: bool = True) -> None:
     parser.add_argument(
         "--checkpoint",
         required=required,
-        help="a .ckpt file, the folder of a run, or a folder that `export` wrote",
+        help="a .ckpt file, the folder of a run, a folder that `export` wrote, mnist (ships with "
+        "hqdm), or a model on the Hugging Face hub (owner/name)",
     )
 
 

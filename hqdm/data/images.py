@@ -323,7 +323,9 @@ def _folders(name: str) -> list[Path]:
     hub_name = HUB_NAMES.get(name, name)
     root = os.environ.get(DATA_DIR_VARIABLE)
     parts = dict.fromkeys([name, _last_part(hub_name), hub_name]) if root else {}
-    return list(dict.fromkeys([*(Path(str(root), part) for part in parts), Path(name)]))
+    return list(
+        dict.fromkeys([*(Path(str(root), part) for part in parts), Path(name).expanduser()])
+    )
 
 
 @contextmanager

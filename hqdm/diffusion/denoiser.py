@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from hqdm.diffusion.objective import (
@@ -25,9 +25,8 @@ from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import Network, build_network, check_network, network_config
 from hqdm.storage.folder import (
     CARD_FILE,
-    CONFIG_FILE,
-    WEIGHTS_FILE,
     check_config,
+    download_folder,
     read_folder,
     write_folder,
 )
@@ -274,16 +273,13 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         device = device_named(map_location)
         folder = Path(model_id)
         if not folder.is_dir():
-            folder = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                    allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
-                )
+            folder = download_folder(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
             )
         return cls.from_folder(folder).to(device)
 

@@ -1,20 +1,26 @@
-"""Trained denoisers from disk: from a training checkpoint or from an exported folder."""
+"""Trained denoisers from a training checkpoint, an exported folder, this package or the hub."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.storage.checkpoint import LAST, PREFIXES, Checkpoint, read_checkpoint
-from hqdm.storage.folder import CONFIG_FILE
-from hqdm.utils.errors import HQDMError
+from hqdm.storage.folder import CONFIG_FILE, download_folder
+from hqdm.storage.shipped import shipped
+from hqdm.utils.errors import HQDMError, first_line
+
+SHIPPED = {"mnist": "mnist_unet"}
+"""Folders of the trained models of this package by name."""
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> Denoiser:
     """The denoiser in a training checkpoint or a folder, in evaluation mode.
 
     Args:
-        path: A `.ckpt` file, the folder of a run, or a folder that `hqdm export` or
-            `save_pretrained` wrote.
+        path: A path or a name, see `find_model`.
         weights: The averaged or the raw weights of a checkpoint.
 
     Returns:
@@ -23,12 +29,42 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     Raises:
         HQDMError: If there is no model, or it cannot be read.
     """
-    path = checkpoint_in(Path(path))
+    path = checkpoint_in(find_model(path))
     if path.is_dir():
         return Denoiser.from_folder(path).eval()
     if not path.exists():
         raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
     return denoiser_in(read_checkpoint(path), weights)
+
+
+def find_model(source: str | Path) -> Path:
+    """The file or folder of a model.
+
+    Args:
+        source: A `.ckpt` file, the folder of a run, a folder that `hqdm export` or
+            `save_pretrained` wrote, a name in `SHIPPED`, or the name of a model on the Hugging Face
+            hub (`owner/name`), which is downloaded.
+
+    Returns:
+        The path, which does not exist if there is no such model.
+
+    Raises:
+        HQDMError: If it looks like a name on the hub and cannot be downloaded.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if str(source) in SHIPPED:
+        return shipped("models") / SHIPPED[str(source)]
+    if path.suffix == ".ckpt" or not _HUB_NAME.fullmatch(str(source)):
+        return path
+    try:
+        return download_folder(str(source))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise HQDMError(
+            f"there is no model {source}: neither a file or folder here nor a model on the hub "
+            f"({first_line(error)})"
+        ) from None
 
 
 def checkpoint_in(path: Path) -> Path:

@@ -3,7 +3,6 @@
 Pipeline.from_pretrained("runs/mnist_qvunet")(n=16, sampler="unipc", steps=10, seed=0).images
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -11,14 +10,12 @@ from typing import Self
 import torch
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.loading import find_model, load_denoiser
 from hqdm.generation.sampling import Samples, sample_images
 from hqdm.samplers.base import Sampler
 from hqdm.samplers.registry import build_sampler, load_arguments, sampler_entry
 from hqdm.utils.checks import device_named
-from hqdm.utils.errors import HQDMError, first_line
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+from hqdm.utils.errors import HQDMError
 
 
 class Pipeline:
@@ -42,28 +39,15 @@ class Pipeline:
         """Load a trained model.
 
         Args:
-            source: The folder of a run, a `.ckpt` file, a folder that `hqdm export` or
-                `save_pretrained` wrote, or the name of a model on the Hugging Face hub
-                (`owner/name`).
+            source: A path or a name, see `hqdm.diffusion.loading.find_model`.
             device: The device of the model; "auto" is a GPU if there is one.
 
         Raises:
             HQDMError: If there is no such model, it cannot be read, or there is no such device.
         """
         place = device_named(device)
-        path = Path(source)
-        if path.exists() or not _HUB_NAME.fullmatch(str(source)):
-            return cls(load_denoiser(path).to(place), path)
-        try:
-            denoiser = Denoiser.from_pretrained(str(source))
-        except HQDMError:
-            raise
-        except (OSError, ValueError, RuntimeError) as error:
-            raise HQDMError(
-                f"there is no model {source}: neither a file or folder here nor a model on the hub "
-                f"({first_line(error)})"
-            ) from None
-        return cls(denoiser.to(place))
+        path = find_model(source)
+        return cls(load_denoiser(path).to(place), path)
 
     def __call__(
         self,

@@ -81,7 +81,7 @@ class AdaptiveDPMSolver(SingleStep):
     ) -> None:
         super().__init__()
         if absolute is None:
-            absolute = ABSOLUTE_SHARE * tolerance
+            absolute = ABSOLUTE_SHARE * finite("tolerance", tolerance)
         check_order("adaptive DPM-Solver", order, (2, 3))
         if not (finite("tolerance", tolerance) > 0 and finite("absolute", absolute) > 0):
             raise HQDMError(f"a tolerance needs more than 0, got {tolerance} and {absolute}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -40,6 +41,20 @@ def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
         }
         write_file(folder / WEIGHTS_FILE, weights)
         write_file(folder / CONFIG_FILE, json.dumps(header, indent=2) + "\n")
+
+
+def download_folder(name: str, **options: Any) -> Path:
+    """The folder of a model on the Hugging Face hub, downloaded unless it is in the cache.
+
+    Args:
+        name: `owner/name`.
+        **options: Arguments of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        OSError, ValueError, RuntimeError: By the library, if there is no such model or no access.
+    """
+    files = [CONFIG_FILE, WEIGHTS_FILE]
+    return Path(snapshot_download(name, allow_patterns=files, **options))
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -3,7 +3,14 @@
 import pytest
 import yaml
 
-from hqdm.cli.configuration import MAX_NODES, parse_configuration, read_configuration, value_at
+from hqdm.cli.configuration import (
+    MAX_NODES,
+    parse_configuration,
+    preset,
+    read_configuration,
+    value_at,
+    with_presets,
+)
 from hqdm.utils.errors import HQDMError
 
 ORDINARY = """
@@ -64,3 +71,22 @@ def test_values_of_nested_keys():
     assert value_at(config, "a.b.c") == 1
     assert value_at(config, "a.x.c") is None
     assert value_at(config, "d.e") is None
+
+
+@pytest.mark.parametrize(
+    "words", [["--config", "mnist_qvunet"], ["--config=mnist_qvunet"]], ids=["two words", "one"]
+)
+def test_names_of_configurations_become_their_files(tmp_path, monkeypatch, words):
+    path = str(preset("mnist_qvunet"))
+    assert read_configuration(preset("mnist_qvunet"))["data"]["name"] == "mnist"
+    assert "=".join(with_presets([*words, "--seed_everything", "1"])[:-2]).endswith(path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist_qvunet").touch()  # a file of this name comes first
+    assert with_presets(words) == words
+    others = ["--config", "x.yaml", "--config=a/b", "--config", "{a: 1}", "--data", "mnist_qvunet"]
+    assert with_presets(others) == others
+
+
+def test_a_misspelt_configuration_is_corrected():
+    with pytest.raises(HQDMError, match="unknown configuration 'mnist_qvunt'.*'mnist_qvunet'"):
+        with_presets(["--config", "mnist_qvunt"])

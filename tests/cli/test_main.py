@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import sys
 import warnings
 from itertools import combinations
+from subprocess import run
 
 import pytest
 import torch
@@ -35,6 +37,24 @@ def test_without_a_command_it_shows_the_commands(hqdm):
     assert hqdm("--version").out == f"hqdm {__version__}\n"
 
 
+def test_python_runs_the_package(tmp_path):
+    called = run([sys.executable, "-m", "hqdm", "--version"], capture_output=True, text=True)
+    assert (called.returncode, called.stdout) == (0, f"hqdm {__version__}\n")
+    called = run([sys.executable, "-m", "hqdm", "fitt"], capture_output=True, text=True)
+    assert called.returncode == 2
+    assert called.stderr.startswith("error: unknown command")
+
+
+def test_the_home_folder_is_expanded_in_arguments(monkeypatch, refused):
+    monkeypatch.setenv("HOME", "/nowhere/home")
+    assert cli.with_home("~/x") == "/nowhere/home/x"
+    assert cli.with_home("--out=~/x") == "--out=/nowhere/home/x"
+    for word in ("a~", "--seed=1", "x=~/y", "--out", ""):
+        assert cli.with_home(word) == word
+    message = refused("sample", "--checkpoint", "~/run.ckpt", "--out", "out")
+    assert "there is no model /nowhere/home/run.ckpt" in message
+
+
 def test_unknown_command_is_named(refused):
     assert "unknown command 'fitt'" in refused("fitt")
     assert "did you mean 'fit'?" in refused("fitt")
@@ -50,7 +70,7 @@ def test_commands_explain_themselves(capsys, command):
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith(f"usage: hqdm {command}")
     if "--checkpoint" in text:
-        assert "a .ckpt file, the folder of a run, or a folder that `export` wrote" in text
+        assert "a .ckpt file, the folder of a run, a folder that `export` wrote, mnist" in text
 
 
 def test_sample_writes_what_it_names(hqdm, last, tmp_path):

@@ -2,11 +2,12 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
-from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.loading import find_model, load_denoiser
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils.errors import HQDMError
 
@@ -99,3 +100,33 @@ def test_missing_pieces_are_named(last, tmp_path):
         load_denoiser(tmp_path / "nosuch")
     with pytest.raises(HQDMError, match=r"holds no config.json"):
         load_denoiser(tmp_path)
+
+
+def test_the_shipped_model_has_a_name(tmp_path, monkeypatch):
+    folder = find_model("mnist")
+    assert {file.name for file in folder.iterdir()} >= {"config.json", "model.safetensors"}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()  # a folder of this name comes first
+    assert find_model("mnist") == Path("mnist")
+
+
+def test_names_on_the_hub_are_downloaded(monkeypatch, tmp_path):
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("hqdm.storage.folder.snapshot_download", download)
+    assert find_model("someone/model") == tmp_path
+    assert asked == [("someone/model", ["config.json", "model.safetensors"])]
+    for path in ("runs/x/last.ckpt", "runs/last.ckpt", "./model", "model", "/no/model"):
+        assert find_model(path) == Path(path)
+    assert len(asked) == 1
+
+
+def test_the_home_folder_is_expanded(monkeypatch, tmp_path, last):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(last.parent)
+    assert find_model("~/run") == tmp_path / "run"
+    assert load_denoiser("~/run/last.ckpt").sample_shape == load_denoiser(last).sample_shape

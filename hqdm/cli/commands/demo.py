@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.cli.configuration import preset
 from hqdm.cli.options import Parser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.evaluation.protocol import ScoringProtocol
@@ -19,17 +20,10 @@ from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
 from hqdm.utils.tables import Sheet
 
-CONFIG = "digits_qvunet.yaml"
+CONFIG = "digits_qvunet"
 FILES = (*REPORT_FILES, *(f"samples/{name}" for name in SAMPLE_FILES))
 SAMPLER_STEPS = 50
 SCORED = 512
-
-
-def config_file() -> Path:
-    """The configuration of the demo: in an installed package, or in the repository."""
-    package = Path(__file__).parents[2]
-    installed = package / "configs" / CONFIG
-    return installed if installed.exists() else package.parent / "configs" / CONFIG
 
 
 def run(args: Sequence[str]) -> None:
@@ -57,7 +51,7 @@ def train_and_score(out: Path, steps: int | None, overwrite: bool) -> None:
     """
     if steps is not None and steps < 1:
         raise HQDMError(f"steps needs 1 or more, got {steps}")
-    arguments = ["--config", str(config_file()), "--out", str(out)]
+    arguments = ["--config", str(preset(CONFIG)), "--out", str(out)]
     if steps is not None:
         # A short run ends before the preset's first validation.
         arguments += ["--trainer.max_steps", str(steps), "--trainer.check_val_every_n_epoch", "1"]

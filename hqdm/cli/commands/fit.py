@@ -17,7 +17,12 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from hqdm.cli.configuration import parse_configuration, read_configuration, value_at
+from hqdm.cli.configuration import (
+    parse_configuration,
+    read_configuration,
+    value_at,
+    with_presets,
+)
 from hqdm.cli.messages import readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
@@ -160,6 +165,7 @@ class TrainingCLI(LightningCLI):
         # Messages of Lightning about hardware and seeds are hidden; warnings are still shown.
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        args = with_presets(args)
         load_plugins_of(args)
         with warnings.catch_warnings():
             # LightningCLI warns if both args and sys.argv are set; here they agree.

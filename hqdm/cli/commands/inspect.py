@@ -31,19 +31,23 @@ from hqdm.utils.tables import Sheet
 def run(args: Sequence[str]) -> None:
     """Show a model: layers, parameter counts, circuits with depth and gates."""
     parser = Parser("hqdm inspect", description=run.__doc__)
-    parser.add_argument("--config", help="a training configuration")
+    parser.add_argument(
+        "--config", help="a training configuration; options of `hqdm fit` may follow"
+    )
     add_checkpoint(parser, required=False)
     parser.add_argument(
         "--batch", type=int, default=128, help="images per training step, for the simulators (128)"
     )
-    options = parser.parse_args(args)
+    options, changes = parser.parse_known_args(args)
     if options.batch < 1:
         raise HQDMError(f"batch needs 1 or more, got {options.batch}")
     if bool(options.config) == bool(options.checkpoint):
         raise HQDMError("inspect needs one of --config and --checkpoint")
 
+    if changes and not options.config:
+        parser.error(f"unrecognized arguments: {' '.join(changes)}")
     if options.config:
-        denoiser = TrainingCLI(["--config", options.config]).model.denoiser
+        denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser
     else:
         denoiser = load_denoiser(options.checkpoint)
     report(denoiser, Console(), options.batch)

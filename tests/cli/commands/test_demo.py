@@ -43,8 +43,3 @@ def test_demo_leaves_files_that_are_there(refused, tmp_path, name):
 def test_demo_needs_a_step(refused, tmp_path):
     assert "steps needs 1 or more, got 0" in refused("demo", "--out", tmp_path / "x", "--steps", 0)
     assert not (tmp_path / "x").exists()
-
-
-def test_configuration_of_the_demo_is_found():
-    assert demo.config_file().name == "digits_qvunet.yaml"
-    assert demo.config_file().is_file()

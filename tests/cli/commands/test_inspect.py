@@ -72,3 +72,15 @@ def test_simulators_are_chosen_for_the_batch_and_explained():
     assert "4 layers, circuits x samples 1 x 12: statevector (as configured)" in text
     if not torch.cuda.is_available():
         assert "2 x 48: compiled (estimated compiled " in text
+
+
+def test_options_of_fit_may_follow_a_configuration(hqdm, refused):
+    small = ("--model.network.dim", 4, "--model.network.mults", "[1, 2]")
+    shown = hqdm("inspect", "--config", "digits_qvunet", *small)
+    assert shown.code == 0
+    network = UNet(size=8, channels=1, dim=4, mults=(1, 2))
+    stem = sum(p.numel() for p in network.stem.parameters())
+    assert row(shown.out, "stem")[-1] == stem
+    assert "unrecognized arguments: --model.network.dim" in refused(
+        "inspect", "--checkpoint", "mnist", *small
+    )
