@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from hqdm.cli.messages import readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
 from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
@@ -163,6 +164,24 @@ class TrainingCLI(LightningCLI):
             parser.validate(self.config, False)
         except (TypeError, ValueError) as error:
             parser.error(str(error))
+
+    def before_instantiate_classes(self) -> None:
+        """Complete the options of ansaetze by those of the resumed run.
+
+        What a configuration leaves out was a default when the run began, and another one may hold
+        now: HQConv of runs in format 2 is not interleaved.
+        """
+        if not self.config["resume"]:
+            return
+        own = read_checkpoint(Path(self.config["resume"])).get(CHECKPOINT_KEY, {})
+        saved = own.get("denoiser", {}).get("network", {}).get("hybrid") or {}
+        for part, hybrid in self.config["model"]["network"]["hybrid"].items():
+            before = saved.get(part, {})
+            if hybrid["ansatz"] == before.get("ansatz"):
+                hybrid["ansatz_options"] = {
+                    **before.get("ansatz_options", {}),
+                    **hybrid["ansatz_options"],
+                }
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the callbacks and loggers of the run's folder.
