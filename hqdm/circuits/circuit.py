@@ -3,7 +3,7 @@
 f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hqdm.circuits.ansatz import Ansatz
 from hqdm.circuits.embeddings import Embedding
+from hqdm.circuits.identity import state_of
 from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs")
@@ -35,9 +36,11 @@ class QuantumFunction:
     weights_shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Circuit:
     """Embedding, ansatz and measurement.
+
+    Circuits are equal if all that their parts consist of is, see `hqdm.circuits.identity`.
 
     Attributes:
         embedding: The gates that encode a sample.
@@ -81,6 +84,21 @@ class Circuit:
             )
         if self.n_outcomes is not None:
             self._check_outcomes(self.n_outcomes)
+
+    @property
+    def identity(self) -> Hashable:
+        """A key: circuits of equal identity have the same gates and the same measurement."""
+        embedding = None if self.embedding is self.ansatz else state_of(self.embedding)
+        parts = embedding, state_of(self.ansatz)
+        return type(self), parts, self.measure, self.wires, self.n_outcomes
+
+    def __eq__(self, other: object) -> bool:
+        """True for a circuit of the same identity."""
+        return isinstance(other, Circuit) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        """The hash of the identity."""
+        return hash(self.identity)
 
     def _check_outcomes(self, n_outcomes: int) -> None:
         n_possible = 2 ** len(self.measured_wires)
@@ -153,6 +171,14 @@ class Circuit:
         if self.measure == "expval_z":
             return n_measured
         return self.n_outcomes or 2**n_measured
+
+    @property
+    def n_measured_midway(self) -> int:
+        """Number of measurements before the end, each of which PennyLane defers to a spare wire."""
+        with qml.queuing.AnnotatedQueue() as queue:
+            self.queue(*self._example())
+        operations = qml.tape.QuantumScript.from_queue(queue).operations
+        return sum("MidMeasure" in type(operation).__name__ for operation in operations)
 
     def queue(self, x: Tensor, weights: Tensor) -> None:
         """Queue the gates, without the measurement."""

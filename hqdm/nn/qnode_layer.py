@@ -13,7 +13,8 @@ from hqdm.circuits.qfunc import in_one_line
 from hqdm.circuits.qnode import QNodeCircuit, check_arguments, check_qnode, from_qnode
 from hqdm.circuits.readout import UnsupportedQNode
 from hqdm.simulators import Simulator, resolve_simulator
-from hqdm.simulators.program.tracing import HINT, trace
+from hqdm.simulators.program.decomposition import HINT
+from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
 P = ParamSpec("P")

@@ -102,7 +102,8 @@ class QuantumLayer(nn.Module):
                 f"QuantumLayer needs inputs of shape (..., {expected[0]}, {expected[1]}), "
                 f"got {tuple(x.shape)}"
             )
-        inputs = x.to(self.theta.dtype).reshape(-1, *expected).transpose(0, 1)
+        n_samples = math.prod(x.shape[:-2])
+        inputs = x.to(self.theta.dtype).reshape(n_samples, *expected).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
             outputs = self.simulator(self.circuit, inputs, 2 * math.pi * self.theta)
         return outputs.transpose(0, 1).reshape(*x.shape[:-1], self.circuit.n_outputs)

@@ -175,3 +175,11 @@ def test_bad_images_and_labels():
         network(torch.randn(2, 1, 9, 9), torch.rand(2))
     with pytest.raises(HQDMError, match="no class labels"):
         network(torch.randn(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("preset", ["UNet", "QVUNet", "FullQVUNet", "QuanvUNet"])
+def test_an_empty_batch(preset):
+    network = small_presets()[preset]
+    out = network(torch.empty(0, 1, 8, 8), torch.empty(0))
+    assert out.shape == (0, 1, 8, 8)
+    out.sum().backward()

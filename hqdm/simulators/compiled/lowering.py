@@ -25,7 +25,6 @@ from hqdm.simulators.program.tracing import Gate, Program, trace
 MAX_GATE_TARGETS = 2
 MAX_CONTROLS = 2  # of a block of several gates
 MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
-PROBE_PHASES = (0.0, 0.7, 2.0)
 
 IndexedGate = tuple[int, Gate]
 
@@ -71,21 +70,14 @@ def unknown_gates(program: Program) -> list[str]:
     """Names of the gates that the compiled kernels do not support.
 
     These are gates with more than two target wires (a Toffoli gate has one, and two controls), and
-    gates that are not unitary, which the backward pass cannot undo.
+    gates in single precision, which the backward pass cannot undo exactly.
     """
     return sorted({gate.name for gate in program.gates if not _is_known(gate)})
 
 
 def _is_known(gate: Gate) -> bool:
     narrow = len(gate.wires) - len(gate.controls) <= MAX_GATE_TARGETS
-    return narrow and all(_is_unitary(gate, phase) for phase in PROBE_PHASES)
-
-
-def _is_unitary(gate: Gate, phase: float) -> bool:
-    constant, cosine, sine = gate.matrices
-    matrix = constant + np.cos(phase) * cosine + np.sin(phase) * sine
-    identity = torch.eye(len(matrix), dtype=matrix.dtype)
-    return torch.allclose(matrix.mH @ matrix, identity, rtol=0, atol=MAX_INVERSE_ERROR)
+    return narrow and gate.is_unitary(MAX_INVERSE_ERROR)
 
 
 def fuse_cheaply(gates: list[IndexedGate], input_gates: frozenset[int]) -> list[Block]:

@@ -10,7 +10,7 @@ weights, as they usually are, they are computed by indexing; otherwise the funct
 in each call, vectorised over the batch.
 """
 
-from collections.abc import Hashable, Iterator
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,21 +18,25 @@ import numpy as np
 import pennylane as qml
 import torch
 from pennylane.operation import Operator
-from pennylane.ops.functions import bind_new_parameters
 from torch import Tensor
 from torch.func import vmap
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
 from hqdm.simulators.program.caching import cached
+from hqdm.simulators.program.decomposition import (
+    HINT,
+    ROUNDING,
+    has_tensors,
+    matrix_of,
+    native,
+    sinusoid,
+)
 from hqdm.utils.errors import HQDMError
 
-MAX_GATE_WIRES = 4  # gates on more wires are decomposed if PennyLane has a decomposition
-NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
-FREQUENCIES = (0.5, 1.0)  # of the gates of one angle: 0.5 for RX, 1 for PhaseShift
 PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
 PROBE_NUMBERS = 2**24  # phases in memory at once
-ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
-HINT = "use simulator='pennylane:default.qubit' for it"
+NOT_UNITARY = 1e-5  # error of M^dag M; matrices in single precision stay below
+PROBE_PHASES = (0.0, 0.7, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,13 @@ class Gate:
     matrices: Tensor
     frequency: float
     controls: frozenset[int]
+
+    def is_unitary(self, tolerance: float) -> bool:
+        """True if M^dag M is the identity for every phase, up to an error per entry."""
+        constant, cosine, sine = self.matrices
+        identity = torch.eye(len(constant), dtype=constant.dtype)
+        matrices = (constant + np.cos(p) * cosine + np.sin(p) * sine for p in PROBE_PHASES)
+        return all(torch.allclose(m.mH @ m, identity, 0, tolerance) for m in matrices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +105,7 @@ class AffinePhases:
         Returns:
             `(n_circuits, n_gates)`.
         """
-        flat = weights.flatten(1)
+        flat = weights.reshape(len(weights), math.prod(weights.shape[1:]))
         return self.constant + (flat[:, self.weight_index] * self.weight_value).sum(-1)
 
     def of_inputs(
@@ -181,15 +192,18 @@ def trace(circuit: Circuit) -> Program:
         circuit: The circuit; its gates are queued several times.
 
     Raises:
-        HQDMError: If a gate has no matrix (such as a mid-circuit measurement) or acts on wires
-            that the circuit does not have, if the choice of gates depends on values, or if there
-            are no gates.
+        HQDMError: If a gate is not unitary, has no matrix (such as a mid-circuit measurement), or
+            acts on wires that the circuit does not have, if the choice of gates depends on values,
+            or if there are no gates.
     """
     points = _random_points(circuit.n_inputs + torch.Size(circuit.weights_shape).numel())
     inputs, weights = _split(circuit, points)
     # First without vectorising, so that errors in a user-defined function are raised unchanged.
     operations = _native_operations(circuit, inputs[-1], weights[-1])
     gates = tuple(_gate(operation) for operation in operations)
+    for gate in gates:
+        if not gate.is_unitary(NOT_UNITARY):
+            raise HQDMError(f"{gate.name} is not unitary, expected gates: {HINT}")
     if not gates:
         raise HQDMError("the circuit queues no gates")
     traced = TracedPhases(circuit, tuple(gate.frequency for gate in gates))
@@ -320,106 +334,31 @@ def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Ope
     operations = qml.tape.QuantumScript.from_queue(queue).operations
     if isinstance(circuit.embedding, AmplitudeEmbedding):
         operations = operations[1:]  # the state preparation: see Program.embedding
-    native = [part for operation in operations for part in _decompose(operation)]
-    for operation in native:
+    gates = [part for operation in operations for part in native(operation)]
+    for operation in gates:
         if not set(operation.wires) <= set(range(circuit.n_wires)):
             raise HQDMError(
                 f"{operation.name} acts on wires {operation.wires.tolist()}, but the circuit has "
                 f"wires 0..{circuit.n_wires - 1}"
             )
-    return native
-
-
-def _decompose(operation: Operator) -> Iterator[Operator]:
-    if operation.name in NO_EFFECT:
-        return
-    if _is_native(operation):
-        yield operation
-    elif operation.has_decomposition and not isinstance(operation, qml.ops.Conditional):
-        for part in operation.decomposition():
-            yield from _decompose(part)
-    else:
-        raise HQDMError(f"the statevector simulator cannot run {operation.name}: {HINT}")
-
-
-def _is_native(operation: Operator) -> bool:
-    too_wide = len(operation.wires) > MAX_GATE_WIRES and operation.has_decomposition
-    if too_wide or not operation.has_matrix or isinstance(operation, qml.ops.Conditional):
-        return False
-    return not _has_tensors(operation) or _sinusoid(operation) is not None
-
-
-def _has_tensors(operation: Operator) -> bool:
-    return any(isinstance(parameter, Tensor) for parameter in operation.parameters)
+    return gates
 
 
 def _angle(operation: Operator, x: Tensor) -> Tensor:
     """The angle of a native operation in the dtype of `x`, zero if it is constant."""
-    return operation.parameters[0].to(x) if _has_tensors(operation) else x.new_zeros(())
+    return operation.parameters[0].to(x) if has_tensors(operation) else x.new_zeros(())
 
 
 def _gate(operation: Operator) -> Gate:
     wires = tuple(operation.wires)
-    sinusoid = _sinusoid(operation) if _has_tensors(operation) else None
-    if sinusoid is None:
-        constant = _matrix(operation)
-        sinusoid = np.stack([constant, 0 * constant, 0 * constant]), 1.0
-    matrices, frequency = sinusoid
+    form = sinusoid(operation) if has_tensors(operation) else None
+    if form is None:
+        constant = matrix_of(operation)
+        form = np.stack([constant, 0 * constant, 0 * constant]), 1.0
+    matrices, frequency = form
     return Gate(
         operation.name, wires, torch.from_numpy(matrices), frequency, _controls(matrices, wires)
     )
-
-
-def _sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
-    """A, B, C and the frequency of a gate of one angle, or None if it is not of this form."""
-    if len(operation.parameters) != 1 or operation.parameters[0].ndim:
-        return None
-    kind = _kind(operation)
-    if kind is None:
-        return _fit_sinusoid(operation)
-    if kind not in _sinusoids:
-        _sinusoids[kind] = _fit_sinusoid(operation)
-    return _sinusoids[kind]
-
-
-_sinusoids: dict[Hashable, tuple[np.ndarray, float] | None] = {}
-
-
-def _kind(operation: Operator) -> Hashable:
-    """A key of the matrix of a gate as a function of its angle, or None if there is no such key."""
-    if isinstance(operation, qml.ops.Controlled):
-        of_base = _kind(operation.base)
-        return of_base and (type(operation), of_base, tuple(operation.control_values))
-    return None if operation.hyperparameters else (type(operation), len(operation.wires))
-
-
-def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
-    """A, B, C and the frequency, from the matrices at several angles."""
-
-    def matrix(phase: float) -> np.ndarray:
-        return _matrix(bind_new_parameters(operation, [phase / frequency]))
-
-    for frequency in FREQUENCIES:
-        at_zero, at_pi = matrix(0.0), matrix(np.pi)
-        constant, cosine = (at_zero + at_pi) / 2, (at_zero - at_pi) / 2
-        sine = matrix(np.pi / 2) - constant
-        if all(
-            np.allclose(matrix(t), constant + np.cos(t) * cosine + np.sin(t) * sine, 0, ROUNDING)
-            for t in (0.7, -2.3)
-        ):
-            return np.stack([_clean(m) for m in (constant, cosine, sine)]), frequency
-    return None
-
-
-def _matrix(operation: Operator) -> np.ndarray:
-    matrix = qml.matrix(operation, wire_order=operation.wires)
-    return np.ascontiguousarray(matrix, dtype=np.complex128)
-
-
-def _clean(matrix: np.ndarray) -> np.ndarray:
-    """The matrix with rounding errors in real and imaginary parts set to zero."""
-    parts = matrix.view(np.float64)
-    return np.where(np.abs(parts) < ROUNDING, 0, parts).view(np.complex128)
 
 
 def _controls(matrices: np.ndarray, wires: tuple[int, ...]) -> frozenset[int]:

@@ -1,5 +1,6 @@
 import pickle
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pennylane as qml
@@ -212,10 +213,11 @@ def branches(x, w):
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (measures_midway, "cannot run MidMeasure.*simulator='pennylane:default.qubit'"),
-        (conditions, "cannot run MidMeasure"),
+        (measures_midway, "measurement before the end.*simulator='pennylane:default.qubit'"),
+        (conditions, "measurement before the end"),
         (branches, "gates may not depend on values.*simulator='pennylane:default.qubit'"),
         (lambda x, w: qml.DepolarizingChannel(x[0], wires=0), "cannot run DepolarizingChannel"),
+        (lambda x, w: qml.Projector([0], wires=0), "Projector is not unitary.*'pennylane:default"),
         (lambda x, w: qml.RX(x[0], wires=3), r"RX acts on wires \[3\].* has wires 0\.\.2"),
         (lambda x, w: qml.CNOT(wires=["a", 0]), r"CNOT acts on wires \['a', 0\]"),
         (lambda x, w: None, "queues no gates"),
@@ -225,6 +227,36 @@ def test_invalid_input_is_refused(fn, message):
     with pytest.raises(HQDMError, match=message) as error:
         program(fn)
     assert "\n" not in str(error.value)
+
+
+class Swapped(StronglyEntangling):
+    """An ansatz with an attribute that is no field of the dataclass."""
+
+    def __init__(self, n_wires, gate):
+        super().__init__(n_wires)
+        object.__setattr__(self, "gate", gate)
+
+    @property
+    def weights_shape(self):
+        return (self.n_layers, self.n_wires)
+
+    def queue(self, weights):
+        self.gate(weights[0, 0], wires=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (qml.RX, qml.RY),
+        (partial(qml.PauliRot, pauli_word="X"), partial(qml.PauliRot, pauli_word="Y")),
+    ],
+)
+def test_circuits_that_differ_in_more_than_fields_have_programs_of_their_own(first, second):
+    one, other = (Circuit(AngleEmbedding(1), Swapped(1, gate)) for gate in (first, second))
+    assert one.ansatz == other.ansatz
+    assert one != other
+    assert trace(one) is not trace(other)
+    assert trace(Circuit(AngleEmbedding(1), Swapped(1, first))) is trace(one)
 
 
 def test_an_error_in_a_user_defined_function_is_raised_unchanged():
