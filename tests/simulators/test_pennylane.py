@@ -121,8 +121,10 @@ def midway_twice(x, w):
     ],
 )
 def test_the_devices_measure_midway(device, fn, expected):
-    x, w = torch.tensor(0.3).double(), torch.tensor(0.7).double()
+    x, w = torch.tensor([0.3, 0.7], dtype=torch.float64)
     wanted = torch.stack(expected(x, w))
     circuit = Circuit.from_qfunc(fn, n_wires=len(wanted), n_inputs=1, weights_shape=(1,))
     out = PennyLaneSimulator(device)(circuit, x.reshape(1, 1, 1), w.reshape(1, 1))
-    torch.testing.assert_close(out[0, 0], wanted, rtol=0, atol=1e-9)
+    # Without backpropagation, PennyLane returns single precision.
+    atol = 1e-9 if device == "default.qubit" else 1e-7
+    torch.testing.assert_close(out[0, 0], wanted, rtol=0, atol=atol)
