@@ -131,10 +131,15 @@ def active_gates(block: Block, pattern: int) -> list[IndexedGate]:
 
 def _is_identity(gate: Gate, bits: dict[int, int]) -> bool:
     """True if the gate is the identity, for every phase, for the given bits of some wires."""
-    fixed = [wire in bits and wire in gate.controls for wire in gate.wires]
-    chosen = [bits[wire] if f else slice(None) for wire, f in zip(gate.wires, fixed, strict=True)]
+    fixed = tuple(bits[w] if w in bits and w in gate.controls else None for w in gate.wires)
+    return gate.derived(("identity", fixed), lambda: _restricts_to_identity(gate, fixed))
+
+
+def _restricts_to_identity(gate: Gate, fixed: tuple[int | None, ...]) -> bool:
+    """See `_is_identity`; None for wires without a given bit."""
+    chosen = [slice(None) if bit is None else bit for bit in fixed]
     tensor = gate.matrices.reshape(3, *(2,) * (2 * len(gate.wires)))
-    size = 2 ** (len(gate.wires) - sum(fixed))
+    size = 2 ** fixed.count(None)
     restricted = tensor[(slice(None), *chosen, *chosen)].reshape(3, size, size)
     expected = torch.zeros_like(restricted)
     expected[0] = torch.eye(size)
@@ -293,7 +298,8 @@ class _Lowering:
 def _in_block(gate: Gate, block: Block) -> Tensor:
     """A, B and C of a gate on the wires of a block, `(3, 2**n_controls, size, size)`."""
     axes = tuple(block.wires.index(wire) for wire in gate.wires)
-    return compose(Build(len(block.controls), len(block.targets), (axes,)), [gate.matrices])
+    build = Build(len(block.controls), len(block.targets), (axes,))
+    return gate.derived(build, lambda: compose(build, [gate.matrices]))
 
 
 def _table(rows: Sequence[Sequence[int]], n_columns: int) -> np.ndarray:
@@ -305,7 +311,6 @@ def _bits(wires: Wires, chosen: Wires) -> list[int]:
     return [len(wires) - 1 - wires.index(wire) for wire in chosen]
 
 
-@cached
 def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
     """Lower a circuit.
 
@@ -314,4 +319,9 @@ def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
         inverse: Whether to reverse the order of the blocks, for their conjugate transposes, and to
             return the state; the gates must not depend on the inputs.
     """
+    return _lowered(circuit, inverse)
+
+
+@cached
+def _lowered(circuit: Circuit, inverse: bool) -> Lowered:
     return _Lowering(circuit, inverse).lower()

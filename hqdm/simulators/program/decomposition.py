@@ -42,6 +42,10 @@ def native(operation: Operator) -> Iterator[Operator]:
 
 def _parts(operation: Operator) -> Iterator[Operator]:
     """The gates of an operation, in order, with global phases."""
+    kind = kind_of(operation)
+    if kind in _native_kinds and _takes_numbers(operation):
+        yield operation
+        return
     if operation.name in NO_EFFECT:
         return
     try:
@@ -57,10 +61,21 @@ def _parts(operation: Operator) -> Iterator[Operator]:
             f"({in_one_line(error)}): {HINT}"
         ) from error
     if kept or taken_apart is None:
+        if kind is not None and _takes_numbers(operation):
+            _native_kinds.add(kind)
         yield operation
         return
     for part in taken_apart:
         yield from _parts(part)
+
+
+_native_kinds: set[Hashable] = set()
+
+
+def _takes_numbers(operation: Operator) -> bool:
+    """True if an operation has at most one parameter, without axes."""
+    parameters = operation.parameters
+    return not parameters or (len(parameters) == 1 and np.ndim(parameters[0]) == 0)
 
 
 def _by_pennylane(operation: Operator) -> list[Operator]:
@@ -187,10 +202,16 @@ def _time(operation: Exp) -> Tensor | None:
         coefficient = torch.tensor(complex(coefficient), dtype=torch.complex128)
     if isinstance(operation, qml.ops.Evolution):
         return -operation.parameters[0] if has_tensors(operation) else coefficient.imag
-    concrete = not torch._C._functorch.is_batchedtensor(coefficient)
-    if concrete and coefficient.real.abs().max() > ROUNDING:
+    if not coefficient.is_complex() or _values(coefficient).real.abs().max() > ROUNDING:
         return None
     return coefficient.imag
+
+
+def _values(tensor: Tensor) -> Tensor:
+    """All values of a tensor of which `torch.func.vmap` shows one."""
+    while torch._C._functorch.is_batchedtensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _real(coefficient: Tensor | complex) -> Tensor | float:
@@ -274,7 +295,7 @@ def sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
     """A, B, C and the frequency of a gate of one angle, or None if it is not of this form."""
     if len(operation.parameters) != 1 or operation.parameters[0].ndim:
         return None
-    kind = _kind(operation)
+    kind = kind_of(operation)
     if kind is None:
         return _fit_sinusoid(operation)
     if kind not in _sinusoids:
@@ -285,12 +306,15 @@ def sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
 _sinusoids: dict[Hashable, tuple[np.ndarray, float] | None] = {}
 
 
-def _kind(operation: Operator) -> Hashable:
+def kind_of(operation: Operator) -> Hashable:
     """A key of the matrix of a gate as a function of its angle, or None if there is no such key."""
     if isinstance(operation, qml.ops.Controlled):
-        of_base = _kind(operation.base)
+        of_base = kind_of(operation.base)
         return of_base and (type(operation), of_base, tuple(operation.control_values))
-    return None if operation.hyperparameters else (type(operation), len(operation.wires))
+    options = tuple(operation.hyperparameters.items())
+    if all(isinstance(value, (str, int, float, type(None))) for _, value in options):
+        return type(operation), len(operation.wires), options
+    return None
 
 
 def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:

@@ -163,8 +163,39 @@ def test_a_circuit_is_traced_once():
     assert len(calls) == n_calls
 
 
+@pytest.mark.parametrize("n_layers", [1, 30])
+def test_the_number_of_calls_does_not_grow_with_the_depth(n_layers):
+    """Also where inputs and weights share a gate; a call for every weight would be quadratic."""
+    calls = []
+
+    def fn(x, w):
+        calls.append(1)
+        for layer in w:
+            for wire in range(3):
+                qml.RX(0.5 * layer[wire] - 2 * x[wire] + 0.1, wires=wire)
+
+    circuit = Circuit.from_qfunc(fn, n_wires=3, n_inputs=3, weights_shape=(n_layers, 3))
+    phases = trace(circuit).phases
+    assert len(calls) == 2
+    assert phases.weight_index.flatten().tolist() == list(range(3 * n_layers))
+    assert phases.input_index.flatten().tolist() == [0, 1, 2] * n_layers
+    assert phases.weight_value.unique().tolist() == [0.25]
+    torch.testing.assert_close(phases.input_value, torch.full_like(phases.input_value, -1.0))
+
+
+def test_gates_of_one_kind_share_their_matrices():
+    gates = trace(Circuit(AngleEmbedding(3), StronglyEntangling(3, 5))).gates
+    assert len({gate.matrices.data_ptr() for gate in gates}) == len({gate.name for gate in gates})
+
+
+def sums(x, w):
+    for layer in w:
+        qml.RX(layer[0] + 2 * layer[1] - layer[2], wires=0)
+        qml.RY(x[0] - x[1] + layer[1], wires=1)
+
+
 def test_the_table_of_slopes_may_be_computed_in_chunks(monkeypatch):
-    circuit = Circuit(AngleEmbedding(8), FQConv(8, 2))
+    circuit = Circuit.from_qfunc(sums, n_wires=2, n_inputs=2, weights_shape=(9, 3))
     whole = trace(circuit).phases
     trace.cache_clear()
     monkeypatch.setattr(
