@@ -14,6 +14,7 @@ from torch import Tensor
 from hqdm.circuits.ansatz import Ansatz
 from hqdm.circuits.embeddings import Embedding
 from hqdm.circuits.identity import state_of
+from hqdm.circuits.openqasm import openqasm
 from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs")
@@ -225,14 +226,21 @@ class Circuit:
             "depth": resources.depth,
         }
 
-    def to_openqasm(self, x: Tensor, weights: Tensor) -> str:
-        """The circuit for one sample in OpenQASM 2.0, measuring every wire.
+    def to_openqasm(self, x: Tensor, weights: Tensor, version: str = "2.0") -> str:
+        """The circuit for one sample in OpenQASM, measuring every wire.
 
         Args:
             x: Features of one sample, `(n_inputs,)`.
             weights: Angles in radians, of shape `weights_shape`.
+            version: "2.0" or "3.0".
+
+        Raises:
+            HQDMError: If the version is unknown, or an operation is no gate.
         """
-        return qml.to_openqasm(self._qnode())(x.detach().double(), weights.detach().double())
+        with qml.queuing.AnnotatedQueue() as queue:
+            self.queue(x.detach().double(), weights.detach().double())
+        operations = qml.tape.QuantumScript.from_queue(queue).operations
+        return openqasm(operations, self.n_wires, version)
 
     def _qnode(self) -> qml.QNode:
         return qml.QNode(self.qfunc, qml.device("default.qubit", wires=self.n_wires))
