@@ -1,11 +1,11 @@
-# Two commands do all the set-up: `make demo` and `make test`.
+# `make demo` and `make test` also install the package and its requirements.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
-# A process per core, but no more than four, since each takes about 1 GB; one that has nothing left
-# takes over tests of another.
+# One process per core, at most four, since each needs about 1 GB; idle processes take over tests of
+# others.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
@@ -14,10 +14,10 @@ WORKERS := -n logical --maxprocesses 4 --dist worksteal
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-env: $(STAMP)  ## Make the virtual environment in .venv
+env: $(STAMP)  ## Create the virtual environment in .venv
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "Installing hqdm and what it needs into $(VENV) (about 2 minutes) ..."
+	@echo "Installing hqdm and its requirements into $(VENV) (about 2 minutes) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
@@ -28,14 +28,14 @@ demo: $(STAMP)  ## Train a hybrid U-Net on 8x8 digits, sample it, score it (abou
 test: $(STAMP)  ## Run the test suite (about 6 minutes on two cores)
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
-test-all: $(STAMP)  ## Run every test, the slow ones too
+test-all: $(STAMP)  ## Run all tests, including slow ones
 	$(BIN)/python -m pytest $(WORKERS)
 
-bench: $(STAMP)  ## Measure the simulators beside their peers (about 15 minutes on an idle machine)
+bench: $(STAMP)  ## Compare the simulators with others (about 15 minutes on an idle machine)
 	$(BIN)/python benchmarks/simulators.py
 
 $(DOCS_STAMP): $(STAMP)
-	@echo "Installing what builds the documentation into $(VENV) ..."
+	@echo "Installing the documentation tools into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
@@ -47,7 +47,7 @@ lint: $(STAMP)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)  ## Correct what ruff can correct
+format: $(STAMP)  ## Format the code and apply automatic corrections
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,17 +1,17 @@
-"""How the parts of a Carleman sampler grow: fitted exponents beside those of theory.
+"""Scaling exponents of Carleman linearisation and its solvers, measured and predicted.
 
     python benchmarks/carleman_scaling.py [--quick] [--out FOLDER]
 
-Writes `carleman_scaling.json` and `carleman_scaling.md`. Every exponent is the slope of a straight
-line through logarithms, by least squares:
+Writes `carleman_scaling.json` and `carleman_scaling.md`. Every exponent is the slope of a
+least-squares line through logarithms of measured values:
 
-* degree of an inverse polynomial: the lowest whose measured error is at most eps, by search;
-* error of a walk: of the history that the emulated linear system solver finds;
-* cutoff and nodes of LCHS: of the quadrature that its bounds ask for;
-* queries, and time times norm, of walks: of the lifted logistic equation;
-* truncation error |x - x_N| of the logistic equation dx/dt = -x + x^2 / 2, whose order N keeps N
-  terms of a geometric series with the ratio q = x_0 (1 - exp(-t)) / 2. Its logarithm falls by
-  log |q| an order, and so does the bound of Liu et al. where there is one.
+* degree of an inverse polynomial: the lowest with a measured error of at most eps, by search;
+* error of the history state: for the lifted logistic equation, by the emulated solver (QLSS);
+* queries of QLSS, and time times norm of LCHS: for the same equation;
+* cutoff and nodes of LCHS: of the quadrature that meets its error bounds;
+* truncation error |x - x_N| of the logistic equation dx/dt = -x + x^2 / 2, for which order N keeps
+  N terms of a geometric series with the ratio q = x_0 (1 - exp(-t)) / 2. Its logarithm changes by
+  log |q| per order, as does the bound of Liu et al. where it holds.
 """
 
 import argparse
@@ -39,9 +39,9 @@ NOTE = "<!-- written by benchmarks/carleman_scaling.py -->\n\n"
 HEADERS = ("quantity", "against", "from", "to", "predicted", "fitted")
 
 LOGISTIC = FixedDrift(np.array([[0.0, -1.0, 0.5]]), 2)
-WALK_START, WALK_ORDER = 0.8, 3
-KAPPA, EPS = 50.0, 1e-3  # of a polynomial where the other one varies
-EXTENT = 1.0  # time times norm of the walk that LCHS is to simulate
+INITIAL_VALUE, ORDER = 0.8, 3  # of the lifted logistic equation
+KAPPA, EPS = 50.0, 1e-3  # of a polynomial while the other one varies
+EXTENT = 1.0  # sum of the norms of the Hermitian parts in LCHS
 KERNELS: tuple[tuple[str, Kernel, float], ...] = tuple(
     (f"β = {beta}", NearOptimal(beta), 1 / beta) for beta in (0.5, 0.75, 0.9)
 )
@@ -50,14 +50,14 @@ TRUNCATED = ((0.8, 1.0), (1.2, 2.0), (-1.8, 3.0), (-3.0, 0.5), (-3.0, 2.0))
 
 @dataclass(frozen=True)
 class Sizes:
-    """Where things are measured.
+    """Parameter values at which quantities are measured.
 
     Attributes:
         kappas: Condition numbers.
         digits: Decimal places of eps.
-        many_digits: The same where nothing is built.
-        times: Of walks.
-        orders: Of truncation.
+        many_digits: The same for quantities with a closed form.
+        times: Evolution times.
+        orders: Truncation orders.
     """
 
     kappas: tuple[float, ...] = (10, 20, 40, 80, 160, 320)
@@ -72,15 +72,15 @@ QUICK = Sizes((10, 20, 40), (2, 4, 6), (20, 80), (4, 8), (2, 4, 6))
 
 @dataclass(frozen=True)
 class Row:
-    """One fitted exponent; of truncation, the slope in N itself.
+    """One fitted exponent; for truncation errors, the slope against N itself.
 
     Attributes:
-        quantity: What grows.
-        against: With what.
-        first: Of the latter.
-        last: Of the latter.
-        predicted: The exponent of theory.
-        fitted: The exponent that was found.
+        quantity: The measured quantity.
+        against: The variable.
+        first: Its first value.
+        last: Its last value.
+        predicted: The theoretical exponent.
+        fitted: The measured exponent.
     """
 
     quantity: str
@@ -109,7 +109,7 @@ def power_law(
 
 
 def lowest_degree(kind: str, kappa: float, eps: float) -> int:
-    """The lowest odd degree of which the polynomial's measured error is at most eps."""
+    """The lowest odd degree with a measured error of the polynomial of at most eps."""
     few, enough = 0, (needed_degree(kind, kappa, eps) + 1) // 2
     while enough - few > 1:
         terms = (few + enough) // 2
@@ -133,31 +133,32 @@ def degrees(at: Sizes) -> Iterator[Row]:
 
 
 def degree_law(kind: str, kappa: Vector | float, eps: Vector | float) -> tuple[str, Vector]:
-    """What the degree is proportional to, see `hqdm.carleman.qlss.inverse`."""
+    """The predicted degree up to a constant factor, see `hqdm.carleman.qlss.inverse`."""
     if kind == "cks":
-        # what is cut is close to erfc(D / sqrt b), with b = kappa^2 log(2 kappa / eps)
+        # the truncation error is close to erfc(D / sqrt b), with b = kappa^2 log(2 kappa / eps)
         terms = np.sqrt(np.log(np.divide(2 * kappa, eps)) * np.log(np.divide(1, eps)))
         return "κ √(log(2κ/ε) log(1/ε))", np.multiply(kappa, terms)
     return "κ log(2/ε)", np.multiply(kappa, np.log(np.divide(2, eps)))
 
 
-def walk(time: float) -> tuple[list[Matrix], Vector]:
-    """Generators of the lifted logistic equation, in units of time, and the lifted start."""
-    system = CarlemanSystem(LOGISTIC, WALK_ORDER)
+def evolution(time: float) -> tuple[list[Matrix], Vector]:
+    """Generators of the lifted logistic equation over unit intervals, and its initial value."""
+    system = CarlemanSystem(LOGISTIC, ORDER)
     times = np.linspace(0, time, round(time) + 1)
-    y0 = system.lift(np.array([[WALK_START]]))[0]
+    y0 = system.lift(np.array([[INITIAL_VALUE]]))[0]
     return generators(system.matrix, times, 2), y0
 
 
-def walks(at: Sizes) -> Iterator[Row]:
-    """Errors, queries and norms of walks."""
+def evolutions(at: Sizes) -> Iterator[Row]:
+    """Errors, queries and norms of both quantum algorithms."""
     eps = 10.0 ** -np.array(at.digits)
     for kind in POLYNOMIALS:
-        solved = [QLSS(eps=e, polynomial=kind).solve(*walk(2)).account.inversion for e in eps]
-        yield power_law(f"error of a walk, {kind}", "ε", 1, eps, [s.history_error for s in solved])
-    solved = [QLSS(eps=EPS).solve(*walk(t)).account.inversion for t in at.times]
+        solved = [QLSS(eps=e, polynomial=kind).solve(*evolution(2)).account.inversion for e in eps]
+        errors = [s.history_error for s in solved]
+        yield power_law(f"error of the history state, {kind}", "ε", 1, eps, errors)
+    solved = [QLSS(eps=EPS).solve(*evolution(t)).account.inversion for t in at.times]
     yield power_law("queries of QLSS", "time", 1, at.times, [s.queries for s in solved])
-    simulated = [LCHS(tolerance=EPS).solve(*walk(t)).account for t in at.times]
+    simulated = [LCHS(tolerance=EPS).solve(*evolution(t)).account for t in at.times]
     norms = [s.evolution for s in simulated]
     yield power_law("time times norm of LCHS", "time", 1, at.times, norms)
 
@@ -182,7 +183,7 @@ def quadratures(kernel: Kernel, eps: Vector) -> tuple[list[float], list[int]]:
 
 
 def truncation(at: Sizes) -> Iterator[Row]:
-    """Errors of the truncated logistic equation against N, and whether a bound holds for them."""
+    """Truncation errors of the logistic equation against N, with and without a bound."""
     for x0, t in TRUNCATED:
         ratio = x0 / 2 * -np.expm1(-t)
         errors = [truncation_error(order, x0, t) for order in at.orders]
@@ -212,11 +213,11 @@ def sheet(rows: Sequence[Row]) -> Sheet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few sizes, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="few sizes, as a test")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results, none with --quick")
     options = parser.parse_args()
     at = QUICK if options.quick else Sizes()
-    parts = degrees, walks, kernels, truncation
+    parts = degrees, evolutions, kernels, truncation
     rows = [row for part in parts for row in part(at)]
     table = sheet(rows)
     Console().print(table.rich())

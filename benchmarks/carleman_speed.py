@@ -1,11 +1,11 @@
-"""What sampling by Carleman linearisation takes beside UniPC: seconds and memory, in one run.
+"""Time and memory of sampling by Carleman linearisation, compared with UniPC, in one run.
 
     python benchmarks/carleman_speed.py --checkpoint benchmarks/models/mnist_unet [--n 10000]
 
-The model is fitted with the settings of `hqdm carleman fit --dim 4` (without saving the fit), its
-linear maps are made, then images are drawn without the network. UniPC draws fewer images with 10
-evaluations each, since its seconds grow with their number; both are given for an image. Memory is
-the growth of the process's peak, in MiB.
+The model is fitted with the settings of `hqdm carleman fit --dim 4` (the fit is not saved), the
+linear maps are computed, and images are sampled without the network. UniPC samples fewer images,
+with 10 evaluations each; times are also given per image. Memory is the increase of the peak memory
+of the process, in MiB.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import fit_carleman
 from hqdm.utils.tables import Sheet
 
-COLUMNS = "what", "images", "seconds", "ms an image", "peak memory, MiB more"
+COLUMNS = "task", "images", "seconds", "ms per image", "increase of peak memory, MiB"
 
 
 def measured(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and MiB by which the peak of the process's memory grew."""
+    """Seconds, and the increase of the peak memory of the process in MiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = perf_counter()
     work()
@@ -38,10 +38,12 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--data", default="mnist", help="what the model was trained on (mnist)")
+    parser.add_argument(
+        "--data", default="mnist", help="data set on which the model was trained (mnist)"
+    )
     parser.add_argument("--n", type=int, default=10_000, help="images by Carleman (10000)")
     parser.add_argument("--unipc-n", type=int, default=512, help="images by UniPC (512)")
-    parser.add_argument("--batch-size", type=int, default=1024, help="images at a time (1024)")
+    parser.add_argument("--batch-size", type=int, default=1024, help="images per batch (1024)")
     options = parser.parse_args()
     denoiser = load_denoiser(options.checkpoint)
     channels, size, _ = denoiser.sample_shape
@@ -57,7 +59,7 @@ def main() -> None:
         return lambda: sample_images(denoiser, sampler, n, batch_size=batch)
 
     work = [
-        ("Carleman, its maps", 1, draw(carleman, 1, 1)),
+        ("Carleman, linear maps", 1, draw(carleman, 1, 1)),
         ("Carleman", options.n, draw(carleman, options.n, options.batch_size)),
         ("UniPC, 10 evaluations, first image", 1, draw(unipc, 1, 1)),
         ("UniPC, 10 evaluations", options.unipc_n, draw(unipc, options.unipc_n, 128)),
@@ -71,7 +73,7 @@ def main() -> None:
     console = Console()
     console.print(Sheet(f"{torch.get_num_threads()} threads", COLUMNS, cells).rich())
     ratio = (rows[4][2] / options.unipc_n) / (rows[2][2] / options.n)
-    console.print(f"UniPC takes {ratio:.0f} times as long for an image")
+    console.print(f"UniPC takes {ratio:.0f} times as long per image")
 
 
 if __name__ == "__main__":

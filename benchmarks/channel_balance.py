@@ -1,8 +1,8 @@
-"""What scaling the classical channels of a hybrid convolution changes at the start of training.
+"""The effect of scaling the classical channels of a hybrid convolution at the start of training.
 
 Prints, for the 28x28 QVU-Net with one FQConv group and a batch of uniform random images: the size
-of the angles that go into each quantum convolution of the vertex, how much its outputs differ
-between samples, and the gradient norm of its angles; without the scaling (kernels of unit variance)
+of the angles of each quantum convolution of the vertex, the standard deviation of its outputs over
+samples, and the gradient norm of its angles; without the scaling (kernels of unit variance)
 and with it.
 
     python benchmarks/channel_balance.py
@@ -21,7 +21,7 @@ BATCH = 64
 
 
 def measure(balanced: bool) -> list[tuple[float, float, float]]:
-    """Angle size, spread of outputs over samples, gradient norm; one row a convolution."""
+    """Angle size, spread of outputs over samples, gradient norm; one row per convolution."""
     torch.manual_seed(SEED)
     network = QVUNet()
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}

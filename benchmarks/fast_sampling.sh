@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Few evaluations against many, and sampling without the network, on MNIST: the figures in
-# docs/sampling.md and docs/carleman.md (over an hour on 2 cores, half of it DDPM).
+# Samplers with few and many evaluations, and without the network, on MNIST: the tables and figures
+# in docs/sampling.md and docs/carleman.md (over an hour on 2 cores, half of it DDPM).
 #
 #   benchmarks/fast_sampling.sh [RUNS]
 #
-# The model is in this repository; without its folder it is trained again. What is in RUNS already is
-# taken, not drawn again.
+# The model is in this repository; if its folder is missing, it is trained. Images that are already
+# in RUNS are reused.
 set -euo pipefail
 runs=${1:-runs}
 model=benchmarks/models/mnist_unet

@@ -1,9 +1,9 @@
-"""Install the peers of the speed benchmark into `.venv-bench`, each on its own.
+"""Install the other libraries of the speed benchmark into `.venv-bench`, one by one.
 
     python benchmarks/install_peers.py
 
-The environment sees the packages of the Python that runs this, so that the peers use the same
-torch, numpy and PennyLane as hqdm. One peer that cannot be installed does not stop the others.
+The environment includes the packages of the Python that runs this script, so that all use the same
+torch, numpy and PennyLane as hqdm. A failed installation does not prevent the others.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ PIP_INSTALL = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check",
 
 
 def make_environment() -> None:
-    """Make the environment if it is not there."""
+    """Create the environment if it does not exist."""
     if not PYTHON.exists():
         venv.create(ENVIRONMENT, with_pip=True)
         (ENVIRONMENT / ".gitignore").write_text("*\n")
@@ -36,7 +36,7 @@ def install(packages: tuple[str, ...]) -> str | None:
     """Install some packages, at the versions in `peers.txt` and `constraints.txt`.
 
     Returns:
-        None, or the last line of pip's reason why not.
+        None, or the last line of the error message of pip.
     """
     pins = dict(line.split("==") for line in REQUIREMENTS.read_text().split() if "==" in line)
     pinned = [f"{name}=={pins[name]}" if name in pins else name for name in packages]
@@ -49,7 +49,7 @@ def install(packages: tuple[str, ...]) -> str | None:
 
 
 def install_peers(names: Iterable[str]) -> dict[str, str]:
-    """Install what some contestants need.
+    """Install the packages of some contestants.
 
     Returns:
         For each contestant that cannot be installed, the reason.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Classical U-Net and QVU-Net on MNIST for the same number of steps: the figures in docs/results.md.
+# Classical U-Net and QVU-Net on MNIST for the same number of steps: the tables and figures in docs/results.md.
 #
 #   benchmarks/mnist.sh [STEPS] [FOLDER]
 #
-# The average of the weights looks back over 200 steps (the papers' 2,000 suit 20 epochs).
+# The weights are averaged over about 200 steps (in the papers over 2,000, for 20 epochs).
 set -euo pipefail
 steps=${1:-2000}
 runs=${2:-runs}

@@ -1,32 +1,47 @@
 """A QNode in `hqdm.QuantumLayer` beside `qml.qnn.TorchLayer`: forward and backward.
 
-    python benchmarks/qnode_layer.py [--qubits 12] [--layers 3] [--batch 128] [--repeats 5]
+    python benchmarks/qnode_layer.py [--seconds 2] [--write benchmarks/results/qnode_layer.md]
 
 The QNode embeds one angle per qubit, has strongly entangling layers and returns <Z> of every qubit.
-The two layers have the same weights and inputs in float32; they take turns after one call each that
-is excluded from timings. `OMP_NUM_THREADS` says how many cores both may use.
+It runs in TorchLayer on two devices of PennyLane: on default.qubit with backpropagation, one batch
+at a time, and on lightning.qubit with the adjoint method, which is one execution per sample. The
+three layers have the same weights and inputs in float32, and their results are compared before
+anything is timed. Layers take turns; a turn is a block of calls, of which the first is excluded
+from timings, because a training step follows another one of the same kind. The table shows medians
+of a call over all turns and the ratios of medians. `OMP_NUM_THREADS` sets the threads of all.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import pennylane as qml
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from hqdm import QuantumLayer
+from hqdm.utils.tables import Sheet
 from hqdm.utils.versions import versions
 
 SEED = 0
-TOLERANCE = 1e-4  # between the layers, relative to the largest number
+TOLERANCE = 1e-4  # between the layers, relative to the largest number of a tensor
+TURNS = 3
+DEVICES = {"default.qubit": "backprop", "lightning.qubit": "adjoint"}
+# Qubits, layers, samples. The first is the 2 x 2 patches of 16 images of 28 x 28 pixels.
+SIZES = (4, 1, 3136), (4, 2, 32), (8, 3, 128), (10, 3, 128), (12, 3, 128), (14, 3, 128)
+COLUMNS = (
+    *("qubits", "layers", "samples", "hqdm, ms"),
+    *(part for name in DEVICES for part in (f"{name}, ms", "ratio")),
+)
 
 
-def strongly_entangling(n_qubits: int) -> qml.QNode:
-    """The QNode, on default.qubit with backpropagation."""
+def strongly_entangling(n_qubits: int, device: str) -> qml.QNode:
+    """The QNode on a device."""
 
-    @qml.qnode(qml.device("default.qubit", wires=n_qubits), diff_method="backprop")
+    @qml.qnode(qml.device(device, wires=n_qubits), diff_method=DEVICES[device])
     def qnode(inputs: Tensor, weights: Tensor) -> list:
         qml.AngleEmbedding(inputs, wires=range(n_qubits))
         qml.StronglyEntanglingLayers(weights, wires=range(n_qubits))
@@ -42,51 +57,60 @@ def step(layer: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
     return out.detach(), *torch.autograd.grad(out.square().sum(), [inputs, *layer.parameters()])
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall-clock seconds of a call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def difference(results: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """Largest difference, relative to the largest number of a tensor."""
+    pairs = zip(results, others, strict=True)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def block(work: Callable[[], object], seconds: float) -> list[float]:
+    """Seconds of each call in a block that lasts so long, and at least one call after the first."""
+    work()
+    times: list[float] = []
+    while not times or sum(times) < seconds:
+        started = perf_counter()
+        work()
+        times.append(perf_counter() - started)
+    return times
+
+
+def compare(n_qubits: int, n_layers: int, n_samples: int, seconds: float) -> list[str]:
+    """One row of the table."""
+    torch.manual_seed(SEED)
+    shapes = {"weights": (n_layers, n_qubits, 3)}
+    theirs = [
+        qml.qnn.TorchLayer(strongly_entangling(n_qubits, device), shapes) for device in DEVICES
+    ]
+    ours = QuantumLayer(strongly_entangling(n_qubits, "default.qubit"), shapes)
+    inputs = torch.randn(n_samples, n_qubits)
+    result = step(ours, inputs)
+    for layer in theirs:
+        layer.load_state_dict(ours.state_dict())
+        if (error := difference(result, step(layer, inputs))) > TOLERANCE:
+            raise SystemExit(f"the layers differ by {error:.1e}: nothing is timed")
+    times: list[list[float]] = [[], [], []]
+    for _ in range(TURNS):
+        for layer, of_layer in zip((ours, *theirs), times, strict=True):
+            of_layer += block(lambda layer=layer: step(layer, inputs), seconds / TURNS)
+    fast, *slow = (1e3 * median(of_layer) for of_layer in times)
+    ratios = (part for other in slow for part in (f"{other:.1f}", f"{other / fast:.1f}"))
+    return [str(n_qubits), str(n_layers), str(n_samples), f"{fast:.2f}", *ratios]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qubits", type=int, default=12)
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per layer and size")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
     options = parser.parse_args()
-
-    torch.manual_seed(SEED)
-    qnode = strongly_entangling(options.qubits)
-    shapes = {"weights": (options.layers, options.qubits, 3)}
-    layers = {
-        "qml.qnn.TorchLayer": qml.qnn.TorchLayer(qnode, shapes),
-        "hqdm.QuantumLayer": QuantumLayer(qnode, shapes),
-    }
-    theirs, ours = layers.values()
-    ours.load_state_dict(theirs.state_dict())
-    inputs = torch.randn(options.batch, options.qubits)
-    results = [step(layer, inputs) for layer in layers.values()]
-    difference = max(
-        float((a - b).abs().max() / b.abs().max()) for a, b in zip(*results[::-1], strict=True)
-    )
-    if difference > TOLERANCE:
-        raise SystemExit(f"the layers differ by {difference:.1e}: nothing is timed")
-    times: dict[str, list[float]] = {name: [] for name in layers}
-    for _ in range(options.repeats):
-        for name, layer in layers.items():
-            times[name].append(seconds(lambda layer=layer: step(layer, inputs)))
-    medians = {name: statistics.median(runs) for name, runs in times.items()}
-
-    print(f"{options.qubits} qubits, {options.layers} layers, batch {options.batch}, float32")
-    print(f"forward and backward, median of {options.repeats} (smallest to largest):")
-    for name, runs in times.items():
-        low, high = 1e3 * min(runs), 1e3 * max(runs)
-        print(f"  {name:20} {1e3 * medians[name]:10.2f} ms  ({low:.2f} to {high:.2f})")
-    slow, fast = medians.values()
-    print(f"ratio {slow / fast:.1f}; largest difference {difference:.1e}; seed {SEED}")
-    print(", ".join(f"{key} {value}" for key, value in versions().items()))
+    rows = [compare(*size, options.seconds) for size in SIZES]
+    title = "A QNode in QuantumLayer and in TorchLayer: forward and backward, float32"
+    sheet = Sheet(title, COLUMNS, rows, n_text=0)
+    used = ", ".join(f"{key} {value}" for key, value in versions().items())
+    console = Console(width=100)
+    console.print(sheet.rich())
+    console.print(f"seed {SEED}; {used}")
+    if options.write:
+        options.write.write_text(f"# {sheet.markdown()}\nSeed {SEED}; {used}.\n")
 
 
 if __name__ == "__main__":

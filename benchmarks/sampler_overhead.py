@@ -1,11 +1,11 @@
-"""What samplers cost beside the network: seconds of a run over those of its network evaluations.
+"""Overhead of samplers: time of a run relative to that of its network evaluations alone.
 
     python benchmarks/sampler_overhead.py [--evaluations 10] [--batch 16 64] [--turns 7]
 
-The network is the U-Net of `configs/mnist_unet.yaml` with random weights. A run's evaluations are
-recorded and given to the bare network again: the same images, times and batch. The two take turns,
-so that a change of the machine's pace meets both; a table shows medians, of seconds and of the
-ratio within a turn. Samplers that differentiate the network or choose their own steps are left out.
+The network is the U-Net of `configs/mnist_unet.yaml` with random weights. The inputs of a
+run's evaluations are recorded and the bare network is evaluated on them again. Both are timed
+alternately, so that fluctuations of the machine affect both; the table shows medians of seconds and
+of the ratio within a turn. Samplers that differentiate the network or adapt steps are omitted.
 """
 
 import argparse
@@ -35,7 +35,7 @@ COLUMNS = "sampler", "batch", "evaluations", "run, s", "network, s", "overhead"
 
 @dataclass
 class Recorder:
-    """A denoiser that keeps what its network is given.
+    """A denoiser that records the inputs of its network.
 
     Attributes:
         denoiser: The denoiser.
@@ -46,7 +46,7 @@ class Recorder:
     calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Take over the schedule."""
+        """Copy the schedule."""
         self.schedule = self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
@@ -85,9 +85,13 @@ def seconds(work: Callable[[], None]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samplers", nargs="+", default=NAMES)
-    parser.add_argument("--evaluations", type=int, default=10, help="of a run, at most (10)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[16, 64], help="images (16 64)")
-    parser.add_argument("--turns", type=int, default=7, help="runs of each (7)")
+    parser.add_argument(
+        "--evaluations", type=int, default=10, help="largest number of evaluations per run (10)"
+    )
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[16, 64], help="batch sizes (16 64)"
+    )
+    parser.add_argument("--turns", type=int, default=7, help="runs of each sampler (7)")
     options = parser.parse_args()
     denoiser = TrainingCLI(["--config", str(CONFIG)]).model.denoiser.eval()
     rows = []

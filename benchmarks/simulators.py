@@ -1,10 +1,10 @@
-"""The simulators against their peers, a training step, and how both grow.
+"""Benchmark of the simulators: other libraries, a training step, scaling.
 
     python benchmarks/simulators.py [--quick] [--only peers|step|scaling] [--out FOLDER]
 
-Writes `simulators.json`, `simulators.md` and, of the scaling, a plot; section by section, so that
-what is measured is kept if the run is interrupted. The peers are installed into `.venv-bench` first
-(see `install_peers.py`). `OMP_NUM_THREADS` says how many cores each contestant may use.
+Writes `simulators.json`, `simulators.md` and a plot of the scaling after each section, so that an
+interrupted run keeps its measurements. The other libraries are first installed into `.venv-bench`
+(see `install_peers.py`). `OMP_NUM_THREADS` is the number of threads of each contestant.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PACKAGES = ("hqdm", "torch", "numpy", "numba", "pennylane")
 
 
 def machine(settings: Settings) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Machine, versions and seed of the measurements."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -43,7 +43,7 @@ def machine(settings: Settings) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's name, where the system tells."""
+    """The name of the processor, if the system provides it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -51,12 +51,12 @@ def cpu_name() -> str:
 
 
 class Results:
-    """The results of all sections, as they come.
+    """The results of all sections so far.
 
     Args:
-        folder: Where to write them; None to write nothing. Sections that are there are kept until
+        folder: Where to write them; None to write nothing. Existing sections are kept until
             they are measured again.
-        settings: What applies to the run.
+        settings: The settings of the run.
     """
 
     def __init__(self, folder: Path | None, settings: Settings) -> None:
@@ -67,7 +67,7 @@ class Results:
             self.sections = json.loads((folder / "simulators.json").read_text())
 
     def save(self, name: str, section: dict[str, Any]) -> None:
-        """Keep and write what there is of a section."""
+        """Store and write a section, possibly incomplete."""
         self.sections[name] = {"machine": machine(self.settings), **section}
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Results:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a test")
     parser.add_argument("--only", choices=report.SECTIONS, action="append", help="a section")
     parser.add_argument("--contestants", choices=CONTESTANTS, nargs="+", default=list(CONTESTANTS))
     parser.add_argument("--out", type=Path, help="default: benchmarks/results, none with --quick")
@@ -106,7 +106,7 @@ def measure(name: str, results: Results, console: Console) -> None:
         results.save(name, section)
 
     if name == "peers":
-        console.log("installing the peers")
+        console.log("installing the other libraries")
         peers.run(settings, install_peers(settings.contestants), console.log, save)
     elif name == "step":
         step.run(settings, console.log, save)

@@ -3,10 +3,9 @@
     python benchmarks/train_extractors.py mnist
     python benchmarks/train_extractors.py cifar10 --seed 1 --out /some/folder
 
-Writes `NAME.safetensors` (float16 weights; how they came about in its header), prints the accuracy
-of the stored file on the test split, and brings the table in `docs/metrics.md` up to date.
-Batch normalisation helps training and is folded into the convolutions afterwards, so that the
-shipped network needs none.
+Writes `NAME.safetensors` (float16 weights, with the settings of the training in its header), prints
+the accuracy of the stored file on the test split, and updates the table in `docs/metrics.md`.
+Batch normalisation is used in training and folded into the convolutions afterwards.
 """
 
 import argparse
@@ -38,12 +37,12 @@ DOCS = Path(__file__).parents[1] / "docs" / "metrics.md"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one classifier is trained.
+    """The training settings of a classifier.
 
     Attributes:
         widths: Channels of each stage.
         epochs: Passes over the training images.
-        shift: Random translation by up to so many pixels.
+        shift: Maximum random translation in pixels.
         flip: Whether to mirror half of the images.
         lr: Largest learning rate of the one-cycle schedule.
     """
@@ -64,7 +63,7 @@ RECIPES = {
 
 
 def augment(x: Tensor, recipe: Recipe) -> Tensor:
-    """Shift and mirror each image of a batch `(B, C, H, W)` on its own."""
+    """Shift and mirror each image of a batch `(B, C, H, W)` independently."""
     b, _, h, w = x.shape
     if recipe.flip:
         x = torch.where(torch.rand(b, 1, 1, 1) < 0.5, x.flip(-1), x)
@@ -76,7 +75,7 @@ def augment(x: Tensor, recipe: Recipe) -> Tensor:
 
 
 def with_batch_norm(body: nn.Sequential) -> nn.Sequential:
-    """The same layers with a batch normalisation behind each convolution."""
+    """The same layers with a batch normalisation after each convolution."""
     layers: list[nn.Module] = []
     for layer in body:
         layers.append(layer)
@@ -125,7 +124,7 @@ def train(model: ClassifierExtractor, data: ImageSet, recipe: Recipe) -> None:
 
 @torch.inference_mode()
 def accuracy(model: ClassifierExtractor, data: ImageSet) -> float:
-    """Share of the images whose most probable class is the right one."""
+    """Fraction of the images whose most probable class is correct."""
     predicted = torch.cat([model.logits(batch).argmax(1) for batch in data.images.split(500)])
     return (predicted == data.labels).double().mean().item()
 

@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Lead the links to the copies."""
+    """Redirect the links to the copies."""
     source = page.file.src_uri
 
     def copied(match: re.Match[str]) -> str:

@@ -141,10 +141,13 @@ def hqdm(capsys):
 
 @pytest.fixture
 def refused(hqdm):
-    """Runs a command that must be refused in one line; returns the line."""
+    """Runs a command that must be refused in one line, without a new folder; returns the line."""
 
     def run(*args):
+        out = Path(args[args.index("--out") + 1]) if "--out" in args else None
+        new = out is not None and not out.exists() and not out.is_symlink()
         outcome = hqdm(*args)
+        assert not (new and out.exists()), f"{out} was created"
         assert outcome.code == 2
         assert outcome.err.startswith("error: ")
         assert outcome.err.count("\n") == 1
@@ -198,7 +201,7 @@ def same_run():
 
     def compare(one, other):
         for key in ("state_dict", "optimizer_states", "hqdm", "global_step", "epoch"):
-            expected, actual = dict(named(one[key])), dict(named(other[key]))
+            expected, actual = (dict(named(run.contents[key])) for run in (one, other))
             assert expected.keys() == actual.keys()
             for name, value in expected.items():
                 if isinstance(value, torch.Tensor):

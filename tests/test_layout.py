@@ -21,7 +21,6 @@ ELSEWHERE = {
     "simulators/compiled/reference.py": "simulators/compiled/test_cpu.py",
     "simulators/compiled/matrices.py": "simulators/compiled/test_lowering.py",
     "simulators/costs.py": "simulators/test_auto.py",  # which chooses by them
-    "surrogate/fit.py": "cli/commands/test_carleman.py",  # one fit of seconds serves all its tests
 }
 """Files without a test file of their own, the test file that holds them, and the reason."""
 

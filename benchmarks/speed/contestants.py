@@ -1,9 +1,9 @@
-"""How each library evaluates circuits and their gradients, at the settings that suit it best.
+"""Evaluation of circuits and gradients by each library, with its fastest settings.
 
 Every contestant computes, for inputs `(n_circuits, B, n_inputs)` and weights
 `(n_circuits, n_weights)`, the outputs y and the gradients of sum(c y) with respect to both.
-A contestant is made in a process of its own (see `speed.worker`), so each imports its library only
-when it is made.
+Each contestant runs in a separate process (see `speed.worker`) and imports its library only when
+it is constructed.
 """
 
 import time
@@ -22,11 +22,11 @@ class Contestant(ABC):
 
     Attributes:
         packages: The distributions that it needs.
-        setting: How it runs the circuits, in a few words.
-        installed: Whether its packages come with hqdm, or in the peers' environment.
-        one_by_one: Whether it runs one circuit after the other, or all together.
-        n_circuits: How many circuits it runs, if that is not all; one that runs them one by one
-            may run fewer, and its time is scaled to all.
+        setting: A short description of the settings.
+        installed: True if its packages are installed with hqdm, not into `.venv-bench`.
+        one_by_one: True if circuits run sequentially.
+        n_circuits: Number of circuits that are run, if not all; a sequential contestant may run
+            fewer, and its time is scaled.
     """
 
     packages: ClassVar[tuple[str, ...]]
@@ -37,11 +37,11 @@ class Contestant(ABC):
 
     @abstractmethod
     def step(self) -> Any:
-        """Compute outputs and gradients; return when they are there."""
+        """Compute outputs and gradients, and wait for them."""
 
     @abstractmethod
     def arrays(self, results: Any) -> list[np.ndarray]:
-        """Outputs, gradient of the inputs and gradient of the weights from what `step` returned."""
+        """Outputs, gradient of the inputs and gradient of the weights from the result of `step`."""
 
     def first(self) -> tuple[float, list[np.ndarray]]:
         """Seconds of the first step, and its outputs and gradients."""
@@ -71,7 +71,7 @@ class TorchContestant(Contestant):
     Args:
         inputs: Features, `(n_circuits, B, n_inputs)`.
         weights: Angles, `(n_circuits, ...)`.
-        cotangent: What the outputs are multiplied with, `(n_circuits, B, n_outputs)`.
+        cotangent: The factors c of the outputs, `(n_circuits, B, n_outputs)`.
     """
 
     def __init__(self, inputs: np.ndarray, weights: np.ndarray, cotangent: np.ndarray) -> None:
@@ -103,7 +103,7 @@ class TorchContestant(Contestant):
 
 
 class HQDM(TorchContestant):
-    """This package.
+    """The simulators of hqdm.
 
     Args:
         circuit: The circuit.
@@ -142,7 +142,7 @@ class Statevector(HQDM):
 
 
 class Auto(HQDM):
-    """What a model uses unless it is told otherwise."""
+    """The default simulator of models."""
 
     setting = "the simulator that the cost model chooses"
     simulator = "auto"
@@ -228,7 +228,7 @@ class JaxContestant(Contestant):
         gates: The circuit.
         inputs: Features, `(n_circuits, B, n_inputs)`.
         weights: Angles, `(n_circuits, n_weights)`.
-        cotangent: What the outputs are multiplied with, `(n_circuits, B, n_outputs)`.
+        cotangent: The factors c of the outputs, `(n_circuits, B, n_outputs)`.
     """
 
     installed = False
@@ -256,7 +256,7 @@ class JaxContestant(Contestant):
         """The outputs for one sample, `(n_outputs,)`."""
 
     def step(self) -> Any:
-        """Run what is compiled."""
+        """Run the compiled function."""
         return self.wait([self.gradient(*operands) for operands in self.calls])
 
     def arrays(self, results: Any) -> list[np.ndarray]:
@@ -371,10 +371,10 @@ class LightCone(TensorCircuit):
 
 
 class DeepQuantum(TorchContestant):
-    """deepquantum: samples and weights are encoded as data, one row a sample.
+    """deepquantum: samples and weights are encoded as data, one row per sample.
 
-    With weights as parameters that the batch shares, the gradients of FQConv are too inexact in
-    float32. Amplitudes leave no features to encode: there the weights are shared, and exact enough.
+    With weights as shared parameters, the gradients of FQConv are too inaccurate in float32.
+    Amplitude-embedded circuits have no features to encode; their weights are shared.
 
     Args:
         gates: The circuit.
@@ -398,7 +398,7 @@ class DeepQuantum(TorchContestant):
                 self.circuit.observable(wire)
 
     def _add(self, gate: Gate) -> None:
-        """Append a gate; its angles come later."""
+        """Append a gate without its angles."""
         add = getattr(self.circuit, "u3" if gate.name == "Rot" else gate.name.lower())
         if not gate.angles:
             add(*gate.wires)

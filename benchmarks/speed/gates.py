@@ -1,7 +1,7 @@
 """A circuit as a plain list of gates, from which every library builds its own circuit.
 
-Each angle is one entry of the inputs or of the weights. Which one is found by queueing the
-circuit once with numbers in their place, 1, 2, 3, ..., so that no circuit is written twice.
+Each angle is one entry of the inputs or of the weights. Which one is determined by queueing
+the circuit once with the numbers 1, 2, 3, ... as angles, so that no circuit is written twice.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # the peers' environments have no hqdm
+if TYPE_CHECKING:  # not installed for the other libraries
     from hqdm.circuits import Circuit
 
 GATE_SET = {"RX", "RY", "RZ", "Rot", "CRX", "CRZ", "CNOT"}
 
 
 class Angle(NamedTuple):
-    """Where an angle comes from.
+    """The source of an angle.
 
     Attributes:
         of_inputs: Whether it is a feature; otherwise it is a weight.
-        place: Where in the features or in the flattened weights.
+        place: Index among the features or the flattened weights.
     """
 
     of_inputs: bool
@@ -41,7 +41,7 @@ class Gate(NamedTuple):
     angles: tuple[Angle, ...]
 
     def shifted(self, n: int) -> Gate:
-        """The same gate with the weights `n` places further."""
+        """The same gate with the indices of its weights increased by `n`."""
         return self._replace(
             angles=tuple(
                 angle if angle.of_inputs else angle._replace(place=angle.place + n)
@@ -67,9 +67,9 @@ class GateList:
     measure: str
 
     def repeated_block(self) -> tuple[tuple[Gate, ...], int]:
-        """The shortest block of gates that the circuit consists of, over and over.
+        """The shortest block of gates of which the circuit is a repetition.
 
-        Each time it has the next weights; the last time it may be cut short.
+        Each repetition has the next weights; the last one may be incomplete.
 
         Returns:
             The block, and its number of weights.

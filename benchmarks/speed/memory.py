@@ -9,7 +9,7 @@ STATUS = Path("/proc/self/status")
 
 
 def reset_peak() -> int:
-    """Let the peak start anew where the system can do that (Linux); the bytes it starts from."""
+    """Reset the peak if the system supports it (Linux); return the current bytes."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return peak_bytes()

@@ -1,4 +1,4 @@
-"""Section 1: the same circuits and numbers in every library, checked equal, then timed in turns."""
+"""Section 1: the same circuits and numbers in every library, compared, then timed alternately."""
 
 import statistics
 import sys
@@ -25,7 +25,7 @@ from speed.worker import Worker, WorkerError
 
 TOLERANCE = 1e-4  # of float32 against float64, on outputs and gradients of order 1 to 10
 FIRST_STEP_LIMIT = 150.0  # seconds, for building and compiling
-TURN = 0.5  # seconds; steps that are shorter are repeated
+TURN = 0.5  # seconds; shorter steps are repeated
 REPEATS = 5
 
 
@@ -77,13 +77,13 @@ def reference(work: Work) -> list[np.ndarray]:
 
 
 class Entry:
-    """A contestant at one work: a row of the table, and the process that fills it.
+    """A contestant on one task: a row of the table, and the process that measures it.
 
     Args:
         name: The contestant.
         work: The work.
-        settings: What applies to the whole run.
-        failure: Why it cannot take part, if that is known before.
+        settings: The settings of the run.
+        failure: The reason for which it cannot be measured, if known in advance.
     """
 
     def __init__(self, name: str, work: Work, settings: Settings, failure: str | None) -> None:
@@ -130,7 +130,7 @@ class Entry:
             self._fail(error)
 
     def turn(self) -> None:
-        """Run for a moment."""
+        """Run for the duration of a turn."""
         if not self.worker:
             return
         try:
@@ -158,7 +158,7 @@ class Entry:
 def measure(
     work: Work, settings: Settings, failures: dict[str, str], report: Report
 ) -> dict[str, Any]:
-    """Let all contestants do one work."""
+    """Measure all contestants on one task."""
     circuit = work.circuit
     expected = reference(work)
     entries = []
@@ -182,13 +182,13 @@ def measure(
 
 
 def run(settings: Settings, failures: dict[str, str], report: Report, save: Save) -> None:
-    """Measure all works.
+    """Measure all tasks.
 
     Args:
-        settings: What applies to the whole run.
+        settings: The settings of the run.
         failures: Contestants that cannot be installed, with the reason.
-        report: Is told what is being measured.
-        save: Is given the results so far.
+        report: Called with a description of each measurement.
+        save: Called with the results so far.
     """
     works: list[dict[str, Any]] = []
     for work in QUICK if settings.quick else FULL:

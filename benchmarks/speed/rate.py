@@ -1,6 +1,6 @@
-"""How many multiply-adds a second this machine can do: the best that any simulator could reach.
+"""Multiply-adds per second of this machine, an upper bound for simulators.
 
-Vectors of float32 stay in registers, enough of them that none waits for another.
+Vectors of float32 stay in registers, enough of them to hide the latency.
 """
 
 import time
@@ -30,7 +30,7 @@ def _load_three(values: Any, i: Any) -> Any:
 
 @njit(nogil=True)
 def _run(values: Any, n_steps: int) -> None:
-    """Multiply and add `N_CHAINS` vectors, each step waiting for the one before."""
+    """Multiply and add `N_CHAINS` vectors, each step depending on the previous one."""
     w = width(values)
     a = load(values, 0)
     c0, c1, c2 = _load_three(values, 0)
@@ -42,13 +42,13 @@ def _run(values: Any, n_steps: int) -> None:
         c3, c4, c5 = _three(c3, c4, c5, a)
         c6, c7, c8 = _three(c6, c7, c8, a)
         c9, c10, c11 = _three(c9, c10, c11, a)
-    # Unused results would be left out by the compiler.
+    # The compiler would remove unused results.
     for i, c in enumerate((c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11)):
         store(values, i * w, c)
 
 
 def multiply_add_rate(n_threads: int) -> float:
-    """Multiply-adds a second in float32 of so many threads together; the best of some runs."""
+    """Multiply-adds per second in float32 of several threads; the best of some runs."""
     lanes = n_lanes(np.dtype(np.float32).itemsize)
     arrays = [np.zeros(N_CHAINS * lanes, np.float32) for _ in range(n_threads)]
     _run(arrays[0], 1)

@@ -22,7 +22,7 @@ class Table(Sheet):
     """A table with notes below.
 
     Attributes:
-        notes: What a reader has to know.
+        notes: Settings and conditions of the measurements.
     """
 
     notes: Sequence[str] = ()
@@ -54,7 +54,7 @@ def megabytes(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """How many times."""
+    """A ratio with three digits."""
     return f"{value:.0f}x" if value >= 100 else f"{value:.3g}x"
 
 
@@ -64,7 +64,7 @@ def optional(form: Callable[[float], str], value: float | None) -> str:
 
 
 def divided(one: float | None, other: float | None) -> float | None:
-    """The quotient of two numbers if there are both; a tiny step may add no memory at all."""
+    """The quotient of two numbers if there are both; a tiny step may add no memory."""
     return None if one is None or not other else one / other
 
 
@@ -74,7 +74,7 @@ def in_words(versions: dict[str, str]) -> str:
 
 
 def machine_line(machine: dict[str, Any]) -> str:
-    """What a section was measured on, in one line."""
+    """Machine, versions and date of a section, in one line."""
     versions = in_words(machine["versions"])
     return (
         f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores, "
@@ -84,7 +84,7 @@ def machine_line(machine: dict[str, Any]) -> str:
 
 
 def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
-    """One table for each work."""
+    """One table per task."""
     for work in section["works"]:
         rows = work["rows"]
         ours = next((row.get("seconds") for row in rows if row["contestant"] == OURS), None)
@@ -96,8 +96,8 @@ def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
             note = f"{name}{versions}: {row['setting']}."
             if row["circuits"] < work["n_circuits"]:
                 note += (
-                    f" It runs circuits one after the other: {row['circuits']} of "
-                    f"{work['n_circuits']} was measured, and its time multiplied."
+                    f" Circuits run sequentially: {row['circuits']} of {work['n_circuits']} was "
+                    "measured, and its time multiplied."
                 )
             if "failure" in row:
                 note += f" **Not measured: {row['failure']}.**"
@@ -115,9 +115,9 @@ def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
             )
         if work["name"] == "FQConv":
             notes.append(
-                "FQConv is four independent circuits of a quarter of the qubits. hqdm simulates "
-                "them apart; so does tensorcircuit-ng with its light cones, and partly by the "
-                "order of its contractions. HQConv connects all qubits."
+                "FQConv consists of four independent circuits of a quarter of the qubits. hqdm "
+                "simulates them separately, as does tensorcircuit-ng with light cones, and partly "
+                "by the order of its contractions. HQConv connects all qubits."
             )
         yield Table(
             f"{work['name']}: {work['n_circuits']} circuits x {work['n_samples']} samples, "
@@ -125,8 +125,8 @@ def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
             (
                 "simulator",
                 "time",
-                "more in the first call",
-                "against compiled",
+                "extra in the first call",
+                "relative to compiled",
                 "target",
                 "max. difference",
             ),
@@ -160,24 +160,24 @@ def step_tables(section: dict[str, Any]) -> Iterator[Table]:
         (
             "model",
             "time",
-            "against UNet",
-            "at most",
+            "relative to UNet",
+            "limit",
             "peak memory",
-            "against UNet",
-            "at most",
+            "relative to UNet",
+            "limit",
             "added by the step",
-            "against UNet",
+            "relative to UNet",
         ),
         cells,
         notes=(
-            "Peak memory is that of the process, libraries included.",
+            "Peak memory is that of the process, including libraries.",
             machine_line(section["machine"]),
         ),
     )
 
 
 def scaling_tables(section: dict[str, Any]) -> Iterator[Table]:
-    """One table for each size that was varied."""
+    """One table per varied size."""
     for axis in AXES:
         rows = [row for row in section["rows"] if row["axis"] == axis]
         if not rows:
@@ -200,18 +200,18 @@ def scaling_tables(section: dict[str, Any]) -> Iterator[Table]:
         others = ", ".join(f"{n} {key}" for key, n in section["base"].items() if key != axis)
         headers: list[str] = []
         for name in names:
-            headers += [name, *(["of floor"] if name == OURS else []), "memory"]
+            headers += [name, *(["efficiency"] if name == OURS else []), "memory"]
         rate = section["multiply_adds_per_second"] / 1e9
         yield Table(
-            f"Growth with {axis} ({others})",
+            f"Scaling with {axis} ({others})",
             (axis, "floor", *headers),
             cells,
             notes=(
                 *notes,
-                f"Floor: multiply-adds of the compiled program at {rate:.0f} billion a second, "
-                "what this machine does with vectors that stay in registers. In parentheses: the "
-                "estimate by which `auto` chooses. Memory: what a forward and backward pass adds "
-                "to the process.",
+                f"Floor: multiply-adds of the compiled program at {rate:.0f} billion per second, "
+                "the rate of this machine for vectors in registers. Efficiency: floor / time. "
+                "In parentheses: the estimate on which the choice of `auto` is based. Memory: the "
+                "increase by a forward and backward pass.",
                 machine_line(section["machine"]),
             ),
         )
@@ -239,7 +239,7 @@ def plot(section: dict[str, Any], path: Path) -> None:
             taken = [row["simulators"].get(name, {}).get("seconds") for row in rows]
             panel.plot(values, [float("nan") if t is None else t for t in taken], style, label=name)
         panel.plot(values, [row["floor_seconds"] for row in rows], "k--", label="arithmetic floor")
-        if axis != "qubits":  # time is exponential in these already
+        if axis != "qubits":  # time is exponential in the number of qubits
             panel.set_xscale("log")
         panel.set_yscale("log")
         others = ", ".join(f"{n} {key}" for key, n in section["base"].items() if key != axis)

@@ -1,4 +1,4 @@
-"""Section 3: how time and memory grow, against the arithmetic floor."""
+"""Section 3: scaling of time and memory, compared with the arithmetic floor."""
 
 import statistics
 import sys
@@ -28,7 +28,7 @@ ESTIMATES = {  # of the simulators that are compared here
     "hqdm compiled": costs.compiled_seconds,
     "hqdm statevector": costs.statevector_seconds,
 }
-TURN = 1.0  # seconds; steps that are shorter are repeated
+TURN = 1.0  # seconds; shorter steps are repeated
 
 
 def work_at(point: dict[str, int]) -> Work:
@@ -39,17 +39,17 @@ def work_at(point: dict[str, int]) -> Work:
 
 
 def floor_seconds(work: costs.Work, rate: float) -> float:
-    """The time that the multiply-adds of the compiled program alone take.
+    """The time of the multiply-adds of the compiled program alone.
 
     Args:
         work: The call.
-        rate: Multiply-adds a second of this machine.
+        rate: Multiply-adds per second of this machine.
     """
     return costs.multiply_adds(work) / rate
 
 
 class Point:
-    """One work for one of our simulators, in a process of its own.
+    """One task for one simulator of hqdm, in a separate process.
 
     Args:
         contestant: Name of the simulator among the contestants.
@@ -61,12 +61,12 @@ class Point:
         self.work = work
 
     def measure(self, turn: float) -> dict[str, Any]:
-        """Seconds of a forward and backward pass, and by how many bytes it raises the memory.
+        """Seconds of a forward and backward pass, and the increase of memory in bytes.
 
         Args:
-            turn: For how many seconds to repeat it.
+            turn: Seconds for which it is repeated.
         """
-        # What is loaded and compiled once is no part of it.
+        # Loading and compilation are excluded.
         self._start(replace(self.work, n_samples=1)).step()
         contestant = self._start(self.work)
         before = reset_peak()
@@ -84,7 +84,7 @@ class Point:
 
 
 def measure(contestant: str, work: Work, settings: Settings) -> dict[str, Any]:
-    """Measure in a new process; the numbers, or why there are none."""
+    """Measure in a new process; return the numbers or the reason for the failure."""
     worker = Worker(sys.executable, f"{__name__}:Point", settings.threads)
     try:
         worker.make(contestant, work)

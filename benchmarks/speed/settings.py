@@ -1,4 +1,4 @@
-"""What applies to a whole run of the benchmark."""
+"""The settings of a run of the benchmark."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any
 
 SEED = 0
 
-Report = Callable[[str], None]  # is told what is being measured
-Save = Callable[[dict[str, Any]], None]  # is given the results of a section so far
+Report = Callable[[str], None]  # called with a description of each measurement
+Save = Callable[[dict[str, Any]], None]  # called with the results of a section so far
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Settings:
     """The settings of a run.
 
     Attributes:
-        quick: Whether to run tiny sizes once, to see that everything works.
-        threads: How many cores each contestant may use.
-        contestants: Who takes part, names in `speed.contestants.CONTESTANTS`.
+        quick: Run tiny sizes once, as a test.
+        threads: Number of threads of each contestant.
+        contestants: Names in `speed.contestants.CONTESTANTS`.
     """
 
     quick: bool
@@ -25,5 +25,5 @@ class Settings:
     contestants: tuple[str, ...]
 
     def turn(self, seconds: float) -> float:
-        """How long a turn lasts; 0 is a single step."""
+        """The duration of a turn; 0 is a single step."""
         return 0.0 if self.quick else seconds

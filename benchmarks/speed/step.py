@@ -1,7 +1,7 @@
 """Section 2: time and memory of a training step of each 28x28 preset.
 
-A step is loss, gradient and Adam. Each model is in training on random images in a process of its
-own; they take turns, so that a busy moment of the machine hits all of them.
+A step is loss, gradient and Adam. Each model is trained on random images in a separate process;
+they are timed alternately, so that fluctuations of the machine affect all of them.
 """
 
 import statistics
@@ -19,11 +19,11 @@ TARGETS = {"FullQVUNet": {"time": 2.0, "memory": 1.3}}  # ratios to the first pr
 BATCH = 128
 QUICK_BATCH = 2
 REPEATS = 7
-MEMORY_STEPS = 3  # the second one has Adam's moments, too
+MEMORY_STEPS = 3  # from the second on with Adam's moments
 
 
 class Stepper:
-    """A model in training on random images.
+    """A model that is trained on random images.
 
     Args:
         name: The preset.
@@ -49,7 +49,7 @@ class Stepper:
         return time.perf_counter() - started
 
     def memory(self) -> dict[str, int]:
-        """Take the first steps; the peak of memory, and the memory before them, in bytes."""
+        """Take the first steps; return the peak memory and the memory before them, in bytes."""
         before = reset_peak()
         for _ in range(MEMORY_STEPS):
             self.seconds()
@@ -70,7 +70,7 @@ def run(settings: Settings, report: Report, save: Save) -> None:
     rows: dict[str, dict[str, Any]] = {}
     for name in QUICK_PRESETS if settings.quick else PRESETS:
         report(f"training step: {name}: memory")
-        # What is compiled once and kept on disk is no part of a step's memory.
+        # Compilation, which is cached on disk, is excluded from the memory of a step.
         first = start(name, batch, settings)
         first.call("seconds")
         first.close()

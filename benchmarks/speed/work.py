@@ -1,4 +1,4 @@
-"""Work for a simulator: circuits, and random numbers to run them on."""
+"""Tasks for a simulator: circuits, and random inputs and weights."""
 
 from dataclasses import dataclass, field
 
@@ -14,11 +14,11 @@ class Work:
     """Circuits to run forward and backward.
 
     Attributes:
-        name: Its name.
-        circuit: What all circuits share.
-        n_circuits: How many, each with its own weights.
+        name: The name of the task.
+        circuit: The common circuit.
+        n_circuits: Number of circuits, each with its own weights.
         n_samples: Batch size of each.
-        targets: How many times faster than each contestant hqdm should be.
+        targets: Required ratio of times to hqdm, by contestant.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""An object that lives in a process of its own, in the Python of any virtual environment.
+"""An object in a separate process, in the Python of any virtual environment.
 
     python -m speed.worker FILE_DESCRIPTOR
 
-The first message says what to make, the others which method to call; each gets one reply.
+The first message names the object to construct, the others a method to call; each has one reply.
 """
 
 import atexit
@@ -18,16 +18,16 @@ from typing import Any
 
 
 class WorkerError(Exception):
-    """What went wrong in a worker, in one line."""
+    """The error of a worker, in one line."""
 
 
 class Worker:
-    """Makes an object in a new process, and calls its methods there.
+    """Constructs an object in a new process and calls its methods there.
 
     Args:
         python: The interpreter.
         target: The class, "module:name".
-        threads: How many cores the process may use.
+        threads: Number of threads of the process.
     """
 
     def __init__(self, python: str | Path, target: str, threads: int) -> None:
@@ -49,7 +49,7 @@ class Worker:
             stderr=self.log,
         )
         theirs.close()
-        atexit.register(self.process.kill)  # a busy one would not notice that this one ended
+        atexit.register(self.process.kill)  # a busy process would not notice the end of this one
 
     def make(self, *arguments: Any, timeout: float | None = None) -> None:
         """Make the object."""
@@ -89,7 +89,7 @@ class Worker:
 
 
 def serve(connection: Connection) -> None:
-    """Make the object and answer calls until the other side is gone."""
+    """Construct the object and reply to calls until the connection is closed."""
     served: Any = None
     while True:
         try:

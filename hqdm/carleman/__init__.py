@@ -1,4 +1,5 @@
 """Carleman linearisation of polynomial differential equations, with solvers and their costs.
 
-A self-contained library: of this package it imports `hqdm.utils` only, and no network or image.
+A self-contained library: it imports no other room than `hqdm.utils`, and knows neither networks nor
+images.
 """

@@ -1,8 +1,8 @@
-"""A look at a quantum function at random points: is it a circuit, the same one everywhere?
+"""Checks at random points that a quantum function is a circuit.
 
-A circuit has the same gates for all inputs and weights, with other angles, and treats each sample
-of a batch as if it were alone. Control flow that depends on values cannot be excluded by looking at
-points; simulators find it when they trace the circuit.
+The gates of a circuit depend on inputs and weights through their angles only, and the gates of a
+sample do not depend on the other samples of its batch. A finite number of points cannot exclude
+control flow on values; simulators detect it when they trace the circuit.
 """
 
 from collections.abc import Hashable, Sequence
@@ -25,27 +25,27 @@ Row = tuple[str, tuple[Hashable, ...], list[np.ndarray]]
 
 
 class Probe:
-    """A quantum function at a few points.
+    """Calls of a quantum function at a few points.
 
     Args:
         function: The function.
 
     Attributes:
-        first: Its call at the first point.
-        prepared: The place of the operation that prepares a state from the inputs, or None.
+        first: The call at the first point.
+        prepared: Index of the operation that prepares a state from the inputs, or None.
         rows: The gates at the first point, without that operation.
 
     Raises:
         HQDMError: If the function raises an error.
-        UnsupportedQNode: If gates or measurements are not the same everywhere, if samples of a
-            batch depend on each other, or if a state depends on anything but the inputs or follows
-            other gates.
+        UnsupportedQNode: If gates or measurements differ between points, if the gates of a sample
+            depend on other samples, or if a prepared state depends on weights or follows other
+            gates on its wires.
     """
 
     def __init__(self, function: QNodeFunction) -> None:
         self.function = function
         random = np.random.default_rng(0)
-        # Features of norm one are amplitudes, and within the domain of arcsin.
+        # Features of norm one are valid amplitudes, and within the domain of arcsin.
         inputs = random.standard_normal((N_SAMPLES, function.n_inputs))
         self.inputs = torch.from_numpy(inputs / np.linalg.norm(inputs, axis=1, keepdims=True))
         shape = (N_DRAWS, function.n_weights)
@@ -68,20 +68,20 @@ class Probe:
         self._check_gradients()
 
     def _check_operations(self) -> None:
-        """The same operations and measurements at all points."""
+        """Refuse operations or measurements that differ between points."""
         kinds = [
             [(operation.name, operation.wires) for operation in call.operations]
             for call in self.calls.values()
         ]
         if any(other != kinds[0] for other in kinds):
             raise UnsupportedQNode(
-                "the gates of the QNode depend on the values of inputs or weights, or on chance, "
-                "expected the same gates with other angles"
+                "the gates of the QNode depend on the values of inputs or weights, or are random, "
+                "expected the same gates for all values"
             )
         if any(call.returned != self.first.returned for call in self.calls.values()):
             raise UnsupportedQNode(
                 "the measurements of the QNode depend on the values of inputs or weights, expected "
-                "the same ones always"
+                "the same measurements for all values"
             )
 
     def _find_prepared(self) -> int | None:
@@ -98,9 +98,11 @@ class Probe:
         amplitudes = state.parameters[0]
         prepares = f"the QNode prepares a state from its inputs by {state.name}"
         if len(places) > 1:
-            raise UnsupportedQNode(f"{prepares} and another one, expected one")
+            raise UnsupportedQNode(f"{prepares} and by a further operation, expected a single one")
         if earlier & set(state.wires):
-            raise UnsupportedQNode(f"{prepares} after other gates on its wires, expected before")
+            raise UnsupportedQNode(
+                f"{prepares} after other gates on its wires, expected as the first"
+            )
         if not isinstance(amplitudes, Tensor) or not amplitudes.is_floating_point():
             raise UnsupportedQNode(f"{prepares}, expected amplitudes that are real torch tensors")
         if not _equal(self._state(places[0], 0, 0), self._state(places[0], 0, 1)):
@@ -115,31 +117,31 @@ class Probe:
         return _array(self.calls[i, j].operations[place].parameters[0])
 
     def _check_gates(self) -> None:
-        """The same gates at all points, with constants but for angles."""
+        """Refuse gates that differ between points by more than their angles."""
         for (_, j), rows in self.gates.items():
             if [row[:2] for row in rows] != [row[:2] for row in self.rows]:
                 raise UnsupportedQNode(
                     "the gates of the QNode depend on the values of inputs or weights, expected "
-                    "the same gates with other angles"
+                    "the same gates for all values"
                 )
             if self.prepared is not None and j == 0 and not _same(rows, self.rows):
                 raise UnsupportedQNode(
                     "the QNode prepares a state from its inputs and has other gates that depend on "
-                    "them, expected one of both"
+                    "them, expected a dependence through the state only"
                 )
             for row, first in zip(rows, self.rows, strict=True):
                 is_angle = all(numbers.ndim == 0 for numbers in row[2])
                 if not is_angle and not _same([row], [first]):
                     raise UnsupportedQNode(
-                        f"the QNode has {row[0]} of an array that depends on inputs or weights, "
-                        "expected gates of angles"
+                        f"the QNode has {row[0]} with an array that depends on inputs or weights, "
+                        "expected gates with angles"
                     )
 
     def _check_gradients(self) -> None:
-        """Torch sees every dependence of the angles on inputs and weights.
+        """Refuse angles whose dependence on inputs and weights torch does not differentiate.
 
-        The derivative of a random sum of all angles in a random direction, by torch and by central
-        differences: their error is of order h^2, and their rounding of order 1e-16 / h.
+        The directional derivative of a random linear combination of all angles is compared between
+        torch and central differences, whose error is of order h^2, and rounding of order 1e-16 / h.
         """
         random = np.random.default_rng(1)
         point = [t.clone().requires_grad_() for t in (self.inputs[0], self.weights[0])]
@@ -166,14 +168,14 @@ class Probe:
             )
 
     def _angles(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        """All angles, after a zero."""
+        """A zero, then all angles."""
         call = self.function.checked_call(self.function.alone(inputs), weights)
         numbers = [p for gate in self.function.gates(call, self.prepared) for p in gate.parameters]
         angles = [torch.as_tensor(p).to(weights) for p in numbers if np.ndim(p) == 0]
         return torch.stack([weights.new_zeros(()), *angles])
 
     def _check_batch(self) -> None:
-        """Every sample of a batch has the gates, and the state, that it has alone."""
+        """Refuse samples whose gates or state in a batch differ from those of a single sample."""
         batch = self.function.checked_call(self.inputs, self.weights[0])
         for i in range(N_SAMPLES):
             gates = gates_of_sample(batch.operations, i, N_SAMPLES, self.prepared)
@@ -183,8 +185,8 @@ class Probe:
                 same = _equal(states[i : i + 1], self._state(self.prepared, i, 0))
             if not same:
                 raise UnsupportedQNode(
-                    "the gates of a sample depend on the other samples of its batch, or on chance, "
-                    "expected gates of its own: take features as inputs[..., i]"
+                    "the gates of a sample depend on the other samples of its batch, or are "
+                    "random, expected independent samples: index features as inputs[..., i]"
                 )
 
 
@@ -196,7 +198,7 @@ def _row(gate: Operator) -> Row:
     for parameter in gate.parameters:
         if isinstance(parameter, Tensor) and parameter.requires_grad:
             raise UnsupportedQNode(
-                f"the QNode takes an angle of {gate.name} from a tensor that needs a gradient, "
+                f"the QNode takes an angle of {gate.name} from a tensor that requires a gradient, "
                 "expected an argument: name it in weight_shapes"
             )
     return gate.name, tuple(gate.wires), [_array(parameter) for parameter in gate.parameters]

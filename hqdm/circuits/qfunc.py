@@ -1,7 +1,7 @@
-"""The quantum function of a QNode: a call of it, and the gates of one sample in that call.
+"""The quantum function of a QNode: calls of it, and the gates of one sample of a call.
 
-It is called as `qml.qnn.TorchLayer` calls it: with a batch of inputs, `(B, n_inputs)`, where there
-are axes before the features, and with one sample, `(n_inputs,)`, where there are none. In a batch,
+It is called as `qml.qnn.TorchLayer` calls it: with a batch of inputs, `(B, n_inputs)`, if there
+are axes before the features, and otherwise with one sample, `(n_inputs,)`. In a batch,
 PennyLane's operations hold one angle per sample.
 """
 
@@ -22,7 +22,7 @@ INPUTS = "inputs"  # the argument of the data, as in TorchLayer
 
 
 class Recording(NamedTuple):
-    """A call of a quantum function.
+    """The record of a call of a quantum function.
 
     Attributes:
         operations: The operations that it queued, without the measurements.
@@ -35,14 +35,14 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class QNodeFunction:
-    """The quantum function of a QNode, with what a call of it needs.
+    """The quantum function of a QNode, and the shapes of its arguments.
 
     Attributes:
         func: The function.
         weight_shapes: Names and shapes of the weights.
         n_inputs: Number of features of one sample.
         batched: Whether it is called with a batch.
-        device_wires: The wires of the device; none if it takes any.
+        device_wires: The wires of the device; empty if it accepts any.
     """
 
     func: Callable[..., Any]
@@ -90,7 +90,7 @@ class QNodeFunction:
             ) from error
 
     def alone(self, sample: Tensor) -> Tensor:
-        """One sample `(n_inputs,)` in the shape that the function takes."""
+        """One sample `(n_inputs,)` in the shape that the function expects."""
         return sample[None] if self.batched else sample
 
     def gates(self, recording: Recording, without: int | None) -> list[Operator]:
@@ -102,17 +102,17 @@ class QNodeFunction:
 def gates_of_sample(
     operations: Sequence[Operator], sample: int, n_samples: int | None, without: int | None
 ) -> Iterator[Operator]:
-    """The gates for one sample of a batch, each with angles of its own.
+    """The gates for one sample of a batch.
 
     Args:
         operations: The operations for the batch.
-        sample: The place of the sample in the batch.
+        sample: Index of the sample in the batch.
         n_samples: Size of the batch, or None if the function took a single sample.
-        without: The place of an operation to leave out, or None.
+        without: Index of an operation to omit, or None.
 
     Raises:
         HQDMError: If an operation has angles for another number of samples.
-        UnsupportedQNode: If an operation is no gate, or PennyLane cannot take it apart.
+        UnsupportedQNode: If an operation is not a gate, or has no gates for a single sample.
     """
     for place, operation in enumerate(operations):
         if place == without:
@@ -123,8 +123,8 @@ def gates_of_sample(
             raise
         except Exception as error:
             raise UnsupportedQNode(
-                f"PennyLane has no gates of one sample for {operation.name}, expected gates of "
-                f"angles ({in_one_line(error)})"
+                f"PennyLane cannot split {operation.name} into the gates of single samples, "
+                f"expected gates with angles ({in_one_line(error)})"
             ) from error
 
 
@@ -134,11 +134,11 @@ def _of_sample(operation: Operator, sample: int, n_samples: int | None) -> Itera
     if size is not None and size != n_samples:
         taken = f"a batch of {n_samples} samples" if n_samples else "a single sample"
         raise HQDMError(
-            f"the QNode makes {operation.name} with {size} angles from {taken}, expected one angle "
-            "per sample: take features as inputs[..., i]"
+            f"the QNode applies {operation.name} with {size} angles to {taken}, expected one angle "
+            "per sample: index features as inputs[..., i]"
         )
-    # Templates are opened before wires are renamed, and what holds arrays or operators before it is
-    # split.
+    # Templates are decomposed before wires are renamed; operations with arrays or operators as
+    # parameters, before the batch is split.
     composed = isinstance(operation, (qml.ops.CompositeOp, qml.ops.op_math.ScalarSymbolicOp))
     split = size is not None and (composed or any(operation.ndim_params))
     opened = (split or not operation.has_matrix) and operation.has_decomposition
@@ -153,13 +153,13 @@ def _of_sample(operation: Operator, sample: int, n_samples: int | None) -> Itera
             for parameter, ndim in zip(operation.parameters, operation.ndim_params, strict=True)
         ]
         gate = bind_new_parameters(operation, parameters)
-        if gate.batch_size is not None:  # a copy that has kept it
+        if gate.batch_size is not None:  # copied from the operation for the batch
             gate._check_batching()
         yield gate
 
 
 def in_one_line(error: Exception) -> str:
-    """The kind of an error and its message, without line breaks."""
+    """The class and the message of an error, without line breaks."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -170,4 +170,4 @@ def _refuse_no_gate(operation: Operator) -> None:
         )
     conditional = isinstance(operation, qml.ops.Conditional)
     if conditional or "MidMeasure" in type(operation).__name__:
-        raise UnsupportedQNode("the QNode measures before the end, expected gates only")
+        raise UnsupportedQNode("the QNode has a mid-circuit measurement, expected gates only")

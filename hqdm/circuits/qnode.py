@@ -2,8 +2,8 @@
 
     QNode(inputs, weights) = c + L f(x, w),    w = all weights, flattened one after the other,
 
-where the circuit f runs the gates of the QNode and then one gate on each measured wire (`readout`),
-and x is `inputs`, or the amplitudes that the QNode prepares from `inputs`.
+where the circuit f consists of the gates of the QNode and one change of basis on each measured wire
+(`readout`), and x is `inputs`, or the amplitudes that the QNode prepares from `inputs`.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ NORM_TOLERANCE = 1e-5  # of PennyLane's own check of a state
 
 
 def check_qnode(qnode: qml.QNode) -> None:
-    """Refuse a QNode whose answers are not those of its gates on a state vector.
+    """Refuse a QNode whose results differ from those of an exact simulation of its gates.
 
     Raises:
         UnsupportedQNode: If it has shots, transforms, another interface than torch's, or a device
@@ -81,16 +81,16 @@ def check_arguments(qnode: qml.QNode, weight_shapes: Mapping[str, tuple[int, ...
 
 @dataclass(frozen=True)
 class QNodeGates:
-    """The gates of a QNode for one sample, then the gates that turn what is measured into Z.
+    """The gates of a QNode for one sample, then the changes of basis of the measured wires to Z.
 
     Attributes:
         function: The quantum function.
         wires: The labels of wires 0, 1, ...
         bases: The measured wires with the Pauli matrix on each.
-        prepared: The place of the operation that prepares a state from the inputs among the
-            operations of the function, or None. It is not among the gates.
-        digest: Of the gates at one point, so that a function that has come to do other things,
-            by what it reads beside its arguments, makes another circuit.
+        prepared: Index of the operation of the function that prepares a state from the inputs, or
+            None. It is not among the gates.
+        digest: Hash of the gates at one point. It distinguishes the circuits of a function whose
+            gates have changed with a variable that is not among its arguments.
     """
 
     function: QNodeFunction
@@ -142,7 +142,7 @@ class QNodeAnsatz(Ansatz):
 
 @dataclass(frozen=True)
 class PreparedState(AmplitudeEmbedding):
-    """A real state on the last wires as it is; PennyLane has padded and normalised it."""
+    """A real state on the last wires, already padded and normalised by PennyLane."""
 
     def amplitudes(self, x: Tensor) -> Tensor:
         """The state of all wires, `(..., 2**n_wires)`.
@@ -155,10 +155,10 @@ class PreparedState(AmplitudeEmbedding):
 
 @dataclass(frozen=True, eq=False)
 class QNodeCircuit:
-    """The circuit and the linear map that stand for a QNode.
+    """The circuit and the linear map that together are equivalent to a QNode.
 
     Attributes:
-        circuit: The circuit, of one vector of weights.
+        circuit: The circuit, with one vector of weights.
         readout: From the outputs of the circuit to those of the QNode.
         function: The quantum function.
         prepared: See `QNodeGates`.
@@ -201,7 +201,7 @@ class QNodeCircuit:
 def from_qnode(
     qnode: qml.QNode, weight_shapes: Mapping[str, tuple[int, ...]], n_inputs: int, batched: bool
 ) -> QNodeCircuit:
-    """The circuit and the linear map that stand for a QNode.
+    """The circuit and the linear map that together are equivalent to a QNode.
 
     The quantum function is called a few times, at random inputs and weights.
 
@@ -212,17 +212,16 @@ def from_qnode(
         batched: Whether the function takes a batch, `(B, n_inputs)`, or a sample, `(n_inputs,)`.
 
     Raises:
-        HQDMError: If the arguments do not fit the QNode, or it fails.
-        UnsupportedQNode: If it does anything that they cannot do, see `check_qnode`, `Probe` and
-            `Returned`.
+        HQDMError: If the arguments do not match the QNode, or its function raises an error.
+        UnsupportedQNode: If there is no such circuit, see `check_qnode`, `Probe` and `Returned`.
     """
     check_qnode(qnode)
     check_arguments(qnode, weight_shapes)
     shapes = tuple((name, tuple(shape)) for name, shape in weight_shapes.items())
     device_wires = tuple(qnode.device.wires or ())
     function = QNodeFunction(qnode.func, shapes, n_inputs, batched, device_wires)
-    # In a thread of its own torch is in no inference mode and in no function transformation:
-    # tensors that are made there can be used later.
+    # A separate thread is outside of any inference mode and function transformation of torch:
+    # tensors created inside of those could not be used later.
     with ThreadPoolExecutor(max_workers=1) as executor:
         return executor.submit(_translated, function).result()
 
@@ -242,7 +241,7 @@ def _translated(function: QNodeFunction) -> QNodeCircuit:
 
 def _circuit(gates: QNodeGates, probe: Probe, measure: str) -> Circuit:
     n_wires = len(gates.wires)
-    measured = tuple(wire for wire, _ in gates.bases) or (0,)  # nothing but identities
+    measured = tuple(wire for wire, _ in gates.bases) or (0,)  # only identities are measured
     if probe.prepared is None:
         return Circuit.from_qfunc(
             gates,
@@ -257,7 +256,7 @@ def _circuit(gates: QNodeGates, probe: Probe, measure: str) -> Circuit:
 
 
 def _wires(probe: Probe) -> tuple[Hashable, ...]:
-    """The labels in use, in the order of the device or of their use; a prepared state last.
+    """The labels in use, in the order of the device or of first use; a prepared state last.
 
     Raises:
         HQDMError: If the device has no such wires.
@@ -270,7 +269,7 @@ def _wires(probe: Probe) -> tuple[Hashable, ...]:
     if device_wires:
         if not set(labels) <= set(device_wires):
             raise HQDMError(
-                f"the QNode acts on the wires {labels}, expected some of its device, "
+                f"the QNode acts on the wires {labels}, expected wires of its device, "
                 f"{list(device_wires)}"
             )
         labels.sort(key=device_wires.index)

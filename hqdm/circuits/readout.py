@@ -1,12 +1,13 @@
 """Measurements of a PennyLane quantum function as a linear map of a circuit's outputs.
 
-One gate on each wire turns the measured Pauli matrix into Z. With p the probabilities of the
-outcomes s of all measured wires, an observable sum_k c_k P_k of Pauli words P_k has the expectation
+One gate on each wire changes the basis from the measured Pauli matrix to Z. With p the
+probabilities of the outcomes s of all measured wires, an observable sum_k c_k P_k of Pauli words
+P_k has the expectation
 
     <O> = sum_s p(s) sum_k c_k prod_(wires w of P_k) (-1)^(s_w),
 
-and the probabilities of some of the wires are sums of p. Where every word has one letter, the
-expectations of Z on single wires are enough.
+and the probabilities of some of the wires are sums of p. If every word has one letter, the
+expectations of Z on single wires suffice.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -27,14 +28,14 @@ BASIS_CHANGE: dict[str, Callable[[int], Any]] = {
     "Y": lambda wire: qml.RX(np.pi / 2, wires=wire),
     "Z": lambda wire: None,
 }
-"""For each Pauli matrix, a function that queues the gate which turns it into Z."""
+"""For each Pauli matrix, a function that queues the gate that maps it to Z."""
 
 
 class UnsupportedQNode(HQDMError):
-    """A QNode that does what a circuit and a linear map of its outputs cannot do."""
+    """A QNode that a circuit and a linear map of its outputs cannot represent."""
 
 
-Word = tuple[tuple[Hashable, str], ...]  # wires and the letters on them
+Word = tuple[tuple[Hashable, str], ...]  # wires and their Pauli letters
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Expectation:
 
     @property
     def letters(self) -> Word:
-        """Every wire with the letter that is measured on it, in the order of the words."""
+        """The wires and their Pauli letters, in the order of the words."""
         return tuple(letter for _, word in self.terms for letter in word)
 
 
@@ -109,17 +110,17 @@ def read_returned(returned: Any, queued: Sequence[Any], wires: Sequence[Hashable
     Args:
         returned: A PennyLane measurement, or a list or tuple of them.
         queued: The measurements in the order in which they were queued.
-        wires: The wires of the device, which `qml.probs()` measures; none if it names none.
+        wires: The wires of the device, which `qml.probs()` measures; empty if it accepts any.
 
     Raises:
-        HQDMError: If they are of another kind, or not all that were queued in their order.
+        HQDMError: If they are of another kind, or differ from the queued ones.
     """
     container = type(returned).__name__ if type(returned) in (list, tuple) else "one"
     processes = [returned] if container == "one" else list(returned)
     if [id(process) for process in processes] != [id(process) for process in queued]:
         raise HQDMError(
             f"the QNode returns {type(returned).__name__} and makes {len(queued)} measurements: "
-            "return one measurement, or a list or tuple of all in the order they are made in"
+            "return one measurement, or a list or tuple of all of them in order"
         )
     measurements = tuple(_read(process, tuple(wires)) for process in processes)
     sizes = {len(m.wires) if isinstance(m, Probabilities) else 0 for m in measurements}
@@ -152,8 +153,8 @@ def _expectation(observable: Any) -> Expectation:
         if isinstance(coefficient, Tensor):
             if coefficient.requires_grad:
                 raise UnsupportedQNode(
-                    f"the QNode measures {_in_words(observable)} with coefficients that need a "
-                    "gradient, expected numbers"
+                    f"the QNode measures {_in_words(observable)} with coefficients that require "
+                    "a gradient, expected numbers"
                 )
             coefficient = coefficient.item()
         if np.ndim(coefficient) or np.imag(coefficient):
@@ -173,12 +174,12 @@ def _in_words(observable: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """The map from the outputs of a circuit to what a quantum function returns.
+    """The map from the outputs of a circuit to those of a quantum function.
 
     Attributes:
         measure: The measurement that the circuit needs on the wires of `bases`, see `Circuit`.
         container: See `Returned`.
-        marginals: For each measurement, the places of its wires among those that the circuit
+        marginals: For each measurement, the positions of its wires among those that the circuit
             measures; None for an expectation.
         matrix: The expectations as a linear function of the circuit's outputs,
             `(n_expectations, n_outputs)` float64.
@@ -200,7 +201,7 @@ class Readout:
 
         Returns:
             `lead` for one expectation, `(*lead, 2**n_wires)` for probabilities, `(*lead, n)` for
-            a list of measurements, which stand beside each other, and `(n_measurements, *lead, n)`
+            a list of measurements, concatenated, and `(n_measurements, *lead, n)`
             for a tuple of several.
         """
         expectations = values @ self.matrix.to(values).T + self.constant.to(values)
@@ -239,7 +240,7 @@ def marginal(probabilities: Tensor, places: tuple[int, ...]) -> Tensor:
 
 
 def readout(returned: Returned) -> Readout:
-    """The map to what a quantum function returns.
+    """The map to the outputs of a quantum function.
 
     Args:
         returned: The measurements, each wire in one basis.

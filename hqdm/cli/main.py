@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from hqdm.utils.errors import HQDMError, Interrupted, unknown
+from hqdm.utils.files import remove_unused_folders
 from hqdm.utils.plugins import load_plugin
 from hqdm.utils.versions import VERSION
 
@@ -109,4 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return EXIT_SIGNAL + 2
+    finally:
+        remove_unused_folders()  # of a command that was refused
     return 0

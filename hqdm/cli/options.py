@@ -5,11 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hqdm.utils.checks import device_named
 from hqdm.utils.errors import HQDMError
 
 if TYPE_CHECKING:
-    import torch
-
     from hqdm.diffusion.denoiser import Denoiser
     from hqdm.evaluation.protocol import ScoringProtocol
     from hqdm.samplers import Sampler
@@ -30,7 +29,9 @@ class Parser(argparse.ArgumentParser):
 def add_checkpoint(parser: Parser, required: bool = True) -> None:
     """Add the option `--checkpoint`."""
     parser.add_argument(
-        "--checkpoint", required=required, help="a .ckpt file or a folder that `export` wrote"
+        "--checkpoint",
+        required=required,
+        help="a .ckpt file, the folder of a run, or a folder that `export` wrote",
     )
 
 
@@ -38,7 +39,8 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     """Add the choice of a sampler, and the options of `add_drawing`."""
     names = f"such as ddpm, ddim, dpm3, unipc3, carleman ({sampler})"
     parser.add_argument("--sampler", default=sampler, help=names)
-    parser.add_argument("--steps", type=int, help="sampler steps (ddpm 1000, ddim 50, others 10)")
+    steps = "sampler steps (ddpm 1000, ddim 50, heun 20, carleman 8, others 10)"
+    parser.add_argument("--steps", type=int, help=steps)
     parser.add_argument("--tolerance", type=float, help="error per step of dpm-adaptive (0.05)")
     add_drawing(parser, n)
 
@@ -64,29 +66,20 @@ def add_output(parser: Parser, out: str | None, what: str = "folder to write to"
     parser.add_argument("--out", default=out, help=f"{what} ({out})" if out else what)
 
 
+def add_data(parser: Parser, what: str) -> None:
+    """Add the options of a data set; `what` is the help of `--data`."""
+    parser.add_argument("--data", required=True, help=what)
+    parser.add_argument("--offline", action="store_true", help="do not access the network")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out images that cannot be read"
+    )
+
+
 def add_scores(parser: Parser) -> None:
     """Add the options of the comparison with real images."""
-    parser.add_argument("--data", required=True, help="the data set to compare with")
+    add_data(parser, "the data set to compare with")
     parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
     parser.add_argument("--fid-weights", help="file of the Inception weights")
-    parser.add_argument("--offline", action="store_true", help="do not access the network")
-
-
-def device_named(name: str) -> "torch.device":
-    """The device that `--device` names.
-
-    Raises:
-        HQDMError: If it is not available.
-    """
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).cpu()  # some devices, such as meta, have no memory
-        return torch.device(name)
-    except (RuntimeError, AssertionError):
-        raise HQDMError(f"device {name!r} is not available: use auto, cpu or cuda") from None
 
 
 def load_model(options: argparse.Namespace) -> "Denoiser":

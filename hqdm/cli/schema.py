@@ -15,7 +15,7 @@ from typing import Any, Literal
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.objective import build_objective
+from hqdm.diffusion.objective import P2, MinSNR, build_objective
 from hqdm.diffusion.schedule import build_schedule
 from hqdm.nn.network import Network, build_network
 from hqdm.nn.quantum_conv import Hybrid
@@ -150,7 +150,20 @@ def build_module(
 
     Returns:
         The module.
+
+    Raises:
+        HQDMError: If an option is out of range, or belongs to another weight, objective or network.
     """
+    for key, value, default, of in (
+        ("p2_gamma", p2_gamma, P2.gamma, "p2"),
+        ("p2_k", p2_k, P2.k, "p2"),
+        ("min_snr_gamma", min_snr_gamma, MinSNR.gamma, "min_snr"),
+    ):
+        # The configuration of a run has the defaults of all.
+        if weight != of and value != default:
+            raise HQDMError(
+                f"model.{key} is an option of the weight {of}, got weight: {weight}: leave it out"
+            )
     weights: dict[str, dict[str, Any]] = {
         "p2": {"gamma": p2_gamma, "k": p2_k},
         "min_snr": {"gamma": min_snr_gamma},

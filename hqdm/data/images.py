@@ -4,22 +4,23 @@ A name is searched in this order: registered data sets, such as the embedded `di
 of `HQDM_DATA_DIR`; a local folder of that path; the Hugging Face hub (offline, its cache).
 """
 
-import io
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError, first_line
+from hqdm.data.folders import read_folder
+from hqdm.data.rows import Rows, decode
+from hqdm.utils.errors import HQDMError, first_line, unknown
 from hqdm.utils.registry import Registry
 
 HUB_NAMES = {
@@ -35,13 +36,7 @@ HOLD_OUT_FRACTION = 0.1
 DIGITS_TEST_FRACTION = 0.2
 SPLIT_SEED = 0
 
-# Exceptions of the `datasets` library for a data set that it cannot reach, find or interpret.
-_LIBRARY_ERRORS = (OSError, ValueError, RuntimeError)
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-
-
-# A file's bytes, its path, a pixel array, or None if a row has no image.
-_Picture = bytes | str | np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +74,7 @@ def load_images(
     channels: int | None = None,
     limit: int | None = None,
     offline: bool = False,
+    skip_bad: bool = False,
 ) -> ImageSet:
     """Load and decode one split of an image data set.
 
@@ -89,23 +85,26 @@ def load_images(
       stratified split of 80 % `train` and 20 % `test`.
     * `"mnist"`, `"fashion_mnist"`, `"cifar10"`: short names of `HUB_NAMES`.
     * Any other hub name (`owner/name`), a local folder in the hub's layout (parquet files, such as
-      `data/train-*.parquet`), or a folder of png or jpg files in one sub-folder per class, with or
-      without `train/` and `test/` above.
+      `data/train-*.parquet`), or a folder of image files in one sub-folder per class, with or
+      without `train/`, `test/` and `validation/` above (see `hqdm.data.folders`).
 
-    If a set has only a `train` split, a random tenth of it (with a fixed seed) is removed from
-    `train` and becomes `test`. The folder `HQDM_DATA_DIR` is searched first, for the short name,
-    the last part of the hub name, and the hub name.
+    If a set has a single split of another name than `test` and `validation`, that is `train`, and a
+    random tenth of it (with a fixed seed) is removed from it and becomes `test`. If it has `train`
+    and `validation` only, `validation` is also `test`. Images are turned upright by their EXIF
+    orientation, and transparent ones are put on white. The folder `HQDM_DATA_DIR` is searched
+    first, for the short name, the last part of the hub name, and the hub name.
 
     Args:
         name: Name of the data set.
         split: Name of the split.
         size: Side of the square images returned: the shorter side is resized to it, bilinearly with
             antialiasing, and the longer side is cropped to the centre. None keeps the stored size.
-        channels: 1 (grey) or 3 (RGB; transparency is dropped). None keeps grey if all images are
+        channels: 1 (grey) or 3 (RGB). None keeps grey if all images are
             grey, else RGB.
         limit: Maximum number of images, evenly spaced over the split, since class folders are
             sorted by class.
         offline: Do not access the network, as with `HF_HUB_OFFLINE=1` or `HF_DATASETS_OFFLINE=1`.
+        skip_bad: Leave out images that cannot be read, with a warning that lists them.
 
     Returns:
         The images, with labels if the set has them.
@@ -130,8 +129,7 @@ def load_images(
         )
     if limit is not None and limit < len(rows):
         rows = rows.take([i * len(rows) // limit for i in range(limit)])
-    images = _decode(rows.pictures, name, size, channels)
-    labels = None if rows.labels is None else torch.tensor(rows.labels, dtype=torch.int64)
+    images, labels = decode(rows, name, size, channels, skip_bad)
     return ImageSet(images, labels, rows.classes, name, split)
 
 
@@ -155,7 +153,7 @@ def register_data(name: str) -> Callable[[DataLoader], DataLoader]:
     return register
 
 
-def _registered(name: str, split: str) -> "_Rows":
+def _registered(name: str, split: str) -> Rows:
     """The rows of a registered data set.
 
     Raises:
@@ -175,25 +173,7 @@ def _registered(name: str, split: str) -> "_Rows":
     pixels = images.permute(0, 2, 3, 1).numpy()
     pictures = [picture.squeeze(-1) if images.shape[1] == 1 else picture for picture in pixels]
     classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
-    return _Rows(pictures, None if labels is None else labels.tolist(), classes)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """One split before decoding."""
-
-    pictures: Sequence[_Picture]
-    labels: Sequence[int] | None
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def take(self, indices: Iterable[int]) -> "_Rows":
-        """The rows at the given indices, in the given order."""
-        indices = list(indices)
-        labels = None if self.labels is None else [self.labels[i] for i in indices]
-        return _Rows([self.pictures[i] for i in indices], labels, self.classes)
+    return Rows(pictures, None if labels is None else labels.tolist(), classes, _numbered(pictures))
 
 
 @register_data("digits")
@@ -217,13 +197,19 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels[rows])[:, None], torch.from_numpy(whole.target[rows])
 
 
-def _stored(name: str, split: str, offline: bool) -> _Rows:
+def _stored(name: str, split: str, offline: bool) -> Rows:
     """One split of a data set from a folder or the hub."""
     folders = _folders(name)
     folder = next((folder for folder in folders if folder.is_dir()), None)
     with _network(not offline):
         if folder is None:
             return _choose(name, split, _open_hub(name, folders))
+        try:
+            splits = read_folder(name, folder)
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        if splits is not None:
+            return _choose(name, split, splits)
         with tempfile.TemporaryDirectory() as scratch:
             return _choose(name, split, _open_folder(name, folder, scratch))
 
@@ -236,7 +222,7 @@ def _open_folder(name: str, folder: Path, scratch: str) -> Mapping[str, Any]:
     try:
         # Streaming reads in place; otherwise the library copies everything into its cache.
         return load_dataset(str(folder), streaming=True, cache_dir=scratch)
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:  # of the library and of its parsers of tables and of YAML
         raise _unreadable(name, error) from error
 
 
@@ -245,14 +231,17 @@ def _open_hub(name: str, searched: Sequence[Path]) -> Mapping[str, Any]:
     from datasets import config, load_dataset
 
     hub_name = HUB_NAMES.get(name, name)
+    known = {*DATA, *HUB_NAMES}
+    if get_close_matches(name, known - {name}, n=1):
+        raise unknown("data set", name, known)
     if not _HUB_NAME.fullmatch(hub_name):
         raise HQDMError(
             f"no data set {name!r}: searched {_listed(searched)}; expected a short name "
-            f"({_listed(['digits', *HUB_NAMES])}), a hub name (owner/name) or an existing folder"
+            f"({_listed(sorted(known))}), a hub name (owner/name) or an existing folder"
         )
     try:
         return load_dataset(hub_name)
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:
         hub = "the cache of the hub (offline)" if config.HF_HUB_OFFLINE else "the hub"
         raise HQDMError(
             f"no data set {name!r}: searched {_listed([*searched, hub])} ({first_line(error)}); "
@@ -261,41 +250,64 @@ def _open_hub(name: str, searched: Sequence[Path]) -> Mapping[str, Any]:
         ) from error
 
 
-def _choose(name: str, split: str, splits: Mapping[str, Any]) -> _Rows:
-    """The rows of a split; if there is only `train`, a tenth of it is held out as `test`."""
-    if set(splits) != {"train"} or split not in ("train", "test"):
-        _check_split(name, split, splits)
-        return _read(name, splits[split])
-    rows = _read(name, splits["train"])
+def _choose(name: str, split: str, splits: Mapping[str, Any]) -> Rows:
+    """The rows of a split; `test` may be held out of the only split, or be `validation`."""
+    if len(splits) == 1 and split in ("train", "test") and not {"test", "validation"} & set(splits):
+        (only,) = splits.values()
+        return _held_out(_read(name, only), split)
+    if split == "test" and split not in splits and set(splits) == {"train", "validation"}:
+        split = "validation"
+    _check_split(name, split, splits)
+    return _read(name, splits[split])
+
+
+def _held_out(rows: Rows, split: str) -> Rows:
+    """A random tenth of the rows as `test`, or the others as `train`."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
     n_test = max(1, round(HOLD_OUT_FRACTION * len(rows)))
     return rows.take(sorted(order[:n_test] if split == "test" else order[n_test:]))
 
 
-def _read(name: str, dataset: Any) -> _Rows:
-    """All rows of a `datasets` split; the columns are identified by their contents."""
+def _read(name: str, dataset: Any) -> Rows:
+    """All rows of a split; the columns of a `datasets` split are identified by their contents."""
     from datasets import Image as ImageColumn
 
+    if isinstance(dataset, Rows):
+        return dataset
     features = dataset.features or {}
     image = next((c for c, f in features.items() if isinstance(f, ImageColumn)), None)
     if image is None:
+        columns = f"only {_listed(features)}" if features else "or no columns at all"
         raise HQDMError(
-            f"data set {name!r} has no column of images, only {_listed(features)}: expected one of "
-            "the type Image"
+            f"data set {name!r} has no column of images, {columns}: expected image files, or a "
+            "table with a column of the type Image"
         )
     label = next((c for c, f in features.items() if _holds_labels(c, f)), None)
     try:
         rows = list(dataset.cast_column(image, ImageColumn(decode=False)))
-    except _LIBRARY_ERRORS as error:
+    except Exception as error:  # see _open_folder
         raise _unreadable(name, error) from error
     cells = [row[image] or {} for row in rows]
     pictures = [cell.get("bytes") or cell.get("path") for cell in cells]
-    labels: list[Any] = [row[label] for row in rows] if label is not None else [None]
+    paths = [cell.get("path") for cell in cells]
+    names = [path or number for path, number in zip(paths, _numbered(rows), strict=True)]
+    labels = [row[label] for row in rows] if label is not None else []
     # The hub's convention for a split whose labels are withheld is -1.
-    if not labels or any(value is None or value < 0 for value in labels):
-        return _Rows(pictures, None, ())
-    names = getattr(features[label], "names", range(max(labels) + 1))
-    return _Rows(pictures, labels, tuple(map(str, names)))
+    missing = [value is None or value < 0 for value in labels]
+    if all(missing):
+        return Rows(pictures, None, (), names)
+    if any(missing):
+        raise HQDMError(
+            f"data set {name!r} has no label for {names[missing.index(True)]} and "
+            f"{sum(missing) - 1} more of {len(labels)} images: expected labels for all, or none"
+        )
+    classes = getattr(features[label], "names", range(max(labels) + 1))
+    return Rows(pictures, labels, tuple(map(str, classes)), names)
+
+
+def _numbered(rows: Sequence[object]) -> list[str]:
+    """Names of rows without one."""
+    return [f"image {i}" for i in range(len(rows))]
 
 
 def _holds_labels(column: str, feature: Any) -> bool:
@@ -304,47 +316,6 @@ def _holds_labels(column: str, feature: Any) -> bool:
 
     integers = isinstance(feature, Value) and "int" in feature.dtype
     return isinstance(feature, ClassLabel) or (column in ("label", "labels") and integers)
-
-
-def _decode(
-    pictures: Sequence[_Picture], name: str, size: int | None, channels: int | None
-) -> Tensor:
-    """Pictures as one uint8 tensor `(N, C, H, W)`."""
-    arrays = []
-    for i, picture in enumerate(pictures):
-        try:
-            arrays.append(_pixels(picture, size, channels))
-        except (OSError, ValueError) as error:
-            raise HQDMError(f"image {i} of data set {name!r}: {first_line(error)}") from error
-    shapes = {array.shape[1:] for array in arrays}
-    if len(shapes) > 1:
-        sizes = _listed(f"{h}x{w}" for h, w in sorted(shapes)[:3])
-        raise HQDMError(
-            f"the images of data set {name!r} have {len(shapes)} sizes ({sizes}, ...): "
-            "pass size=N to make all of them N x N"
-        )
-    if len({len(array) for array in arrays}) > 1:
-        arrays = [np.broadcast_to(array, (3, *array.shape[1:])) for array in arrays]
-    return torch.from_numpy(np.stack(arrays))
-
-
-def _pixels(picture: _Picture, size: int | None, channels: int | None) -> np.ndarray:
-    """One picture as uint8 `(C, H, W)`, with C = 1 or 3."""
-    if picture is None:
-        raise ValueError("this row has no image")
-    if isinstance(picture, np.ndarray):
-        image = Image.fromarray(picture)
-    else:
-        image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-    # Pillow would clip these to 255 instead of scaling them.
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"pixel mode {image.mode} has more than 8 bits: convert the files to 8")
-    grey = channels == 1 or (channels is None and image.mode in ("1", "L", "LA"))
-    image = image.convert("L" if grey else "RGB")
-    if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
 def _folders(name: str) -> list[Path]:

@@ -7,6 +7,7 @@ checkpoint thus needs to store `k` only.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hqdm.data.images import ImageSet, canonical_name, load_images
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import generator
+from hqdm.utils.tables import counted
 
 FLIP_STREAM = 1
 
@@ -95,11 +98,17 @@ class ImageDataModule(LightningDataModule):
         channels: 1 (grey) or 3 (RGB).
         batch_size: Images per batch over all processes.
         limit: Maximum number of training images.
-        val_limit: Maximum number of validation images, from the test split.
+        val_limit: Maximum number of validation images.
         labelled: Whether batches have labels, for class-conditional models.
         flip: Mirror training images horizontally with probability 1/2.
         offline: Do not access the network.
         seed: Random seed of the order and the mirroring of the training images.
+        split: Split of the training images.
+        val_split: Split of the validation images; see `load_images` for data sets without `test`.
+        skip_bad: Leave out images that cannot be read, with a warning that lists them.
+
+    Raises:
+        HQDMError: If a number is out of range.
     """
 
     def __init__(
@@ -114,10 +123,19 @@ class ImageDataModule(LightningDataModule):
         flip: bool = False,
         offline: bool = False,
         seed: int = 0,
+        split: str = "train",
+        val_split: str = "test",
+        skip_bad: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
+        for option, value in (("batch_size", batch_size), ("size", size)):
+            whole(option, value, 1)
+        for option, limited in (("limit", limit), ("val_limit", val_limit)):
+            if limited is not None:
+                whole(option, limited, 1)
+        whole("seed", seed)
+        if channels not in (1, 3):
+            raise HQDMError(f"channels={channels}: expected 1 (grey), 3 (RGB)")
         self.name: str = name
         self.size = size
         self.channels = channels
@@ -128,6 +146,9 @@ class ImageDataModule(LightningDataModule):
         self.flip = flip
         self.offline = offline
         self.seed = seed
+        self.split = split
+        self.val_split = val_split
+        self.skip_bad = skip_bad
         self.train_set: ImageSet
         self.val_set: ImageSet
 
@@ -145,10 +166,11 @@ class ImageDataModule(LightningDataModule):
         """A data module of images in memory.
 
         Args:
-            images: Square training images `(N, C, S, S)`, uint8 or floats in [-1, 1].
+            images: Square training images `(N, C, S, S)`, uint8 or floats in [-1, 1], with 1
+                (grey) or 3 (RGB) channels.
             labels: Classes of the training images `(N,)`, integers from 0, or None.
             val_images: Validation images; by default the last tenth of `images`.
-            val_labels: Classes of the validation images.
+            val_labels: Classes of the validation images; only with `val_images`.
             name: A name for messages and checkpoints.
             **options: `batch_size`, `flip` and `seed`.
 
@@ -160,19 +182,20 @@ class ImageDataModule(LightningDataModule):
             if option not in known:
                 raise unknown("option of ImageDataModule.from_images", option, known)
         if val_images is None:
-            kept = len(images) - max(1, len(images) // 10)
-            val_images, images = images[kept:], images[:kept]
-            if labels is not None:
-                val_labels, labels = labels[kept:], labels[:kept]
-        train, val = (
-            _image_set(name, split, *parts)
-            for split, parts in (
-                ("train", (images, labels)),
-                ("test", (val_images, val_labels)),
-            )
-        )
+            if val_labels is not None:
+                raise HQDMError("val_labels are the classes of val_images: give both, or neither")
+            train, val = _split(_image_set(name, "train", images, labels))
+        else:
+            train = _image_set(name, "train", images, labels)
+            val = _image_set(name, "test", val_images, val_labels)
         if (train.labels is None) != (val.labels is None):
             raise HQDMError("labels are needed for the training and the validation images, or none")
+        if train.images.shape[1:] != val.images.shape[1:]:
+            raise HQDMError(
+                f"val_images of shape {tuple(val.images.shape)}: expected that of images, "
+                f"(N, {', '.join(map(str, train.images.shape[1:]))})"
+            )
+        train = replace(train, classes=max(train.classes, val.classes, key=len))
         _, channels, size, _ = train.images.shape
         labelled = train.labels is not None
         module = cls(name, size, channels, labelled=labelled, **options)
@@ -188,20 +211,25 @@ class ImageDataModule(LightningDataModule):
         """
         if hasattr(self, "train_set"):
             return
-        self.train_set = self._load("train", self.limit)
-        self.val_set = self._load("test", self.val_limit)
+        self.train_set = self._load(self.split, self.limit)
+        self.val_set = self._load(self.val_split, self.val_limit)
         self._check_sets()
 
     def _check_sets(self) -> None:
         if len(self.train_set) < self.batch_size:
             raise HQDMError(
-                f"data set {self.name!r} has {len(self.train_set)} training images, fewer than "
-                f"batch_size {self.batch_size}: use a smaller batch_size"
+                f"data set {self.name!r} has {counted(len(self.train_set), 'training image')}, "
+                f"fewer than batch_size {self.batch_size}: use a smaller batch_size"
             )
         if self.labelled and self.train_set.labels is None:
             raise HQDMError(
                 f"data set {self.name!r} has no labels: set labelled to false and n_classes to null"
             )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of training batches per epoch; an incomplete last one is dropped."""
+        return len(self.train_set) // self.batch_size
 
     @property
     def n_classes(self) -> int:
@@ -230,37 +258,48 @@ class ImageDataModule(LightningDataModule):
             channels=self.channels,
             limit=limit,
             offline=self.offline,
+            skip_bad=self.skip_bad,
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """The training batches of this process, from the current position of the run."""
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        """Index and number of processes; without a trainer, there is one."""
         trainer = self.trainer
-        assert trainer is not None, "the data module belongs to a trainer"
-        if self.batch_size % trainer.world_size:
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The training batches of this process, from the current position of the run.
+
+        Without a trainer, those of the first epoch.
+
+        Raises:
+            HQDMError: If a batch cannot be split over the processes, or as in `setup`.
+        """
+        self.setup()
+        rank, world_size = self._rank_and_world_size()
+        if self.batch_size % world_size:
             raise HQDMError(
-                f"batch_size {self.batch_size} cannot be split over {trainer.world_size} "
-                f"processes: use a multiple of {trainer.world_size}"
+                f"batch_size {self.batch_size} cannot be split over {world_size} "
+                f"processes: use a multiple of {world_size}"
             )
         order = ShuffledBatches(
             len(self.train_set),
             self.batch_size,
             self.seed,
             self._batches_seen,
-            trainer.global_rank,
-            trainer.world_size,
+            rank,
+            world_size,
         )
         return DataLoader(
             ImageBatches(self.train_set, self.labelled), sampler=order, batch_size=None
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """This process's part of each validation batch, in order."""
-        trainer = self.trainer
-        assert trainer is not None, "the data module belongs to a trainer"
-        world = trainer.world_size
+        """This process's part of each validation batch, in order; raises as `setup`."""
+        self.setup()
+        rank, world = self._rank_and_world_size()
         # Up to `world - 1` images are dropped, since all processes need equally many batches.
         rows = torch.arange(len(self.val_set) // world * world).split(self.batch_size)
-        batches = [batch.chunk(world)[trainer.global_rank] for batch in rows]
+        batches = [batch.chunk(world)[rank] for batch in rows]
         return DataLoader(
             ImageBatches(self.val_set, self.labelled), sampler=batches, batch_size=None
         )
@@ -275,7 +314,8 @@ class ImageDataModule(LightningDataModule):
 
     def _batches_seen(self) -> int:
         """Number of training batches so far, counted by the module or else by the trainer."""
-        assert self.trainer is not None
+        if self.trainer is None:
+            return 0
         seen = getattr(self.trainer.lightning_module, "batches_seen", None)
         return cast(int, self.trainer.fit_loop.total_batch_idx + 1 if seen is None else seen)
 
@@ -294,12 +334,47 @@ class ImageDataModule(LightningDataModule):
         return mirrored, y
 
 
+def _split(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """All images but the last tenth, of one image or more, and that tenth.
+
+    Raises:
+        HQDMError: If there is a single image.
+    """
+    kept = len(images) - max(1, len(images) // 10)
+    if not kept:
+        raise HQDMError("a single image cannot be split: give val_images")
+    parts = (slice(None, kept), "train"), (slice(kept, None), "test")
+    labels = images.labels
+    train, val = (
+        replace(
+            images,
+            images=images.images[rows],
+            labels=None if labels is None else labels[rows],
+            split=split,
+        )
+        for rows, split in parts
+    )
+    return train, val
+
+
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def _check_tensor(what: str, value: object) -> None:
+    if not isinstance(value, Tensor) or not value.ndim:
+        raise HQDMError(
+            f"{what} of type {type(value).__name__}: expected a torch.Tensor with an axis over "
+            "the images (torch.from_numpy makes one of an array)"
+        )
+
+
 def _image_set(name: str, split: str, images: Tensor, labels: Tensor | None) -> ImageSet:
     """A split of images in memory.
 
     Raises:
         HQDMError: If shapes or types do not match.
     """
+    _check_tensor("images", images)
     if images.ndim != 4 or images.shape[2] != images.shape[3] or not len(images):
         raise HQDMError(
             f"images of shape {tuple(images.shape)}: expected square ones, (N, C, S, S)"
@@ -312,7 +387,9 @@ def _image_set(name: str, split: str, images: Tensor, labels: Tensor | None) -> 
         raise HQDMError(f"images of type {images.dtype}: expected uint8 or floats in [-1, 1]")
     classes: tuple[str, ...] = ()
     if labels is not None:
-        if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.min() < 0:
+        _check_tensor("labels", labels)
+        whole_numbers = labels.dtype in _WHOLE
+        if labels.shape != images.shape[:1] or not whole_numbers or labels.min() < 0:
             raise HQDMError(
                 f"labels of shape {tuple(labels.shape)} and type {labels.dtype} for {len(images)} "
                 "images: expected whole numbers from 0, (N,)"

@@ -24,6 +24,7 @@ from hqdm.diffusion.objective import (
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import Network, build_network, check_network, network_config
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, read_folder, write_folder
+from hqdm.utils.checks import device_named, whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
@@ -164,20 +165,23 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Raises:
             HQDMError: If the configuration cannot be read, or a name or option is unknown.
         """
-        try:
-            return cls(
-                build_network(config["network"]),
-                build_schedule(**config["schedule"]),
-                build_objective(config["objective"]),
-            )
-        except (AttributeError, KeyError, TypeError) as error:
-            raise HQDMError(f"the model configuration cannot be read: {error}") from None
+        parts = ("network", "schedule", "objective")
+        for key in parts:
+            part = config.get(key)
+            if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+                raise HQDMError(
+                    f"the model configuration cannot be read: {key}: expected keys with a name, "
+                    f"got {part!r}"
+                )
+        network, schedule, objective = (config[key] for key in parts)
+        return cls(build_network(network), build_schedule(**schedule), build_objective(objective))
 
     def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
         """Load every parameter and buffer.
 
         Raises:
-            HQDMError: If names or shapes differ; the message gives the first difference.
+            HQDMError: If names, shapes or kinds of numbers differ, or values are not finite; the
+                message gives the first difference.
         """
         own = self.state_dict()
         for name in dict.fromkeys([*own, *tensors]):
@@ -187,6 +191,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                 raise HQDMError(
                     f"{source} is of another architecture: {name} should be {expected}, is {came}"
                 )
+            check_values(tensors[name], own[name].dtype, f"{source}: {name}")
         self.load_state_dict(dict(tensors))
 
     @classmethod
@@ -199,7 +204,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         config, tensors = read_folder(folder)
         denoiser = cls.from_config(config)
         denoiser.load_tensors(tensors, folder)
-        return denoiser
+        return denoiser.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_folder(save_directory, self.config, self.state_dict())
@@ -221,6 +226,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             raise HQDMError(
                 f"unknown options of from_pretrained: {', '.join(sorted(unknown_options))}"
             )
+        device = device_named(map_location)
         folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(
@@ -234,7 +240,48 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                     allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
                 )
             )
-        return cls.from_folder(folder).to(map_location)
+        return cls.from_folder(folder).to(device)
+
+
+def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
+    """Refuse a stored tensor of another kind of numbers, or with values that are not finite.
+
+    Args:
+        tensor: The tensor.
+        dtype: The dtype of the parameter or buffer that it is for.
+        what: The subject of the message.
+
+    Raises:
+        HQDMError: If one of the two is floating-point and the other is not, or both are of other
+            kinds that differ, or a value is NaN or infinite.
+    """
+    if tensor.dtype != dtype and not (tensor.is_floating_point() and dtype.is_floating_point):
+        raise HQDMError(f"{what} is of type {tensor.dtype}, expected {dtype}: use another file")
+    if not tensor.isfinite().all():
+        raise HQDMError(
+            f"{what} has values that are NaN or infinite: training diverged or the file is "
+            "damaged; use an earlier checkpoint"
+        )
+
+
+def check_labels(denoiser: Denoiser, y: Tensor) -> None:
+    """Refuse the labels of a batch that are not classes of the network.
+
+    Args:
+        denoiser: The denoiser, of a network with classes.
+        y: Labels `(B,)`.
+
+    Raises:
+        HQDMError: If a label is not a whole number of the network's classes.
+    """
+    n_classes = denoiser.n_classes or 0
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise HQDMError(f"labels of type {y.dtype}: expected whole numbers, such as int64")
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < n_classes:
+        raise HQDMError(
+            f"labels {int(y.min())} to {int(y.max())} in a batch for a network of {n_classes} "
+            f"classes: expected 0 to {n_classes - 1}"
+        )
 
 
 def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None:
@@ -249,6 +296,6 @@ def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None
         return None
     if label is None:
         return torch.arange(n) % denoiser.n_classes
-    if not 0 <= label < denoiser.n_classes:
+    if not whole("label", label) < denoiser.n_classes:
         raise HQDMError(f"label {label} does not exist: expected 0 to {denoiser.n_classes - 1}")
     return torch.full((n,), label)

@@ -1,11 +1,10 @@
 """Trained denoisers from disk: from a training checkpoint or from an exported folder."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, PREFIXES, read_checkpoint
+from hqdm.storage.checkpoint import LAST, PREFIXES, Checkpoint, read_checkpoint
 from hqdm.storage.folder import CONFIG_FILE
 from hqdm.utils.errors import HQDMError
 
@@ -29,7 +28,7 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
         return Denoiser.from_folder(path).eval()
     if not path.exists():
         raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
-    return denoiser_in(read_checkpoint(path), path, weights)
+    return denoiser_in(read_checkpoint(path), weights)
 
 
 def checkpoint_in(path: Path) -> Path:
@@ -38,20 +37,18 @@ def checkpoint_in(path: Path) -> Path:
     return path / LAST if run else path
 
 
-def denoiser_in(
-    checkpoint: Mapping[str, Any], path: Path, weights: Literal["averaged", "raw"]
-) -> Denoiser:
-    """The denoiser in a training checkpoint that `read_checkpoint` read from `path`.
+def denoiser_in(checkpoint: Checkpoint, weights: Literal["averaged", "raw"]) -> Denoiser:
+    """The denoiser in a training checkpoint, in evaluation mode.
 
     Raises:
-        HQDMError: If a key is missing, or the tensors do not match the configuration.
+        HQDMError: If the tensors do not match the configuration.
     """
-    try:
-        config, state = checkpoint[CHECKPOINT_KEY]["denoiser"], checkpoint["state_dict"]
-    except KeyError as error:
-        raise HQDMError(f"{path} is not a whole checkpoint: it holds no {error}") from None
-    denoiser = Denoiser.from_config(config)
+    denoiser = Denoiser.from_config(checkpoint.denoiser)
     prefix = PREFIXES[weights]
-    tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    denoiser.load_tensors(tensors, path)
+    tensors = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint.tensors.items()
+        if name.startswith(prefix)
+    }
+    denoiser.load_tensors(tensors, checkpoint.source)
     return denoiser.eval()

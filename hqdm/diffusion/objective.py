@@ -22,12 +22,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from hqdm.diffusion.schedule import Schedule
+from hqdm.utils.checks import check_types
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.registry import Registry
 
@@ -346,7 +347,7 @@ def build_objective(config: Mapping[str, Any]) -> Objective:
     """The objective that a configuration with a `name` describes.
 
     Raises:
-        HQDMError: If the name, the weight or an option is unknown.
+        HQDMError: If the name, the weight or an option is unknown, or an option is not of its type.
     """
     options = {key: value for key, value in config.items() if key != "name"}
     cls = OBJECTIVES[config["name"]]
@@ -354,19 +355,30 @@ def build_objective(config: Mapping[str, Any]) -> Objective:
     for option in options:
         if option not in known:
             raise unknown(f"option of the objective {config['name']!r}", option, known)
+    hints = get_type_hints(cls)
+    for option, value in options.items():
+        # The command line reads all options as numbers with a point.
+        if hints[option] is int and isinstance(value, float) and value.is_integer():
+            options[option] = int(value)
+    check_types(options, hints, "objective.")
     if "weight" in options:
         options["weight"] = _build_weight(options["weight"])
     return cls(**options)
 
 
-def _build_weight(config: Mapping[str, Any]) -> Weight:
+def _build_weight(config: object) -> Weight:
+    if not isinstance(config, Mapping) or "name" not in config:
+        raise HQDMError(f"objective.weight: expected keys with a name, got {config!r}")
     options = {key: value for key, value in config.items() if key != "name"}
     if config["name"] not in WEIGHTS:
         raise unknown("weight of the loss", config["name"], WEIGHTS)
-    try:
-        return WEIGHTS[config["name"]](**options)
-    except TypeError as error:
-        raise HQDMError(f"the weight {config['name']!r} cannot be used: {error}") from None
+    cls = WEIGHTS[config["name"]]
+    known = [f.name for f in fields(cls)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the weight {config['name']!r}", option, known)
+    check_types(options, get_type_hints(cls), "objective.weight.")
+    return cls(**options)
 
 
 def objective_config(objective: Objective) -> dict[str, Any]:

@@ -14,15 +14,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.registry import Registry
 
 VARIANCE_TOLERANCE = 1e-6
+LEAST_LAM = -20.0  # alpha_1 = 2e-9
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,20 @@ class CosineSchedule(Schedule):
 
     Args:
         s: The offset that avoids too small noise levels near t = 0.
-        lam_min: The half log-SNR at t = 1.
+        lam_min: The half log-SNR at t = 1, in [-20, 0).
     """
 
     s: float = 0.008
     lam_min: float = -6.0
 
     def __post_init__(self) -> None:
-        """Refuse an offset outside [0, 1)."""
+        """Refuse an offset outside [0, 1) and a log-SNR that leaves signal or no digits of it."""
         if not 0 <= self.s < 1:
             raise HQDMError(f"the cosine schedule needs s in [0, 1), got {self.s}")
+        if not LEAST_LAM <= self.lam_min < 0:
+            raise HQDMError(
+                f"the cosine schedule needs lam_min in [{LEAST_LAM}, 0), got {self.lam_min}"
+            )
 
     @property
     def _phi(self) -> tuple[float, float]:
@@ -160,9 +166,10 @@ class LinearSchedule(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse rates that are not increasing and positive."""
-        if not 0 < self.beta_0 < self.beta_1:
+        if not 0 < self.beta_0 < self.beta_1 < math.inf:
             raise HQDMError(
-                f"the linear schedule needs 0 < beta_0 < beta_1, got {self.beta_0}, {self.beta_1}"
+                "the linear schedule needs 0 < beta_0 < beta_1 < infinity, got "
+                f"{self.beta_0}, {self.beta_1}"
             )
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,16 +228,15 @@ def build_schedule(name: str, **options: float) -> Schedule:
         **options: The fields of the schedule.
 
     Raises:
-        HQDMError: If the name or an option is unknown.
+        HQDMError: If the name or an option is unknown, or an option is not of its type.
     """
     cls = SCHEDULES[name]
-    try:
-        return cls(**options)
-    except TypeError:
-        known = ", ".join(field.name for field in fields(cls))
-        raise HQDMError(
-            f"unknown option of schedule {name!r} among {sorted(options)}: expected {known}"
-        ) from None
+    known = [field.name for field in fields(cls)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the schedule {name!r}", option, known)
+    check_types(options, get_type_hints(cls), "schedule.")
+    return cls(**options)
 
 
 def schedule_config(schedule: Schedule) -> dict[str, str | float]:

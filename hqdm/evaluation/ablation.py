@@ -112,5 +112,16 @@ def _with_mean_output(denoiser: Denoiser) -> Denoiser:
     return other
 
 
-def _mean_over_batch(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output.mean(dim=0, keepdim=True).expand_as(output)
+def _mean_over_batch(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> Tensor:
+    """The mean over the batch, for each sample.
+
+    Raises:
+        HQDMError: If the output has no batch.
+    """
+    axis = getattr(module, "batch_axis", 0)
+    if not isinstance(output, Tensor) or output.ndim <= axis:
+        raise HQDMError(
+            f"the outputs of {type(module).__name__} have no mean over the batch: return one "
+            "tensor with the batch as its first axis"
+        )
+    return output.mean(dim=axis, keepdim=True).expand_as(output)

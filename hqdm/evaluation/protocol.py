@@ -28,6 +28,7 @@ class ScoringProtocol:
         seed: Random seed.
         batch_size: Images per batch.
         offline: Do not access the network.
+        skip_bad: Leave out real images that cannot be read.
     """
 
     data: str
@@ -39,6 +40,7 @@ class ScoringProtocol:
     seed: int = 0
     batch_size: int = 256
     offline: bool = False
+    skip_bad: bool = False
 
     def draw(self, denoiser: Denoiser, sampler: Sampler, progress: Progress = silent) -> Samples:
         """Generate the samples to score; raises as `sample_images`."""
@@ -80,7 +82,12 @@ class RealImages:
         channels, size, _ = shape
         train, test = (
             load_images(
-                protocol.data, split, size=size, channels=channels, offline=protocol.offline
+                protocol.data,
+                split,
+                size=size,
+                channels=channels,
+                offline=protocol.offline,
+                skip_bad=protocol.skip_bad,
             )
             for split in ("train", "test")
         )

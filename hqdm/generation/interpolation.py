@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.samplers import Sampler
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import whole
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.progress import Progress, silent, stepwise
 
@@ -78,8 +78,7 @@ def interpolate(
     Raises:
         HQDMError: If n is below 2, or the sampler cannot run from data to noise.
     """
-    if n < 2:
-        raise HQDMError(f"an interpolation needs 2 images or more, got n={n}")
+    whole("n", n, 2)
     images = images.to(next(denoiser.parameters()).device)
     there = stepwise(progress, "encoding", sampler.steps)
     noise = sampler.encode(denoiser, images, callback=there).x0

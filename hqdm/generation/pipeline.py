@@ -15,6 +15,7 @@ from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import Samples, sample_images
 from hqdm.samplers.base import Sampler
 from hqdm.samplers.registry import build_sampler, load_arguments, sampler_entry
+from hqdm.utils.checks import device_named
 from hqdm.utils.errors import HQDMError, first_line
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -44,14 +45,15 @@ class Pipeline:
             source: The folder of a run, a `.ckpt` file, a folder that `hqdm export` or
                 `save_pretrained` wrote, or the name of a model on the Hugging Face hub
                 (`owner/name`).
-            device: The device of the model.
+            device: The device of the model; "auto" is a GPU if there is one.
 
         Raises:
-            HQDMError: If there is no such model, or it cannot be read.
+            HQDMError: If there is no such model, it cannot be read, or there is no such device.
         """
+        place = device_named(device)
         path = Path(source)
         if path.exists() or not _HUB_NAME.fullmatch(str(source)):
-            return cls(load_denoiser(path).to(device), path)
+            return cls(load_denoiser(path).to(place), path)
         try:
             denoiser = Denoiser.from_pretrained(str(source))
         except HQDMError:
@@ -61,7 +63,7 @@ class Pipeline:
                 f"there is no model {source}: neither a file or folder here nor a model on the hub "
                 f"({first_line(error)})"
             ) from None
-        return cls(denoiser.to(device))
+        return cls(denoiser.to(place))
 
     def __call__(
         self,
@@ -94,11 +96,13 @@ class Pipeline:
             [-1, 1] on the CPU.
 
         Raises:
-            HQDMError: If a name is unknown, a number is out of range, or options of a named sampler
-                are given together with a sampler object.
+            HQDMError: If a name is unknown, a value has another type, a number is out of range, or
+                options of a named sampler are given together with a sampler object.
         """
         if isinstance(sampler, str):
             sampler = self._build(sampler, steps, grid, tolerance, guidance)
+        elif not isinstance(sampler, Sampler):
+            raise HQDMError(f"expected a sampler or its name, got {sampler!r}")
         elif (steps, grid, tolerance) != (None, None, None):
             raise HQDMError("steps, grid and tolerance belong to a named sampler: leave them out")
         return sample_images(

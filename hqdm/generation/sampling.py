@@ -15,11 +15,12 @@ from hqdm.diffusion.denoiser import Denoiser, Denoising, class_labels
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
 from hqdm.guidance.clip import Clip
 from hqdm.samplers import Result, Sampler
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import finite, whole
 from hqdm.utils.pictures import save_grid, save_strip
 from hqdm.utils.pixels import to_uint8
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.tables import counted
 
 MAX_IN_GRID = 256
 STRIP_ROWS = 4
@@ -50,7 +51,7 @@ class Samples:
     @property
     def effort(self) -> str:
         """The cost of the images, for a message."""
-        text = f"{self.evaluations} network evaluations each"
+        text = f"{counted(self.evaluations, 'network evaluation')} each"
         return f"{text}, {self.rejected:.1f} steps rejected" if self.rejected else text
 
 
@@ -58,8 +59,10 @@ def guided(denoiser: Denoiser, scale: float) -> Denoising:
     """The denoiser used in sampling: with guidance, and clipped to the range of the data.
 
     Raises:
-        HQDMError: If guidance is requested for a model without class labels.
+        HQDMError: If the scale is not a finite number, or guidance is requested for a model
+            without class labels.
     """
+    scale = finite("guidance", scale)
     return Clip(denoiser if scale == 1 else ClassifierFreeGuidance(denoiser, scale))
 
 
@@ -114,12 +117,8 @@ def image_batches(n: int, batch_size: int, seed: int) -> tuple[Tensor, ...]:
     Raises:
         HQDMError: If a number is out of range.
     """
-    if n < 1:
-        raise HQDMError(f"n needs 1 image or more, got {n}")
-    if batch_size < 1:
-        raise HQDMError(f"batch_size needs a positive number, got {batch_size}")
-    if seed < 0:
-        raise HQDMError(f"seed needs 0 or more, got {seed}")
+    n, batch_size = whole("n", n, 1), whole("batch_size", batch_size, 1)
+    whole("seed", seed)
     return torch.arange(n).split(batch_size)
 
 

@@ -18,6 +18,7 @@ from hqdm.diffusion.denoiser import Denoiser, class_labels
 from hqdm.generation.sampling import Samples, draw, gather, guided, image_batches
 from hqdm.samplers import Result, Sampler
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.tables import counted
 
 STRATEGIES = ("auto", "ddp")
 """Strategies whose processes run the same script and remain until the images are gathered."""
@@ -138,7 +139,8 @@ def sample_sharded(
         raise HQDMError(f"processes needs 1 or more, got {processes}")
     if processes > n:
         raise HQDMError(
-            f"{n} images cannot be distributed over {processes} processes: use fewer processes"
+            f"{counted(n, 'image')} cannot be distributed over {processes} processes: use fewer "
+            "processes"
         )
     batches = image_batches(n, min(batch_size, n // processes), seed)
     labels = class_labels(denoiser, n, label)

@@ -17,6 +17,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from hqdm.metrics.features import FeatureExtractor
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.tables import counted
 
 FEW_IMAGES = 2048
 """With fewer images, FID depends on their number more than on their quality."""
@@ -70,7 +71,8 @@ def distribution_scores(
     for kind, images in {"real": real, "generated": fake}.items():
         if len(images) < LEAST_IMAGES:
             raise HQDMError(
-                f"{len(images)} {kind} images: FID, KID and IS need at least {LEAST_IMAGES}"
+                f"{counted(len(images), f'{kind} image')}: FID, KID and IS need at least "
+                f"{LEAST_IMAGES}"
             )
     real_features, _ = extract(real, extractor)
     fake_features, fake_logits = extract(fake, extractor)

@@ -1,17 +1,18 @@
-r"""The interface of a network, whatever its architecture.
+r"""The interface of a network of any architecture.
 
     network(x_t, t, y)        x_t: (B, *sample_shape), t: (B,) in [0, 1], y: (B,) or None
 
-A denoiser, a checkpoint and the command line use a network through these members only. A class that
-has them is made available to configurations and files by `register_network`.
+Denoisers, checkpoints and the command line access a network through these members only. The
+decorator `register_network` makes a class available to configurations and files.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar, cast, get_type_hints
 
 from torch import Tensor, nn
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.registry import Registry
 
 
@@ -39,7 +40,7 @@ class Network(Protocol):
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:
-        """The parts by name, as `hqdm inspect` counts and `--freeze` names them."""
+        """The parts by name, for `hqdm inspect` and `--freeze`."""
         ...
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor | None = None, /) -> Tensor:
@@ -60,7 +61,7 @@ def register_network(cls: NetworkType) -> NetworkType:
 
     Raises:
         HQDMError: If the class is not a module or lacks `from_config`, or another class has its
-            name. The other members are looked for when a denoiser is made of a network.
+            name. The other members are checked when a denoiser is built.
     """
     if not (issubclass(cls, nn.Module) and hasattr(cls, "from_config")):
         raise HQDMError(
@@ -96,7 +97,18 @@ def build_network(config: Mapping[str, Any]) -> Network:
     except HQDMError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise HQDMError(f"the options of {config['name']} cannot be used: {error}") from None
+        check_types(options, option_types(cls), "network.")
+        raise HQDMError(
+            f"the options of {config['name']} cannot be used: {first_line(error)}"
+        ) from None
+
+
+def option_types(cls: type) -> dict[str, Any]:
+    """The declared types of the arguments of a class; none if they cannot be read."""
+    try:
+        return get_type_hints(vars(cls).get("__init__"))
+    except (NameError, TypeError):  # a type that is defined inside a function
+        return {}
 
 
 def network_config(network: Network) -> dict[str, Any]:

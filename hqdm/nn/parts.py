@@ -15,7 +15,10 @@ from hqdm.utils.errors import unknown
 
 
 class QuantumModule(Protocol):
-    """A `torch.nn.Module` that holds circuits; its output has the batch as its first axis."""
+    """A `torch.nn.Module` that holds circuits.
+
+    Its output has the batch as its first axis, or as that of its attribute `batch_axis`.
+    """
 
     def quantum_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters from which the angles of the circuits are computed."""

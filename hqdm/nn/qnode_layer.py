@@ -1,8 +1,8 @@
-"""A layer that runs a PennyLane QNode on the simulators, in the place of `qml.qnn.TorchLayer`."""
+"""A layer that runs a PennyLane QNode on the simulators, in place of `qml.qnn.TorchLayer`."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import pennylane as qml
 import torch
@@ -16,7 +16,7 @@ from hqdm.nn.operator import OpaqueModule, opaque
 from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.simulators.program.decomposition import HINT
 from hqdm.simulators.program.tracing import trace
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,19 +28,19 @@ InitMethod = Init | Mapping[str, Init | Tensor] | None
 class QNodeLayer(OpaqueModule):
     """A QNode with trainable weights, with the arguments and outputs of `qml.qnn.TorchLayer`.
 
-    `QuantumLayer(qnode, weight_shapes)` makes one. Parameters have the names of `weight_shapes`,
-    and angles are what they hold; state dicts are those of a `TorchLayer`. The QNode is traced at
-    the first call with so many features: whatever it reads beside its arguments must stay as it is
-    from then on. The layer pickles if the QNode does.
+    `QuantumLayer(qnode, weight_shapes)` returns a `QNodeLayer`. The parameters have the names in
+    `weight_shapes` and are passed to the QNode unchanged; state dicts are compatible with
+    `TorchLayer`. The QNode is traced at the first call for each number of features; other variables
+    that its function reads must not change afterwards. The layer can be pickled if the QNode can.
 
-    Unlike in `TorchLayer`, the circuit runs in the dtype of the parameters, whatever that of the
-    inputs, also under autocast, and what cannot be run exactly is refused.
+    Unlike `TorchLayer`, the layer computes in the dtype of the parameters, independent of the dtype
+    of the inputs and of autocast, and refuses a QNode that it cannot evaluate exactly.
 
     Args:
         qnode: The QNode. Its function takes `inputs` and the weights by name, and returns
             `qml.expval` of products or sums of Pauli matrices or `qml.probs`, or a list or tuple
             of them, in one basis per wire.
-        weight_shapes: Names and shapes of the weights; 1 stands for a number without axes.
+        weight_shapes: Names and shapes of the weights; 1 denotes a scalar.
         init_method: A function of `torch.nn.init`, a mapping of such functions or of tensors by
             the names of the weights, or None to draw angles uniformly from [0, 2 pi).
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
@@ -83,40 +83,79 @@ class QNodeLayer(OpaqueModule):
         """The weights by name."""
         return {name: getattr(self, name) for name in self.weight_shapes}
 
+    @property
+    def batch_axis(self) -> int:
+        """The axis of the samples in the outputs: 1, after those of a tuple, or 0.
+
+        It is known after the first call.
+        """
+        readouts = [translated.readout for translated in self._circuits.values()]
+        stacked = [r.container == "tuple" and len(r.marginals) > 1 for r in readouts]
+        return int(any(stacked))
+
     def quantum_parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters: they are the angles. See `hqdm.nn.parts.QuantumModule`."""
+        """All parameters, since they are the angles. See `hqdm.nn.parts.QuantumModule`."""
         return self.parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew by `init_method`."""
+        """Reinitialise the weights by `init_method`."""
         for name, weight in self.qnode_weights.items():
             weight.copy_(self._draw(name))
 
     def _draw(self, name: str) -> Tensor:
-        shape, of_all = self.weight_shapes[name], self.init_method
-        if isinstance(of_all, Mapping) and name not in of_all:
-            raise HQDMError(f"init_method has nothing for the weight {name!r}")
-        init = of_all[name] if isinstance(of_all, Mapping) else of_all or _uniform_angles
+        shape, init = self.weight_shapes[name], self._init_of(name)
         if isinstance(init, Tensor):
-            if tuple(init.shape) != shape:
+            drawn = init.detach().clone()
+        else:
+            try:
+                drawn = init(torch.empty(shape or 1))
+            except (RuntimeError, TypeError, ValueError) as error:
                 raise HQDMError(
-                    f"init_method has a tensor of shape {tuple(init.shape)} for the weight "
-                    f"{name!r}, expected {shape}"
-                )
-            return init.detach().clone()
+                    f"init_method fails for the weight {name!r} of shape {shape}: "
+                    f"{first_line(error)}"
+                ) from error
+            if isinstance(drawn, Tensor) and not shape and drawn.shape == (1,):
+                drawn = drawn[0]
+        if not isinstance(drawn, Tensor) or tuple(drawn.shape) != shape:
+            came = tuple(drawn.shape) if isinstance(drawn, Tensor) else drawn
+            raise HQDMError(
+                f"init_method has {came} for the weight {name!r}, expected a tensor of shape "
+                f"{shape}"
+            )
+        if not drawn.is_floating_point():
+            raise HQDMError(
+                f"init_method has {drawn.dtype} for the weight {name!r}, expected real numbers "
+                "such as torch.float32"
+            )
+        return drawn
+
+    def _init_of(self, name: str) -> Init | Tensor:
+        """The function or the tensor that `init_method` has for a weight."""
+        if self.init_method is None:
+            return _uniform_angles
+        init: object = self.init_method
+        if isinstance(init, Mapping):
+            for given in init:
+                if given not in self.weight_shapes:
+                    raise unknown("weight in init_method", given, self.weight_shapes)
+            if name not in init:
+                raise HQDMError(f"init_method has no entry for the weight {name!r}")
+            init = init[name]
+            if isinstance(init, Tensor):
+                return init
         if not callable(init):
             raise HQDMError(
-                f"init_method has {init!r} for the weight {name!r}, expected a function or a tensor"
+                f"init_method has {' '.join(repr(init).split())} for the weight {name!r}, expected "
+                "a function, or a mapping of functions and tensors"
             )
-        drawn = init(torch.empty(shape or 1))
-        return drawn if shape else drawn[0]
+        return cast(Init, init)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate the QNode.
 
         Args:
-            inputs: Features, `(..., n_inputs)`; without axes before the last one, a single sample.
+            inputs: Features, `(..., n_inputs)`; one axis is a single sample.
 
         Returns:
             In the dtype of the parameters: `(...)` for one expectation, `(..., n_outputs)` for
@@ -124,10 +163,12 @@ class QNodeLayer(OpaqueModule):
             n_outputs)` for a tuple of several.
 
         Raises:
-            HQDMError: If the inputs have no axis, or the QNode cannot be run; the line says why.
+            HQDMError: If the inputs have no axis, or the QNode is not supported; the message gives
+                the reason.
         """
+        check_real(inputs)
         if not inputs.ndim:
-            raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a number")
+            raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a scalar")
         weights = list(self.qnode_weights.values())
         if torch.compiler.is_compiling():
             return opaque(self.operator_name, inputs, weights)
@@ -156,7 +197,7 @@ class QNodeLayer(OpaqueModule):
         return self._circuit(int(shape[-1]), bool(lead)).readout.output_shape(lead)
 
     def _circuit(self, n_inputs: int, batched: bool) -> QNodeCircuit:
-        """The circuit for so many features, made at the first call."""
+        """The circuit for a number of features, built at the first call."""
         if (n_inputs, batched) not in self._circuits:
             arguments = self.qnode, self.weight_shapes, n_inputs, batched
             translated = self._or_refuse(from_qnode, *arguments)
@@ -165,7 +206,7 @@ class QNodeLayer(OpaqueModule):
         return self._circuits[n_inputs, batched]
 
     def _or_refuse(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function; if it finds the QNode unsupported, say so in one line."""
+        """Call a function; add the name of the QNode to the message of an `UnsupportedQNode`."""
         try:
             return function(*args, **kwargs)
         except UnsupportedQNode as error:
@@ -180,8 +221,23 @@ class QNodeLayer(OpaqueModule):
         return f"{_name(self.qnode)}, weights: {shapes}, simulator={self.simulator.name}"
 
 
+def check_real(inputs: object) -> None:
+    """Refuse inputs of a layer that are not a tensor of real numbers.
+
+    Raises:
+        HQDMError: If they are not; imaginary parts would be dropped.
+    """
+    if not isinstance(inputs, Tensor):
+        raise HQDMError(f"QuantumLayer needs a tensor, got {type(inputs).__name__}")
+    if inputs.is_complex():
+        raise HQDMError(
+            f"QuantumLayer needs real inputs, got {inputs.dtype}: pass real and imaginary parts as "
+            "features"
+        )
+
+
 def _check_trace(circuit: Circuit) -> None:
-    """Trace a circuit, whatever simulator runs it: control flow on values shows here.
+    """Trace a circuit, for any simulator, since tracing detects control flow on values.
 
     Raises:
         UnsupportedQNode: If it cannot be traced.
@@ -189,7 +245,7 @@ def _check_trace(circuit: Circuit) -> None:
     try:
         trace(circuit)
     except HQDMError as error:
-        reason = str(error).removesuffix(HINT).split(" (")[0]  # without torch's own words
+        reason = str(error).removesuffix(HINT).split(" (")[0]  # without torch's own message
         raise UnsupportedQNode(reason.rstrip(" :;")) from error
     except Exception as error:  # of PennyLane or the user's function, at vectorised values
         raise UnsupportedQNode(f"it cannot be traced ({in_one_line(error)})") from error

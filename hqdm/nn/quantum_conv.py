@@ -7,7 +7,7 @@ patch by an expectation value.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.simulators import Simulator, resolve_simulator
+from hqdm.utils.checks import check_types
 from hqdm.utils.errors import HQDMError, unknown
 
 PATCH = 2  # side of a patch
@@ -181,16 +182,24 @@ class Hybrid:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> "Hybrid":
+    def from_dict(cls, options: Mapping[str, Any], prefix: str = "") -> "Hybrid":
         """Build a configuration from plain options.
+
+        Args:
+            options: The fields by name.
+            prefix: What stands before the name of a field in a message.
 
         Raises:
             HQDMError: If an option is unknown or a value is not allowed.
         """
+        if not isinstance(options, Mapping):
+            where = prefix.rstrip(".") or "a hybrid convolution"
+            raise HQDMError(f"{where}: expected keys with values, got {options!r}")
         known = [f.name for f in fields(cls)]
         for name in options:
             if name not in known:
                 raise unknown("option of a hybrid convolution", name, known)
+        check_types(options, get_type_hints(cls), prefix)
         return cls(**options)
 
 

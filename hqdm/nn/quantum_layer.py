@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hqdm.circuits import Circuit
 from hqdm.nn.operator import OpaqueModule, opaque
-from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes
+from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes, check_real
 from hqdm.simulators import Simulator, resolve_simulator
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 
 
@@ -22,10 +23,10 @@ class QuantumLayer(OpaqueModule):
     arXiv 2402.16147). The circuits run in the dtype of `theta`, also under autocast.
 
     `QuantumLayer(qnode, weight_shapes, init_method=None, simulator="auto")` of a PennyLane QNode
-    makes a `QNodeLayer`, which takes the place of `qml.qnn.TorchLayer`.
+    returns a `QNodeLayer`, which replaces `qml.qnn.TorchLayer`.
 
     Args:
-        circuit: What every circuit computes.
+        circuit: The common circuit.
         n_circuits: Number of circuits.
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
 
@@ -42,7 +43,7 @@ class QuantumLayer(OpaqueModule):
     ) -> Self: ...
 
     @overload
-    def __new__(  # type: ignore[misc]  # a QNodeLayer is no QuantumLayer
+    def __new__(  # type: ignore[misc]  # a QNodeLayer is not a QuantumLayer
         cls,
         qnode: qml.QNode,
         weight_shapes: WeightShapes,
@@ -65,8 +66,7 @@ class QuantumLayer(OpaqueModule):
                 f"QuantumLayer needs a Circuit or a PennyLane QNode, got {circuit!r}: a layer of "
                 "your own that runs a QNode derives from QNodeLayer"
             )
-        if n_circuits < 1:
-            raise HQDMError(f"QuantumLayer needs at least one circuit, got n_circuits={n_circuits}")
+        whole("n_circuits", n_circuits, 1)
         self.circuit = circuit
         self.n_circuits = n_circuits
         self.simulator = resolve_simulator(simulator)
@@ -95,8 +95,9 @@ class QuantumLayer(OpaqueModule):
             `(..., n_circuits, n_outputs)`, in the dtype of `theta`.
 
         Raises:
-            HQDMError: If the last two axes have other sizes.
+            HQDMError: If the last two axes have other sizes, or the inputs are not real.
         """
+        check_real(x)
         expected = (self.n_circuits, self.circuit.n_inputs)
         if tuple(x.shape[-2:]) != expected:
             raise HQDMError(

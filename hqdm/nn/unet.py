@@ -10,7 +10,7 @@ with one more at the second encoder level and 429,369 with the whole vertex quan
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from hqdm.nn.attention import Attention, LinearAttention
 from hqdm.nn.blocks import Conditioning, ConvFactory, ResnetBlock, Upsample, WSConv2d, downsample
 from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, unknown
 
 PARTS = ("stem", "embedding", "encoder", "vertex", "decoder", "head")
 """The parts of a U-Net, as `inspect` counts them and `--freeze` names them."""
@@ -247,8 +248,20 @@ class UNet(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "UNet":
-        """Build the network that `config` describes."""
-        hybrid = {part: Hybrid.from_dict(h) for part, h in (config.get("hybrid") or {}).items()}
+        """Build the network that `config` describes.
+
+        Raises:
+            HQDMError: If an option is unknown, out of range or not of its type.
+        """
+        hints = get_type_hints(cls.__init__)
+        for option in config:
+            if option not in hints:
+                raise unknown("option of the network 'UNet'", option, set(hints) - {"return"})
+        check_types(config, hints, "network.")
+        hybrid = {
+            part: Hybrid.from_dict(options, f"network.hybrid.{part}.")
+            for part, options in (config.get("hybrid") or {}).items()
+        }
         return cls(**{**config, "hybrid": hybrid})
 
 

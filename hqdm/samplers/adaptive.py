@@ -16,16 +16,18 @@ from torch import Tensor
 
 from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
-from hqdm.samplers.base import Evaluator, SingleStep
+from hqdm.samplers.base import Evaluator, SingleStep, check_finite
 from hqdm.samplers.dpm_solver import check_order, embedded_step
 from hqdm.samplers.exponential import NoiseLevel, level_of
 from hqdm.samplers.grids import T_CUT
+from hqdm.utils.checks import finite
 from hqdm.utils.errors import HQDMError
 
 SAFETY = 0.9
 FIRST_STEP = 0.05  # in lambda
 GROWTH = 0.2, 5.0  # smallest and largest ratio of consecutive step sizes
 DEFAULT_TOLERANCE = 0.05
+ABSOLUTE_SHARE = 0.0078 / DEFAULT_TOLERANCE  # one of 256 grey levels in [-1, 1] at the default
 MAX_TRIALS = 10_000
 SMALLEST_STEP = 1e-9  # in lambda; a smaller remainder is a rounding error
 
@@ -60,7 +62,8 @@ class AdaptiveDPMSolver(SingleStep):
     Args:
         tolerance: Relative error per step, above 0.
         order: The order k, 2 or 3.
-        absolute: Absolute error per step; by default 0.0078, one of 256 grey levels in [-1, 1].
+        absolute: Absolute error per step; by default in proportion to the relative one, and 0.0078,
+            one of 256 grey levels in [-1, 1], at a tolerance of 0.05.
 
     Raises:
         HQDMError: If a tolerance is not positive, or the order is neither 2 nor 3.
@@ -71,11 +74,16 @@ class AdaptiveDPMSolver(SingleStep):
     reversible = False
 
     def __init__(
-        self, tolerance: float = DEFAULT_TOLERANCE, order: int = 3, absolute: float = 0.0078
+        self,
+        tolerance: float = DEFAULT_TOLERANCE,
+        order: int = 3,
+        absolute: float | None = None,
     ) -> None:
         super().__init__()
+        if absolute is None:
+            absolute = ABSOLUTE_SHARE * tolerance
         check_order("adaptive DPM-Solver", order, (2, 3))
-        if not (tolerance > 0 and absolute > 0):  # refuses NaN as well
+        if not (finite("tolerance", tolerance) > 0 and finite("absolute", absolute) > 0):
             raise HQDMError(f"a tolerance needs more than 0, got {tolerance} and {absolute}")
         self.tolerance = tolerance
         self.absolute = absolute
@@ -95,7 +103,8 @@ class AdaptiveDPMSolver(SingleStep):
         """See `SingleStep.advance`; takes as many steps as the tolerance requires.
 
         Raises:
-            HQDMError: If the end is not reached within `MAX_TRIALS` steps.
+            HQDMError: If the end is not reached within `MAX_TRIALS` steps, or values are not
+                finite.
         """
         evaluate = ByImage(denoise, x.dtype)
         lam = a.lam.to(x.device).expand(x.shape[0], 1, 1, 1)
@@ -110,6 +119,8 @@ class AdaptiveDPMSolver(SingleStep):
             here, there = (level_of(denoise.schedule, level) for level in (lam, lam + h))
             low, high = embedded_step(evaluate, self.order, now, here, there)
             error = self._error(low, high, before)
+            if bad := error.isnan().flatten().nonzero().flatten().tolist():
+                check_finite((low + high)[bad], here.t[bad[0]], there.t[bad[0]])
             taken = going & (error <= 1)
             denoise.rejected = denoise.rejected + (going & ~taken).flatten().cpu()
             now, before = torch.where(taken, high, now), torch.where(taken, low, before)

@@ -20,7 +20,8 @@ from hqdm.diffusion.denoiser import Denoising
 from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.exponential import NoiseLevel, level_at
-from hqdm.samplers.grids import T_CUT, build_grid, check_grid
+from hqdm.samplers.grids import T_CUT, build_grid, check_ends, check_grid
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
@@ -89,7 +90,7 @@ class Sampler(ABC):
     """Transforms noise to images in a given number of steps.
 
     Args:
-        steps: Number of steps, 1 or more; follows from a grid given as times.
+        steps: Number of steps, 1 or more; implied by a grid given as times.
         grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; None is `default_grid`.
 
     Attributes:
@@ -115,14 +116,13 @@ class Sampler(ABC):
         of_grid = None if isinstance(self.times, str) else len(self.times) - 1
         if steps is None:
             steps = of_grid or self.default_steps
-        if steps < 1:
-            raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+        steps = whole("steps", steps, 1)
         if of_grid not in (None, steps):
-            raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: leave one out")
+            raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: give one of the two")
         self.steps = steps
 
     def steps_for(self, evaluations: int) -> int:
-        """The largest number of steps within a number of network evaluations; 1 at least."""
+        """The largest number of steps within a number of network evaluations, at least 1."""
         return max(1, (evaluations - 1) // self.evaluations_per_step + 1)
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
@@ -192,8 +192,9 @@ class Sampler(ABC):
             The images, the grid, the number of evaluations and the trajectory.
 
         Raises:
-            HQDMError: If a time is out of range, or the sampler requires a variance-preserving
-                process and the schedule is not one.
+            HQDMError: If a time is out of range, a grid of times has other ends, the sampler
+                requires a variance-preserving process and the schedule is not one, or a step
+                reaches values that are not finite.
         """
         self._check_process(denoiser.schedule)
         if not 0 < t_start <= 1:
@@ -201,6 +202,7 @@ class Sampler(ABC):
         if not 0 <= t_end < t_start:
             raise HQDMError(f"t_end needs a time in [0, {t_start}), got {t_end}")
         times = self.grid(denoiser.schedule, t_start, t_end)
+        check_ends(times, t_start, t_end)
         noise = noise or ImageNoise(0, x1.shape[0])
         evaluator = Evaluator(denoiser, y)
         return self._take_steps(evaluator, x1, times, noise, callback, return_trajectory)
@@ -269,12 +271,33 @@ class Sampler(ABC):
         trajectory = [x] if return_trajectory else []
         for i, (t, s) in enumerate(pairwise(times), start=1):
             x, state = self.step(evaluator, x, t, s, state, noise)
+            check_finite(x, t, s)
             if return_trajectory:
                 trajectory.append(x)
             if callback:
                 callback(i, s, x)
         kept = torch.stack(trajectory) if return_trajectory else torch.empty(0)
         return Result(x, times, evaluator.count, evaluator.rejected, kept)
+
+
+def check_finite(x: Tensor, t: Tensor, s: Tensor) -> None:
+    """Refuse the images that a step reached if they contain NaN or infinite values.
+
+    Args:
+        x: Images `(B, C, H, W)`.
+        t: The time at which the step began.
+        s: The time that it reached.
+
+    Raises:
+        HQDMError: If a value is not finite.
+    """
+    finite = x.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise HQDMError(
+            f"{int((~finite).sum())} of {len(x)} samples have values that are not finite after the "
+            f"step from t = {float(t):.3g} to {float(s):.3g}: take more steps, another sampler or "
+            "a smaller guidance scale, or check the model"
+        )
 
 
 class SingleStep(Sampler):

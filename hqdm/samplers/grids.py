@@ -20,6 +20,7 @@ from hqdm.utils.errors import HQDMError, unknown
 
 T_CUT = 1e-2  # the time at which the last step to 0 begins
 RHO = 7.0
+END_TOLERANCE = 1e-9  # of the ends of a grid, for times that were written with fewer digits
 
 
 def even(start: Tensor, end: Tensor, n: int) -> Tensor:
@@ -63,12 +64,28 @@ def check_grid(grid: str | Sequence[float]) -> None:
         if grid not in GRIDS:
             raise unknown("grid", grid, GRIDS)
         return
-    times = torch.as_tensor(grid, dtype=torch.float64)
+    try:
+        times = torch.as_tensor(grid, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise HQDMError(f"a grid needs a name or decreasing times, got {grid!r}") from None
     if times.ndim != 1 or len(times) < 2 or not (times.diff() < 0).all():
-        raise HQDMError("a grid needs two times or more, each smaller than the one before")
+        raise HQDMError("a grid needs two times or more, each smaller than the previous one")
     if times[-1] < 0 or times[0] > 1:
         raise HQDMError(
             f"a grid needs times in [0, 1], got {float(times[0])} to {float(times[-1])}"
+        )
+
+
+def check_ends(times: Tensor, t_start: float, t_end: float) -> None:
+    """Refuse a grid that does not run from the first to the last time of a sampling.
+
+    Raises:
+        HQDMError: If it starts or ends at another time.
+    """
+    first, last = float(times[0]), float(times[-1])
+    if abs(first - t_start) > END_TOLERANCE or abs(last - t_end) > END_TOLERANCE:
+        raise HQDMError(
+            f"the grid runs from t = {first:g} to {last:g}, expected {t_start:g} to {t_end:g}"
         )
 
 

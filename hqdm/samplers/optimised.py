@@ -71,7 +71,7 @@ def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
     Args:
         path: The file.
         sampler: Name of the sampler; a warning is issued if the grid was fitted for another one.
-        schedule: The schedule of the model, which has to equal that of the file.
+        schedule: The schedule of the model, which must equal that of the file.
 
     Raises:
         HQDMError: If the file is missing or damaged, or the grid was fitted for another schedule.
@@ -82,13 +82,13 @@ def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
         grid = OptimisedGrid(**json.loads(path.read_text()))
         times = [float(time) for time in grid.times]
     except (OSError, ValueError, TypeError):
-        raise HQDMError(f"{path} is not a grid of `hqdm optimise-grid`: use another one") from None
+        raise HQDMError(f"{path} is not a grid of `hqdm optimise-grid`: use another file") from None
     own = schedule_config(schedule)
     if grid.schedule != own:
-        raise HQDMError(f"{path} was made for the schedule {grid.schedule}, the model has {own}")
+        raise HQDMError(f"{path} was fitted for the schedule {grid.schedule}, the model has {own}")
     if grid.sampler != sampler:
         warnings.warn(
-            f"{path} was made for {grid.sampler}, and may not suit {sampler}",
+            f"{path} was fitted for {grid.sampler} and may be less accurate with {sampler}",
             UserWarning,
             stacklevel=2,
         )

@@ -33,7 +33,7 @@ class SamplerEntry:
         options: The options of `build_sampler` that the sampler accepts.
         load: Reads further arguments of `make` from files next to a checkpoint, if any.
         network: True if the sampler's own steps evaluate the network.
-        hybrid: True if +NAME may follow, a sampler that takes the last steps with the network.
+        hybrid: True if +NAME may follow, for a sampler that takes the last steps with the network.
     """
 
     make: Callable[..., Sampler]
@@ -120,7 +120,7 @@ def load_arguments(
     if load is None:
         return {}
     if guidance != 1:
-        raise HQDMError(f"{name} was fitted without guidance: leave the guidance scale out")
+        raise HQDMError(f"{name} was fitted without guidance: omit the guidance scale")
     return load(source, denoiser)
 
 

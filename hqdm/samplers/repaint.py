@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.base import Evaluator, Sampler
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import whole
 from hqdm.utils.seeds import ImageNoise
 
 
@@ -23,7 +23,7 @@ class RePaint(Sampler):
 
     Args:
         sampler: The other sampler.
-        resamplings: Number of times that each step is taken; 1 is the other sampler itself.
+        resamplings: Number of times that each step is taken; 1 is equivalent to the other sampler.
 
     Raises:
         HQDMError: If `resamplings` is below 1.
@@ -31,10 +31,8 @@ class RePaint(Sampler):
 
     def __init__(self, sampler: Sampler, resamplings: int = 10) -> None:
         super().__init__(sampler.steps, sampler.times)
-        if resamplings < 1:
-            raise HQDMError(f"RePaint takes each step 1 time or more, got {resamplings}")
         self.sampler = sampler
-        self.resamplings = resamplings
+        self.resamplings = resamplings = whole("resamplings", resamplings, 1)
         self.name = f"repaint-{sampler.name}"
         self.evaluations_per_step = resamplings * sampler.evaluations_per_step
         self.reversible = resamplings == 1 and sampler.reversible

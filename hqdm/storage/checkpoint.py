@@ -9,14 +9,18 @@ state that resumes the run; the key "hqdm" has the plain configuration,
 import pickle
 import warnings
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypedDict, get_type_hints
 
 import torch
+from torch import Tensor
 
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_types, whole
+from hqdm.utils.errors import HQDMError, unknown
 
 CHECKPOINT_KEY = "hqdm"
 """The key of the plain configuration in a training checkpoint."""
@@ -33,7 +37,103 @@ LAST = "last.ckpt"
 """Name of the checkpoint that resumes a run, in the folder of the run."""
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+class ModuleOptions(TypedDict, total=False):
+    """The plain arguments of the training module; format 1 has none."""
+
+    lr: float | None
+    betas: list[float] | None
+    ema_decay: float
+    ema_every: int
+    ema_start: int
+    label_dropout: float
+
+
+class Header(TypedDict):
+    """The plain configuration under the key "hqdm", beside the version and the requirements."""
+
+    denoiser: dict[str, Any]
+    seed: int
+    batches_seen: int
+    frozen: list[str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training checkpoint, with the parts that this package reads.
+
+    Attributes:
+        source: The file, for messages.
+        contents: Everything in the file, including the state of Lightning's trainer.
+        tensors: The tensors by name: averaged weights, raw weights, number of averaged steps.
+        denoiser: The plain configuration of the denoiser, in the newest format.
+        module: The plain arguments of the training module.
+        seed: The random seed of the run.
+        batches_seen: The number of training batches so far.
+        frozen: The parts of the network that are not trained.
+    """
+
+    source: object
+    contents: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    denoiser: dict[str, Any]
+    module: ModuleOptions
+    seed: int
+    batches_seen: int
+    frozen: tuple[str, ...]
+
+    @classmethod
+    def of(cls, contents: object, source: object) -> Self:
+        """Read the contents of a file.
+
+        Args:
+            contents: What the file holds.
+            source: The file, for messages.
+
+        Raises:
+            HQDMError: If a part is missing or of another type, or from a newer version.
+        """
+        whole_file = contents if isinstance(contents, Mapping) else {}
+        own = whole_file.get(CHECKPOINT_KEY)
+        own = own if isinstance(own, Mapping) else {}
+        version = check_version(own, MODEL_VERSION, source)
+        broken = f"{source} is not a whole checkpoint: "
+        for key in Header.__annotations__:
+            if key not in own:
+                raise HQDMError(f"{broken}it holds no {key!r}")
+        check_types(own, get_type_hints(Header), broken)
+        for key in ("seed", "batches_seen"):
+            whole(f"{broken}{key}", own[key])
+        options = own.get("module", {})
+        check_types({"module": options}, {"module": dict}, broken)
+        for key in options:
+            if key not in ModuleOptions.__annotations__:
+                raise unknown(f"{broken}key of module", key, ModuleOptions.__annotations__)
+        check_types(options, get_type_hints(ModuleOptions), f"{broken}module.")
+        return cls(
+            source,
+            whole_file,
+            _tensors(whole_file, broken),
+            migrate_model(own["denoiser"], version),
+            options,
+            own["seed"],
+            own["batches_seen"],
+            tuple(own["frozen"]),
+        )
+
+
+def _tensors(contents: Mapping[str, Any], broken: str) -> Mapping[str, Tensor]:
+    if "state_dict" not in contents:
+        raise HQDMError(f"{broken}it holds no 'state_dict'")
+    tensors = contents["state_dict"]
+    named = isinstance(tensors, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+    )
+    if not named:
+        raise HQDMError(f"{broken}state_dict: expected tensors by name")
+    return tensors
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a training checkpoint without running code that it may contain.
 
     Raises:
@@ -45,17 +145,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # errors in the file are reported below
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         unsafe = "unsupported global" in str(error).lower()
         reason = "it holds more than tensors" if unsafe else "it is damaged"
         raise HQDMError(
             f"{path} is not a whole checkpoint of `hqdm fit` ({reason}): use another one"
         ) from None
-    own = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    own = own if isinstance(own, dict) else {}
-    version = check_version(own, MODEL_VERSION, path)
-    check_requirements(own.get("requires", ()), path.parent, path)
-    if "denoiser" in own:
-        own["denoiser"] = migrate_model(own["denoiser"], version)
+    checkpoint = Checkpoint.of(contents, path)
+    check_requirements(contents[CHECKPOINT_KEY].get("requires", ()), path.parent, path)
     return checkpoint

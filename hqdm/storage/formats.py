@@ -31,11 +31,15 @@ def check_version(header: Mapping[str, Any], newest: int, source: object) -> int
         source: The file, for messages.
 
     Raises:
-        HQDMError: If the version is missing, or newer than `newest`.
+        HQDMError: If the version is missing or below 1, or newer than `newest`.
     """
     version = header.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool):
         raise HQDMError(f"{source} is not a file of hqdm: it states no format_version")
+    if version < 1:
+        raise HQDMError(
+            f"{source} is damaged: it has format version {version}, expected 1 to {newest}"
+        )
     if version > newest:
         raise HQDMError(
             f"{source} has format version {version}, this hqdm reads up to {newest}: upgrade hqdm"

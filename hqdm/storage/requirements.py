@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.plugins import helpers_of
 from hqdm.utils.registry import Registry, requirements
 
 
 def write_requirements(
     config: object, folder: Path, overwrite: bool = False
 ) -> list[dict[str, str | None]]:
-    """Copy the files that a plain configuration needs into a folder.
+    """Copy the files that a plain configuration needs, and files that they import, into a folder.
 
     Args:
         config: The configuration that names the definitions.
@@ -29,7 +30,8 @@ def write_requirements(
         HQDMError: If the folder has another file of that name and `overwrite` is false.
     """
     needs = requirements(config)
-    files = {need.file for need in needs if need.file is not None and need.importable}
+    named = {need.file for need in needs if need.file is not None and need.importable}
+    files = named | {helper for file in named for helper in helpers_of(file)}
     if len({file.name for file in files}) < len(files):
         names = ", ".join(sorted(map(str, files)))
         raise HQDMError(f"files of one name cannot be copied to one folder: rename one of {names}")

@@ -46,10 +46,10 @@ from hqdm.utils.versions import versions
 
 NETWORK_STEPS = 100  # on MNIST within 0.2 % of the result with 200 steps
 FINE = 4  # refinement of the time step, which reduces its error by a factor of 4^4
-STARTS = 3  # initial values for which a quantum solver is emulated
-READINGS = 20  # repetitions of the measurement of one state, for the spread of its error
+INITIAL_VALUES = 3  # initial values for which a quantum solver is emulated
+MEASUREMENTS = 20  # repetitions of the measurement of one state, for quantiles of its error
 SHOTS = (10**2, 10**3, 10**4, 10**5, 10**6)
-ENERGY_POINTS = 4096  # their pairwise distances take 128 MiB
+ENERGY_POINTS = 4096  # the matrix of their pairwise distances takes 128 MiB
 
 SILENT = np.errstate(invalid="ignore", over="ignore")  # `spread` reports divergence
 
@@ -86,7 +86,7 @@ class Analysis:
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
         if self.n < 2:
-            raise HQDMError(f"an analysis needs 2 initial values or more, got {self.n}")
+            raise HQDMError(f"an analysis needs 2 or more initial values, got {self.n}")
         if not 2 <= self.network_n <= self.n:
             raise HQDMError(
                 f"the network's flow needs 2 to {self.n} initial values, got {self.network_n}"
@@ -133,7 +133,7 @@ def analyse(
         denoiser: The model.
         fit: Its fit.
         options: What to analyse.
-        progress: Reports the errors that are measured, and the steps of the network's flow.
+        progress: Reports the measured errors, and the steps of the network's flow.
 
     Returns:
         The contents of `analysis.json`. A refused part has the error message under "refused"; an
@@ -146,9 +146,9 @@ def analyse(
         fit, options.finest, options.order, closure=options.closure, basis=options.basis
     )
     cells = len(options.orders) * len(CLOSURES)
-    total = 1 + cells + len(options.segments) + 2 * STARTS + options.finest
+    total = 1 + cells + len(options.segments) + 2 * INITIAL_VALUES + options.finest
     done = stepwise(progress, "errors", total)
-    flows = follow(denoiser, fit, options, progress)
+    flows = solve_flows(denoiser, fit, options, progress)
     done()
     truncation = truncation_errors(fit, options, flows, done)
     chain = []
@@ -164,7 +164,7 @@ def analyse(
         "truncation": truncation,
         "chain": chain,
         "backends": backend_errors(sampler, edges, flows.path, done),
-        "shots": shot_errors(sampler, typical(flows.polynomial), options.seed),
+        "shots": shot_errors(sampler, median_point(flows.polynomial), options.seed),
         "energy": energies(sampler, flows, options),
         "segments": [],
         "versions": versions(),
@@ -195,10 +195,10 @@ def even_edges(fit: CarlemanFit, segments: int) -> Vector:
     return np.linspace(fit.noise.nodes[0], fit.noise.nodes[-1], segments + 1)
 
 
-def follow(
+def solve_flows(
     denoiser: Denoiser, fit: CarlemanFit, options: Analysis, progress: Progress = silent
 ) -> Flows:
-    """Solve the polynomial equation and the network's flow from the same noise."""
+    """Integrate the polynomial equation and the network's flow from the same noise."""
     ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
     first, last = denoiser.schedule.lam(ends).tolist()
     x1 = ImageNoise(options.seed, options.n).draw(denoiser.sample_shape)
@@ -218,7 +218,7 @@ def follow(
 
 
 @SILENT
-def walk(sampler: Carleman, z: Vector, edges: Vector, refine: int = 1) -> Vector:
+def propagate(sampler: Carleman, z: Vector, edges: Vector, refine: int = 1) -> Vector:
     """Propagate latents `(B, d)` over segments, with `refine` times the sampler's time steps.
 
     Unlike `Carleman.advance`, it continues if latents diverge.
@@ -267,7 +267,7 @@ def truncation_errors(
 @SILENT
 def truncation_error(sampler: Carleman, flows: Flows, segments: int) -> dict[str, float | None]:
     """The error of the linear system, with fine steps, against the polynomial equation."""
-    ends = walk(sampler, flows.start, even_edges(sampler.fit, segments), FINE)
+    ends = propagate(sampler, flows.start, even_edges(sampler.fit, segments), FINE)
     return spread(relative_errors(ends, flows.polynomial))
 
 
@@ -275,7 +275,7 @@ def truncation_error(sampler: Carleman, flows: Flows, segments: int) -> dict[str
 def chain_errors(sampler: Carleman, segments: int, flows: Flows) -> dict[str, Any]:
     """The errors between consecutive approximations, for a number of segments."""
     edges = even_edges(sampler.fit, segments)
-    coarse, fine = (walk(sampler, flows.start, edges, refine) for refine in (1, FINE))
+    coarse, fine = (propagate(sampler, flows.start, edges, refine) for refine in (1, FINE))
     n = len(flows.network)
     return {
         "truncation": spread(relative_errors(fine, flows.polynomial)),
@@ -285,7 +285,7 @@ def chain_errors(sampler: Carleman, segments: int, flows: Flows) -> dict[str, An
     }
 
 
-def typical(z: Vector) -> Vector:
+def median_point(z: Vector) -> Vector:
     """The point `(d,)` of median norm."""
     order = np.argsort(np.linalg.norm(z, axis=1))
     return z[order[len(z) // 2]]
@@ -298,32 +298,32 @@ def backend_errors(
     i = (len(edges) - 1) // 2
     a, b = float(edges[i]), float(edges[i + 1])
     made = sampler.generators(a, b)
-    starts = sampler.system.lift(path[i][:STARTS])
-    exact = Direct().solve(made, starts.T).y.T
+    y0 = sampler.system.lift(path[i][:INITIAL_VALUES])
+    exact = Direct().solve(made, y0.T).y.T
     return {
         "segment": {"number": i + 1, "of": len(edges) - 1, "from": a, "to": b},
-        "starts": len(starts),
-        "qlss": refusal(qlss_errors, QLSS(), made, starts, exact, done),
-        "lchs": refusal(lchs_errors, LCHS(), made, starts, exact, done),
+        "initial_values": len(y0),
+        "qlss": refusal(qlss_errors, QLSS(), made, y0, exact, done),
+        "lchs": refusal(lchs_errors, LCHS(), made, y0, exact, done),
     }
 
 
 def solve_all(
-    backend: Backend, made: Sequence[Matrix], starts: Vector, done: Callable[[], None]
+    backend: Backend, made: Sequence[Matrix], y0: Vector, done: Callable[[], None]
 ) -> list[Solution]:
     """The solutions from all initial values `(B, n)`."""
     found = []
-    for start in starts:
-        found.append(backend.solve(made, start))
+    for initial in y0:
+        found.append(backend.solve(made, initial))
         done()
     return found
 
 
 def qlss_errors(
-    backend: QLSS, made: Sequence[Matrix], starts: Vector, exact: Vector, done: Callable[[], None]
+    backend: QLSS, made: Sequence[Matrix], y0: Vector, exact: Vector, done: Callable[[], None]
 ) -> dict[str, Any]:
     """Errors of a linear system solver, and its account for the first initial value."""
-    found = solve_all(backend, made, starts, done)
+    found = solve_all(backend, made, y0, done)
     accounts = [solution.account for solution in found]
     first = accounts[0].inversion
     plain = {key: value for key, value in asdict(accounts[0]).items() if key != "inversion"}
@@ -338,10 +338,10 @@ def qlss_errors(
 
 
 def lchs_errors(
-    backend: LCHS, made: Sequence[Matrix], starts: Vector, exact: Vector, done: Callable[[], None]
+    backend: LCHS, made: Sequence[Matrix], y0: Vector, exact: Vector, done: Callable[[], None]
 ) -> dict[str, Any]:
     """Errors of an LCHS solver, and its account for the first initial value."""
-    found = solve_all(backend, made, starts, done)
+    found = solve_all(backend, made, y0, done)
     first = found[0].account
     plain = {key: value for key, value in asdict(first).items() if key != "shifts"}
     more = ("growth", "evolution", "repetitions", "amplified_repetitions")
@@ -361,7 +361,7 @@ def shot_errors(sampler: Carleman, z: Vector, seed: int) -> dict[str, Any]:
     y = sampler.system.lift(z[None])[0]
     share = float(z @ z / (y @ y))
     errors = [
-        {"shots": shots, **spread([shot_error(y, shots, seed + i) for i in range(READINGS)])}
+        {"shots": shots, **spread([shot_error(y, shots, seed + i) for i in range(MEASUREMENTS)])}
         for shots in SHOTS
     ]
     return {"share": share, "errors": errors}
@@ -373,7 +373,7 @@ def energies(sampler: Carleman, flows: Flows, options: Analysis) -> dict[str, fl
     data = fit.samples(float(fit.noise.nodes[-1]))
     half = len(data) // 2
     reference, other = data[:half], data[half:]
-    ends = walk(sampler, flows.start, even_edges(fit, options.finest))
+    ends = propagate(sampler, flows.start, even_edges(fit, options.finest))
     rng = np.random.default_rng(options.seed)
     gaussian = rng.multivariate_normal(reference.mean(0), np.cov(reference.T), size=options.n)
     samples = {
@@ -404,7 +404,7 @@ def segment_facts(sampler: Carleman, a: float, b: float, z: Vector) -> dict[str,
     middle = (a + b) / 2
     matrix = sampler.system.matrix(middle)
     linear = drift.coefficients(middle)[:, 1 : drift.dim + 1]
-    x0 = typical(z)
+    x0 = median_point(z)
     return {
         "from": a,
         "to": b,

@@ -1,4 +1,4 @@
-"""The analysis of a Carleman sampler as tables, as Markdown and as a picture."""
+"""The analysis of a Carleman sampler as tables, as Markdown and as a plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +64,7 @@ def errors_sheet(report: dict[str, Any]) -> Sheet:
     """The table of all errors."""
     options = report["options"]
     title = (
-        f"errors apart: order {options['order']}, {max(options['segments'])} segments, closure "
+        f"separate errors: order {options['order']}, {max(options['segments'])} segments, closure "
         f"{options['closure']}, basis {options['basis']}"
     )
     rows = [(name, *spread_cells(found)) for name, found in parts_of(report, SHOTS)]
@@ -79,7 +79,7 @@ def chain_sheet(report: dict[str, Any]) -> Sheet:
         for row in report["chain"]
     ]
     columns = ("segments", "truncation", "time step", "both", "total, against the network")
-    return Sheet("from the network to the sampler: median (95 %)", columns, rows)
+    return Sheet("errors by number of segments: median (95 %)", columns, rows)
 
 
 def energy_sheet(report: dict[str, Any]) -> Sheet:
@@ -87,7 +87,7 @@ def energy_sheet(report: dict[str, Any]) -> Sheet:
     names = {
         "carleman": "Carleman sampler",
         "polynomial": "polynomial equation",
-        "network": f"network's flow ({report['options']['network_n']} starts)",
+        "network": f"network's flow ({report['options']['network_n']} initial values)",
         "gaussian": "Gaussian of the data's covariance",
         "real": "real against real",
     }
@@ -105,11 +105,11 @@ ACCOUNTS = {
         "order": "Taylor order",
         "kappa": "condition number",
         "degree": "degree of the inverse polynomial",
-        "queries": "queries a run",
+        "queries": "queries per run",
         "polynomial_error": "error of the inverse polynomial",
         "success_probability": "success probability",
-        "repetitions": "repetitions",
-        "amplified_repetitions": "repetitions, amplified",
+        "repetitions": "expected runs until success",
+        "amplified_repetitions": "runs with amplitude amplification",
         "qubits": "qubits",
     },
     "lchs": {
@@ -119,8 +119,8 @@ ACCOUNTS = {
         "one_norm": "sum of |c|",
         "shift": "shift",
         "success_probability": "success probability",
-        "repetitions": "repetitions",
-        "amplified_repetitions": "repetitions, amplified",
+        "repetitions": "expected runs until success",
+        "amplified_repetitions": "runs with amplitude amplification",
         "evolution": "time times norm of the longest simulation",
     },
 }
@@ -159,8 +159,8 @@ def segments_sheet(report: dict[str, Any]) -> Sheet:
         shown += [row[key].get("value") for key in ("r_number", "liu_bound")]
         rows.append((str(i), *(figure(value, 2) for value in shown)))
     title = (
-        f"every segment up to lambda {figure(report['fit']['last_lambda'], 2)}, at its middle: "
-        "spectral abscissas of F1 and of the lifted A, norms, condition number of the history"
+        f"segments up to lambda {figure(report['fit']['last_lambda'], 2)}, at their midpoints: "
+        "spectral abscissas of F1 and of the lifted A, norms, condition number of the block system"
     )
     return Sheet(title, ("#", *columns.values(), "kappa", "R", "Liu"), rows)
 
@@ -172,8 +172,8 @@ def notes(report: dict[str, Any]) -> list[str]:
         held += [row["history"], row["r_number"], row["liu_bound"]]
     share = report["shots"]["share"]
     reading = (
-        f"shots read a lifted state y of which x is {percent(share)} of |y|^2: relative to x their "
-        f"errors are up to {figure(share**-0.5, 2)} times as large"
+        f"measured is the lifted state y, with |x|^2 = {percent(share)} of |y|^2: errors relative "
+        f"to x are up to {figure(share**-0.5, 2)} times as large"
     )
     return [reading, *dict.fromkeys(part["refused"] for part in held if "refused" in part)]
 
@@ -231,7 +231,9 @@ def draw_errors(report: dict[str, Any], axes: Any) -> None:
             fontsize=8,
         )
     axes.set_yticks(range(len(shown)), [name for name, _ in reversed(shown)])
-    axes.set(xscale="log", xlabel="relative error", title="errors apart, median and 95 %")
+    axes.set(
+        xscale="log", xlabel="relative error", title="separate errors, median and 95 % quantile"
+    )
     axes.set_xlim(right=axes.get_xlim()[1] * 30)
     axes.grid(alpha=0.3, axis="x")
 

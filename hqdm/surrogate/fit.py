@@ -45,7 +45,7 @@ class CarlemanFit:
     Attributes:
         latents: Principal components and their scale.
         noise: The noise polynomial; its time is the lambda of the latents.
-        r2: Its R^2 on held-out samples, per node.
+        r2: R^2 of the polynomial on held-out samples, per node.
         points: Clean latents of training images, `(M, d)`, to which closures are fitted.
         record: The settings, with the schedule and a fingerprint of the model.
     """
@@ -57,7 +57,7 @@ class CarlemanFit:
     record: dict[str, Any]
 
     def samples(self, lam: float) -> Vector:
-        """The points, noised to a lambda of the latents, always with the same noise."""
+        """The points, noised to a lambda of the latents with noise that is fixed by the seed."""
         alpha, sigma = levels(lam)
         noise = np.random.default_rng(self.record["seed"]).normal(size=self.points.shape)
         return alpha * self.points + sigma * noise
@@ -218,7 +218,7 @@ def fit_carleman(
     rng = np.random.default_rng(seed)
     count = SAMPLES[target] if samples is None else samples
     chosen = torch.as_tensor(rng.choice(len(flat), size=count, replace=count > len(flat)))
-    noiser = _Noiser(
+    noised = _NoisedLatents(
         denoiser,
         latents,
         flat[chosen],
@@ -228,7 +228,7 @@ def fit_carleman(
     )
     first, last = denoiser.schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64)).tolist()
     times = np.linspace(latents.time(first), latents.time(last), nodes)
-    fit = fit_noise(times, noiser, degree, ridge, stepwise(progress, "fitting nodes", nodes))
+    fit = fit_noise(times, noised, degree, ridge, stepwise(progress, "fitting nodes", nodes))
     kept = flat[chosen[:KEPT_POINTS]].numpy() - latents.mean
     record = {
         "model": fingerprint(denoiser),
@@ -240,7 +240,7 @@ def fit_carleman(
 
 
 @dataclass(frozen=True)
-class _Noiser:
+class _NoisedLatents:
     """Noised latents and their noise, predicted or added, at a given lambda of the latents."""
 
     denoiser: Denoiser

@@ -70,7 +70,7 @@ class Latents:
         variances = variances[::-1].clip(min=0)
         if variances[dim - 1] <= 1e-12 * max(variances[0], 1e-300):
             raise HQDMError(
-                f"the data vary in fewer than {dim} directions: take a smaller latent dimension"
+                f"the data vary in fewer than {dim} directions: use a smaller latent dimension"
             )
         scale = float(np.sqrt(variances[0] / largest))
         return cls(mean, vectors[:, ::-1].T.copy(), variances, dim, scale)

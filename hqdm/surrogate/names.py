@@ -1,7 +1,7 @@
-"""Registration of the samplers `carleman` and `gaussian`, which is its control.
+"""Registration of the sampler `carleman` and of its control `gaussian`.
 
 Importing this module registers them; the entry point group `hqdm.plugins` imports it when a name is
-not found, so that the rooms below need not know this one. The solvers are imported on demand.
+not found, so that the rooms below need not import it. The solvers are imported on demand.
 """
 
 from functools import partial

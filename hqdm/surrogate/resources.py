@@ -33,7 +33,7 @@ from hqdm.carleman.lchs.unitaries import cartesian
 from hqdm.carleman.magnus import Direct, Vector, generators
 from hqdm.carleman.qlss.solver import QLSS
 from hqdm.diffusion.denoiser import Denoiser, class_labels
-from hqdm.surrogate.analysis import even_edges, refusal, typical
+from hqdm.surrogate.analysis import even_edges, median_point, refusal
 from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import Carleman
@@ -41,23 +41,23 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.versions import versions
 
-STARTS = 200
+INITIAL_VALUES = 200
 NETWORK_EVALUATIONS = 10
 MAX_STEPS = 1000  # Runge-Kutta steps per segment
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
-TIMES = (1, 2, 4, 8)
+TIME_FACTORS = (1, 2, 4, 8)
 CIRCUIT_ORDER, CIRCUIT_STEPS = 2, 8
 
 ASSUMPTIONS = (
-    "Every segment is taken to cost what the one in the middle of the range costs, from a start of "
-    "median norm.",
-    "Polynomials were fitted to the noise of the data. What they and the truncation err is not "
-    "part of the tolerance.",
+    "Every segment is assumed to cost as much as the one in the middle of the range, with an "
+    "initial value of median norm.",
+    "Polynomials are fitted to the noise of the data. The tolerance includes neither their errors "
+    "nor the truncation error.",
     "Integration is by the Runge-Kutta method of order 4 with the fewest steps whose relative "
-    "error over the whole range is within the tolerance for 95 % of the starts, at the measured "
-    "dimension that needs most.",
-    "The network takes 10 evaluations; its matrix products and convolutions are counted (not the "
-    "simulation of circuits) and taken in proportion to d, the number of pixels of its images.",
+    "error over the whole range is within the tolerance for 95 % of the initial values, at "
+    "the measured dimension that needs most.",
+    "The network is evaluated 10 times; its matrix products and convolutions are counted (not the "
+    "simulation of circuits) and scaled from the number of pixels of its images to d.",
 )
 
 
@@ -98,7 +98,7 @@ class Study:
         """Refuse numbers out of range before any measurement."""
         if len(set(self.dims)) < 2:
             raise HQDMError(
-                f"resources need two dimensions or more to measure, got {list(self.dims)}"
+                f"resources need two or more dimensions to measure, got {list(self.dims)}"
             )
         if self.segments < 1:
             raise HQDMError(f"resources need 1 segment or more, got {self.segments}")
@@ -126,17 +126,17 @@ def study(
         denoiser: The model, for its schedule and its own costs.
         images: Training images `(N, C, H, W)`, uint8.
         options: The settings.
-        progress: Reports the measured segments.
+        progress: Reports the measured evolutions.
 
     Returns:
-        The contents of `resources.json`. The costs of a method that never succeeds are None.
+        The contents of `resources.json`. Costs are None if the success probability is negligible.
 
     Raises:
         HQDMError: If an option is out of range, or a quantum algorithm refuses a segment.
     """
     dims = sorted(set(options.dims))
     total = len(dims) + len(options.orders) + 1
-    done = stepwise(progress, "walks", total)
+    done = stepwise(progress, "evolutions", total)
     fits, cases, by_order = {}, [], []
     for dim in dims:
         fits[dim] = fit_to(denoiser, images, dim, options)
@@ -185,9 +185,9 @@ def segment_of(fit: CarlemanFit, segments: int) -> dict[str, Any]:
     return {"number": i + 1, "of": segments, "from": a, "to": b}
 
 
-def starts_of(fit: CarlemanFit, seed: int) -> Vector:
-    """Standard normal latents `(STARTS, d)`, the distribution of noise at the first lambda."""
-    return np.random.default_rng(seed).normal(size=(STARTS, fit.latents.dim))
+def initial_latents(fit: CarlemanFit, seed: int) -> Vector:
+    """Standard normal latents `(INITIAL_VALUES, d)`, the distribution at the first lambda."""
+    return np.random.default_rng(seed).normal(size=(INITIAL_VALUES, fit.latents.dim))
 
 
 def measure(fit: CarlemanFit, order: int, options: Study) -> Case:
@@ -199,11 +199,11 @@ def measure(fit: CarlemanFit, order: int, options: Study) -> Case:
     segment = segment_of(fit, options.segments)
     sampler = Carleman(fit, options.segments, order)
     first, a = float(fit.noise.nodes[0]), segment["from"]
-    z = starts_of(fit, options.seed)
+    z = initial_latents(fit, options.seed)
     if a > first:
         z = integrate(DiffusionDrift(fit.noise), z, first, a)
     made = sampler.generators(a, segment["to"])
-    y0 = sampler.system.lift(typical(z)[None])[0]
+    y0 = sampler.system.lift(median_point(z)[None])[0]
     y = Direct().solve(made, y0).y
     x = sampler.system.project(y)
     return measured(
@@ -240,7 +240,7 @@ def steps_needed(fit: CarlemanFit, segments: int, tolerance: float, seed: int) -
     Raises:
         HQDMError: If more than `MAX_STEPS` are needed.
     """
-    drift, z = DiffusionDrift(fit.noise), starts_of(fit, seed)
+    drift, z = DiffusionDrift(fit.noise), initial_latents(fit, seed)
     first, last = fit.noise.nodes[[0, -1]]
     exact = integrate(drift, z, first, last)
     for steps in range(1, MAX_STEPS + 1):
@@ -252,7 +252,7 @@ def steps_needed(fit: CarlemanFit, segments: int, tolerance: float, seed: int) -
             return steps
     raise HQDMError(
         f"{MAX_STEPS} Runge-Kutta steps per segment do not reach a tolerance of {tolerance:g}: "
-        "raise it"
+        "raise the tolerance"
     )
 
 
@@ -326,8 +326,8 @@ def by_tolerance(costs: Costs, case: Case) -> list[dict[str, Any]]:
 def by_time(costs: Costs, case: Case) -> list[dict[str, Any]]:
     """Costs of time intervals that are several times as long."""
     return [
-        {"times": factor, **costs.table([case.stretched(factor)], time=factor).rows[0].cells()}
-        for factor in TIMES
+        {"factor": factor, **costs.table([case.stretched(factor)], time=factor).rows[0].cells()}
+        for factor in TIME_FACTORS
     ]
 
 

@@ -1,4 +1,4 @@
-"""The resources of a Carleman sampler as tables, as Markdown and as a picture."""
+"""The resources of a Carleman sampler as tables, as Markdown and as a plot."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from hqdm.carleman.costs.resources import ACCESS, METHODS
 from hqdm.surrogate.report_files import ReportFiles
 from hqdm.utils.tables import Page, Sheet, figure
 
-CLASSICAL = {"direct": "direct", "lifted": "lifted map", "network": "network"}
+CLASSICAL = {"direct": "direct", "lifted": "lifted map", "original": "network"}
 
 
 def sheets(report: dict[str, Any]) -> list[Sheet]:
@@ -19,7 +19,7 @@ def sheets(report: dict[str, Any]) -> list[Sheet]:
         cost_sheet(report),
         change_sheet(report["orders"], "N", f"truncation orders at d = {middle}"),
         change_sheet(report["tolerances"], "eps", f"tolerances at d = {largest}"),
-        change_sheet(report["times"], "times", f"walks so many times as long, at d = {largest}"),
+        change_sheet(report["times"], "factor", f"longer evolutions, at d = {largest}"),
         laws_sheet(report),
         circuit_sheet(report),
     ]
@@ -44,7 +44,7 @@ def method_sheet(report: dict[str, Any], method: str) -> Sheet:
     rows = [(dimension(row), *(figure(row[key]) for key in keys)) for row in report["rows"]]
     title = (
         f"{method.upper()} at degree {options['degree']}, N = {options['order']}, tolerance "
-        f"{options['tolerance']:g}: queries a run, runs a state, states a sample"
+        f"{options['tolerance']:g}: queries per run, runs per state, states per sample"
     )
     return Sheet(title, ("d", "lifted", *columns.values()), rows)
 
@@ -63,7 +63,7 @@ def cost_sheet(report: dict[str, Any]) -> Sheet:
     """The table of gates and floating point operations."""
     columns = cost_columns()
     rows = [(dimension(row), *(figure(row[key], 2) for key in columns)) for row in report["rows"]]
-    title = "gates of a sample, and classical floating point operations"
+    title = "gates per sample, and classical floating-point operations"
     return Sheet(title, ("d", *columns.values()), rows)
 
 
@@ -92,7 +92,7 @@ def laws_sheet(report: dict[str, Any]) -> Sheet:
         )
         for name, law in report["laws"].items()
     ]
-    title = "power laws: factor d^exponent, and the largest |log error| among the measurements"
+    title = "power laws: factor d^exponent, and the largest |log error| of a measurement"
     return Sheet(title, ("quantity", "factor", "exponent", "spread"), rows)
 
 
@@ -100,9 +100,9 @@ def circuit_sheet(report: dict[str, Any]) -> Sheet:
     """The table of the executable circuit."""
     found = report["circuit"]
     if "refused" in found:
-        return Sheet("a circuit that runs", ("refused",), [(found["refused"],)])
+        return Sheet("executable circuit", ("refused",), [(found["refused"],)])
     title = (
-        f"a circuit that runs: LCHS, d = {found['dim']}, N = {found['order']}, "
+        f"executable circuit: LCHS, d = {found['dim']}, N = {found['order']}, "
         f"{found['product_formula']['steps']} steps of a product formula"
     )
     rows = [(key.replace("_", " "), figure(found[key])) for key in ("qubits", "error")]
@@ -116,17 +116,18 @@ def findings(report: dict[str, Any]) -> list[str]:
     segment, network, largest = report["segment"], report["network"], report["rows"][-1]["d"]
     lines = [
         f"measured on segment {segment['number']} of {segment['of']}, lambda "
-        f"{segment['from']:.2f} to {segment['to']:.2f}; rows with * are continued by power laws",
-        f"Runge-Kutta steps a segment: {report['steps']}; operations of the network in an "
-        f"evaluation on {network['pixels']:,} pixels: {figure(float(network['flops']))}",
-        "a gate is taken to be as fast as a floating point operation:",
+        f"{segment['from']:.2f} to {segment['to']:.2f}; rows with * are extrapolated by power laws",
+        f"Runge-Kutta steps per segment: {report['steps']}; operations per evaluation of the "
+        f"network on {network['pixels']:,} pixels: {figure(float(network['flops']))}",
+        "dimensions from which a quantum algorithm costs less, if a gate is as fast as a "
+        "floating-point operation:",
     ]
     for method, by_access in report["crossings"].items():
         for access, dim in by_access.items():
             found = (
                 f"no crossing up to d = {largest:,}"
                 if dim is None
-                else f"cheaper than every classical way from d = {dim:,} on"
+                else f"cheaper than every classical method from d = {dim:,} on"
             )
             lines.append(f"{method.upper()}, {access}: {found}")
     return lines
@@ -134,7 +135,7 @@ def findings(report: dict[str, Any]) -> list[str]:
 
 def page(report: dict[str, Any]) -> Page:
     """The report as tables, findings and assumptions."""
-    lists = {"": findings(report), "What was assumed:": report["assumptions"]}
+    lists = {"": findings(report), "Assumptions:": report["assumptions"]}
     return Page(sheets(report), lists)
 
 
@@ -147,7 +148,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
     for place, (key, name) in enumerate(cost_columns().items()):
         rows = [row for row in report["rows"] if row[key] is not None]
         # the network was measured only at the size of its images; its cost is proportional to d
-        known = [row for row in rows if row["measured"] and key != "classical_network"]
+        known = [row for row in rows if row["measured"] and key != "classical_original"]
         style = ("s" if key.startswith("classical") else "o") + "{}"
         for part, line in ((rows, "--"), (known, "-")):
             axes.plot(
@@ -159,9 +160,9 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
                 ms=4,
             )
     axes.set(xscale="log", yscale="log", xlabel="latent dimension d")
-    axes.set_ylabel("gates, or floating point operations, of a sample")
+    axes.set_ylabel("gates or floating-point operations per sample")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, title="solid where measured")
+    axes.legend(fontsize=8, title="solid: measured, dashed: extrapolated", title_fontsize=8)
     picture.savefig(path, dpi=120)
 
 

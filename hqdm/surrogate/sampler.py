@@ -29,6 +29,7 @@ from hqdm.samplers.grids import GRIDS, T_CUT, build_grid
 from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import CarlemanFit
 from hqdm.surrogate.noise_polynomial import DiffusionDrift, ExpandedPolynomial, levels
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.seeds import ImageNoise
 
@@ -38,8 +39,8 @@ CLOSURE_NODES = 17
 STEPS_PER_SEGMENT = 8
 LARGEST_LATENT = 1e3
 HYBRID_STEPS = 5
-# By the number of steps of the other sampler: the lambda at which it takes over and the time at
-# which its last step begins, tuned on MNIST (docs/carleman.md); HYBRID for other numbers of steps.
+# For each number of steps of the other sampler, the lambda at which it starts and the time at which
+# its last step begins, tuned on MNIST (docs/carleman.md); HYBRID for other numbers of steps.
 HYBRIDS = {1: (0.0, 0.1), 2: (-1.0, 0.2), 3: (-1.5, 0.15)}
 HYBRID = (-2.0, 0.1)
 
@@ -63,9 +64,9 @@ class Carleman(Sampler):
         expansion: Dependence of the coefficients on lambda within a segment: "spline" as fitted,
             "dpm1" to "dpm3" by a Taylor polynomial, "unipc1" to "unipc3" by finite differences.
         backend: Solver of the linear equation; `Direct` computes one matrix per segment, the others
-            solve for one image at a time.
-        then: A sampler that continues with the network; None to sample to the images.
-        switch: The lambda of the images at which `then` takes over.
+            solve for each image separately.
+        then: A sampler that continues with the network; None to continue without it.
+        switch: The lambda of the images at which `then` starts.
 
     Raises:
         HQDMError: If an option is unknown or out of range.
@@ -239,7 +240,7 @@ def build_carleman(
     Args:
         fit: The fit to the model.
         steps: Number of segments; in hybrid mode the steps of the other sampler, 5 by default.
-        then: Name of the sampler that continues with the network; "" to sample to the images.
+        then: Name of the sampler that continues with the network; "" for none.
         **options: Other arguments of `Carleman`; in hybrid mode `switch` defaults to `HYBRIDS`.
 
     Raises:
@@ -261,8 +262,7 @@ def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> li
         HQDMError: If there are no steps, or the switch is not between the schedule's end and the
             cut.
     """
-    if steps < 1:
-        raise HQDMError(f"a sampler needs 1 step or more, got {steps}")
+    whole("steps", steps, 1)
     low, high = schedule.lam(torch.tensor([1.0, cut], dtype=torch.float64)).tolist()
     _check_switch(switch, low, high)
     start = float(schedule.inverse(torch.tensor(switch, dtype=torch.float64)))

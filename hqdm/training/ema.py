@@ -12,6 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from hqdm.utils.checks import finite, whole
 from hqdm.utils.errors import HQDMError
 
 
@@ -31,13 +32,10 @@ class EMA(AveragedModel):
     def __init__(
         self, module: nn.Module, decay: float = 0.995, every: int = 10, start: int = 100
     ) -> None:
-        for name, ok, expected, came in (
-            ("ema_decay", 0 <= decay < 1, "a number in [0, 1)", decay),
-            ("ema_every", every >= 1, "1 step or more", every),
-            ("ema_start", start >= 0, "0 steps or more", start),
-        ):
-            if not ok:
-                raise HQDMError(f"{name} needs {expected}, got {came}")
+        if not 0 <= finite("ema_decay", decay) < 1:
+            raise HQDMError(f"ema_decay needs a number in [0, 1), got {decay}")
+        whole("ema_every", every, 1)
+        whole("ema_start", start)
         super().__init__(module, multi_avg_fn=partial(_move_average, decay=decay))
         self.requires_grad_(False)
         self.decay, self.every, self.start = decay, every, start

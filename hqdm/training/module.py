@@ -5,8 +5,8 @@ for the whole batch of all processes, and each process uses its part. They are t
 for a run that was interrupted, or is distributed over processes.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -17,14 +17,17 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from hqdm.diffusion.denoiser import Denoiser, class_labels
+from hqdm.diffusion.denoiser import Denoiser, check_labels, class_labels
 from hqdm.diffusion.loading import denoiser_in
 from hqdm.guidance.clip import Clip
 from hqdm.nn.parts import classical_parameters, quantum_modules, quantum_parameters
 from hqdm.samplers import DDIM, Sampler
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
-from hqdm.storage.formats import MODEL_VERSION, check_version
+from hqdm.storage.checkpoint import CHECKPOINT_KEY, Checkpoint, ModuleOptions, read_checkpoint
+from hqdm.storage.formats import MODEL_VERSION
 from hqdm.training.ema import EMA
+from hqdm.training.optim import VAL_LOSS, check_rates, check_validations, explained
+from hqdm.training.transfer import freeze
+from hqdm.utils.checks import device_named, finite, whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.registry import requirements
 from hqdm.utils.seeds import ImageNoise, generator
@@ -85,13 +88,19 @@ class DiffusionModule(LightningModule):
             )
         self.lr = LR if lr is None else lr
         self.betas = BETAS if betas is None else betas
-        for name, ok, expected, came in (
-            ("lr", 0 < self.lr < math.inf, "a positive number", lr),
-            ("betas", all(0 <= b < 1 for b in self.betas), "numbers in [0, 1)", betas),
-            ("label_dropout", 0 <= label_dropout <= 1, "a fraction in [0, 1]", label_dropout),
+        for name, came, ok, expected in (
+            ("lr", self.lr, finite("lr", self.lr) > 0, "a positive number"),
+            ("betas", self.betas, _are_betas(self.betas), "two numbers in [0, 1)"),
+            (
+                "label_dropout",
+                label_dropout,
+                0 <= finite("label_dropout", label_dropout) <= 1,
+                "a fraction in [0, 1]",
+            ),
         ):
             if not ok:
                 raise HQDMError(f"{name} needs {expected}, got {came}")
+        whole("seed", seed)
         self.denoiser = denoiser
         self.ema = EMA(denoiser, ema_decay, ema_every, ema_start)
         self.label_dropout = label_dropout
@@ -126,7 +135,7 @@ class DiffusionModule(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """The loss of the averaged weights, with the same noise at every validation."""
-        self._log_loss("val_loss", batch, batch_idx)
+        self._log_loss(VAL_LOSS, batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """The loss of the averaged weights, as in validation."""
@@ -170,6 +179,8 @@ class DiffusionModule(LightningModule):
                 f"the network takes labels (n_classes is {self.denoiser.n_classes}) but the "
                 "batches have none: use labelled data, or a network without classes"
             )
+        if y is not None:
+            check_labels(self.denoiser, y)
         return x0, y
 
     def _times_and_noise(self, x0: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -196,20 +207,53 @@ class DiffusionModule(LightningModule):
         return module
 
     def configure_optimizers(self) -> Any:
-        """The optimiser of the parameters that are not frozen, and the learning-rate schedule."""
-        trained = [p for p in self.denoiser.parameters() if p.requires_grad]
-        if self.optimizer_factory is not None:
-            optimizer = self.optimizer_factory(trained)
-        else:
-            optimizer = torch.optim.Adam(trained, lr=self.lr, betas=self.betas)
-        if self.scheduler_factory is None:
+        """The optimiser of the parameters that are not frozen, and the learning-rate schedule.
+
+        Raises:
+            HQDMError: If they refuse their options, would train nothing, or do not fit the trainer.
+        """
+        check_rates(*self.build_optimizer())
+        optimizer, scheduler = self.build_optimizer()
+        if scheduler is None:
             return optimizer
-        scheduler = self.scheduler_factory(optimizer)
+        trainer = self._trainer
+        if trainer is not None:
+            check_validations(scheduler, trainer)
         if isinstance(scheduler, ReduceLROnPlateau):
-            schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": "val_loss"}
+            every = 1 if trainer is None else trainer.check_val_every_n_epoch
+            schedule = {
+                "scheduler": scheduler,
+                "interval": "epoch",
+                "frequency": every,
+                "monitor": VAL_LOSS,
+            }
         else:
             schedule = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def build_optimizer(self) -> tuple[Optimizer, LRScheduler | ReduceLROnPlateau | None]:
+        """A new optimiser of the parameters that are not frozen, and its schedule, if any.
+
+        Raises:
+            HQDMError: If they refuse their options.
+        """
+        trained = [p for p in self.denoiser.parameters() if p.requires_grad]
+        default = partial(torch.optim.Adam, lr=self.lr, betas=self.betas)
+        with explained("optimizer"):
+            optimizer = (self.optimizer_factory or default)(trained)
+        if self.scheduler_factory is None:
+            return optimizer, None
+        with explained("lr_scheduler"):
+            return optimizer, self.scheduler_factory(optimizer)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Update the learning rate.
+
+        Raises:
+            HQDMError: If the schedule cannot be continued.
+        """
+        with explained("lr_scheduler"):
+            super().lr_scheduler_step(scheduler, metric)
 
     def on_fit_start(self) -> None:
         """Compile the network if `compile` is set."""
@@ -249,7 +293,7 @@ class DiffusionModule(LightningModule):
         self.ema.after_step(self.denoiser, self.global_step + 1)  # counted after the hook
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> ModuleOptions:
         """The plain arguments from which `load_from_checkpoint` rebuilds the module."""
         return {
             "lr": None if self.optimizer_factory else self.lr,
@@ -275,9 +319,7 @@ class DiffusionModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the number of batches seen."""
-        own = checkpoint.get(CHECKPOINT_KEY, {})
-        check_version(own, MODEL_VERSION, "the checkpoint")
-        self.batches_seen = own["batches_seen"]
+        self.batches_seen = Checkpoint.of(checkpoint, "the checkpoint").batches_seen
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # Lightning asks for hyperparameters
@@ -291,34 +333,39 @@ class DiffusionModule(LightningModule):
 
         Args:
             checkpoint_path: A `.ckpt` file of `hqdm fit` or of a Lightning trainer.
-            map_location: The device of the module; None is the CPU.
+            map_location: The device of the module; "auto" is a GPU if there is one, None the CPU.
             weights_only: Has to be True, so that no code in the file is run.
             **options: Arguments of the module that replace the saved ones. An optimiser and a
                 schedule are code and are not saved.
 
         Raises:
-            HQDMError: If the file cannot be used or an option is unknown.
+            HQDMError: If the file cannot be used, an option is unknown, or there is no such device.
         """
+        device = device_named(map_location or "cpu")
         if not weights_only:
             raise HQDMError("checkpoints are read with weights_only=True: leave it out")
         known = ("lr", "betas", "ema_decay", "ema_every", "ema_start", "label_dropout", "seed")
         for option in options:
             if option not in (*known, "optimizer", "lr_scheduler"):
                 raise unknown("option of load_from_checkpoint", option, known)
-        path = Path(checkpoint_path)
-        checkpoint = read_checkpoint(path)
-        own = checkpoint[CHECKPOINT_KEY]
-        saved = {**own.get("module", {}), "seed": own["seed"]}
+        checkpoint = read_checkpoint(Path(checkpoint_path))
+        saved: dict[str, Any] = {**checkpoint.module, "seed": checkpoint.seed}
         if options.get("optimizer") is not None:
             saved = {key: value for key, value in saved.items() if key not in ("lr", "betas")}
-        module = cls(denoiser_in(checkpoint, path, "raw").train(), **{**saved, **options})
-        averaged = denoiser_in(checkpoint, path, "averaged")
+        module = cls(denoiser_in(checkpoint, "raw").train(), **{**saved, **options})
+        averaged = denoiser_in(checkpoint, "averaged")
         module.averaged.load_state_dict(averaged.state_dict())
-        count = checkpoint["state_dict"].get("ema.n_averaged")
+        count = checkpoint.tensors.get("ema.n_averaged")
         if count is not None:
-            module.ema.n_averaged.copy_(count)
-        module.batches_seen, module.frozen = own["batches_seen"], list(own["frozen"])
-        return module.to(map_location or "cpu")
+            module.ema.n_averaged.fill_(count.item())
+        freeze(module.denoiser, checkpoint.frozen)
+        module.batches_seen, module.frozen = checkpoint.batches_seen, list(checkpoint.frozen)
+        return module.to(device)
+
+
+def _are_betas(values: object) -> bool:
+    pair = isinstance(values, Sequence) and len(values) == 2
+    return pair and all(0 <= finite("betas", value) < 1 for value in cast(Sequence[Any], values))
 
 
 def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> float:

@@ -11,6 +11,7 @@
 No other files are written.
 """
 
+import math
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +26,27 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, LAST, read_checkpoint
+from hqdm.storage.checkpoint import LAST, read_checkpoint
 from hqdm.training.callbacks import LastCheckpoint, LossCurve, SampleGrid, StepLimit
 from hqdm.training.module import DiffusionModule
+from hqdm.training.optim import check_length, check_rates, check_validations
 from hqdm.training.transfer import freeze, transfer
+from hqdm.utils.checks import check_types
 from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.files import make_writable
 
 CHECKPOINT_EVERY = 500
+
+# The parts of a checkpoint from which Lightning resumes a run.
+_RESUMED = {
+    "pytorch-lightning_version": str,
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
 
 # Warnings of Lightning that a user of this package cannot act on.
 _HARMLESS = (
@@ -142,6 +156,37 @@ def check_labels(module: DiffusionModule, data: ImageDataModule) -> None:
         )
 
 
+def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+    """Build the optimiser and the learning-rate schedule once, before anything is written.
+
+    Args:
+        module: The module, with its frozen parts.
+        data: The data, set up.
+        trainer: The trainer of the run.
+
+    Raises:
+        HQDMError: If they refuse their options, would train nothing, or do not fit the training.
+    """
+    optimizer, scheduler = module.build_optimizer()
+    check_rates(optimizer, scheduler)
+    if scheduler is not None:
+        check_validations(scheduler, trainer)
+        check_length(scheduler, _steps(data, trainer))
+
+
+def _steps(data: ImageDataModule, trainer: Trainer) -> float:
+    """The largest number of optimiser steps of a run; infinite without a limit."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
+    limits = [callback.max_steps for callback in callbacks if isinstance(callback, StepLimit)]
+    if trainer.max_steps >= 0:
+        limits.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        batches, limit = data.batches_per_epoch, trainer.limit_train_batches
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        limits.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+    return min(limits, default=math.inf)
+
+
 def prepare(
     module: DiffusionModule,
     data: ImageDataModule,
@@ -187,18 +232,22 @@ def _resumed(
 ) -> Sequence[str]:
     """Check that a checkpoint belongs to this run, and return its frozen parts."""
     checkpoint = read_checkpoint(resume)
-    # Reports a damaged tensor in one line, unlike Lightning.
-    denoiser_in(checkpoint, resume, "raw")
-    own = checkpoint[CHECKPOINT_KEY]
+    # Report a damaged part in one line, unlike Lightning.
+    for weights in ("averaged", "raw"):
+        denoiser_in(checkpoint, weights)
+    check_types(checkpoint.contents, _RESUMED, f"{resume} is not a whole checkpoint: ")
+    for key in _RESUMED:
+        if key not in checkpoint.contents:
+            raise HQDMError(f"{resume} is not a whole checkpoint: it holds no {key!r}")
     configured = {
         "seed_everything": module.seed,
         "model": module.denoiser.config,
         "data": data.identity,
     }
     saved = {
-        "seed_everything": own["seed"],
-        "model": own["denoiser"],
-        "data": checkpoint.get(type(data).__qualname__, {}),
+        "seed_everything": checkpoint.seed,
+        "model": checkpoint.denoiser,
+        "data": checkpoint.contents.get(type(data).__qualname__),
     }
     expected, found = dict(_flat(configured)), dict(_flat(saved))
     for key in dict.fromkeys([*expected, *found]):
@@ -207,12 +256,14 @@ def _resumed(
                 f"{resume} is of another run: {key} is {found.get(key)} in the checkpoint and "
                 f"{expected.get(key)} in the configuration; resume with the config.yaml of its run"
             )
-    if frozen and sorted(frozen) != sorted(own["frozen"]):
+    if odd := set(module.state_dict()) ^ set(checkpoint.tensors):
+        raise HQDMError(f"{resume} is of another architecture: see the tensor {min(odd)!r}")
+    if frozen and sorted(frozen) != sorted(checkpoint.frozen):
         raise HQDMError(
-            f"{resume} was trained with {', '.join(own['frozen']) or 'nothing'} frozen: "
+            f"{resume} was trained with {', '.join(checkpoint.frozen) or 'nothing'} frozen: "
             "leave --freeze out, or start a new run with --init-from"
         )
-    return own["frozen"]
+    return checkpoint.frozen
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,9 +1,20 @@
 """Output folders: created, checked for write access, and never silently overwritten."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hqdm.utils.errors import HQDMError
+
+_created: list[Path] = []  # the deepest folders of each call first
+
+
+def remove_unused_folders() -> None:
+    """Remove the folders that `make_writable` created and that have remained empty."""
+    for folder in _created:
+        with suppress(OSError):  # it is in use, or gone
+            folder.rmdir()
+    _created.clear()
 
 
 def make_writable(folder: Path) -> None:
@@ -12,8 +23,10 @@ def make_writable(folder: Path) -> None:
     Raises:
         HQDMError: If they cannot.
     """
+    fresh = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _created.extend(fresh)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()

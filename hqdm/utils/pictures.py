@@ -3,13 +3,14 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.pixels import to_float, to_uint8
 
 PAGE_WIDTH = 640
@@ -18,12 +19,32 @@ ROWS_WIDTH = 7.0  # inches
 DPI = 120
 GREY_MODES = ("1", "L", "LA")
 
-# Exceptions of Pillow for missing, unrecognised, damaged or oversized files.
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+def decoded(source: str | Path | BinaryIO) -> Image.Image:
+    """Read an image file: upright, and on white where it is transparent.
+
+    Args:
+        source: A path, or an open file.
+
+    Raises:
+        ValueError: If the file has more than 8 bits per channel.
+        Exception: Of any type, by Pillow, if the file is missing, damaged or too large.
+    """
+    with Image.open(source) as file:
+        if file.mode.startswith(("I", "F")):  # Pillow clips these to 255 instead of scaling them
+            raise ValueError(
+                f"more than 8 bits per channel (mode {file.mode}): convert it to 8 bits first"
+            )
+        image = ImageOps.exif_transpose(file)
+        if not image.has_transparency_data:
+            return image
+        white = Image.new("RGBA", image.size, "white")
+        mode = "L" if image.mode in GREY_MODES else "RGB"
+        return Image.alpha_composite(white, image.convert("RGBA")).convert(mode)
 
 
 def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -> Tensor:
-    """Read an image file as model input, `(C, H, W)` in [-1, 1]; transparency is dropped.
+    """Read an image file as model input, `(C, H, W)` in [-1, 1]; see `decoded`.
 
     Args:
         path: The file.
@@ -36,19 +57,16 @@ def read_image(path: Path, shape: tuple[int, int, int], convert: bool = False) -
     """
     channels, height, width = shape
     try:
-        with Image.open(path) as file:
-            mode = file.mode
-            pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
-    except _UNREADABLE as error:
-        raise HQDMError(f"{path} cannot be read as an image: {error}") from None
+        image = decoded(path)
+    except Exception as error:  # Pillow's plugins raise errors of any type on damaged files
+        raise HQDMError(f"{path} cannot be read as an image: {first_line(error)}") from error
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     if pixels.shape[:2] != (height, width):
         raise HQDMError(
             f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, the model makes {width}x{height}: "
             "resize it first"
         )
-    if mode.startswith(("I", "F")):  # Pillow clips these to 255 instead of scaling them
-        raise HQDMError(f"{path} has more than 8 bits per channel: convert it to 8 bits first")
-    if not convert and (mode in GREY_MODES) != (channels == 1):
+    if not convert and (image.mode in GREY_MODES) != (channels == 1):
         came, expected = ("grey", "colour") if channels > 1 else ("colour", "grey")
         raise HQDMError(
             f"{path} is a {came} image, the model generates {expected} images: convert it first"

@@ -4,8 +4,11 @@ A plugin is an ordinary Python file; importing it runs its `register_...` decora
 only if the user names it, never at the request of a downloaded model.
 """
 
+import ast
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +19,8 @@ _LOADED: dict[Path, ModuleType] = {}
 
 def load_plugin(path: str | Path) -> ModuleType:
     """Import a Python file once, as a module with the name of the file.
+
+    Modules beside the file can be imported, as by a script.
 
     Args:
         path: The file.
@@ -41,6 +46,12 @@ def load_plugin(path: str | Path) -> ModuleType:
             )
     if file.stem in sys.stdlib_module_names or not _is_free(file.stem, resolved):
         raise HQDMError(f"the plugin {path} has the name of another module: rename the file")
+    for helper in helpers_of(resolved):
+        if not _is_free(helper.stem, helper):
+            raise HQDMError(
+                f"the plugin {path} imports {helper.name}, but another module of that name is "
+                "loaded: rename the file"
+            )
     spec = importlib.util.spec_from_file_location(file.stem, resolved)
     assert spec is not None
     assert spec.loader is not None
@@ -48,26 +59,58 @@ def load_plugin(path: str | Path) -> ModuleType:
     before = sys.modules.get(file.stem)
     sys.modules[file.stem] = module  # so that objects of its classes pickle
     try:
-        spec.loader.exec_module(module)
-    except HQDMError as error:
+        with _beside(resolved):
+            spec.loader.exec_module(module)
+    except BaseException as error:
         _restore(file.stem, before)
-        raise HQDMError(f"the plugin {path} cannot be loaded: {first_line(error)}") from None
-    except (Exception, SystemExit) as error:
-        _restore(file.stem, before)
-        reason = f"{type(error).__name__}: {first_line(error)}{_line(error, str(resolved))}"
-        raise HQDMError(
-            f"the plugin {path} cannot be loaded ({reason}): correct the file"
-        ) from error
+        if isinstance(error, HQDMError):
+            raise HQDMError(f"the plugin {path} cannot be loaded: {first_line(error)}") from None
+        if isinstance(error, Exception | SystemExit):
+            raise HQDMError(
+                f"the plugin {path} cannot be loaded ({_reason(error, str(resolved))}): correct "
+                "the file"
+            ) from error
+        raise
     _LOADED[resolved] = module
     return module
 
 
+def helpers_of(file: Path) -> list[Path]:
+    """The Python files beside a file that it imports, directly or through one another."""
+    found: list[Path] = []
+    left = [file]
+    while left:
+        for name in _imported(left.pop()):
+            helper = file.parent / f"{name}.py"
+            if helper.is_file() and helper not in (file, *found):
+                found.append(helper)
+                left.append(helper)
+    return found
+
+
+def _imported(file: Path) -> set[str]:
+    """The first parts of the names of the modules that a file imports."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return set()  # Python reports the error when it runs the file
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
 def _is_free(name: str, file: Path) -> bool:
-    """True if no module of that name was imported from another file."""
+    """True if no module of that name was imported from a file with other content."""
     if name not in sys.modules:
         return True
     source = getattr(sys.modules[name], "__file__", None)
-    return source is not None and Path(source).resolve() == file
+    if source is None or not Path(source).is_file():
+        return False
+    return Path(source).resolve() == file or Path(source).read_bytes() == file.read_bytes()
 
 
 def _restore(name: str, module: ModuleType | None) -> None:
@@ -77,12 +120,27 @@ def _restore(name: str, module: ModuleType | None) -> None:
         sys.modules[name] = module
 
 
-def _line(error: BaseException, file: str) -> str:
-    """The line of the file in which an error was raised, for a message."""
-    place = error.__traceback__
-    line = getattr(error, "lineno", None)  # of a syntax error
+@contextmanager
+def _beside(file: Path) -> Iterator[None]:
+    """Find the modules beside a file first, as Python does for a script; afterwards, last."""
+    folder = str(file.parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _reason(error: BaseException, file: str) -> str:
+    """The class, the message and the line of an error in a file."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"{type(error).__name__}: {error.msg}, line {error.lineno}"
+    place, line = error.__traceback__, None
     while place is not None:
         if place.tb_frame.f_code.co_filename == file:
             line = place.tb_lineno
         place = place.tb_next
-    return f", line {line}" if line else ""
+    reason = f"{type(error).__name__}: {first_line(error)}"
+    return f"{reason}, line {line}" if line else reason

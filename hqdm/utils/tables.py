@@ -1,10 +1,15 @@
-"""Tables for the terminal and for Markdown."""
+"""Tables for the terminal and for Markdown, and numbers in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
+
+
+def counted(n: int, thing: str) -> str:
+    """A number of things in words: 1 image, 2 images."""
+    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def markdown_row(cells: Sequence[str]) -> str:

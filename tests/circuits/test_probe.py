@@ -170,25 +170,28 @@ def measurement_before_the_end(inputs, w):
     [
         (mean_over_batch, "the gates of a sample depend on the other samples of its batch"),
         (one_gate_per_sample, "the gates of a sample depend on the other samples of its batch"),
-        (by_chance, "or on chance"),
+        (by_chance, "or are random"),
         (state_of_the_whole_batch, "the gates of a sample depend on the other samples"),
         (kind_by_value, "the gates of the QNode depend on the values"),
         (wire_by_value, "the gates of the QNode depend on the values"),
         (observable_by_value, "the measurements of the QNode depend on the values"),
-        (outside_parameter, "an angle of RX from a tensor that needs a gradient, exp"),
+        (outside_parameter, "an angle of RX from a tensor that requires a gradient, exp"),
         (detached_weight, "in a way that torch does not differentiate"),
         (detached_inputs, "in a way that torch does not differentiate"),
         (numbers_from_numpy, "in a way that torch does not differentiate"),
-        (two_states, "prepares a state from its inputs by AmplitudeEmbedding and another one"),
+        (two_states, "prepares a state from its inputs by AmplitudeEmbedding and by a further"),
         (late_state, "by AmplitudeEmbedding after other gates on its wires"),
         (complex_state, "by StatePrep, expected amplitudes that are real torch tensors"),
         (state_of_inputs_and_weights, "by AmplitudeEmbedding and from weights"),
-        (state_of_weights, "AmplitudeEmbedding of an array that depends on inputs or weights"),
+        (state_of_weights, "AmplitudeEmbedding with an array that depends on inputs or weights"),
         (state_and_angles, "and has other gates that depend on them"),
-        (matrix_of_weights, "DiagonalQubitUnitary of an array that depends on inputs or weights"),
-        (exponential, "PennyLane has no gates of one sample for Exp, expected gates"),
+        (matrix_of_weights, "DiagonalQubitUnitary with an array that depends on inputs or weights"),
+        (
+            exponential,
+            "PennyLane cannot split Exp into the gates of single samples, expected gates",
+        ),
         (noise, "the noise channel BitFlip"),
-        (measurement_before_the_end, "measures before the end"),
+        (measurement_before_the_end, "mid-circuit measurement"),
     ],
 )
 def test_what_is_no_circuit(function, message):
@@ -200,10 +203,10 @@ def test_what_is_no_circuit(function, message):
 
 def test_mistakes_in_the_function():
     with pytest.raises(
-        HQDMError, match=r"makes RX with 2 angles from a batch .* as inputs\[\.\.\."
+        HQDMError, match=r"applies RX with 2 angles to a batch .* as inputs\[\.\.\."
     ):
         probe(lambda inputs, w: qml.RX(inputs[0], wires=0) and z())
-    with pytest.raises(HQDMError, match="makes RX with 2 angles from a single sample"):
+    with pytest.raises(HQDMError, match="applies RX with 2 angles to a single sample"):
         probe(lambda inputs, w: qml.RX(inputs, wires=0) and z(), batched=False)
     with pytest.raises(HQDMError, match=r"fails on inputs of shape \(1, 2\) \(IndexError: "):
         probe(lambda inputs, w: qml.RX(inputs[:, 5], wires=0) and z())

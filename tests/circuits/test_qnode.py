@@ -171,5 +171,7 @@ def test_any_names_go_to_a_function_that_takes_all():
 
 def test_wires_of_another_device_are_refused():
     qnode = qml.QNode(labelled, qml.device("default.qubit", wires=2))
-    with pytest.raises(HQDMError, match=r"acts on the wires \['b', 5, 'a'\], expected some of its"):
+    with pytest.raises(
+        HQDMError, match=r"acts on the wires \['b', 5, 'a'\], expected wires of its"
+    ):
         from_qnode(qnode, SHAPES, 1, batched=True)

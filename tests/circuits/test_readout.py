@@ -129,7 +129,7 @@ def test_unsupported_measurements(name):
         ),
         (
             lambda: [qml.expval(torch.ones((), requires_grad=True) * qml.Z(0))],
-            "with coefficients that need a gradient, expected numbers",
+            "with coefficients that require a gradient, expected numbers",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_real_data_trains_one_step_and_is_sampled(hqdm, data_dir, tmp_path, repo
     out = tmp_path / "run"
     outcome = hqdm("fit", "--config", config, "--out", out, *small, "--offline")
     assert outcome.code == 0
-    assert read_checkpoint(out / "last.ckpt")["global_step"] == 1
+    assert read_checkpoint(out / "last.ckpt").contents["global_step"] == 1
     sample = ("sample", "--checkpoint", out / "last.ckpt", "--n", 2, "--steps", 2)
     assert hqdm(*sample, "--out", tmp_path / "samples").code == 0
     assert (tmp_path / "samples" / "grid.png").exists()

@@ -143,7 +143,7 @@ def test_plain_integer_labels_name_themselves(tmp_path, column):
         {},
         {"caption": (["a", "b", "c"], datasets.Value("string"))},
         {"label": ([-1, -1, -1], datasets.ClassLabel(names=["cat"]))},
-        {"label": ([0, None, 0], datasets.ClassLabel(names=["cat"]))},
+        {"label": ([None, None, None], datasets.ClassLabel(names=["cat"]))},
     ],
     ids=["none", "text", "withheld", "missing"],
 )
@@ -151,6 +151,14 @@ def test_a_set_without_labels(tmp_path, columns):
     write_parquet(tmp_path, pictures(3), "test", **columns)
     data = load_images(str(tmp_path), "test")
     assert (len(data), data.labels, data.classes) == (3, None, ())
+
+
+@pytest.mark.parametrize("missing", [-1, None])
+def test_labels_for_some_images_only_are_refused(tmp_path, missing):
+    column = ([0, missing, missing], datasets.ClassLabel(names=["cat"]))
+    write_parquet(tmp_path, pictures(3), "test", label=column)
+    with raises("no label for image 1 and 1 more of 3", "labels for all, or none"):
+        load_images(str(tmp_path), "test")
 
 
 def test_a_train_split_alone_gives_a_tenth_of_itself_as_test(tmp_path):
@@ -170,12 +178,38 @@ def test_a_train_split_alone_gives_a_tenth_of_itself_as_test(tmp_path):
         load_images(str(tmp_path), "validation")
 
 
-def test_no_hold_out_where_the_set_has_another_split(tmp_path):
+def test_the_validation_split_stands_for_a_missing_test_split(tmp_path):
     write_parquet(tmp_path, pictures(20))
-    write_parquet(tmp_path, pictures(2), "validation")
+    x = pictures(2, seed=1)
+    write_parquet(tmp_path, x, "validation")
     assert len(load_images(str(tmp_path))) == 20
-    with raises("no split 'test'", "train, validation"):
-        load_images(str(tmp_path), "test")
+    for split in ("validation", "test"):
+        assert np.array_equal(load_images(str(tmp_path), split).images[:, 0], x)
+
+
+def test_no_hold_out_where_the_set_has_a_test_split(tmp_path):
+    write_parquet(tmp_path, pictures(20))
+    write_parquet(tmp_path, pictures(2, seed=1), "validation")
+    write_parquet(tmp_path, pictures(3, seed=2), "test")
+    sizes = {split: len(load_images(str(tmp_path), split)) for split in ("train", "test")}
+    assert sizes == {"train": 20, "test": 3}
+
+
+def test_a_single_split_of_any_name_is_the_training_split(tmp_path):
+    x = pictures(20)
+    write_parquet(tmp_path, x, "full")
+    train, test = load_images(str(tmp_path)), load_images(str(tmp_path), "test")
+    assert (len(train), len(test)) == (18, 2)
+    together = torch.cat([train.images, test.images]).flatten(1).tolist()
+    assert sorted(together) == sorted(x.reshape(20, -1).tolist())
+    assert len(load_images(str(tmp_path), "full")) == 20
+
+
+def test_a_test_split_alone_is_not_the_training_split(tmp_path):
+    write_parquet(tmp_path, pictures(5), "test")
+    assert len(load_images(str(tmp_path), "test")) == 5
+    with raises("no split 'train'", "it has test"):
+        load_images(str(tmp_path))
 
 
 @settings(deadline=None, max_examples=8)
@@ -343,10 +377,9 @@ def test_size_resizes_the_shorter_side_and_crops_the_longer(tmp_path):
 
 
 def test_mixed_sizes_need_a_size(tmp_path):
-    write_folder(tmp_path, [pictures(1, (4, 4))[0], pictures(1, (6, 4))[0]], ["a", "b"])
-    (tmp_path / "test" / "a").mkdir(parents=True)
-    for i, shape in enumerate([(4, 4), (6, 4)]):
-        Image.fromarray(pictures(1, shape)[0]).save(tmp_path / "test" / "a" / f"{i}.png")
+    for split in ("train", "test"):
+        shapes = (4, 4), (6, 4)
+        write_folder(tmp_path / split, [pictures(1, shape)[0] for shape in shapes], ["a", "a"])
     with raises("2 sizes", "4x4, 6x4", "size=N"):
         load_images(str(tmp_path), "test")
     assert load_images(str(tmp_path), "test", size=3).images.shape == (2, 1, 3, 3)
@@ -388,6 +421,11 @@ def test_empty_and_broken_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with raises("cannot be read", "empty"):
         load_images(str(tmp_path / "empty"))
+    (tmp_path / "yaml").mkdir()
+    write_parquet(tmp_path / "yaml", pictures(2), "test")
+    (tmp_path / "yaml" / "README.md").write_text("---\nconfigs: [a: {\n---\n")
+    with raises("'.*yaml' cannot be read"):
+        load_images(str(tmp_path / "yaml"), "test")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.parquet").write_bytes(b"not parquet")
     with raises("cannot be read", "[Pp]arquet"):
@@ -418,8 +456,22 @@ def test_a_bad_image_is_named(tmp_path, content):
     features = datasets.Features({"image": datasets.Image()})
     table = datasets.Dataset.from_dict({"image": [good, bad]}, features=features)
     table.to_parquet(tmp_path / "test.parquet")
-    with raises("image 1 of data set"):
+    with raises("1 of 2 images of data set", "cannot be read: image 1 .*", "skip_bad"):
         load_images(str(tmp_path), "test")
+    with pytest.warns(UserWarning, match="image 1 .*left out"):
+        kept = load_images(str(tmp_path), "test", skip_bad=True)
+    assert np.array_equal(kept.images[0, 0].numpy(), pictures(1)[0])
+
+
+def test_a_misspelt_name_is_corrected_before_the_network_is_asked(connections):
+    with raises("unknown data set 'mnsit'", "did you mean 'mnist'"):
+        load_images("mnsit")
+    assert connections == []
+
+
+def test_images_that_do_not_fit_into_memory_are_refused():
+    with raises("1437 images of size 1000000", "GiB|TiB|PiB", "use a smaller size"):
+        load_images("digits", size=10**6)
 
 
 # --- the real data sets ---------------------------------------------------------------------------

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning import LightningModule, Trainer
+from PIL import Image
 
-from hqdm.data.images import load_images
+from hqdm.data.images import DATA, load_images, register_data
 from hqdm.data.module import ImageDataModule, ShuffledBatches
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float, to_uint8
@@ -117,7 +118,7 @@ def test_images_are_loaded_once():
 
 
 def test_invalid_input_is_refused(tmp_path):
-    with pytest.raises(HQDMError, match="batch_size needs a positive number, got 0"):
+    with pytest.raises(HQDMError, match="batch_size needs a whole number from 1, got 0"):
         ImageDataModule(batch_size=0)
     with pytest.raises(HQDMError, match="40 training images, fewer than batch_size 100"):
         module(batch_size=100)
@@ -192,6 +193,25 @@ def test_images_in_memory_are_those_of_a_named_set(quiet):
     assert (unlabelled.size, unlabelled.channels) == (8, 1)
 
 
+def test_a_tenth_is_split_off_but_never_nothing():
+    """Of five images the last one, with its label; a label of that one alone is a class, too."""
+    images = (torch.arange(5, dtype=torch.uint8)).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    data = ImageDataModule.from_images(images, torch.arange(5), batch_size=4)
+    assert torch.equal(data.train_set.images, images[:4])
+    assert torch.equal(data.val_set.images, images[4:])
+    assert torch.equal(data.val_set.labels, torch.tensor([4]))
+    assert (data.train_set.split, data.val_set.split) == ("train", "test")
+    assert data.n_classes == 5
+    given = ImageDataModule.from_images(
+        images[:4],
+        torch.arange(4),
+        val_images=images[4:],
+        val_labels=torch.tensor([6]),
+        batch_size=4,
+    )
+    assert given.n_classes == 7
+
+
 @pytest.mark.parametrize(
     ("images", "options", "said"),
     [
@@ -200,6 +220,33 @@ def test_images_in_memory_are_those_of_a_named_set(quiet):
         (torch.full((200, 1, 8, 8), 2.0), {}, r"values in \[-1, 1\]"),
         (torch.zeros(200, 1, 8, 8, dtype=torch.int64), {}, "expected uint8 or floats"),
         (torch.zeros(200, 1, 8, 8), {"labels": torch.zeros(3)}, "expected whole numbers from 0"),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.arange(200) - 1},
+            "type torch.int64 .*expected whole numbers from 0",
+        ),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.ones(200).bool()},
+            "type torch.bool .*expected whole numbers from 0",
+        ),
+        (torch.zeros(200, 1, 8, 8), {"labels": torch.tensor(1)}, "labels of type Tensor: expected"),
+        (torch.zeros(200, 1, 8, 8), {"labels": [1] * 200}, "labels of type list: expected a torch"),
+        (torch.zeros(200, 1, 8, 8).numpy(), {}, "images of type ndarray: expected a torch.Tensor"),
+        (torch.zeros(200, 2, 8, 8), {}, r"channels=2: expected 1 \(grey\), 3 \(RGB\)"),
+        (torch.zeros(200, 1, 8, 8), {"seed": -1}, "seed needs a whole number from 0, got -1"),
+        (torch.zeros(200, 1, 8, 8), {"batch_size": 2.5}, "batch_size needs a whole number from 1"),
+        (torch.zeros(1, 1, 8, 8), {}, "a single image cannot be split: give val_images"),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"labels": torch.zeros(200).long(), "val_labels": torch.zeros(20).long()},
+            "val_labels are the classes of val_images: give both, or neither",
+        ),
+        (
+            torch.zeros(200, 1, 8, 8),
+            {"val_images": torch.zeros(9, 1, 6, 6)},
+            r"val_images of shape \(9, 1, 6, 6\): expected that of images, \(N, 1, 8, 8\)",
+        ),
         (torch.zeros(200, 1, 8, 8), {"batch": 3}, "unknown option .*'batch'"),
         (torch.zeros(20, 1, 8, 8), {}, "fewer than batch_size 128"),
         (
@@ -212,3 +259,41 @@ def test_images_in_memory_are_those_of_a_named_set(quiet):
 def test_images_in_memory_that_do_not_fit_are_refused(images, options, said):
     with pytest.raises(HQDMError, match=said):
         ImageDataModule.from_images(images, **options)
+
+
+def test_loaders_without_a_trainer_give_the_first_epoch():
+    data = ImageDataModule("digits", batch_size=16, limit=40, val_limit=21, labelled=True, seed=3)
+    batches = list(data.train_dataloader())
+    order = list(ShuffledBatches(40, 16, 3, lambda: 0))
+    assert len(batches) == len(order) == 2
+    stored = load_images("digits", size=8, channels=1, limit=40)
+    for (x, y), rows in zip(batches, order, strict=True):
+        assert torch.equal(x, to_float(stored.images[rows]))
+        assert torch.equal(y, stored.labels[rows])
+    assert sum(len(x) for x, _ in data.val_dataloader()) == 21
+
+
+def test_the_splits_are_options(monkeypatch):
+    """A data set that calls its splits otherwise is trained on."""
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+    levels = {"unlabeled": 10, "holdout": 200}
+    register_data("odd")(
+        lambda split: (torch.full((4, 1, 2, 2), levels[split], dtype=torch.uint8), None)
+    )
+    data = ImageDataModule("odd", size=2, batch_size=2, split="unlabeled", val_split="holdout")
+    data.setup()
+    assert data.train_set.images.unique().tolist() == [10]
+    assert data.val_set.images.unique().tolist() == [200]
+
+
+def test_skip_bad_reaches_the_reader(tmp_path):
+    for i in range(12):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{i:02d}.png")
+    (tmp_path / "06.png").write_bytes(b"no image")
+    options = {"name": str(tmp_path), "size": 4, "batch_size": 2}
+    with pytest.raises(HQDMError, match="06.png"):
+        ImageDataModule(**options).setup()
+    data = ImageDataModule(**options, skip_bad=True)
+    with pytest.warns(UserWarning, match="06.png .*left out"):
+        data.setup()
+    assert len(data.train_set) + len(data.val_set) == 11

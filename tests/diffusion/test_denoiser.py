@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from networks import Toy
+from safetensors.torch import load_file
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import P2, Eps, Uniform
@@ -139,6 +140,32 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
     weights.unlink()
     with pytest.raises(HQDMError, match=r"holds no model.safetensors"):
         Denoiser.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w.fill_(float("nan")), "stem.weight has values that are NaN or infinite"),
+        (lambda w: w.flatten().index_fill(0, torch.tensor([3]), torch.inf).view_as(w), "infinite"),
+        (torch.Tensor.bool, "stem.weight is of type torch.bool, expected torch.float32"),
+        (torch.Tensor.int, "is of type torch.int32, expected torch.float32"),
+        (lambda w: w.to(torch.complex64), "is of type torch.complex64"),
+    ],
+)
+def test_weights_that_are_no_weights_are_refused(denoiser, tmp_path, change, said):
+    denoiser.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["network.stem.weight"] = change(weights["network.stem.weight"]).contiguous()
+    with pytest.raises(HQDMError, match=f"^a file: network.*{said}"):
+        denoiser.load_tensors(weights, "a file")
+    half = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+    half["network.stem.weight"] = denoiser.state_dict()["network.stem.weight"].half()
+    denoiser.load_tensors(half, "a file")
+
+
+def test_a_loaded_model_is_in_evaluation_mode(denoiser, tmp_path):
+    denoiser.train().save_pretrained(tmp_path)
+    assert not any(module.training for module in Denoiser.from_pretrained(tmp_path).modules())
 
 
 def test_bad_input(denoiser):

@@ -27,7 +27,7 @@ def last(trained):
 
 
 def test_weights_of_both_kinds_are_those_of_the_checkpoint(last):
-    state = read_checkpoint(last)["state_dict"]
+    state = read_checkpoint(last).tensors
     for weights, prefix in (("raw", "denoiser."), ("averaged", "ema.module.")):
         denoiser = load_denoiser(last, weights)
         assert not denoiser.training
@@ -73,9 +73,9 @@ def test_checkpoint_of_another_program_is_refused(tmp_path, content):
 
 
 def changed(last, tmp_path, **own):
-    checkpoint = read_checkpoint(last)
-    checkpoint["hqdm"] |= own
-    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    contents = dict(read_checkpoint(last).contents)
+    contents["hqdm"] |= own
+    torch.save(contents, tmp_path / "changed.ckpt")
     return tmp_path / "changed.ckpt"
 
 
@@ -85,7 +85,7 @@ def test_newer_format_is_refused(last, tmp_path):
 
 
 def test_weights_that_do_not_fit_their_configuration_are_refused(last, tmp_path):
-    config = read_checkpoint(last)["hqdm"]["denoiser"]
+    config = read_checkpoint(last).denoiser
     wider = {**config, "network": {**config["network"], "dim": 10}}
     with pytest.raises(HQDMError, match=r"is of another architecture: network\.\S+ should be"):
         load_denoiser(changed(last, tmp_path, denoiser=wider))

@@ -173,7 +173,7 @@ def test_an_objective_of_ones_own_trains(monkeypatch):
         (lambda: build_objective({"name": "v", "weight": {"name": "p3"}}), "unknown weight"),
         (
             lambda: build_objective({"name": "v", "weight": {"name": "p2", "g": 1}}),
-            "the weight 'p2' cannot be used",
+            "unknown option of the weight 'p2' 'g': expected one of gamma, k",
         ),
     ],
 )

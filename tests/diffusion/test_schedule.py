@@ -151,3 +151,14 @@ def test_a_schedule_of_a_user_has_a_name(monkeypatch):
 def test_an_exploding_variance_increases(options):
     with pytest.raises(HQDMError, match="sigma_max > 0 and rho > 0"):
         VarianceExplodingSchedule(**options)
+
+
+@pytest.mark.parametrize("lam_min", [1e30, -1e30, float("nan"), float("-inf"), 0.0])
+def test_a_cosine_schedule_without_noise_or_signal_at_t_1_is_refused(lam_min):
+    with pytest.raises(HQDMError, match=r"needs lam_min in \[-20.0, 0\), got"):
+        CosineSchedule(lam_min=lam_min)
+
+
+def test_infinite_rates_are_refused():
+    with pytest.raises(HQDMError, match="beta_1 < infinity"):
+        LinearSchedule(0.1, float("inf"))

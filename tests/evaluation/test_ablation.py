@@ -1,5 +1,6 @@
 """What random and silenced circuits cost a model that uses them, and one that does not."""
 
+import pennylane as qml
 import pytest
 import torch
 from networks import Toy
@@ -9,6 +10,7 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.evaluation.ablation import quantum_effect
 from hqdm.nn.quantum_layer import QuantumLayer
+from hqdm.utils.errors import HQDMError
 
 
 class Reader(Toy):
@@ -60,6 +62,72 @@ def test_silencing_takes_the_mean_over_the_batch():
     silent.load_state_dict(denoiser.network.state_dict())
     by_hand = quantum_effect(Denoiser(silent, CosineSchedule()), x0, batch_size=100)
     assert effect.mean_output == pytest.approx(by_hand.loss, rel=1e-6)
+
+
+class Measuring(Toy):
+    """Adds the outputs of a QNode that returns a tuple of two, `(2, B, 2)`, to the image."""
+
+    def __init__(self):
+        super().__init__()
+
+        @qml.qnode(qml.device("default.qubit", wires=2), interface="torch")
+        def measured(inputs, weights):
+            qml.AngleEmbedding(inputs, wires=range(2))
+            qml.StronglyEntanglingLayers(weights, wires=range(2))
+            return qml.probs(wires=0), qml.probs(wires=1)
+
+        self.layer = QuantumLayer(measured, {"weights": (1, 2, 3)})
+
+    def forward(self, x, t, y=None):
+        outputs = self.layer(x.flatten(1)[:, :2])
+        return x + outputs.transpose(0, 1).reshape(x.shape)
+
+
+def test_silencing_a_tuple_of_outputs_takes_the_mean_over_the_batch_too():
+    denoiser = Denoiser(Measuring(), CosineSchedule())
+    x0 = images()[:40]
+    effect = quantum_effect(denoiser, x0)
+
+    class Silent(Measuring):
+        def forward(self, x, t, y=None):
+            outputs = self.layer(x.flatten(1)[:, :2]).mean(1, keepdim=True)
+            return x + outputs.transpose(0, 1).reshape(1, *x.shape[1:])
+
+    silent = Silent()
+    silent.load_state_dict(denoiser.network.state_dict())
+    by_hand = quantum_effect(Denoiser(silent, CosineSchedule()), x0)
+    assert effect.mean_output == pytest.approx(by_hand.loss, rel=1e-6)
+    assert effect.mean_output != pytest.approx(effect.loss, rel=1e-4)
+
+
+def test_outputs_without_a_batch_are_refused():
+    class Odd(Reader):
+        """Holds a module of circuits that returns a pair."""
+
+        def __init__(self):
+            super().__init__(1.0)
+            self.pair = Pair()
+
+        def forward(self, x, t, y=None):
+            return self.pair(x)[0]
+
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.angles = torch.nn.Parameter(torch.zeros(2))
+
+        def quantum_parameters(self):
+            return iter([self.angles])
+
+        def reset_parameters(self):
+            torch.nn.init.uniform_(self.angles)
+
+        def forward(self, x):
+            return x * self.angles.sum(), None
+
+    denoiser = Denoiser(Odd(), CosineSchedule())
+    with pytest.raises(HQDMError, match="outputs of Pair have no mean over the batch: return one"):
+        quantum_effect(denoiser, images()[:10])
 
 
 def test_a_classical_model_has_none():

@@ -157,8 +157,8 @@ def test_files_that_cannot_be_read_are_named(refused, command, tmp_path, option)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--resample", 0), "RePaint takes each step 1 time or more, got 0"),
-        (("--n", 0), "n needs 1 image or more, got 0"),
+        (("--resample", 0), "resamplings needs a whole number from 1, got 0"),
+        (("--n", 0), "n needs a whole number from 1, got 0"),
         (("--sampler", "unipcc"), "unknown sampler 'unipcc'"),
         (("--guidance", 2), "guidance needs a model with class labels"),
     ],

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from hqdm.diffusion.analytic import GaussianDenoiser
 from hqdm.diffusion.schedule import CosineSchedule
@@ -64,8 +65,24 @@ def test_files(tmp_path):
     assert (tmp_path / "interpolation.png").stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--n", 1), "n needs a whole number from 2, got 1"),
+        (("--sampler", "ddpm"), "ddpm cannot run from data to noise"),
+        (("--sampler", "dpm-adaptive"), "dpm-adaptive takes no steps"),
+    ],
+)
+def test_a_refused_command_leaves_nothing(refused, trained, tmp_path, options, said):
+    """`refused` looks for the folder."""
+    for name in "ab":
+        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
+    images = ("--images", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out")
+    assert said in refused("interpolate", "--checkpoint", trained, *images, *options)
+
+
 def test_mistakes():
-    with pytest.raises(HQDMError, match="2 images or more, got n=1"):
+    with pytest.raises(HQDMError, match="n needs a whole number from 2, got 1"):
         interpolate(Gaussian(), UniPC(5), IMAGES, 1)
     with pytest.raises(HQDMError, match="ddpm cannot run from data to noise"):
         interpolate(Gaussian(), DDPM(5), IMAGES, 3)

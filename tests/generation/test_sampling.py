@@ -102,11 +102,11 @@ def test_progress_counts_the_images_and_the_steps(denoiser):
 
 
 def test_bad_input_is_named(denoiser, labelled):
-    with pytest.raises(HQDMError, match="n needs 1 image or more, got 0"):
+    with pytest.raises(HQDMError, match="n needs a whole number from 1, got 0"):
         sample_images(denoiser, DDIM(2), 0)
-    with pytest.raises(HQDMError, match="batch_size needs a positive number, got 0"):
+    with pytest.raises(HQDMError, match="batch_size needs a whole number from 1, got 0"):
         sample_images(denoiser, DDIM(2), 1, batch_size=0)
-    with pytest.raises(HQDMError, match="seed needs 0 or more, got -1"):
+    with pytest.raises(HQDMError, match="seed needs a whole number from 0, got -1"):
         sample_images(denoiser, DDIM(2), 1, seed=-1)
     with pytest.raises(HQDMError, match="has no class labels: leave label 1 out"):
         class_labels(denoiser, 1, 1)

@@ -120,7 +120,9 @@ def test_bad_input_is_named(trained, refused, tmp_path):
     )
     assert "processes needs 1 or more, got 0" in refused(*args, "--processes", 0)
     assert "3 images cannot be distributed over 4 processes" in refused(*args, "--processes", 4)
-    assert "seed needs 0 or more, got -1" in refused(*args, "--processes", 2, "--seed", -1)
+    assert "seed needs a whole number from 0, got -1" in refused(
+        *args, "--processes", 2, "--seed", -1
+    )
 
 
 def test_the_former_name_is_taken_and_not_shown(refused, capsys, trained, tmp_path):

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 
+import numpy as np
 import pennylane as qml
 import pytest
 import torch
@@ -327,6 +328,23 @@ def test_init_methods(init_method):
     assert not torch.equal(ours.weights, first)
 
 
+def test_inputs_that_are_not_real_tensors_are_refused():
+    """Imaginary parts would be dropped; whole numbers and truth values are numbers."""
+    layer = QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, nn.init.ones_)
+    circuit = QuantumLayer(Circuit(AngleEmbedding(1), Basic(1, 1)))
+    for inputs, line in (
+        (torch.zeros(2, 1, 1, dtype=torch.complex64), "needs real inputs, got torch.complex64"),
+        ([[[0.0]]], "needs a tensor, got list"),
+        (np.zeros((2, 1, 1)), "needs a tensor, got ndarray"),
+    ):
+        for refusing in (layer, circuit):
+            with pytest.raises(HQDMError, match=line):
+                refusing(inputs)
+    ones = torch.ones(2, 1)
+    for dtype in (torch.int64, torch.bool, torch.float64):
+        assert torch.equal(layer(ones.to(dtype)), layer(ones))
+
+
 def test_a_tensor_of_init_method_stays_as_it_is():
     angles = torch.ones(2, 4, 3)
     layer = QuantumLayer(CLASSIFIER, SHAPES, {"weights": angles})
@@ -536,15 +554,56 @@ def plain(inputs, w):
         ),
         (
             lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, {"v": nn.init.ones_}),
-            "init_method has nothing for the weight 'w'",
+            "unknown weight in init_method 'v': expected one of w",
+        ),
+        (
+            lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, {}),
+            "init_method has no entry for the weight 'w'",
         ),
         (
             lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, {"w": torch.ones(2)}),
-            "init_method has a tensor of shape (2,) for the weight 'w', expected ()",
+            "init_method has (2,) for the weight 'w', expected a tensor of shape ()",
+        ),
+        *(
+            (
+                lambda init=init: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, init),
+                f"init_method has {init!r} for the weight 'w', expected a function, or a mapping "
+                "of functions and tensors",
+            )
+            for init in (0, 0.5, torch.tensor(0.0), torch.ones(2), [0.5])
+        ),
+        (
+            lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, ""),
+            "init_method has '' for the weight 'w', expected a function, or a mapping of functions "
+            "and tensors",
+        ),
+        (
+            lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, lambda w: None),
+            "init_method has None for the weight 'w', expected a tensor of shape ()",
+        ),
+        (
+            lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 3}, lambda w: w[:2]),
+            "init_method has (2,) for the weight 'w', expected a tensor of shape (3,)",
+        ),
+        *(
+            (
+                lambda dtype=dtype: QuantumLayer(
+                    qml.QNode(plain, DEVICE), {"w": 1}, {"w": torch.tensor(1, dtype=dtype)}
+                ),
+                f"init_method has {dtype} for the weight 'w', expected real numbers such as "
+                "torch.float32",
+            )
+            for dtype in (torch.int64, torch.complex64, torch.bool)
+        ),
+        (
+            lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 3}, nn.init.xavier_uniform_),
+            "init_method fails for the weight 'w' of shape (3,): Fan in and fan out can not be "
+            "computed for tensor with fewer than 2 dimensions",
         ),
         (
             lambda: QuantumLayer(qml.QNode(plain, DEVICE), {"w": 1}, {"w": 0.5}),
-            "init_method has 0.5 for the weight 'w', expected a function or a tensor",
+            "init_method has 0.5 for the weight 'w', expected a function, or a mapping of "
+            "functions and tensors",
         ),
         (
             lambda: QuantumLayer(qml.QNode(lambda inputs, qnode: None, DEVICE), {"qnode": 1}),
@@ -621,7 +680,7 @@ def test_refusals_of_what_cannot_be_traced(function, reason, simulator):
 
 def test_refusals_of_inputs():
     layer = QuantumLayer(CLASSIFIER, SHAPES)
-    with pytest.raises(HQDMError, match="inputs of shape .*, got a number"):
+    with pytest.raises(HQDMError, match="inputs of shape .*, got a scalar"):
         layer(torch.tensor(0.5))
     with pytest.raises(HQDMError) as error:
         layer(torch.zeros(2, 9))

@@ -104,7 +104,7 @@ def test_wrong_input_shapes(shape):
 
 
 def test_invalid_arguments_are_refused():
-    with pytest.raises(HQDMError, match="at least one circuit, got n_circuits=0"):
+    with pytest.raises(HQDMError, match="n_circuits needs a whole number from 1, got 0"):
         QuantumLayer(CIRCUIT, n_circuits=0)
     with pytest.raises(HQDMError, match="unknown simulator 'fast'"):
         QuantumLayer(CIRCUIT, simulator="fast")

@@ -6,6 +6,7 @@ import torch
 from scipy.special import expit
 
 from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers import AdaptiveDPMSolver
 from hqdm.utils.errors import HQDMError
@@ -37,11 +38,42 @@ def test_a_smaller_tolerance_costs_more_and_errs_less(denoiser, order):
     assert errors[-1] < errors[0] / 50
 
 
+@pytest.mark.parametrize("order", [2, 3])
+def test_the_tolerance_alone_reaches_any_accuracy(denoiser, order):
+    """The absolute tolerance follows the relative one, and is one grey level at its default."""
+    start, end = torch.tensor([1.0, 0.05]).double()
+    exact = denoiser.flow(X1, start, end)
+    errors = []
+    for tolerance in (2e-3, 2e-4, 2e-5):
+        result = AdaptiveDPMSolver(tolerance, order).run(denoiser, X1, t_end=0.05)
+        errors.append((result.x0 - exact).abs().max().item())
+    assert errors[1] < errors[0] / 3
+    assert errors[2] < errors[1] / 3
+    assert AdaptiveDPMSolver().absolute == pytest.approx(0.0078)
+
+
 def test_steps_are_taken_back_where_the_flow_turns(denoiser):
     result = AdaptiveDPMSolver(1e-5, absolute=1e-6).run(denoiser, X1)
     assert result.rejected.shape == (8,)
     assert result.rejected.max() > 0
     assert result.x0.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_network_sees_its_own_precision(denoiser, dtype):
+    """The solver computes in float64 whatever that is."""
+    seen = set()
+
+    class Watched:
+        schedule = denoiser.schedule
+
+        def __call__(self, x_t, t, y=None):
+            seen.add(x_t.dtype)
+            return Prediction(*(part.to(x_t.dtype) for part in denoiser(x_t, t, y)))
+
+    result = AdaptiveDPMSolver(1e-1).run(Watched(), X1.to(dtype))
+    assert seen == {dtype}
+    assert result.x0.dtype == dtype
 
 
 def test_images_do_not_see_each_other(denoiser):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hqdm.diffusion.analytic import GaussianDenoiser
+from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers import DDIM, DDPM, AdaptiveDPMSolver, DPMSolver, DPMSolverPP, UniPC
 from hqdm.samplers.registry import SAMPLERS, build_sampler
@@ -50,7 +51,7 @@ def test_callback_sees_every_step(denoiser, x1):
 
 
 def test_starting_in_between_goes_on_with_the_same_flow(denoiser):
-    """From t to 0 in one walk, or by way of a midpoint that is on the same grid."""
+    """From t to 0 in one run, or via a midpoint that is on the same grid."""
     x1 = ImageNoise(0, 2).draw((1, 2, 2)).double()
     whole = DDIM(8).run(denoiser, x1, return_trajectory=True)
     half = DDIM(4)(denoiser, whole.trajectory[4], t_start=0.5)
@@ -68,7 +69,7 @@ def test_batches_do_not_matter(denoiser):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_the_walk_may_end_before_the_data(denoiser, x1, name):
+def test_the_trajectory_may_end_before_the_data(denoiser, x1, name):
     sampler = build_sampler(name, 30)
     result = sampler.run(denoiser, x1.double(), t_start=0.8, t_end=0.3)
     assert result.times[0] == 0.8
@@ -114,7 +115,7 @@ def test_only_fixed_deterministic_steps_run_backwards(denoiser, x1, sampler):
 
 
 def test_bad_input(denoiser, x1):
-    with pytest.raises(HQDMError, match="1 step or more, got 0"):
+    with pytest.raises(HQDMError, match="steps needs a whole number from 1, got 0"):
         DDIM(0)
     with pytest.raises(HQDMError, match="unknown sampler 'dimm'.*did you mean 'ddim'"):
         build_sampler("dimm")
@@ -122,3 +123,49 @@ def test_bad_input(denoiser, x1):
         DDIM(3)(denoiser, x1, t_start=0.0)
     with pytest.raises(HQDMError, match=r"t_end needs a time in \[0, 0.5\), got 0.5"):
         DDIM(3)(denoiser, x1, t_start=0.5, t_end=0.5)
+
+
+class Exploding:
+    """A denoiser whose noise is NaN below a time, for one of the samples."""
+
+    def __init__(self, denoiser, below, value=float("nan")):
+        self.denoiser, self.below, self.value = denoiser, below, value
+        self.schedule = denoiser.schedule
+
+    def __call__(self, x_t, t, y=None):
+        x0, eps = self.denoiser(x_t, t, y)
+        bad = (t.to(x_t).expand(len(x_t)) < self.below).view(-1, 1, 1, 1)
+        bad = bad & (torch.arange(len(x_t)) == 1).view(-1, 1, 1, 1)
+        return Prediction(*(torch.where(bad, self.value, part) for part in (x0, eps)))
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_the_time_of_the_first_value_that_is_not_finite_is_named(denoiser, x1, name):
+    sampler = build_sampler(name, 4, "time")
+    steps = {"heun", "rk4", "dpm2", "dpm3", "dpm-exact2", "dpm-exact3"}  # evaluate within the step
+    expected = r"0\.(5|25) to 0(\.25)?" if name in steps else r"0\.25 to 0"
+    with pytest.raises(HQDMError, match=rf"^1 of 6 samples .* step from t = {expected}:"):
+        sampler.run(Exploding(denoiser, 0.3), x1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_adaptive_solver_ends_at_values_that_are_not_finite(denoiser, x1, value):
+    with pytest.raises(HQDMError, match=r"^\d of \d samples .* step from t = 0\.\d+ to 0\.\d+:"):
+        AdaptiveDPMSolver().run(Exploding(denoiser, 0.5, value), x1)
+
+
+@pytest.mark.parametrize(
+    ("times", "options"),
+    [
+        ([0.9, 0.4, 0.0], {}),
+        ([1.0, 0.4, 0.1], {}),
+        ([1.0, 0.4, 0.0], {"t_start": 0.5}),
+        ([0.5, 0.0], {"t_start": 0.5, "t_end": 0.25}),
+    ],
+)
+def test_a_grid_with_other_ends_is_refused(denoiser, x1, times, options):
+    with pytest.raises(HQDMError, match=f"runs from t = {times[0]:g} to {times[-1]:g}, expected"):
+        DDIM(grid=times).run(denoiser, x1, **options)
+    start, end = options.get("t_start", 1.0), options.get("t_end", 0.0)
+    fitting = [start, (start + end) / 2, end]
+    assert DDIM(grid=fitting).run(denoiser, x1, **options).times.tolist() == fitting

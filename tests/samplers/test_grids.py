@@ -49,10 +49,10 @@ def test_times_of_your_own():
     [
         ({"grid": "lamda"}, "unknown grid 'lamda'.*did you mean 'lambda'"),
         ({"grid": [0.5]}, "two times or more"),
-        ({"grid": [0.5, 0.5, 0.0]}, "each smaller than the one before"),
+        ({"grid": [0.5, 0.5, 0.0]}, "each smaller than the previous one"),
         ({"grid": [1.5, 0.0]}, r"times in \[0, 1\], got 1.5 to 0.0"),
         ({"grid": [1.0, 0.5, 0.0], "steps": 3}, "the grid has 2 steps, got steps=3"),
-        ({"steps": 0}, "1 step or more, got 0"),
+        ({"steps": 0}, "steps needs a whole number from 1, got 0"),
     ],
 )
 def test_mistakes(options, message):

@@ -79,9 +79,11 @@ def test_file_brings_the_times_back(denoiser, noises, tmp_path):
     grid = optimise_grid(denoiser, "unipc2", 3, *noises, trials=3)
     grid.write(tmp_path / "grid.json")
     assert read_grid(tmp_path / "grid.json", "unipc2", SCHEDULE) == grid.times
-    with pytest.warns(UserWarning, match="was made for unipc2, and may not suit ddim"):
+    with pytest.warns(
+        UserWarning, match="was fitted for unipc2 and may be less accurate with ddim"
+    ):
         read_grid(tmp_path / "grid.json", "ddim", SCHEDULE)
-    with pytest.raises(HQDMError, match="was made for the schedule .*cosine.*linear"):
+    with pytest.raises(HQDMError, match="was fitted for the schedule .*cosine.*linear"):
         read_grid(tmp_path / "grid.json", "unipc2", LinearSchedule())
     with pytest.raises(HQDMError, match="there is no grid"):
         read_grid(tmp_path / "other.json", "unipc2", SCHEDULE)
@@ -128,7 +130,7 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     assert "the grid has 3 steps, got steps=4" in refused(*wrong)
     assert "there is no grid no.json" in refused("sample", *model, "--grid", "no.json")
     assert "needs a name that ends in .json, got grid" in refused(*fit[:-1], "grid")
-    assert "n needs 1 image or more, got 0" in refused(*fit, "--n", 0)
+    assert "n needs a whole number from 1, got 0" in refused(*fit, "--n", 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*are few for FID")

@@ -8,7 +8,14 @@ from copy import deepcopy
 import pytest
 
 from hqdm.samplers import DDIM, AdaptiveDPMSolver, DPMSolver, DPMSolverExact, DPMSolverPP, UniPC
-from hqdm.samplers.registry import SAMPLERS, build_sampler
+from hqdm.samplers.registry import (
+    SAMPLERS,
+    SamplerEntry,
+    build_sampler,
+    load_arguments,
+    register_sampler,
+    sampler_entry,
+)
 from hqdm.utils.errors import HQDMError
 
 
@@ -59,6 +66,50 @@ def test_what_a_sampler_does_not_take_is_refused():
         build_sampler("ddim", tolerance=0.1)
     with pytest.raises(HQDMError, match=r"unknown sampler 'dpm4': expected one of .*did you mean"):
         build_sampler("dpm4")
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The registry, whose entries are those of before afterwards."""
+    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS._entries))
+
+
+def test_a_name_of_another_sampler_is_refused(names):
+    """Entries are compared by the module and the name of what makes the sampler."""
+    again = type("DDIM", (DDIM,), {"__module__": DDIM.__module__})
+    register_sampler("mine")(again)
+    register_sampler("mine")(type("DDIM", (DDIM,), {"__module__": DDIM.__module__}))  # run again
+    other = type("DDIM", (DDIM,), {"__module__": "somewhere"})
+    for name in ("mine", "ddim"):
+        with pytest.raises(HQDMError, match=f"the sampler '{name}' is already defined by hqdm.sam"):
+            register_sampler(name)(other)
+
+
+def test_only_samplers_with_a_grid_finish_a_hybrid():
+    """The last steps are given as a grid of times, which an adaptive sampler does not take."""
+    assert sampler_entry("carleman+unipc") is SAMPLERS["carleman"]
+    with pytest.raises(HQDMError, match="unknown sampler after carleman 'dpm-adaptive': ") as error:
+        sampler_entry("carleman+dpm-adaptive")
+    assert "dpm-adaptive" not in str(error.value).partition("expected one of")[2]
+
+
+def test_what_is_read_beside_a_model(names, tmp_path):
+    """Without guidance only: 1 is none, as a whole number or not, and 0 is guidance."""
+    read = []
+
+    def load(source, denoiser):
+        read.append((source, denoiser))
+        return {"steps": 7}
+
+    SAMPLERS.register("loading", SamplerEntry(DDIM, load=load))
+    for none in (1, 1.0):
+        assert load_arguments("loading", tmp_path, "model", none) == {"steps": 7}
+    assert load_arguments("ddim", tmp_path, "model", 2.0) == {}
+    assert read == [(tmp_path, "model")] * 2
+    for scale in (0, 0.5, 2.0):
+        with pytest.raises(HQDMError, match="loading was fitted without guidance"):
+            load_arguments("loading", tmp_path, "model", scale)
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize(

@@ -127,5 +127,5 @@ def test_settings_and_names(denoiser, x1):
     assert RePaint(DDIM(40), 1).reversible
     with pytest.raises(HQDMError, match="repaint-ddim cannot run from data to noise"):
         RePaint(DDIM(4), 2).encode(denoiser, x1)
-    with pytest.raises(HQDMError, match="takes each step 1 time or more, got 0"):
+    with pytest.raises(HQDMError, match="resamplings needs a whole number from 1, got 0"):
         RePaint(DDIM(4), 0)

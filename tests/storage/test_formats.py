@@ -57,14 +57,14 @@ def test_a_run_is_resumed(hqdm, tmp_path):
     outcome = hqdm("fit", "--config", run / "config.yaml", *more)
     assert outcome.code == 0, outcome.err
     assert "note:" not in outcome.err
-    checkpoint = read_checkpoint(run / "last.ckpt")
+    checkpoint = read_checkpoint(run / "last.ckpt").contents
     assert checkpoint["global_step"] == 8
     assert checkpoint["hqdm"]["format_version"] == MODEL_VERSION
 
 
 def test_the_module_is_loaded_with_default_options():
     module = DiffusionModule.load_from_checkpoint(FORMAT_1 / "last.ckpt")
-    state = read_checkpoint(FORMAT_1 / "last.ckpt")["state_dict"]
+    state = read_checkpoint(FORMAT_1 / "last.ckpt").tensors
     assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
     assert module.batches_seen == 5
 

@@ -1,6 +1,7 @@
 """What a model of a user's circuit needs: copied beside it, named where it is missing."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,24 @@ def test_plugins_are_taken_from_the_options_too(circuits, forget, tiny, hqdm, tm
     config = tiny(model__network__hybrid={"vertex": options})
     given = ("--plugins", f"[{circuits}]", "--out", tmp_path / "run")
     assert hqdm("fit", "--config", config, *given).code == 0
+
+
+def test_files_that_a_plugin_imports_are_copied_with_it(forget, tmp_path, hqdm, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    own = tmp_path / "own"
+    own.mkdir()
+    text = FILE.read_text().replace("hop: int = 1", "hop: int = hops.DEFAULT")
+    (own / "my_rings.py").write_text(text.replace("import penny", "import hops\nimport penny"))
+    (own / "hops.py").write_text("DEFAULT = 1\n")
+    (own / "unused.py").write_text("")
+    ring = plugins.load_plugin(own / "my_rings.py").TestRing
+    hybrid = Hybrid(ansatz=ring(4, 1))
+    model = tmp_path / "model"
+    Denoiser(UNet(hybrid={"vertex": hybrid}, **SMALL), CosineSchedule()).save_pretrained(model)
+    assert {file.name for file in model.glob("*.py")} == {"my_rings.py", "hops.py"}
+    forget()
+    sys.modules.pop("hops")
+    shutil.rmtree(own)
+    inspected = hqdm("--plugin", model / "my_rings.py", "inspect", "--checkpoint", model)
+    assert inspected.code == 0
+    assert Path(sys.modules.pop("hops").__file__).parent == model

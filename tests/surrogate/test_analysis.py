@@ -27,11 +27,11 @@ from hqdm.surrogate.analysis import (
     chain_errors,
     energies,
     even_edges,
-    follow,
+    propagate,
     segment_facts,
+    solve_flows,
     spread,
     truncation_errors,
-    walk,
 )
 from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.latents import Latents
@@ -112,7 +112,7 @@ def test_latents_are_standard_normal_where_images_are_noise(trained_fit):
 
 
 def test_both_flows_of_gaussian_data_are_the_exact_one(gaussian):
-    flows = follow(ExactModel(), gaussian, replace(OPTIONS, n=50, network_n=20))
+    flows = solve_flows(ExactModel(), gaussian, replace(OPTIONS, n=50, network_n=20))
     x1 = ImageNoise(0, 50).draw((1, 2, 2)).double()
     ends = (torch.tensor(t, dtype=torch.float64) for t in (1.0, T_CUT))
     expected = gaussian.latents_of(ExactModel().exact.flow(x1, *ends), LAST)
@@ -130,18 +130,18 @@ def test_a_perfect_fit_leaves_small_errors_only(gaussian):
     assert found["energy"]["polynomial"] == pytest.approx(found["energy"]["carleman"], abs=1e-5)
 
 
-def test_a_walk_is_the_product_of_dense_exponentials(trained_fit):
+def test_propagation_is_the_product_of_dense_exponentials(trained_fit):
     _, fit = trained_fit
     sampler, z = Carleman(fit, order=3), np.random.default_rng(0).normal(size=(5, 2))
     a, b, c = even_edges(fit, 2)
     np.testing.assert_allclose(
-        walk(sampler, z, np.array([a, b, c])), sampler.advance(sampler.advance(z, a, b), b, c)
+        propagate(sampler, z, np.array([a, b, c])), sampler.advance(sampler.advance(z, a, b), b, c)
     )
     y = sampler.system.lift(z).T
     for part in pairwise(np.linspace(a, b, 4)):
         for generator in sampler.generators(*part):
             y = expm(generator.toarray()) @ y
-    found = walk(sampler, z, np.array([a, b]), refine=3)
+    found = propagate(sampler, z, np.array([a, b]), refine=3)
     np.testing.assert_allclose(found, sampler.system.project(y.T), rtol=1e-9)
 
 
@@ -325,7 +325,7 @@ def test_what_is_too_large_is_told_in_its_place(trained_fit):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"n": 1}, "2 initial values or more, got 1"),
+        ({"n": 1}, "2 or more initial values, got 1"),
         ({"network_n": 41}, "2 to 40 initial values, got 41"),
         ({"orders": ()}, "orders and segments of 1 or more"),
         ({"orders": (0,)}, "orders and segments of 1 or more"),

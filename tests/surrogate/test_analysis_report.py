@@ -112,7 +112,10 @@ def test_refusals_and_divergences_are_shown(report, tmp_path):
 def test_what_shots_mean_for_latents_is_told(report):
     changed = copy.deepcopy(report)
     changed["shots"]["share"] = 0.01
-    assert "x is 1 % of |y|^2: relative to x their errors are up to 10 times" in notes(changed)[0]
+    assert (
+        "|x|^2 = 1 % of |y|^2: errors relative to x are up to 10 times as large"
+        in notes(changed)[0]
+    )
 
 
 def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
@@ -125,7 +128,7 @@ def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
     [
         (("--orders", "2,x"), "whole numbers from 1, separated by commas, got '2,x'"),
         (("--segments", "0"), "whole numbers from 1, separated by commas, got '0'"),
-        (("--n", 1), "2 initial values or more, got 1"),
+        (("--n", 1), "2 or more initial values, got 1"),
         (("--network-n", 21, "--n", 20), "2 to 20 initial values, got 21"),
         (("--closure", "dorp"), "did you mean 'drop'"),
         (("--fit", "nowhere"), "no Carleman fit nowhere"),

@@ -19,15 +19,15 @@ from hqdm.surrogate.fit import CarlemanFit
 from hqdm.surrogate.latents import Latents
 from hqdm.surrogate.noise_polynomial import DiffusionDrift, gaussian_noise
 from hqdm.surrogate.resources import (
-    STARTS,
+    INITIAL_VALUES,
     Study,
     circuit,
     fit_to,
+    initial_latents,
     measure,
     network_flops,
     runge_kutta,
     segment_of,
-    starts_of,
     steps_needed,
     study,
 )
@@ -106,12 +106,12 @@ def test_a_case_is_what_dense_matrices_say(model):
     assert (case.dim, case.order, case.degree, case.segments) == (2, 2, 2, 4)
 
 
-def test_gain_and_share_are_those_of_the_walk(model):
+def test_gain_and_share_are_those_of_the_evolution(model):
     fit = fit_to(*model, 2, OPTIONS)
     case = measure(fit, 2, OPTIONS)
     segment, drift = segment_of(fit, 4), DiffusionDrift(fit.noise)
     first, a, b = fit.noise.nodes[0], segment["from"], segment["to"]
-    z = starts_of(fit, OPTIONS.seed)
+    z = initial_latents(fit, OPTIONS.seed)
     flat = solve_ivp(
         lambda t, v: (
             drift.coefficients(t) @ Carleman(fit, order=2).system.lift(v.reshape(-1, 2)).T
@@ -121,8 +121,8 @@ def test_gain_and_share_are_those_of_the_walk(model):
         rtol=1e-9,
         atol=1e-9,
     )
-    z = flat.y[:, -1].reshape(STARTS, 2)
-    start = z[np.argsort(np.linalg.norm(z, axis=1))[STARTS // 2]]
+    z = flat.y[:, -1].reshape(INITIAL_VALUES, 2)
+    start = z[np.argsort(np.linalg.norm(z, axis=1))[INITIAL_VALUES // 2]]
     system = Carleman(fit, order=2).system
     y0 = system.lift(start[None])[0]
     y = solve_ivp(lambda t, y: system.matrix(t) @ y, (a, b), y0, rtol=1e-9, atol=1e-11).y[:, -1]
@@ -133,7 +133,7 @@ def test_gain_and_share_are_those_of_the_walk(model):
 
 
 def test_runge_kutta_is_of_order_four(gaussian):
-    drift, z = DiffusionDrift(gaussian.noise), starts_of(gaussian, 0)
+    drift, z = DiffusionDrift(gaussian.noise), initial_latents(gaussian, 0)
     exact = gaussian_ends(gaussian, z, 4.0)
     errors = [
         np.abs(runge_kutta(drift, z, np.linspace(-5, 4, n + 1)) - exact).max() for n in (20, 40)
@@ -144,7 +144,7 @@ def test_runge_kutta_is_of_order_four(gaussian):
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-5])
 def test_no_fewer_steps_meet_the_tolerance(gaussian, tolerance):
     steps = steps_needed(gaussian, 3, tolerance, 0)
-    drift, z = DiffusionDrift(gaussian.noise), starts_of(gaussian, 0)
+    drift, z = DiffusionDrift(gaussian.noise), initial_latents(gaussian, 0)
     exact = gaussian_ends(gaussian, z, 4.0)
 
     def error(steps):
@@ -179,9 +179,9 @@ def test_operations_of_a_network_are_counted():
     assert network_flops(Denoiser(Convolution(), CosineSchedule())) == 64 * 3 * 75 * 2
 
 
-def test_every_walk_is_counted(report, told):
-    walks = len(OPTIONS.dims) + len(OPTIONS.orders) + 1
-    assert told == [("walks", done, walks) for done in range(walks + 1)]
+def test_every_evolution_is_counted(report, told):
+    total = len(OPTIONS.dims) + len(OPTIONS.orders) + 1
+    assert told == [("evolutions", done, total) for done in range(total + 1)]
 
 
 def test_rows_are_measured_or_follow_the_laws(report):
@@ -201,7 +201,7 @@ def test_costs_by_hand(report):
     assert row["classical_direct"] == 2 * 2 * 6 * 4 * report["steps"] * 4
     assert row["classical_lifted"] == 4 * 2 * 2 * 6
     network = report["network"]
-    assert row["classical_network"] == pytest.approx(10 * network["flops"] * 2 / 64)
+    assert row["classical_original"] == pytest.approx(10 * network["flops"] * 2 / 64)
     assert network["pixels"] == 64
     # d / eps^2 reads of each of 4 segments, of which x is a share
     assert row["qlss_states"] == pytest.approx(4 * 2 * 1e4 / case["share"])
@@ -241,7 +241,7 @@ def test_crossings_are_where_gates_are_fewer(report):
             cheaper = [
                 row[f"{method}_{access}_gates"] is not None
                 and row[f"{method}_{access}_gates"]
-                < min(row[f"classical_{way}"] for way in ("direct", "lifted", "network"))
+                < min(row[f"classical_{name}"] for name in ("direct", "lifted", "original"))
                 for row in report["rows"]
             ]
             assert (dim is None) == (not cheaper[-1])
@@ -269,7 +269,7 @@ def test_the_report_is_plain_json(report):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"dims": (3, 3)}, "two dimensions or more to measure, got [3, 3]"),
+        ({"dims": (3, 3)}, "two or more dimensions to measure, got [3, 3]"),
         ({"segments": 0}, "1 segment or more, got 0"),
         ({"tolerance": 1.0}, "tolerance between 0 and 1, got 1.0"),
     ],

@@ -73,7 +73,7 @@ def test_crossings_are_told(report):
     changed["crossings"] = {"qlss": {"oracle": None, "table": 100}}
     told = findings(changed)
     assert "QLSS, oracle: no crossing up to d = 100" in told
-    assert "QLSS, table: cheaper than every classical way from d = 100 on" in told
+    assert "QLSS, table: cheaper than every classical method from d = 100 on" in told
 
 
 def test_what_never_succeeds_is_shown_as_none(report, tmp_path):
@@ -93,7 +93,7 @@ def test_nothing_is_overwritten_unless_told(refused, command, finished):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--dims", "2"), "two dimensions or more to measure, got [2]"),
+        (("--dims", "2"), "two or more dimensions to measure, got [2]"),
         (("--dims", "1,2"), "latent dimension needs to be 2 to 64, got 1"),
         (("--dims", "2,100"), "latent dimension needs to be 2 to 64, got 100"),
         (("--dims", "2,,3"), "whole numbers from 1, separated by commas, got '2,,3'"),

@@ -242,7 +242,7 @@ def diverging(fit):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda fit: Carleman(fit, 0), "1 step or more, got 0"),
+        (lambda fit: Carleman(fit, 0), "steps needs a whole number from 1, got 0"),
         (lambda fit: Carleman(fit, order=0), "order 1 or more, got 0"),
         (lambda fit: Carleman(fit, closure="guess"), "unknown closure 'guess'"),
         (lambda fit: Carleman(fit, basis="fourier"), "unknown basis 'fourier'"),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_signal_saves_and_leaves(
     stopped = f"stopped by {signal.Signals(signum).name}"
     expected = f"{stopped}: saved {last}; continue with --resume {last}"
     assert outcome.err.splitlines()[1:] == [expected]
-    assert read_checkpoint(last)["global_step"] == step
+    assert read_checkpoint(last).contents["global_step"] == step
     assert signal.getsignal(signum) == handler
 
     assert hqdm("fit", "--config", config, "--resume", last).code == 0
@@ -65,6 +66,37 @@ def test_interrupt_before_training_is_one_word(monkeypatch, hqdm, tiny, tmp_path
     outcome = hqdm("fit", "--config", tiny(), "--out", tmp_path / "run")
     assert (outcome.code, outcome.err) == (130, "stopped\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stop_after_a_validation_within_an_epoch_is_saved(hqdm, tiny, tmp_path):
+    """No batch follows at whose end it would be."""
+    stop = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val_loss", "stopping_threshold": 1e9, "verbose": False},
+    }
+    changes = {"trainer__val_check_interval": 2, "trainer__callbacks": [stop]}
+    config = tiny(**changes, data__limit=160, trainer__min_epochs=0, checkpoint_every=1000)
+    assert hqdm("fit", "--config", config, "--out", tmp_path / "run").code == 0
+    assert read_checkpoint(tmp_path / "run" / "last.ckpt").contents["global_step"] == 2
+
+
+def test_the_end_of_an_epoch_is_saved_with_its_validation(tmp_path):
+    """Also if the step itself has been, before the validation."""
+    saved = []
+
+    class FakeTrainer:
+        is_global_zero, loggers, global_step, is_last_batch = True, (), 7, True
+        strategy = SimpleNamespace(reduce_boolean_decision=lambda value, all: value)
+
+        def save_checkpoint(self, path):
+            saved.append(path)
+            path.write_bytes(b"")
+
+    callback = LastCheckpoint(tmp_path / "last.ckpt", 5)
+    for last, expected in ((True, 1), (True, 2), (False, 2)):
+        FakeTrainer.is_last_batch = last
+        callback.on_train_epoch_end(FakeTrainer(), None)
+        assert len(saved) == expected
 
 
 class Script:
@@ -104,7 +136,7 @@ def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, reposito
     script.wait_for(out / "last.ckpt")
     time.sleep(0.3)  # any later moment, in any step
     assert script.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    killed_at = read_checkpoint(out / "last.ckpt")["global_step"]
+    killed_at = read_checkpoint(out / "last.ckpt").contents["global_step"]
     epochs = ("--trainer.max_epochs", killed_at // 10 + 2)
     args = ("fit", "--config", tiny(**LONG), *epochs)
     assert hqdm(*args, "--resume", out / "last.ckpt").code == 0

@@ -26,8 +26,10 @@ def test_the_average_is_that_of_the_formula():
     ("options", "said"),
     [
         ({"decay": 1.0}, "ema_decay needs a number in"),
-        ({"every": 0}, "ema_every needs 1 step or more"),
-        ({"start": -1}, "ema_start needs 0 steps or more"),
+        ({"every": 0}, "ema_every needs a whole number from 1, got 0"),
+        ({"every": 2.5}, "ema_every needs a whole number from 1, got 2.5"),
+        ({"start": -1}, "ema_start needs a whole number from 0, got -1"),
+        ({"decay": "x"}, "ema_decay needs a finite number, got 'x'"),
     ],
 )
 def test_bad_numbers_are_refused(options, said):

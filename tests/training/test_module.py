@@ -167,11 +167,16 @@ def test_average_is_saved_but_not_trained():
     ("options", "said"),
     [
         ({"lr": 0}, "lr needs a positive number, got 0"),
-        ({"lr": float("nan")}, "lr needs a positive number, got nan"),
-        ({"betas": (0.9, 1.0)}, "betas needs numbers in"),
+        ({"lr": float("nan")}, "lr needs a finite number, got nan"),
+        ({"lr": "fast"}, "lr needs a finite number, got 'fast'"),
+        ({"betas": (0.9, 1.0)}, r"betas needs two numbers in \[0, 1\), got \(0.9, 1.0\)"),
+        ({"betas": (0.9,)}, "betas needs two numbers in"),
+        ({"betas": 0.9}, "betas needs two numbers in"),
+        ({"betas": ("a", "b")}, "betas needs a finite number, got 'a'"),
+        ({"seed": -1}, "seed needs a whole number from 0, got -1"),
         ({"ema_decay": 1.0}, "ema_decay needs a number in"),
-        ({"ema_every": 0}, "ema_every needs 1 step or more, got 0"),
-        ({"ema_start": -1}, "ema_start needs 0 steps or more, got -1"),
+        ({"ema_every": 0}, "ema_every needs a whole number from 1, got 0"),
+        ({"ema_start": -1}, "ema_start needs a whole number from 0, got -1"),
         ({"label_dropout": 1.5}, "label_dropout needs a fraction in"),
     ],
 )
@@ -211,7 +216,7 @@ def test_two_processes_train_like_one(hqdm, tiny, tmp_path, repository):
         one, two = (read_metric(tmp_path / run / "csv", name) for run in ("one", "two"))
         assert one.keys() == two.keys()
         assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-6)
-    one, two = (read_checkpoint(tmp_path / run / "last.ckpt") for run in ("one", "two"))
+    one, two = (read_checkpoint(tmp_path / run / "last.ckpt").contents for run in ("one", "two"))
     assert one["global_step"] == two["global_step"]
     assert one["hqdm"] == two["hqdm"]
     for name, value in one["state_dict"].items():
@@ -234,8 +239,7 @@ def quiet(tmp_path):
 
 def test_a_checkpoint_gives_the_module_back(trained):
     module = DiffusionModule.load_from_checkpoint(trained / "last.ckpt", seed=3)
-    checkpoint = read_checkpoint(trained / "last.ckpt")
-    state = checkpoint["state_dict"]
+    state = read_checkpoint(trained / "last.ckpt").tensors
     assert module.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
     assert (module.ema.decay, module.ema.every, module.ema.start) == (0.5, 2, 2)
@@ -244,6 +248,10 @@ def test_a_checkpoint_gives_the_module_back(trained):
     assert type(other.configure_optimizers()) is torch.optim.SGD
     with pytest.raises(HQDMError, match="unknown option of load_from_checkpoint 'rate'"):
         DiffusionModule.load_from_checkpoint(trained / "last.ckpt", rate=1)
+    with pytest.raises(HQDMError, match="device 'xx' is not available"):
+        DiffusionModule.load_from_checkpoint(trained / "last.ckpt", map_location="xx")
+    on = DiffusionModule.load_from_checkpoint(trained / "last.ckpt", map_location="cpu")
+    assert on.denoiser.training  # ready to be trained on
     with pytest.raises(HQDMError, match="weights_only=True"):
         DiffusionModule.load_from_checkpoint(trained / "last.ckpt", weights_only=False)
 
@@ -282,3 +290,20 @@ def test_any_loader_of_images_trains(quiet):
     Trainer(**quiet).fit(DiffusionModule(conditional), pairs)
     with pytest.raises(HQDMError, match="takes labels .* but the batches have none"):
         Trainer(**quiet).fit(DiffusionModule(conditional), bare)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 3], "labels 0 to 3 in a batch for a network of 3 classes: expected 0 to 2"),
+        ([-1, 2], "labels -1 to 2 in a batch"),
+        ([0.0, 1.0], "labels of type torch.float32: expected whole numbers"),
+    ],
+)
+def test_labels_that_the_network_does_not_have_are_refused(quiet, labels, said):
+    """Label n_classes would silently mean "no label"."""
+    network = UNet(channels=1, size=8, dim=4, mults=(1, 2), heads=1, head_dim=4, n_classes=3)
+    module = DiffusionModule(Denoiser(network, CosineSchedule()))
+    batches = DataLoader(TensorDataset(torch.zeros(2, 1, 8, 8), torch.tensor(labels)), batch_size=2)
+    with pytest.raises(HQDMError, match=f"^{said}"):
+        Trainer(**quiet).fit(module, batches)

@@ -41,7 +41,7 @@ def train(config, out, *args, keep=None):
     if keep:
         cli.trainer.callbacks.append(KeepCopies(out / "last.ckpt", keep))
     cli.run()
-    return torch.load(out / "last.ckpt", weights_only=True)
+    return read_checkpoint(out / "last.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_finished_run_is_not_trained_further(tiny, same_run, tmp_path):
 def test_best_checkpoint_survives_a_resumption(tiny, tmp_path):
     """The best loss so far is remembered: a worse one does not replace best.ckpt."""
     config, out = tiny(model__ema__decay=0.0, model__ema__every=1), tmp_path / "run"
-    callbacks = train(config, out)["callbacks"]
+    callbacks = train(config, out).contents["callbacks"]
     first, second = read_metric(out / "csv", "val_loss").values()
     assert second < first
     (kept,) = (state for name, state in callbacks.items() if "ModelCheckpoint" in name)
@@ -119,7 +119,8 @@ def test_resumed_run_takes_the_configured_learning_rate(tiny, tmp_path):
     config, out = tiny(), tmp_path / "run"
     train(config, out)
     more = ("--trainer.max_epochs", 3, "--model.lr", 1e-5, "--model.betas", "[0.5, 0.6]")
-    (optimizer,) = train(config, out, *more, "--resume", out / "last.ckpt")["optimizer_states"]
+    resumed = train(config, out, *more, "--resume", out / "last.ckpt")
+    (optimizer,) = resumed.contents["optimizer_states"]
     (group,) = optimizer["param_groups"]
     assert group["lr"] == 1e-5
     assert group["betas"] == (0.5, 0.6)
@@ -179,7 +180,7 @@ def test_checkpoint_of_another_run_is_not_resumed(
 def test_where_circuits_run_may_change(trained, tiny, tmp_path):
     config = tiny(model__network__hybrid__vertex__simulator="pennylane:default.qubit")
     state = train(config, tmp_path / "run", "--resume", trained / "last.ckpt")
-    assert state["global_step"] == 6
+    assert state.contents["global_step"] == 6
 
 
 def folder_contents(folder):
@@ -200,7 +201,7 @@ def test_existing_run_is_left_alone(trained, tiny, tmp_path):
 def test_overwrite_starts_anew(trained, tiny, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     state = train(tiny(trainer__max_epochs=1), tmp_path / "run", "--overwrite")
-    assert state["global_step"] == 3
+    assert state.contents["global_step"] == 3
     assert not list((tmp_path / "run" / "samples").iterdir())
     assert [f.name for f in (tmp_path / "run" / "csv").iterdir()] == ["version_0"]
 
@@ -210,14 +211,14 @@ def test_overwrite_does_not_delete_the_checkpoint_it_resumes(trained, tiny, tmp_
     best = tmp_path / "run" / "best.ckpt"
     config = tiny(trainer__max_epochs=3)
     state = train(config, tmp_path / "run", "--overwrite", "--resume", best)
-    assert state["global_step"] == 9
+    assert state.contents["global_step"] == 9
 
 
 def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     config = tiny(trainer__max_epochs=3)
     TrainingCLI(["--config", str(config), "--resume", str(tmp_path / "run" / "last.ckpt")]).run()
-    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 9
+    assert read_checkpoint(tmp_path / "run" / "last.ckpt").contents["global_step"] == 9
     assert {f.name for f in (tmp_path / "run" / "csv").iterdir()} == {"version_0", "version_1"}
 
 
@@ -228,7 +229,8 @@ def test_states_of_callbacks_that_are_gone(trained, tiny, tmp_path, recwarn, cal
     checkpoint["callbacks"][callback] = {"seconds": 1.0}
     torch.save(checkpoint, tmp_path / "old.ckpt")
     config = tiny(trainer__max_epochs=3)
-    assert train(config, tmp_path / "run", "--resume", tmp_path / "old.ckpt")["global_step"] == 9
+    resumed = train(config, tmp_path / "run", "--resume", tmp_path / "old.ckpt")
+    assert resumed.contents["global_step"] == 9
     told = [str(warning.message) for warning in recwarn]
     assert any("add the following callbacks" in line for line in told) == warned
 

@@ -91,7 +91,7 @@ def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):
     more = ("--resume", out / "last.ckpt", "--trainer.max_epochs", 3)
     outcome = hqdm("fit", "--config", out / "config.yaml", *more)
     assert outcome.err.splitlines()[0].endswith(f"frozen: encoder, decoder; into {out}")
-    assert read_checkpoint(out / "last.ckpt")["hqdm"]["frozen"] == ["encoder", "decoder"]
+    assert read_checkpoint(out / "last.ckpt").frozen == ("encoder", "decoder")
     assert "freeze: encoder,decoder" in (out / "config.yaml").read_text()
     ours = load_denoiser(out / "last.ckpt", "raw").state_dict()
     assert all(torch.equal(ours[n], theirs[n]) for n in done.taken if ".encoder." in f".{n}")

@@ -3,7 +3,7 @@
 import pytest
 
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.files import claim_files, make_writable
+from hqdm.utils.files import claim_files, make_writable, remove_unused_folders
 
 
 def test_folder_is_created_and_left_empty(tmp_path):
@@ -26,3 +26,22 @@ def test_present_files_are_named_and_kept(tmp_path):
     claim_files(tmp_path, ["a.txt", "b.txt"], overwrite=True)
     claim_files(tmp_path, ["c.txt"], overwrite=False)
     assert (tmp_path / "b.txt").read_text() == "mine"
+
+
+def test_only_new_and_empty_folders_are_removed(tmp_path):
+    remove_unused_folders()  # of earlier tests
+    (tmp_path / "old").mkdir()
+    for folder in ("old", "old/in/side", "new/a", "new/b", "gone"):
+        make_writable(tmp_path / folder)
+    (tmp_path / "new" / "b" / "file").write_text("x")
+    (tmp_path / "gone").rmdir()
+    remove_unused_folders()
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "new",
+        "new/b",
+        "new/b/file",
+        "old",
+    ]
+    (tmp_path / "gone").mkdir()  # by somebody else, since then
+    remove_unused_folders()
+    assert (tmp_path / "gone").exists()

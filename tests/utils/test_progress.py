@@ -60,8 +60,8 @@ def test_bars_and_lines_reach_the_terminal(terminal, capsys):
 
 def test_steps_are_counted_whatever_they_bring():
     told = []
-    step = stepwise(lambda *report: told.append(report), "walks", 2)
-    assert told == [("walks", 0, 2)]
+    step = stepwise(lambda *report: told.append(report), "steps", 2)
+    assert told == [("steps", 0, 2)]
     step()
     step(7, "ignored")
-    assert told[1:] == [("walks", 1, 2), ("walks", 2, 2)]
+    assert told[1:] == [("steps", 1, 2), ("steps", 2, 2)]

@@ -48,6 +48,14 @@ def test_a_definition_may_be_repeated_but_not_replaced(shapes):
         shapes.register("circle", Square)
 
 
+def test_a_class_of_the_same_name_in_another_module_is_another_definition(shapes):
+    shapes.register("circle", Circle)
+    other = type("Circle", (), {"__module__": "somewhere"})
+    with pytest.raises(HQDMError, match=f"already defined by {__name__}: choose another name"):
+        shapes.register("circle", other)
+    assert shapes["circle"] is Circle
+
+
 def test_installed_packages_announce_theirs(shapes, monkeypatch, tmp_path):
     (tmp_path / "announced_shapes.py").write_text(
         "from hqdm.utils.registry import Registry\nRegistry.all[0].register('dot', object)\n"
@@ -58,6 +66,10 @@ def test_installed_packages_announce_theirs(shapes, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_loaded", set())
     assert "dot" in shapes
     assert shapes["dot"] is object
+    # It is loaded once: a name that is still missing is not looked for in it again.
+    monkeypatch.setattr(EntryPoint, "load", lambda self: pytest.fail("loaded twice"))
+    assert "dash" not in shapes
+    assert module._loaded == {"announced_shapes"}
     del sys.modules["announced_shapes"]
 
 

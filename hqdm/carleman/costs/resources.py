@@ -17,8 +17,9 @@ to a relative error eps takes d / eps^2 copies of each state. Two costs of a que
 * table: two look-ups of d C(d + p, p) coefficients, which are fitted and have no closed form.
 
 Classically, the same polynomial equation is integrated (2 d C(d + p, p) operations per
-evaluation), or the lifted map is applied (2 d n operations per evolution); the cost of a network
-may be given for comparison.
+evaluation), or the lifted map is applied (2 d n operations per evolution). If the polynomial
+approximates another drift, the cost of integrating the original equation may be given for
+comparison.
 """
 
 import math
@@ -106,17 +107,18 @@ class ClassicalCost:
     Attributes:
         direct: Operations of integrating the polynomial equation.
         lifted: Operations of applying the lifted map.
-        network: Operations of a network in comparison, given by the caller; None if unknown.
+        original: Operations of integrating the equation whose drift the polynomial approximates;
+            None if there is none.
     """
 
     direct: float
     lifted: float
-    network: float | None = None
+    original: float | None = None
 
     @property
     def least(self) -> float:
         """The smallest of the costs."""
-        return min(self.direct, self.lifted, math.inf if self.network is None else self.network)
+        return min(self.direct, self.lifted, math.inf if self.original is None else self.original)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Row:
                 made[f"{method}_{name}"] = None if cost is None else getattr(cost, name)
             for access in ACCESS:
                 made[f"{method}_{access}_gates"] = None if cost is None else cost.gates(access)
-        for name in ("direct", "lifted", "network"):
+        for name in ("direct", "lifted", "original"):
             made[f"classical_{name}"] = getattr(self.classical, name)
         return made
 
@@ -283,20 +285,20 @@ def lchs_cost(case: Case, tolerance: float, kernel: Kernel | None = None) -> Qua
 
 
 def classical_cost(
-    case: Case, evaluations: int, network_flops: float | None = None
+    case: Case, evaluations: int, original_flops: float | None = None
 ) -> ClassicalCost:
     """The cost of one solution on a classical computer.
 
     Args:
         case: The evolution.
         evaluations: Evaluations of the drift per segment by an integrator that meets the tolerance.
-        network_flops: Floating-point operations of the network in comparison.
+        original_flops: See `ClassicalCost.original`.
     """
     lifted = 2 * case.dim * n_monomials(case.dim, case.order)
     return ClassicalCost(
         direct=float(2 * case.segments * evaluations * n_coefficients(case)),
         lifted=float(case.segments * lifted),
-        network=network_flops,
+        original=original_flops,
     )
 
 
@@ -304,7 +306,7 @@ def table(
     cases: Sequence[Case],
     tolerance: float,
     evaluations: int,
-    network_flops: Sequence[float | None] | None = None,
+    original_flops: Sequence[float | None] | None = None,
 ) -> Resources:
     """Tabulate the costs of several cases.
 
@@ -312,17 +314,19 @@ def table(
         cases: Measured or extrapolated cases, in increasing order of dimension.
         tolerance: Tolerance of |dx| / |x|.
         evaluations: See `classical_cost`.
-        network_flops: See `classical_cost`, one per case.
+        original_flops: See `ClassicalCost.original`, one per case.
 
     Raises:
-        HQDMError: If the tolerance is not between 0 and 1, or the number of `network_flops` differs
-            from that of cases.
+        HQDMError: If the tolerance is not between 0 and 1, or `original_flops` and the cases differ
+            in number.
     """
     if not 0 < tolerance < 1:
         raise HQDMError(f"resources need a tolerance between 0 and 1, got {tolerance}")
-    flops = [None] * len(cases) if network_flops is None else list(network_flops)
+    flops = [None] * len(cases) if original_flops is None else list(original_flops)
     if len(flops) != len(cases):
-        raise HQDMError(f"{len(cases)} cases need as many network_flops, got {len(flops)}")
+        raise HQDMError(
+            f"expected one value of original_flops per case, {len(cases)}, got {len(flops)}"
+        )
     rows = [
         Row(
             case,

@@ -15,7 +15,7 @@ is known from the simulation,
     x = N |b| / alpha  x (amplitudes of the successful outcome).
 
 Mode `emulate` computes these amplitudes by alternate products with B^T and B, as many as the
-circuit has queries; mode `circuit` simulates a PennyLane circuit. All else is shared.
+circuit has queries; mode `circuit` simulates a PennyLane circuit. The other steps are the same.
 """
 
 import math

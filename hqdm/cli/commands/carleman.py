@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hqdm.cli.options import Parser, add_checkpoint, add_noise, add_output, load_model
+from hqdm.cli.options import Parser, add_checkpoint, add_data, add_noise, add_output, load_model
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.files import claim_files
 from hqdm.utils.tables import Sheet
@@ -42,8 +42,7 @@ def fit(args: Sequence[str]) -> None:
     """Fit latents and a polynomial for the noise to a trained model."""
     parser = Parser("hqdm carleman fit", description=fit.__doc__)
     add_checkpoint(parser)
-    parser.add_argument("--data", required=True, help="data set on which the model was trained")
-    parser.add_argument("--offline", action="store_true", help="do not access the network")
+    add_data(parser, "data set on which the model was trained")
     parser.add_argument("--dim", type=int, default=4, help="latent dimension d (4)")
     parser.add_argument(
         "--degree", type=int, default=3, help="degree of the polynomial, 1 to 3 (3)"
@@ -170,7 +169,14 @@ def training_images(options: Namespace, denoiser: "Denoiser") -> "ImageSet":
     from hqdm.data.images import load_images
 
     channels, size, _ = denoiser.image_shape
-    return load_images(options.data, "train", size=size, channels=channels, offline=options.offline)
+    return load_images(
+        options.data,
+        "train",
+        size=size,
+        channels=channels,
+        offline=options.offline,
+        skip_bad=options.skip_bad,
+    )
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
@@ -230,8 +236,7 @@ def resources(args: Sequence[str]) -> None:
     """Estimate the quantum resources per sample, and the classical costs."""
     parser = Parser("hqdm carleman resources", description=resources.__doc__)
     add_checkpoint(parser)
-    parser.add_argument("--data", required=True, help="data set on which the model was trained")
-    parser.add_argument("--offline", action="store_true", help="do not access the network")
+    add_data(parser, "data set on which the model was trained")
     parser.add_argument(
         "--dims", type=whole_numbers, default="2,3,4,6,8", help="dimensions d (2,3,4,6,8)"
     )

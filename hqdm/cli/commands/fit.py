@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,13 +15,21 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from hqdm.cli.configuration import parse_configuration, read_configuration, value_at
 from hqdm.cli.messages import readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
-from hqdm.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
+from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
-from hqdm.training.run import CHECKPOINT_EVERY, RunFolder, check_labels, fit, prepare
+from hqdm.training.run import (
+    CHECKPOINT_EVERY,
+    RunFolder,
+    check_labels,
+    check_optimizer,
+    fit,
+    prepare,
+)
 from hqdm.utils.errors import HQDMError, Interrupted, first_line
 from hqdm.utils.plugins import load_plugin
 
@@ -33,6 +41,23 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     # The order of the images follows from the seed and the step; see hqdm.data.module.
     "use_distributed_sampler": False,
 }
+
+LINKS = (
+    ("data.size", "model.network.size"),
+    ("data.channels", "model.network.channels"),
+    ("offline", "data.offline"),
+    ("seed_everything", "model.seed"),
+    ("seed_everything", "data.seed"),
+)
+"""Keys, and the keys that follow them."""
+
+CONFIGURATIONS = (
+    *("--config", "--plugins", "--data", "--model", "--model.network", "--trainer"),
+    *("--optimizer", "--lr_scheduler"),
+)
+"""Options whose value may be a YAML file or YAML."""
+
+MAX_SEED = 2**32 - 1  # of numpy, which Lightning seeds as well
 
 
 class OneLineParser(LightningArgumentParser):
@@ -51,11 +76,40 @@ def _seed(value: int) -> int:
     """Check the random seed.
 
     Raises:
-        HQDMError: If it is negative, or `true`, which Lightning replaces by a random number.
+        HQDMError: If it is out of range, or `true`, which Lightning replaces by a random number.
     """
-    if isinstance(value, bool) or value < 0:
-        raise HQDMError(f"seed_everything: expected a whole number from 0, got {value}")
+    if isinstance(value, bool) or not 0 <= value <= MAX_SEED:
+        raise HQDMError(
+            f"seed_everything: expected a whole number from 0 to {MAX_SEED}, got {value}"
+        )
     return value
+
+
+def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """The configurations in the arguments, from files and inline, with the folders of the files.
+
+    What is missing or is not YAML is left out: the parser reports it.
+
+    Raises:
+        HQDMError: If YAML would be read silently in another way, see `hqdm.cli.configuration`.
+    """
+    words = [part for arg in args for part in arg.split("=", 1)]
+    for flag, value in pairwise(words):
+        keys = flag.removeprefix("--").split(".")
+        if flag not in CONFIGURATIONS:
+            continue
+        try:
+            is_file = flag != "--plugins" and Path(value).is_file()
+            path = Path(value)
+            content = read_configuration(path) if is_file else parse_configuration(value, flag)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            if isinstance(error, HQDMError):
+                raise
+            continue
+        for key in reversed(keys if flag != "--config" else []):
+            content = {key: content}
+        if isinstance(content, Mapping):
+            yield content, Path(value).parent if is_file else Path()
 
 
 def load_plugins_of(args: Sequence[str]) -> None:
@@ -66,22 +120,32 @@ def load_plugins_of(args: Sequence[str]) -> None:
     Raises:
         HQDMError: If a file cannot be loaded.
     """
-    words = [part for arg in args for part in arg.split("=", 1)]
-    for flag, value in pairwise(words):
-        folder = Path()
-        try:
-            if flag == "--plugins":
-                plugins = yaml.safe_load(value)
-            elif flag == "--config" and Path(value).is_file():
-                plugins = (yaml.safe_load(Path(value).read_text()) or {}).get("plugins") or []
-                folder = Path(value).parent
-            else:
-                continue
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
-            continue  # the parser reports the error
+    for config, folder in given_configurations(args):
+        plugins = config.get("plugins")
         for plugin in plugins if isinstance(plugins, list) else []:
             beside = folder / str(plugin)
             load_plugin(beside if beside.is_file() else str(plugin))
+
+
+def check_linked(args: Sequence[str], parsed: Namespace) -> None:
+    """Refuse a value for a key that follows another key, unless both agree.
+
+    Args:
+        args: The arguments.
+        parsed: The settings that follow from them.
+
+    Raises:
+        HQDMError: If a configuration sets such a key to another value; the message has the key to
+            set.
+    """
+    for config, _ in given_configurations(args):
+        for source, target in LINKS:
+            value = value_at(config, target)
+            if value is not None and value != parsed[target]:
+                raise HQDMError(
+                    f"{target} is {value}, but it follows {source}, which is {parsed[source]}: "
+                    f"set {source} only"
+                )
 
 
 class TrainingCLI(LightningCLI):
@@ -148,15 +212,17 @@ class TrainingCLI(LightningCLI):
             default=CHECKPOINT_EVERY,
             help="optimiser steps between checkpoints",
         )
-        parser.link_arguments("data.size", "model.network.size")
-        parser.link_arguments("data.channels", "model.network.channels")
-        parser.link_arguments("offline", "data.offline")
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+        for source, target in LINKS:
+            check = _seed if source == "seed_everything" else None
+            parser.link_arguments(source, target, compute_fn=check)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse what jsonargparse accepts: null for a value, a value for keys."""
+        """Parse, and refuse what jsonargparse accepts.
+
+        That is null for a value, a value for keys, and a value for a key that follows another one.
+        """
         super().parse_arguments(parser, args)
+        check_linked(args, self.config)
         for key, _ in parser.get_defaults().items():
             if key not in self.config:
                 raise HQDMError(f"{key.rpartition('.')[0]}: expected keys with values")
@@ -171,10 +237,11 @@ class TrainingCLI(LightningCLI):
         What a configuration leaves out was a default when the run began, and another one may hold
         now: HQConv of runs in format 2 is not interleaved.
         """
-        if not self.config["resume"]:
+        resume = self.config["resume"]
+        if not resume or not Path(resume).is_file():  # `prepare` refuses a missing one
             return
-        own = read_checkpoint(Path(self.config["resume"])).get(CHECKPOINT_KEY, {})
-        saved = own.get("denoiser", {}).get("network", {}).get("hybrid") or {}
+        denoiser = read_checkpoint(Path(resume)).denoiser
+        saved = denoiser.get("network", {}).get("hybrid") or {}
         for part, hybrid in self.config["model"]["network"]["hybrid"].items():
             before = saved.get(part, {})
             if hybrid["ansatz"] == before.get("ansatz"):
@@ -231,6 +298,7 @@ class TrainingCLI(LightningCLI):
         data.setup()
         check_labels(module, data)
         note = prepare(module, data, config["init_from"], frozen, resume)
+        check_optimizer(module, data, self.trainer)
         if self.trainer.is_global_zero:
             folder.claim(resume, config["overwrite"])
             needs = [module.denoiser.config, data.name]

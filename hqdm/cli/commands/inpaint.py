@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_output,
+    add_sampler,
+    load_model,
+    sampler_of,
+)
 from hqdm.utils.files import claim_files
+from hqdm.utils.tables import counted
 
 
 def run(args: Sequence[str]) -> None:
@@ -46,4 +54,4 @@ def run(args: Sequence[str]) -> None:
             progress=progress,
         )
     written = write_inpainting(known, sampler, samples, out, vars(options))
-    print(f"{options.n} fillings, {samples.effort}: {written}")
+    print(f"{counted(options.n, 'filling')}, {samples.effort}: {written}")

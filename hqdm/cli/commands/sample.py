@@ -5,8 +5,16 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 
-from hqdm.cli.options import Parser, add_checkpoint, add_output, add_sampler, load_model, sampler_of
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_output,
+    add_sampler,
+    load_model,
+    sampler_of,
+)
 from hqdm.utils.files import claim_files
+from hqdm.utils.tables import counted
 
 
 def run(args: Sequence[str]) -> None:
@@ -55,4 +63,4 @@ def run(args: Sequence[str]) -> None:
             return
         samples = gathered
     written = write_samples(denoiser, sampler, samples, out, vars(options))
-    print(f"{options.n} images, {samples.effort}: {written}")
+    print(f"{counted(options.n, 'image')}, {samples.effort}: {written}")

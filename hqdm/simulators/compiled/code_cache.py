@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 import numba
 from numba import njit
 
-from hqdm.utils.caches import cache_folder
+from hqdm.simulators.compiled.cache_folder import cache_folder
 
 DIGEST_LENGTH = 16
 PACKAGE = __name__.partition(".")[0]

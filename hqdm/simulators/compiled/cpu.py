@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 import numba
 import numpy as np
 import torch
+from numba.core import event
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
@@ -39,7 +40,10 @@ from hqdm.utils.errors import HQDMError
 log = logging.getLogger(__name__)
 
 MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
-SILENT_SECONDS = 1.0  # loading compiled code takes less time, compilation takes more
+SILENT_SECONDS = 1.0  # loading a CUDA kernel takes less time, compiling one takes more
+COMPILING = (
+    "compiling the %s kernel of the simulator for %s: about 10 seconds, once on this machine"
+)
 
 
 class Run(Protocol):
@@ -252,16 +256,45 @@ def _threads(n: int) -> Iterator[None]:
 _compiled: set[tuple[torch.dtype, str]] = set()
 
 
+class _Announcement(event.Listener):
+    """Logs a message when Numba compiles, which it does not do for kernels in its cache.
+
+    Args:
+        dtype: The precision of the kernel.
+        kernel: The name of the kernel.
+    """
+
+    def __init__(self, dtype: torch.dtype, kernel: str) -> None:
+        self.words: tuple[object, ...] | None = kernel, dtype
+
+    def on_start(self, _: object) -> None:
+        """Log the message, once: a kernel and its functions are compiled one after the other."""
+        if self.words is not None:
+            log.warning(COMPILING, *self.words)
+            self.words = None
+
+    def on_end(self, _: object) -> None:
+        """Nothing."""
+
+
 @contextmanager
 def announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
-    """Log a message if the first call takes long, which means that it compiles."""
+    """Log a message if the first call of a kernel compiles it."""
     if (dtype, kernel) in _compiled:
         yield
         return
-    message = (
-        "compiling the %s kernel of the simulator for %s: about 10 seconds, once on this machine"
-    )
-    timer = threading.Timer(SILENT_SECONDS, log.warning, (message, kernel, dtype))
+    with event.install_listener("numba:compile", _Announcement(dtype, kernel)):
+        yield
+    _compiled.add((dtype, kernel))
+
+
+@contextmanager
+def announced_if_slow(dtype: torch.dtype, kernel: str) -> Iterator[None]:
+    """Log a message if the first call of a CUDA kernel takes long: Numba reports no compilation."""
+    if (dtype, kernel) in _compiled:
+        yield
+        return
+    timer = threading.Timer(SILENT_SECONDS, log.warning, (COMPILING, kernel, dtype))
     timer.start()
     try:
         yield

@@ -21,7 +21,7 @@ from torch import Tensor
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.cpu import (
     KernelPlan,
-    announced,
+    announced_if_slow,
     is_differentiated_forward,
     is_supported,
     largest_part,
@@ -203,7 +203,7 @@ class _CudaRun:
             *args,
         )
         kernel = getattr(self.kernels, name)
-        with announced(dtype, f"CUDA {name}"), torch.cuda.device_of(self.entries):
+        with announced_if_slow(dtype, f"CUDA {name}"), torch.cuda.device_of(self.entries):
             configured = kernel[self.n_blocks, layout.n_threads, self._stream(), n_bytes]
             configured(*map(_as_arrays, arguments))
 

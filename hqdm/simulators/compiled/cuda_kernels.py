@@ -46,7 +46,7 @@ Array = np.ndarray
 N_LANES = LAST_OUTPUT + 1  # an additional column of the table of parts
 N_ENTRIES = MAX_SIZE**2  # of the largest matrix
 
-# A small batch does not fill a large GPU, which a user cannot change.
+# Numba warns that a small batch does not occupy a large GPU, which users cannot change.
 warnings.filterwarnings("ignore", "Grid size", NumbaPerformanceWarning)
 
 

@@ -35,7 +35,7 @@ def native(operation: Operator) -> Iterator[Operator]:
     """The gates of an operation, in order, without global phases.
 
     Raises:
-        HQDMError: If there are none; the message says why, in one line.
+        HQDMError: If there are none; the message gives the reason, in one line.
     """
     return (part for part in _parts(operation) if part.wires and part.name != "GlobalPhase")
 

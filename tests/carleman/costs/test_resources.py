@@ -166,7 +166,7 @@ def test_gates_of_the_circuit_of_an_inverse_grow_with_its_degree():
 
 
 def test_a_classical_sample_by_hand():
-    cost = classical_cost(CASE, evaluations=10, network_flops=77.0)
+    cost = classical_cost(CASE, evaluations=10, original_flops=77.0)
     assert cost.direct == 2 * 4 * 10 * 20
     assert cost.lifted == 4 * 2 * 2 * 10
     assert cost.least == 77
@@ -224,7 +224,7 @@ def test_the_crossing_agrees_with_the_table():
 
 
 def test_a_crossing_that_does_not_last_is_none():
-    early = table([at(10**3), at(10**6)], 0.1, 100, network_flops=[1e30, 1.0])
+    early = table([at(10**3), at(10**6)], 0.1, 100, original_flops=[1e30, 1.0])
     assert early.crossing("qlss", "oracle") is None
 
 
@@ -237,11 +237,11 @@ def test_a_method_that_never_succeeds_has_no_cost():
 
 
 def test_a_row_has_all_cells_and_numbers_beyond_64_bits():
-    resources = table([at(10**6, order=5)], 1e-2, 10, network_flops=[1e9])
+    resources = table([at(10**6, order=5)], 1e-2, 10, original_flops=[1e9])
     cells = resources.rows[0].cells()
     assert cells["lifted"] == math.comb(10**6 + 5, 5)
     assert cells["qlss_qubits"] == (50 * cells["lifted"] - 1).bit_length() + 2
-    assert cells["classical_network"] == 1e9
+    assert cells["classical_original"] == 1e9
     assert set(ASSUMPTIONS) < set(resources.assumptions)
     assert all(math.isfinite(value) for value in cells.values())
 
@@ -249,7 +249,7 @@ def test_a_row_has_all_cells_and_numbers_beyond_64_bits():
 def test_bad_input_is_refused():
     with pytest.raises(HQDMError, match="tolerance between 0 and 1, got 0"):
         table([CASE], 0.0, 10)
-    with pytest.raises(HQDMError, match="1 cases need as many network_flops, got 2"):
+    with pytest.raises(HQDMError, match="one value of original_flops per case, 1, got 2"):
         table([CASE], 0.1, 10, [1.0, 2.0])
     resources = table([CASE], 0.1, 10)
     with pytest.raises(HQDMError, match="unknown quantum method 'lch'"):

@@ -156,16 +156,16 @@ def test_damaged_fits_are_refused(refused, fitted, tmp_path):
     [
         (("--order", 0), "order 1 or more, got 0"),
         (("--order", 60), "bytes, the limit is"),
-        (("--segments", 0), "1 step or more, got 0"),
+        (("--segments", 0), "steps needs a whole number from 1, got 0"),
         (("--closure", "guess"), "unknown closure 'guess'"),
         (("--backend", "annealer"), "unknown backend 'annealer'"),
         (("--then", "warp"), "unknown sampler after carleman 'warp'"),
         (("--switch", 1), "--steps and --switch need the hybrid mode"),
         (("--then", "ddim", "--switch", 8), "the switch needs a lambda between -6 and 1.78"),
         (("--then", "ddim", "--switch", -9), "the switch needs a lambda between"),
-        (("--then", "ddim", "--steps", 0), "1 step or more, got 0"),
+        (("--then", "ddim", "--steps", 0), "steps needs a whole number from 1, got 0"),
         (("--guidance", 2), "fitted without guidance"),
-        (("--n", 0), "1 image or more"),
+        (("--n", 0), "n needs a whole number from 1"),
     ],
 )
 def test_bad_options_of_sample_are_refused(refused, fitted, tmp_path, options, said):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.main import main
 
 WRONG = [
@@ -36,8 +37,9 @@ WRONG = [
     ({"trainer__devices": 0}, "trainer: `Trainer(devices=0)` value is not a valid input"),
     ({"trainer__accelerator": "abacus"}, "trainer: You selected an invalid accelerator name"),
     ({"trainer__max_epochs": -5}, "trainer: `max_epochs` must be a non-negative integer or -1"),
-    ({"seed_everything": -1}, "seed_everything: expected a whole number from 0, got -1"),
-    ({"seed_everything": True}, "seed_everything: expected a whole number from 0, got True"),
+    ({"seed_everything": -1}, "expected a whole number from 0 to 4294967295, got -1"),
+    ({"seed_everything": True}, "expected a whole number from 0 to 4294967295, got True"),
+    ({"seed_everything": 2**32}, "expected a whole number from 0 to 4294967295, got 4294967296"),
     ({"overwrite": "maybe"}, "overwrite: expected true or false, got maybe"),
     ({"checkpoint_every": 0}, "checkpoint_every: expected a whole number from 1, got 0"),
     ({"sample_every": -1}, "sample_every: expected a whole number from 0, got -1"),
@@ -59,6 +61,27 @@ WRONG = [
     ({"data__batch_size": 100}, "48 training images, fewer than batch_size 100"),
     ({"data__channels": 2}, "channels=2: expected 1 (grey), 3 (RGB)"),
     ({"model__ema__decay": 2}, "ema_decay needs a number in [0, 1), got 2"),
+    (
+        {"model__weight": "min_snr", "model__p2_gamma": 0.5},
+        "model.p2_gamma is an option of the weight p2, got weight: min_snr: leave it out",
+    ),
+    ({"model__weight": "uniform", "model__p2_k": 2.0}, "model.p2_k is an option of the weight p2"),
+    ({"model__min_snr_gamma": 3.0}, "model.min_snr_gamma is an option of the weight min_snr"),
+    (
+        {"data__offline": True},
+        "data.offline is True, but it follows offline, which is False: set offline only",
+    ),
+    ({"model__seed": 3}, "model.seed is 3, but it follows seed_everything, which is 0: set seed_"),
+    ({"data__seed": 3}, "data.seed is 3, but it follows seed_everything, which is 0: set seed_"),
+    (
+        {"model__network__size": 16},
+        "model.network.size is 16, but it follows data.size, which is 8: set data.size only",
+    ),
+    (
+        {"model__network__channels": 3},
+        "model.network.channels is 3, but it follows data.channels, which is 1: set data.channels",
+    ),
+    ({"model__predict": "edm", "model__predict_options": {"sigma": 1.0}}, "unknown option of the"),
 ]
 
 
@@ -96,6 +119,30 @@ def test_missing_file_and_mistyped_options_are_named(refused, tiny, tmp_path):
     line = refused("fit", "--config", config, "--freeze", "nosuch", "--out", tmp_path / "run")
     assert "unknown part of the network 'nosuch'" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_followers_that_agree_are_accepted(tiny):
+    """Also where a part of the configuration is a file of its own."""
+    config = tiny(model__network__size=8, data__offline=False, data__size=8, model__seed=0)
+    assert TrainingCLI(["--config", str(config)]).model.denoiser.image_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("flag", ["--data={seed: 3}", "--data", "--model", "--model.network"])
+def test_followers_in_parts_of_the_configuration_are_found(refused, tiny, tmp_path, flag):
+    part = tmp_path / "part.yaml"
+    part.write_text({"--data": "offline: true", "--model.network": "size: 9"}.get(flag, "seed: 3"))
+    given = (flag,) if "=" in flag else (flag, part)
+    line = refused("fit", "--config", tiny(), *given, "--out", tmp_path / "run")
+    assert ", but it follows " in line
+
+
+def test_the_defaults_of_other_weights_are_those_of_a_saved_configuration(hqdm, tiny, tmp_path):
+    out = tmp_path / "run"
+    config = tiny(model__weight="min_snr", trainer__max_epochs=1)
+    assert hqdm("fit", "--config", config, "--out", out).code == 0
+    assert "p2_gamma: 1.0" in (out / "config.yaml").read_text()
+    more = ("--resume", out / "last.ckpt", "--trainer.max_epochs", 2)
+    assert hqdm("fit", "--config", out / "config.yaml", "--out", out, *more).code == 0
 
 
 def test_output_below_a_file_is_refused(refused, tiny, tmp_path):

@@ -34,7 +34,7 @@ def _roots() -> Iterator[Path]:
     """The folders to try, in order."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"])
-    yield Path(__file__).parents[1] / "__pycache__"
+    yield Path(__file__).parents[2] / "__pycache__"
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache") / NAME
     private = _private_folder()
     if private is not None:

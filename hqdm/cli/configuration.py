@@ -1,0 +1,95 @@
+"""YAML of configurations: what a parser would read silently in another way is refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hqdm.utils.errors import HQDMError
+
+MAX_NODES = 100_000  # of a configuration, with its aliases expanded
+
+
+def read_configuration(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        HQDMError: If it is not text in UTF-8, or as in `parse_configuration`.
+        OSError: If it cannot be read.
+        yaml.YAMLError: If it is not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise HQDMError(
+            f"{path} is not text in UTF-8 (byte {error.start}): save it in this encoding"
+        ) from None
+    return parse_configuration(text, str(path))
+
+
+def parse_configuration(text: str, source: str) -> Any:
+    """The content of YAML.
+
+    Args:
+        text: The YAML.
+        source: Its origin, for messages.
+
+    Raises:
+        HQDMError: If a key stands twice in one mapping, of which YAML keeps the last, or the
+            content is nested too deeply or too large when its aliases are expanded.
+        yaml.YAMLError: If it is not YAML.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None:
+            _check_keys(root, source, set())
+            if _size(root, {}) > MAX_NODES:
+                raise HQDMError(
+                    f"{source} has more than {MAX_NODES:,} values when its aliases (*name) are "
+                    "expanded: write a shorter configuration"
+                )
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise HQDMError(f"{source} is nested too deeply: expected a configuration") from None
+
+
+def _check_keys(node: yaml.Node, source: str, seen: set[int]) -> None:
+    """Refuse a key that stands twice in one mapping."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                raise HQDMError(
+                    f"{source} has the key {key.value!r} twice, in lines {keys[key.value]} and "
+                    f"{line}: keep one"
+                )
+            if isinstance(key, yaml.ScalarNode):
+                keys[key.value] = line
+    for child in _children(node):
+        _check_keys(child, source, seen)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of nodes with aliases expanded, each node computed once."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # within itself, a node is infinite
+        known[id(node)] = 1 + sum(_size(child, known) for child in _children(node))
+    return known[id(node)]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def value_at(config: Any, keys: str) -> Any:
+    """The value of nested keys, separated by dots; None if there is none."""
+    for key in keys.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config

@@ -1,0 +1,55 @@
+"""Refusal of sizes that do not fit into memory, before anything is allocated."""
+
+import os
+from pathlib import Path
+
+from hqdm.utils.errors import HQDMError
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def available_bytes() -> int:
+    """Memory that can be allocated now: that of the system, or of its container if less."""
+    limits = [int(text) for path in _CGROUP_LIMITS if (text := _text(path).strip()).isdigit()]
+    for line in _text(_MEMINFO).splitlines():
+        if line.startswith("MemAvailable:"):
+            limits.append(1024 * int(line.split()[1]))
+    return min([*limits, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")])
+
+
+def check_memory(what: str, n_bytes: float, advice: str) -> None:
+    """Refuse an allocation that is larger than the available memory.
+
+    Args:
+        what: The subject of the message, such as `"10 images of size 8"`.
+        n_bytes: Size of the allocation.
+        advice: What the user can do, such as `"use a smaller size"`.
+
+    Raises:
+        HQDMError: If it does not fit.
+    """
+    available = available_bytes()
+    if n_bytes > available:
+        raise HQDMError(
+            f"{what} would take {in_units(n_bytes)} of memory, {in_units(available)} are "
+            f"available: {advice}"
+        )
+
+
+def in_units(n_bytes: float) -> str:
+    """A number of bytes with a unit, such as `"1.5 GiB"`."""
+    power = min(max(int(n_bytes).bit_length() - 1, 0) // 10, len(UNITS) - 1)
+    value = n_bytes / 1024**power
+    return f"{value:.0f} {UNITS[power]}" if value >= 100 else f"{value:.3g} {UNITS[power]}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

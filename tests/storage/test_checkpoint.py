@@ -1,0 +1,159 @@
+"""Training checkpoints: one schema, and every door refuses what does not follow it in one line."""
+
+import re
+from copy import deepcopy
+
+import pytest
+import torch
+
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.storage.checkpoint import Checkpoint, ModuleOptions, read_checkpoint
+from hqdm.training import DiffusionModule
+from hqdm.utils.errors import HQDMError
+
+MISSING = object()
+
+DAMAGE = [
+    ({"hqdm.seed": MISSING}, "it holds no 'seed'"),
+    ({"hqdm.batches_seen": MISSING}, "it holds no 'batches_seen'"),
+    ({"hqdm.frozen": MISSING}, "it holds no 'frozen'"),
+    ({"hqdm.denoiser": MISSING}, "it holds no 'denoiser'"),
+    ({"state_dict": MISSING}, "it holds no 'state_dict'"),
+    ({"hqdm.seed": "0"}, "seed: expected a whole number, got '0'"),
+    ({"hqdm.seed": -1}, "seed needs a whole number from 0, got -1"),
+    ({"hqdm.batches_seen": 1.5}, "batches_seen: expected a whole number, got 1.5"),
+    ({"hqdm.batches_seen": -6}, "batches_seen needs a whole number from 0, got -6"),
+    ({"hqdm.frozen": "encoder"}, "frozen: expected a list of texts, got 'encoder'"),
+    ({"hqdm.frozen": [1]}, "frozen: expected a list of texts, got [1]"),
+    ({"hqdm.denoiser": [1]}, "denoiser: expected keys with values, got [1]"),
+    ({"hqdm.module": 3}, "module: expected keys with values, got 3"),
+    ({"hqdm.module": {"lr": "fast"}}, "module.lr: expected a number or null, got 'fast'"),
+    ({"hqdm.module": {"ema_every": None}}, "module.ema_every: expected a whole number, got None"),
+    ({"hqdm.module": {"rate": 1}}, "key of module 'rate': expected one of betas, ema_decay"),
+    ({"state_dict": [1]}, "state_dict: expected tensors by name"),
+    ({"state_dict": {"denoiser.network": 3}}, "state_dict: expected tensors by name"),
+    ({"state_dict": {3: torch.zeros(1)}}, "state_dict: expected tensors by name"),
+]
+
+
+def damaged(contents, changes):
+    contents = deepcopy(contents)
+    for name, value in changes.items():
+        place, _, key = name.rpartition(".")
+        holder = contents[place] if place else contents
+        if value is MISSING:
+            del holder[key]
+        else:
+            holder[key] = value
+    return contents
+
+
+@pytest.fixture(scope="module")
+def contents(trained):
+    return dict(read_checkpoint(trained / "last.ckpt").contents)
+
+
+def test_a_whole_checkpoint_is_read(contents, trained):
+    checkpoint = read_checkpoint(trained / "last.ckpt")
+    assert (checkpoint.seed, checkpoint.batches_seen, checkpoint.frozen) == (0, 6, ())
+    assert checkpoint.module["ema_decay"] == 0.5
+    assert checkpoint.denoiser["network"]["name"] == "UNet"
+    assert checkpoint.tensors.keys() == contents["state_dict"].keys()
+
+
+def test_the_schema_has_the_options_of_the_module(trained):
+    module = DiffusionModule.load_from_checkpoint(trained / "last.ckpt")
+    assert set(module.options) == set(ModuleOptions.__annotations__)
+    without = {"lr": None, "betas": None}  # as a module with its own optimiser saves them
+    other = damaged(torch.load(trained / "last.ckpt", weights_only=True), {})
+    other["hqdm"]["module"] |= without
+    assert Checkpoint.of(other, "it").module["lr"] is None
+
+
+@pytest.mark.parametrize(("changes", "said"), DAMAGE, ids=[said[:40] for _, said in DAMAGE])
+def test_every_door_refuses_a_damaged_checkpoint(contents, tmp_path, changes, said):
+    path = tmp_path / "damaged.ckpt"
+    torch.save(damaged(contents, changes), path)
+    for door in (load_denoiser, DiffusionModule.load_from_checkpoint):
+        with pytest.raises(HQDMError, match=re.escape(said)) as error:
+            door(path)
+        assert "damaged.ckpt is not a whole checkpoint: " in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_a_trainer_refuses_a_damaged_checkpoint(contents, trained):
+    module = DiffusionModule.load_from_checkpoint(trained / "last.ckpt")
+    with pytest.raises(HQDMError, match="the checkpoint is not a whole checkpoint: .*'seed'"):
+        module.on_load_checkpoint(damaged(contents, {"hqdm.seed": MISSING}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        *DAMAGE[::6],
+        ({"loops": MISSING}, "it holds no 'loops'"),
+        ({"optimizer_states": MISSING}, "it holds no 'optimizer_states'"),
+        ({"optimizer_states": {}}, "optimizer_states: expected a list, got {}"),
+        ({"ImageDataModule": 3}, "is of another run: data.name is None"),
+        ({"ImageDataModule": MISSING}, "is of another run: data.name is None"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_no_run_is_resumed_from_a_damaged_checkpoint(
+    refused, tiny, contents, tmp_path, changes, said
+):
+    path = tmp_path / "damaged.ckpt"
+    torch.save(damaged(contents, changes), path)
+    line = refused("fit", "--config", tiny(), "--resume", path, "--out", tmp_path / "run")
+    assert said in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("dropped", "added"),
+    [
+        ("ema.n_averaged", None),
+        ("ema.module.network.head.conv.bias", None),
+        ("denoiser.network.head.conv.bias", None),
+        (None, "denoiser.network.x"),
+        (None, "x"),
+    ],
+)
+def test_no_run_is_resumed_with_other_tensors(refused, tiny, contents, tmp_path, dropped, added):
+    changed = damaged(contents, {})
+    changed["state_dict"].pop(dropped, None)
+    if added:
+        changed["state_dict"][added] = torch.zeros(1)
+    torch.save(changed, tmp_path / "other.ckpt")
+    line = refused(
+        *("fit", "--config", tiny(), "--resume", tmp_path / "other.ckpt"),
+        *("--out", tmp_path / "run"),
+    )
+    assert "other.ckpt is of another architecture: " in line
+    assert not (tmp_path / "run").exists()
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_code_in_a_checkpoint_is_run(contents, tmp_path):
+    """Also not where everything that is read is in order."""
+    mark = tmp_path / "exploded"
+    torch.save({**contents, "extra": Bomb(mark)}, tmp_path / "bomb.ckpt")
+    with pytest.raises(HQDMError, match="it holds more than tensors"):
+        read_checkpoint(tmp_path / "bomb.ckpt")
+    assert not mark.exists()
+
+
+def test_a_truncated_file_is_named(trained, tmp_path):
+    data = (trained / "last.ckpt").read_bytes()
+    (tmp_path / "short.ckpt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(HQDMError, match=r"short.ckpt is not a whole checkpoint .*damaged"):
+        read_checkpoint(tmp_path / "short.ckpt")

@@ -1,0 +1,36 @@
+"""Sizes that do not fit into memory."""
+
+import pytest
+
+from hqdm.utils import memory
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.memory import available_bytes, check_memory, in_units
+
+
+def test_available_memory_is_the_least_of_system_and_container(tmp_path, monkeypatch):
+    assert 2**26 < available_bytes() < 2**50
+    info, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_MEMINFO", info)
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (limit,))
+    info.write_text("MemTotal: 9 kB\nMemAvailable:       2048 kB\n")
+    assert available_bytes() == 2**21
+    limit.write_text("max\n")
+    assert available_bytes() == 2**21
+    limit.write_text("1000\n")
+    assert available_bytes() == 1000
+
+
+def test_only_what_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2048)
+    check_memory("a table", 2048, "use fewer rows")
+    with pytest.raises(
+        HQDMError, match=r"^a table would take 2\.5 KiB of memory, 2 KiB are available: use fewer"
+    ):
+        check_memory("a table", 2560, "use fewer rows")
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (3 * 2**40, "3 TiB")]
+)
+def test_units(n, text):
+    assert in_units(n) == text
