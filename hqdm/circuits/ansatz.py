@@ -118,6 +118,13 @@ def _queue_controlled_rotations(angles: Tensor, pairs: list[tuple[int, int]]) ->
         qml.CRX(angles[i], wires=pair)
 
 
+def _queue_interleaved_rotations(angles: Tensor, pairs: list[tuple[int, int]]) -> None:
+    """CRZ and CRX on one (control, target) pair after the other, one angle per gate."""
+    for pair, (z, x) in zip(pairs, angles.reshape(-1, 2), strict=True):
+        qml.CRZ(z, wires=pair)
+        qml.CRX(x, wires=pair)
+
+
 @register_ansatz
 @dataclass(frozen=True)
 class FQConv(Ansatz):
@@ -164,16 +171,25 @@ class FQConv(Ansatz):
 class HQConv(Ansatz):
     """A ring inside every group of four qubits, then a link between neighbouring groups.
 
-    Ring, last group first: qubit k + 1 (modulo four) of the group controls qubit k, k = 3, 2, 1, 0:
-    four CRZ, then four CRX. Link, last pair first: the first qubit of a group controls the first
+    Ring, last group first: qubit k + 1 (modulo four) of the group controls qubit k, k = 3, 2, 1, 0,
+    by a CRZ and, next, a CRX. Link, last pair first: the first qubit of a group controls the first
     qubit of the next: one CRZ, one CRX. Eight angles per group and two per link.
 
+    Attributes:
+        interleaved: Whether the two gates of a pair follow each other, as published. Otherwise the
+            four CRZ of a ring precede its four CRX: another circuit, since the gates of
+            neighbouring pairs do not commute. It is the order of models saved in formats 1 and 2.
+
     Raises:
-        HQDMError: If `n_wires` is not a multiple of four.
+        HQDMError: If `n_wires` is not a multiple of four, or `interleaved` is not true or false.
     """
+
+    interleaved: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.interleaved, bool):
+            raise HQDMError(f"HQConv: interleaved must be true or false, got {self.interleaved!r}")
         if self.n_wires % GROUP:
             raise HQDMError(
                 f"HQConv needs groups of {GROUP} wires, got n_wires={self.n_wires}: "
@@ -190,16 +206,17 @@ class HQConv(Ansatz):
         """Queue the layers: rings, then links."""
         starts = range(self.n_wires - GROUP, -1, -GROUP)
         n_ring_angles = 2 * self.n_wires
+        rotate = _queue_interleaved_rotations if self.interleaved else _queue_controlled_rotations
         for layer in weights:
             rings = layer[:n_ring_angles].reshape(-1, 2 * GROUP)
             for start, angles in zip(starts, rings, strict=True):
-                _queue_controlled_rotations(
+                rotate(
                     angles,
                     [(start + (k + 1) % GROUP, start + k) for k in reversed(range(GROUP))],
                 )
             links = layer[n_ring_angles:].reshape(-1, 2)
             for start, angles in zip(starts[1:], links, strict=True):
-                _queue_controlled_rotations(angles, [(start, start + GROUP)])
+                rotate(angles, [(start, start + GROUP)])
 
 
 @register_ansatz

@@ -3,7 +3,7 @@
 f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from hqdm.circuits.ansatz import Ansatz
 from hqdm.circuits.embeddings import Embedding
+from hqdm.circuits.identity import state_of
+from hqdm.circuits.openqasm import openqasm
 from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs")
@@ -35,9 +37,11 @@ class QuantumFunction:
     weights_shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Circuit:
     """Embedding, ansatz and measurement.
+
+    Circuits are equal if all that their parts consist of is, see `hqdm.circuits.identity`.
 
     Attributes:
         embedding: The gates that encode a sample.
@@ -81,6 +85,21 @@ class Circuit:
             )
         if self.n_outcomes is not None:
             self._check_outcomes(self.n_outcomes)
+
+    @property
+    def identity(self) -> Hashable:
+        """A key: circuits of equal identity have the same gates and the same measurement."""
+        embedding = None if self.embedding is self.ansatz else state_of(self.embedding)
+        parts = embedding, state_of(self.ansatz)
+        return type(self), parts, self.measure, self.wires, self.n_outcomes
+
+    def __eq__(self, other: object) -> bool:
+        """True for a circuit of the same identity."""
+        return isinstance(other, Circuit) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        """The hash of the identity."""
+        return hash(self.identity)
 
     def _check_outcomes(self, n_outcomes: int) -> None:
         n_possible = 2 ** len(self.measured_wires)
@@ -154,6 +173,14 @@ class Circuit:
             return n_measured
         return self.n_outcomes or 2**n_measured
 
+    @property
+    def n_measured_midway(self) -> int:
+        """Number of measurements before the end, each of which PennyLane defers to a spare wire."""
+        with qml.queuing.AnnotatedQueue() as queue:
+            self.queue(*self._example())
+        operations = qml.tape.QuantumScript.from_queue(queue).operations
+        return sum("MidMeasure" in type(operation).__name__ for operation in operations)
+
     def queue(self, x: Tensor, weights: Tensor) -> None:
         """Queue the gates, without the measurement."""
         if isinstance(self.ansatz, QuantumFunction):
@@ -199,14 +226,21 @@ class Circuit:
             "depth": resources.depth,
         }
 
-    def to_openqasm(self, x: Tensor, weights: Tensor) -> str:
-        """The circuit for one sample in OpenQASM 2.0, measuring every wire.
+    def to_openqasm(self, x: Tensor, weights: Tensor, version: str = "2.0") -> str:
+        """The circuit for one sample in OpenQASM, measuring every wire.
 
         Args:
             x: Features of one sample, `(n_inputs,)`.
             weights: Angles in radians, of shape `weights_shape`.
+            version: "2.0" or "3.0".
+
+        Raises:
+            HQDMError: If the version is unknown, or an operation is no gate.
         """
-        return qml.to_openqasm(self._qnode())(x.detach().double(), weights.detach().double())
+        with qml.queuing.AnnotatedQueue() as queue:
+            self.queue(x.detach().double(), weights.detach().double())
+        operations = qml.tape.QuantumScript.from_queue(queue).operations
+        return openqasm(operations, self.n_wires, version)
 
     def _qnode(self) -> qml.QNode:
         return qml.QNode(self.qfunc, qml.device("default.qubit", wires=self.n_wires))

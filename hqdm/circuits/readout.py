@@ -217,6 +217,15 @@ class Readout:
         joined = torch.cat(parts, -1)
         return joined.reshape(*lead, joined.shape[-1])
 
+    def output_shape(self, lead: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the outputs for the axes before the features; see `__call__`."""
+        sizes = [1 if places is None else 2 ** len(places) for places in self.marginals]
+        if self.container == "tuple" and len(sizes) > 1:
+            return len(sizes), *lead, sizes[0]
+        if self.container == "one" and self.marginals[0] is None:
+            return lead
+        return *lead, sum(sizes)
+
 
 def marginal(probabilities: Tensor, places: tuple[int, ...]) -> Tensor:
     """Probabilities of some wires from those of all, `(B, 2**n)` to `(B, 2**len(places))`."""

@@ -145,7 +145,7 @@ def build_module(
         lr_scheduler: Learning-rate schedule, such as hqdm.training.WarmupCosine.
         ema: Averaging of the weights.
         label_dropout: Fraction of dropped labels, for classifier-free guidance.
-        compile: Compile the network with torch.compile; classical networks only.
+        compile: Compile the network with torch.compile.
         seed: Random seed; follows `seed_everything`.
 
     Returns:

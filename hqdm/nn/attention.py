@@ -42,6 +42,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int = 4, head_dim: int = 32) -> None:
         super().__init__()
         self.heads = heads
+        self.head_dim = head_dim
         self.norm = ChannelNorm(channels)
         self.qkv = nn.Conv2d(channels, 3 * heads * head_dim, 1, bias=False)
         self.project = self._projection(heads * head_dim, channels)
@@ -58,9 +59,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attend over all positions of `(B, C, H, W)`."""
         b, _, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, -1, h * w)
+        qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, self.head_dim, h * w)
         out = self._attend(*qkv.unbind(dim=1))
-        return x + self.project(out.reshape(b, -1, h, w))
+        return x + self.project(out.flatten(1, 2).unflatten(2, (h, w)))
 
 
 class LinearAttention(Attention):
@@ -83,21 +84,21 @@ class LinearAttention(Attention):
         normed = self.norm(x).flatten(2)
         to_q, to_k, to_v = self.qkv.weight.view(3, -1, c)
         # torch.bmm, since `@` would transpose and copy the larger operand.
-        q = torch.bmm(to_q.expand(b, -1, -1), normed).view(b, self.heads, -1, h * w)
+        q = torch.bmm(to_q.expand(b, -1, -1), normed).view(b, self.heads, self.head_dim, h * w)
         q = q.softmax(dim=2).flatten(1, 2)
         k = torch.bmm(to_k.expand(b, -1, -1), normed).softmax(dim=2)
         projection, final_norm = self.project.children()
         assert isinstance(projection, nn.Conv2d)
         assert projection.bias is not None
         mix = self._mix(k @ normed.transpose(1, 2), to_v, projection.weight)
-        scale = (q.shape[1] // self.heads) ** -0.5 / (h * w)
+        scale = self.head_dim**-0.5 / (h * w)
         out = (scale * mix @ q).view(b, c, h, w) + projection.bias[:, None, None]
         return x + final_norm(out)
 
     def _mix(self, pooled: Tensor, value_weight: Tensor, out_weight: Tensor) -> Tensor:
         """The bracket in the class docstring `(B, C, heads * d)`, for K x^T `(B, heads * d, C)`."""
         b, hidden, c = pooled.shape
-        pooled = pooled.view(b, self.heads, -1, c)
-        values = value_weight.view(self.heads, -1, c)
-        projection = out_weight.view(c, self.heads, -1)
+        pooled = pooled.view(b, self.heads, self.head_dim, c)
+        values = value_weight.view(self.heads, self.head_dim, c)
+        projection = out_weight.view(c, self.heads, self.head_dim)
         return torch.einsum("bhdi,hei,ohe->bohd", pooled, values, projection).reshape(b, c, hidden)

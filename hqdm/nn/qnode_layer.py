@@ -12,8 +12,10 @@ from hqdm.circuits import Circuit
 from hqdm.circuits.qfunc import in_one_line
 from hqdm.circuits.qnode import QNodeCircuit, check_arguments, check_qnode, from_qnode
 from hqdm.circuits.readout import UnsupportedQNode
+from hqdm.nn.operator import OpaqueModule, opaque
 from hqdm.simulators import Simulator, resolve_simulator
-from hqdm.simulators.program.tracing import HINT, trace
+from hqdm.simulators.program.decomposition import HINT
+from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError, first_line, unknown
 
 P = ParamSpec("P")
@@ -23,7 +25,7 @@ Init = Callable[[Tensor], Tensor]
 InitMethod = Init | Mapping[str, Init | Tensor] | None
 
 
-class QNodeLayer(nn.Module):
+class QNodeLayer(OpaqueModule):
     """A QNode with trainable weights, with the arguments and outputs of `qml.qnn.TorchLayer`.
 
     `QuantumLayer(qnode, weight_shapes)` returns a `QNodeLayer`. The parameters have the names in
@@ -167,15 +169,32 @@ class QNodeLayer(nn.Module):
         check_real(inputs)
         if not inputs.ndim:
             raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a scalar")
-        lead, n_inputs = tuple(inputs.shape[:-1]), inputs.shape[-1]
-        flat = [weight.reshape(-1) for weight in self.qnode_weights.values()]
-        weights = torch.cat(flat or [inputs.new_empty(0)])
-        samples = inputs.to(weights.dtype).reshape(math.prod(lead), n_inputs)
-        with torch.autocast(inputs.device.type, enabled=False):
+        weights = list(self.qnode_weights.values())
+        if torch.compiler.is_compiling():
+            return opaque(self.operator_name, inputs, weights)
+        return self.evaluate(inputs, weights)
+
+    def evaluate(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+        """Evaluate the QNode, see `forward`.
+
+        Args:
+            x: Features, `(..., n_inputs)`.
+            weights: The weights, in the order of `weight_shapes`.
+        """
+        lead, n_inputs = tuple(x.shape[:-1]), x.shape[-1]
+        flat = [weight.reshape(-1) for weight in weights]
+        joined = torch.cat(flat or [x.new_empty(0)])
+        samples = x.to(joined.dtype).reshape(math.prod(lead), n_inputs)
+        with torch.autocast(x.device.type, enabled=False):
             translated = self._circuit(n_inputs, bool(lead))
-            x = translated.features(samples, weights.detach())
-            values = self.simulator(translated.circuit, x[None], weights[None])[0]
+            features = translated.features(samples, joined.detach())
+            values = self.simulator(translated.circuit, features[None], joined[None])[0]
             return translated.readout(values, lead)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the outputs for inputs of a shape."""
+        lead = shape[:-1]
+        return self._circuit(int(shape[-1]), bool(lead)).readout.output_shape(lead)
 
     def _circuit(self, n_inputs: int, batched: bool) -> QNodeCircuit:
         """The circuit for a number of features, built at the first call."""

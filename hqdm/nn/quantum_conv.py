@@ -51,7 +51,7 @@ class PatchCircuits(nn.Module):
         groups = self.layer.n_circuits
         channels = self.layer.circuit.n_inputs // PATCH_SIZE
         # (B, group, channel, row, i, column, j) -> (B, row, column, group, channel, i, j)
-        patches = x.reshape(-1, groups, channels, rows, PATCH, columns, PATCH)
+        patches = x.reshape(len(x), groups, channels, rows, PATCH, columns, PATCH)
         patches = patches.permute(0, 3, 5, 1, 2, 4, 6)
         out = self.layer(patches.flatten(4)).reshape(patches.shape)
         return out.permute(0, 3, 4, 1, 5, 2, 6).reshape(x.shape)[..., :height, :width]

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.circuits import Circuit
+from hqdm.nn.operator import OpaqueModule, opaque
 from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes, check_real
 from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 
 
-class QuantumLayer(nn.Module):
+class QuantumLayer(OpaqueModule):
     """Several circuits of one kind, each with its own weights and its own inputs.
 
     The angles are `2 * pi * theta`, with `theta` drawn uniformly from [0, 1) (De Falco et al.,
@@ -103,10 +104,27 @@ class QuantumLayer(nn.Module):
                 f"QuantumLayer needs inputs of shape (..., {expected[0]}, {expected[1]}), "
                 f"got {tuple(x.shape)}"
             )
-        inputs = x.to(self.theta.dtype).reshape(-1, *expected).transpose(0, 1)
+        if torch.compiler.is_compiling():
+            return opaque(self.operator_name, x, [self.theta])
+        return self.evaluate(x, [self.theta])
+
+    def evaluate(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+        """Evaluate the circuits, see `forward`.
+
+        Args:
+            x: Features, `(..., n_circuits, n_inputs)`.
+            weights: `theta`.
+        """
+        (theta,) = weights
+        n_samples = math.prod(x.shape[:-2])
+        inputs = x.to(theta.dtype).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            outputs = self.simulator(self.circuit, inputs, 2 * math.pi * self.theta)
-        return outputs.transpose(0, 1).reshape(*x.shape[:-1], self.circuit.n_outputs)
+            outputs = self.simulator(self.circuit, inputs, 2 * math.pi * theta)
+        return outputs.transpose(0, 1).reshape(self.output_shape(tuple(x.shape)))
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the outputs for inputs of a shape."""
+        return *shape[:-1], self.circuit.n_outputs
 
     def extra_repr(self) -> str:
         """The sizes, for `print`."""

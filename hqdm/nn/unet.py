@@ -4,8 +4,8 @@ r"""The hybrid U-Net of De Falco et al. (arXiv 2402.16147), classical or with qu
 
 Each ResNet block of the vertex, or of an encoder level, may use a `HybridConv` in place of its
 weight-standardised convolutions; nothing else changes. The 28x28x1 network of width 10 has
-483,321 parameters, 475,281 with one quantum channel group at the vertex (FQConv, 3 layers) and
-429,369 with the whole vertex quantum.
+483,321 parameters, 475,281 with one quantum channel group at the vertex (FQConv, 3 layers), 473,721
+with one more at the second encoder level and 429,369 with the whole vertex quantum.
 """
 
 from collections.abc import Mapping, Sequence
@@ -295,7 +295,13 @@ def FullQVUNet(hybrid: Hybrid | None = None, **options: Any) -> UNet:
     return UNet(hybrid={"vertex": replace(hybrid or Hybrid(), groups="all")}, **options)
 
 
-def QuanvUNet(hybrid: Hybrid | None = None, level: int = 2, **options: Any) -> UNet:
-    """The preset with quantum groups at the vertex and at one encoder level (QuanvU-Net)."""
+def QuanvUNet(hybrid: Hybrid | None = None, level: int = 1, **options: Any) -> UNet:
+    """The preset with quantum groups at the vertex and at one encoder level (QuanvU-Net).
+
+    Args:
+        hybrid: The quantum convolutions; by default one FQConv.
+        level: The encoder level, counted from 0; by default the second, as published.
+        **options: Options of `UNet`.
+    """
     hybrid = hybrid or Hybrid()
     return UNet(hybrid={"vertex": hybrid, f"encoder.{level}": hybrid}, **options)

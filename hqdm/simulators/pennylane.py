@@ -79,16 +79,20 @@ def as_tensor(measurements: Tensor | list[Tensor]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def quantum_node(device: str, circuit: Circuit) -> qml.QNode:
-    """The circuit on a device, cached outside of the simulator, which can thus be pickled."""
+    """The circuit on a device, cached outside of the simulator, which can thus be pickled.
+
+    The device has a spare wire for each measurement before the end, which PennyLane defers.
+    """
+    n_midway = circuit.n_measured_midway
     if device == "default.qubit":
         diff_method = "backprop"
-    elif device.startswith("lightning.") and circuit.measure == "expval_z":
+    elif device.startswith("lightning.") and circuit.measure == "expval_z" and not n_midway:
         diff_method = "adjoint"
     else:
         diff_method = "parameter-shift"
     return qml.QNode(
         circuit.qfunc,
-        qml.device(device, wires=circuit.n_wires),
+        qml.device(device, wires=circuit.n_wires + n_midway),
         interface="torch",
         diff_method=diff_method,
     )

@@ -3,7 +3,7 @@
 A checkpoint contains the averaged weights (`ema.module.*`), the raw weights (`denoiser.*`) and the
 state that resumes the run; the key "hqdm" has the plain configuration,
 
-    {"format_version": 2, "denoiser": {...}, "requires": [...], "module": {...}, "seed": ...}.
+    {"format_version": 3, "denoiser": {...}, "requires": [...], "module": {...}, "seed": ...}.
 """
 
 import io

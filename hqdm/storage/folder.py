@@ -1,7 +1,7 @@
 """Models on disk: tensors in safetensors, and a plain, versioned configuration in JSON.
 
     folder/model.safetensors    every parameter and buffer
-    folder/config.json          {"format_version": 2, "denoiser": {...}, "requires": [...],
+    folder/config.json          {"format_version": 3, "denoiser": {...}, "requires": [...],
                                  "sha256": {"model.safetensors": ..., "denoiser": ...}}
     folder/my_circuits.py       a user's file that the model needs, if any; run only on request
 

@@ -1,6 +1,7 @@
 """Versions of the file formats, and migrations from older versions.
 
-Version 2 of a model names its network and its objective:
+Version 3 of a model is version 2 with another default: HQConv is interleaved unless its options say
+otherwise; in older files it is not. Version 2 names the network and the objective:
 
     {"network": {"name": "UNet", ...}, "schedule": {"name": "cosine", ...},
      "objective": {"name": "eps", "loss": "mse", "weight": {"name": "p2", ...}}}
@@ -14,7 +15,7 @@ from typing import Any
 
 from hqdm.utils.errors import HQDMError
 
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 """Format version of training checkpoints and exported folders."""
 
 FIT_VERSION = 1
@@ -59,6 +60,16 @@ def migrate_model(config: Mapping[str, Any], version: int) -> dict[str, Any]:
         raise HQDMError(f"the model configuration cannot be read: expected keys, got {config!r}")
     if version >= MODEL_VERSION:
         return dict(config)
+    named = dict(config) if version >= 2 else _named(config)
+    return {key: _not_interleaved(value) for key, value in named.items()}
+
+
+def _named(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 2 of a configuration of version 1.
+
+    Raises:
+        HQDMError: If a key is missing.
+    """
     try:
         return {
             "network": {"name": "UNet", **config["network"]},
@@ -71,3 +82,18 @@ def migrate_model(config: Mapping[str, Any], version: int) -> dict[str, Any]:
         }
     except (KeyError, TypeError) as error:
         raise HQDMError(f"the model configuration cannot be read: {error}") from None
+
+
+def _not_interleaved(config: Any) -> Any:
+    """A configuration whose quantum convolutions of HQConv state the gate order of version 2.
+
+    The configuration of a quantum convolution is recognised by its keys `ansatz` and `groups`, in
+    networks of any kind.
+    """
+    if not isinstance(config, Mapping):
+        return config
+    migrated = {key: _not_interleaved(value) for key, value in config.items()}
+    if "groups" in migrated and migrated.get("ansatz") == "HQConv":
+        options = migrated.get("ansatz_options") or {}
+        migrated["ansatz_options"] = {"interleaved": False, **options}
+    return migrated

@@ -58,8 +58,7 @@ class DiffusionModule(LightningModule):
         lr_scheduler: Builds the learning-rate schedule from the optimiser. It is updated after
             every step (`ReduceLROnPlateau`: after every validation, with its loss); None is a
             constant learning rate.
-        compile: Compile the network with `torch.compile` at the start of training; classical
-            networks only.
+        compile: Compile the network with `torch.compile` at the start of training.
 
     Attributes:
         sampler: The sampler of `predict_step`.

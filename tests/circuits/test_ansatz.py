@@ -25,7 +25,8 @@ from hqdm.circuits import (
 from hqdm.simulators import StatevectorSimulator
 from hqdm.utils.errors import HQDMError
 
-# (control, target) pairs of one layer in their order; each list is run with CRZ, then with CRX.
+# (control, target) pairs of one layer in their order. Each list of FQConv is run with CRZ, then
+# with CRX; in HQConv, the CRZ of a pair is followed by its CRX.
 FQCONV_12 = [
     [(3, 11), (2, 10), (1, 9), (0, 8)],
     [(11, 7), (10, 6), (9, 5), (8, 4)],
@@ -60,6 +61,17 @@ def controlled_rotations(table):
     return layer
 
 
+def pair_by_pair(table):
+    def layer(angles):
+        angles = iter(angles)
+        for control, target in (pair for pairs in table for pair in pairs):
+            qml.CRZ(next(angles), wires=[control, target])
+            qml.CRX(next(angles), wires=[control, target])
+        assert next(angles, None) is None
+
+    return layer
+
+
 def ring(angles):
     for wire in range(4):
         qml.RX(angles[wire], wires=wire)
@@ -87,9 +99,10 @@ def repeat(layer):
 BY_HAND = [
     (FQConv(12, 2), repeat(controlled_rotations(FQCONV_12)), (2, 24)),
     (FQConv(8, 2), repeat(controlled_rotations(FQCONV_8)), (2, 16)),
-    (HQConv(12, 2), repeat(controlled_rotations(HQCONV_12)), (2, 28)),
-    (HQConv(8, 2), repeat(controlled_rotations(HQCONV_8)), (2, 18)),
-    (HQConv(4, 3), repeat(controlled_rotations(HQCONV_4)), (3, 8)),
+    (HQConv(12, 2), repeat(pair_by_pair(HQCONV_12)), (2, 28)),
+    (HQConv(8, 2), repeat(pair_by_pair(HQCONV_8)), (2, 18)),
+    (HQConv(4, 3), repeat(pair_by_pair(HQCONV_4)), (3, 8)),
+    (HQConv(8, 2, interleaved=False), repeat(controlled_rotations(HQCONV_8)), (2, 18)),
     (Basic(4, 4), repeat(ring), (4, 4)),
     (BasicEntangler(4, 2), repeat(ring), (2, 4)),
     (StronglyEntangling(4, 2), strongly_entangling, (2, 4, 3)),
@@ -171,6 +184,7 @@ def test_wrong_weights_are_refused():
         (lambda: FQConv(4), "got n_wires=4: use HQConv or Basic"),
         (lambda: FQConv(10), "got n_wires=10"),
         (lambda: HQConv(6), "groups of 4 wires, got n_wires=6"),
+        (lambda: HQConv(4, interleaved="no"), "interleaved must be true or false, got 'no'"),
         (lambda: Basic(0), "at least one wire and one layer, got n_wires=0, n_layers=1"),
         (lambda: Basic(4, 0), "n_layers=0"),
         (lambda: build_ansatz("FQconv", 12, 3), "unknown ansatz 'FQconv'.*did you mean 'FQConv'"),

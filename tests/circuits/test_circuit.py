@@ -105,11 +105,12 @@ def test_drawing_shows_every_wire_and_gate():
 def test_openqasm_has_the_angles_of_the_sample():
     circuit = Circuit(AngleEmbedding(4), HQConv(4, 1))
     x, weights = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.arange(1, 9)[None] / 8
-    program = circuit.to_openqasm(x, weights).splitlines()
-    assert program[0] == "OPENQASM 2.0;"
-    assert "qreg q[4];" in program
+    assert circuit.to_openqasm(x, weights).startswith("OPENQASM 2.0;")
+    program = circuit.to_openqasm(x, weights, "3.0").splitlines()
+    assert program[0] == "OPENQASM 3.0;"
+    assert "qubit[4] q;" in program
     gates = [line for line in program if line.startswith(("rx", "crz", "crx"))]
-    assert [line.split("(")[0] for line in gates] == ["rx"] * 4 + ["crz"] * 4 + ["crx"] * 4
+    assert [line.split("(")[0] for line in gates] == ["rx"] * 4 + ["crz", "crx"] * 4
     angles = [float(line.split("(")[1].split(")")[0]) for line in gates]
     assert angles == pytest.approx([0.1, 0.2, 0.3, 0.4, *weights[0].tolist()], abs=1e-7)
     assert gates[4].endswith("q[0],q[3];")

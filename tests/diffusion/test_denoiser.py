@@ -114,7 +114,7 @@ def test_saved_model_is_plain(denoiser, tmp_path):
     denoiser.save_pretrained(tmp_path)
     assert {f.name for f in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["format_version"] == 2
+    assert config["format_version"] == 3
     assert config["denoiser"]["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
 
 
@@ -128,8 +128,8 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
         Denoiser.from_pretrained(tmp_path)
     weights.write_bytes(whole)
 
-    config.write_text(text.replace('"format_version": 2', '"format_version": 99'))
-    with pytest.raises(HQDMError, match="format version 99.*reads up to 2.*upgrade"):
+    config.write_text(text.replace('"format_version": 3', '"format_version": 99'))
+    with pytest.raises(HQDMError, match="format version 99.*reads up to 3.*upgrade"):
         Denoiser.from_pretrained(tmp_path)
 
     config.write_text(text.replace('"dim": 8', '"dim": 10'))

@@ -81,7 +81,7 @@ def changed(last, tmp_path, **own):
 
 
 def test_newer_format_is_refused(last, tmp_path):
-    with pytest.raises(HQDMError, match="has format version 99, this hqdm reads up to 2: upgrade"):
+    with pytest.raises(HQDMError, match="has format version 99, this hqdm reads up to 3: upgrade"):
         load_denoiser(changed(last, tmp_path, format_version=99))
 
 

@@ -95,7 +95,7 @@ def test_configuration_round_trip(schedule):
 def test_bad_input_is_named():
     with pytest.raises(HQDMError, match="unknown schedule 'cosin'.*did you mean 'cosine'"):
         build_schedule("cosin")
-    with pytest.raises(HQDMError, match="unknown option of schedule 'cosine'"):
+    with pytest.raises(HQDMError, match="unknown option of the schedule 'cosine' 'beta'"):
         build_schedule("cosine", beta=1.0)
     with pytest.raises(HQDMError, match="beta_0 < beta_1"):
         LinearSchedule(1.0, 0.5)

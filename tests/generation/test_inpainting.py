@@ -119,7 +119,7 @@ BLACK, WHITE = np.zeros((8, 8), dtype=np.uint8), np.full((8, 8), 255, dtype=np.u
         ("--mask", np.zeros((8, 9), dtype=np.uint8), "is 9x8, the model makes 8x8"),
         ("--image", np.zeros((28, 28), dtype=np.uint8), "is 28x28, the model makes 8x8"),
         ("--image", np.zeros((8, 8, 3), dtype=np.uint8), "is a colour image"),
-        ("--image", np.zeros((8, 8), dtype=np.uint16), "has more than 8 bits"),
+        ("--image", np.zeros((8, 8), dtype=np.uint16), "more than 8 bits per channel"),
     ],
     ids=["empty", "full", "mask size", "image size", "colour", "depth"],
 )

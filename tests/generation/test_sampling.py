@@ -1,5 +1,6 @@
 """Many images: the same whatever the batch size, of the class asked for, written once."""
 
+import hashlib
 import json
 from functools import partial
 
@@ -125,6 +126,8 @@ def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
         load_file(tmp_path / "images.safetensors")["images"], to_uint8(samples.images)
     )
     record = json.loads((tmp_path / "sample.json").read_text())
+    content = (tmp_path / "images.safetensors").read_bytes()
+    assert record.pop("sha256") == hashlib.sha256(content).hexdigest()
     assert record.pop("seconds") == round(samples.seconds, 3) > 0
     sampler = {"sampler": "ddim", "steps": 2, "grid": "time"}
     assert record == {"seed": 3, "n": 5, **sampler, "evaluations": 2, "rejected": 0.0}

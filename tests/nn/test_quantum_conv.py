@@ -42,9 +42,9 @@ def circuit_on_patch(patch, weights):
         for wire, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
             qml.RX(patch[row, column], wires=wire)
         pairs = [(0, 3), (3, 2), (2, 1), (1, 0)]
-        for gate, angles in ((qml.CRZ, weights[:4]), (qml.CRX, weights[4:])):
-            for angle, pair in zip(angles, pairs, strict=True):
-                gate(angle, wires=pair)
+        for (z, x), pair in zip(weights.reshape(4, 2), pairs, strict=True):
+            qml.CRZ(z, wires=pair)
+            qml.CRX(x, wires=pair)
         return [qml.expval(qml.Z(wire)) for wire in range(4)]
 
     return torch.stack(node()).reshape(2, 2)

@@ -3,6 +3,7 @@ import io
 import math
 import pickle
 
+import pennylane as qml
 import pytest
 import torch
 
@@ -107,3 +108,22 @@ def test_invalid_arguments_are_refused():
         QuantumLayer(CIRCUIT, n_circuits=0)
     with pytest.raises(HQDMError, match="unknown simulator 'fast'"):
         QuantumLayer(CIRCUIT, simulator="fast")
+
+
+def test_weights_without_axes_and_no_weights():
+    """RX(x + w)|0> has <Z> = cos(x + w); without weights a layer has none to train."""
+    x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2, 1).requires_grad_()
+    for shape, gate in (((), lambda x, w: x[0] + w), ((0,), lambda x, w: x[0])):
+        circuit = Circuit.from_qfunc(
+            lambda x, w, gate=gate: qml.RX(gate(x, w), wires=0),
+            n_wires=1,
+            n_inputs=1,
+            weights_shape=shape,
+        )
+        for simulator in ("auto", "compiled", "statevector", "pennylane:default.qubit"):
+            layer = QuantumLayer(circuit, 2, simulator).double()
+            angles = 2 * math.pi * layer.theta.reshape(2, -1).sum(1)
+            out = layer(x)
+            torch.testing.assert_close(out[..., 0], (x[..., 0] + angles).cos())
+            out.sum().backward()
+            assert layer(x[:0]).shape == (0, 2, 1)

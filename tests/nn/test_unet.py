@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from hqdm.cli.schema import NetworkConfig
 from hqdm.nn.parts import count, part, quantum_parameters
@@ -28,10 +30,24 @@ def small_presets():
 
 @pytest.mark.parametrize(
     ("network", "parameters"),
-    [(UNet, 483_321), (QVUNet, 475_281), (FullQVUNet, 429_369)],
+    [(UNet, 483_321), (QVUNet, 475_281), (FullQVUNet, 429_369), (QuanvUNet, 473_721)],
 )
 def test_parameter_counts_of_the_paper(network, parameters):
-    assert sum(p.numel() for p in network(**PAPER).parameters()) == parameters
+    assert count(network(**PAPER).parameters()) == parameters
+
+
+def test_the_encoder_level_of_quanvunet():
+    """By default the second, on 14x14 with ten channels; the third, on 7x7 with twenty."""
+    assert set(QuanvUNet(**PAPER).hybrid) == {"vertex", "encoder.1"}
+    third = QuanvUNet(level=2, **PAPER)
+    assert set(third.hybrid) == {"vertex", "encoder.2"}
+    assert count(third.parameters()) == 471_561
+
+
+def test_the_configuration_of_quanvunet_is_the_preset():
+    path = Path(__file__).parents[2] / "configs" / "mnist_quanvunet.yaml"
+    options = yaml.safe_load(path.read_text())["model"]["network"]
+    assert UNet.from_config(options).config == QuanvUNet().config
 
 
 def test_quantum_parameters_of_the_paper():
@@ -159,3 +175,11 @@ def test_bad_images_and_labels():
         network(torch.randn(2, 1, 9, 9), torch.rand(2))
     with pytest.raises(HQDMError, match="no class labels"):
         network(torch.randn(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("preset", ["UNet", "QVUNet", "FullQVUNet", "QuanvUNet"])
+def test_an_empty_batch(preset):
+    network = small_presets()[preset]
+    out = network(torch.empty(0, 1, 8, 8), torch.empty(0))
+    assert out.shape == (0, 1, 8, 8)
+    out.sum().backward()

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pennylane as qml
 import pytest
 import torch
@@ -39,13 +40,13 @@ def test_other_devices_run_in_torch():
 
 def unknown_gate(x, w):
     qml.RX(x[0], wires=0)
-    qml.Projector([0, 1], wires=(0, 1))
+    qml.QubitUnitary(np.eye(8)[::-1].copy(), wires=(0, 1, 2))
     qml.RX(w[0], wires=1)
 
 
 def test_unknown_gates_run_in_torch():
-    circuit = Circuit.from_qfunc(unknown_gate, n_wires=2, n_inputs=1, weights_shape=(1,))
-    with pytest.warns(UserWarning, match="does not support the gate Projector"):
+    circuit = Circuit.from_qfunc(unknown_gate, n_wires=3, n_inputs=1, weights_shape=(1,))
+    with pytest.warns(UserWarning, match="does not support the gate QubitUnitary"):
         assert choose(Work(circuit, 1, 8), CPU).simulator.name == "statevector"
 
 

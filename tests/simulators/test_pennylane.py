@@ -96,3 +96,35 @@ def test_it_pickles_after_use():
     other = pickle.loads(pickle.dumps(simulator))
     assert other == simulator
     torch.testing.assert_close(other(CIRCUITS[0], inputs, weights), out)
+
+
+def midway(x, w):
+    qml.RX(x[0], wires=0)
+    qml.measure(0)
+    qml.RY(w[0], wires=0)
+
+
+def midway_twice(x, w):
+    qml.RX(x[0], wires=0)
+    qml.cond(qml.measure(0), qml.X)(1)
+    qml.measure(0, reset=True)
+    qml.RY(w[0], wires=0)
+
+
+@pytest.mark.parametrize("device", ["default.qubit", "lightning.qubit", "default.mixed"])
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        # A measured qubit has <X> = 0: <Z> is multiplied by the cosine of the second rotation.
+        (midway, lambda x, w: [x.cos() * w.cos()]),
+        (midway_twice, lambda x, w: [w.cos(), x.cos()]),
+    ],
+)
+def test_the_devices_measure_midway(device, fn, expected):
+    x, w = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    wanted = torch.stack(expected(x, w))
+    circuit = Circuit.from_qfunc(fn, n_wires=len(wanted), n_inputs=1, weights_shape=(1,))
+    out = PennyLaneSimulator(device)(circuit, x.reshape(1, 1, 1), w.reshape(1, 1))
+    # Without backpropagation, PennyLane returns single precision.
+    atol = 1e-9 if device == "default.qubit" else 1e-7
+    torch.testing.assert_close(out[0, 0], wanted, rtol=0, atol=atol)

@@ -22,7 +22,7 @@ def test_folder_round_trip(tmp_path):
     assert config == {"x": [1, None]}
     assert loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
-    assert json.loads((tmp_path / "new" / "config.json").read_text())["format_version"] == 2
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["format_version"] == 3
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_folder_round_trip(tmp_path):
         ("{", "is damaged"),
         ("[]", "states no format_version"),
         ("{}", "states no format_version"),
-        ('{"format_version": 3}', "has format version 3, this hqdm reads up to 2"),
-        ('{"format_version": 0}', "is damaged: it has format version 0, expected 1 to 2"),
-        ('{"format_version": -1}', "is damaged: it has format version -1, expected 1 to 2"),
+        ('{"format_version": 4}', "has format version 4, this hqdm reads up to 3"),
+        ('{"format_version": 0}', "is damaged: it has format version 0, expected 1 to 3"),
+        ('{"format_version": -1}', "is damaged: it has format version -1, expected 1 to 3"),
         ('{"format_version": 1}', "is damaged .no model"),
     ],
 )

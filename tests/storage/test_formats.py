@@ -69,6 +69,32 @@ def test_the_module_is_loaded_with_default_options():
     assert module.batches_seen == 5
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_hqconv_of_older_files_is_not_interleaved(version):
+    """In a part of a U-Net as in any other network; what a file states stays as it is."""
+    quantum = {"groups": 1, "ansatz": "HQConv", "n_layers": 1}
+    network = {"hybrid": {"vertex": quantum, "encoder.0": {**quantum, "ansatz": "FQConv"}}}
+    old = {"network": {**network, "conv": quantum}, "schedule": {}}
+    if version == 1:
+        old |= {"predict": "eps", "loss": "mse", "p2_gamma": 1.0, "p2_k": 1.0}
+    migrated = migrate_model(old, version)["network"]
+    for found in (migrated["hybrid"]["vertex"], migrated["conv"]):
+        assert found == {**quantum, "ansatz_options": {"interleaved": False}}
+    assert migrated["hybrid"]["encoder.0"] == network["hybrid"]["encoder.0"]
+    assert migrate_model(old, MODEL_VERSION) == old
+
+
+def test_a_resumed_run_keeps_its_gate_order(hqdm, tmp_path):
+    """The configuration that the run wrote does not state it."""
+    shutil.copytree(FORMAT_1, tmp_path / "run")
+    run = tmp_path / "run"
+    resume = ("--out", run, "--resume", run / "last.ckpt", "--trainer.max_steps", 6)
+    assert hqdm("fit", "--config", run / "config.yaml", *resume).code == 0
+    hybrid = load_denoiser(run / "last.ckpt").config["network"]["hybrid"]["vertex"]
+    assert hybrid["ansatz_options"] == {"interleaved": False}
+    assert "interleaved: false" in (run / "config.yaml").read_text()
+
+
 def test_migration_leaves_the_newest_format_as_it_is():
     config = json.loads((FORMAT_1 / "export" / "config.json").read_text())["denoiser"]
     migrated = migrate_model(config, 1)

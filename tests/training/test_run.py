@@ -233,7 +233,7 @@ def test_resumed_run_takes_the_configured_learning_rate(tiny, tmp_path):
 def test_checkpoints_hold_tensors_and_plain_values_only(trained):
     for name in ("last.ckpt", "best.ckpt"):
         checkpoint = torch.load(trained / name, weights_only=True)
-        assert checkpoint["hqdm"]["format_version"] == 2
+        assert checkpoint["hqdm"]["format_version"] == 3
 
 
 def test_run_folder_holds_what_it_promises(trained):

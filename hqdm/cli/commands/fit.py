@@ -26,6 +26,7 @@ from hqdm.cli.configuration import (
 from hqdm.cli.messages import readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
+from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
 from hqdm.training.run import (
@@ -237,6 +238,25 @@ class TrainingCLI(LightningCLI):
             parser.validate(self.config, False)
         except (TypeError, ValueError) as error:
             parser.error(str(error))
+
+    def before_instantiate_classes(self) -> None:
+        """Complete the options of ansaetze by those of the resumed run.
+
+        What a configuration leaves out was a default when the run began, and another one may hold
+        now: HQConv of runs in format 2 is not interleaved.
+        """
+        resume = self.config["resume"]
+        if not resume or not Path(resume).is_file():  # `prepare` refuses a missing one
+            return
+        denoiser = read_checkpoint(Path(resume)).denoiser
+        saved = denoiser.get("network", {}).get("hybrid") or {}
+        for part, hybrid in self.config["model"]["network"]["hybrid"].items():
+            before = saved.get(part, {})
+            if hybrid["ansatz"] == before.get("ansatz"):
+                hybrid["ansatz_options"] = {
+                    **before.get("ansatz_options", {}),
+                    **hybrid["ansatz_options"],
+                }
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the callbacks and loggers of the run's folder.

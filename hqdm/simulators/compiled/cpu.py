@@ -3,14 +3,15 @@
     inputs, weights -> phases -> matrices        torch, with automatic differentiation
     matrices, phases of the samples -> outputs   the kernels, which store no states
 
-Numba compiles the kernels at first use, once per precision, and caches them on disk.
+Numba compiles the kernels at first use, once per precision, and caches them on disk (`code_cache`).
 """
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
@@ -200,7 +201,7 @@ class _KernelRun:
         """The outputs."""
         n_padded = self.n_samples + self.padding
         out = self.cos.new_zeros(self.n_circuits, self.n_outputs, n_padded)
-        with announced(self.cos.dtype, "forward"), _threads(self.n_threads):
+        with announced(self.cos.dtype, "forward"), _in_turn(), _threads(self.n_threads):
             kernels.forward(*self.arguments, _flat(out))
         return out[..., : self.n_samples]
 
@@ -208,7 +209,7 @@ class _KernelRun:
         """Gradients with respect to entries, phases and amplitudes."""
         sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
         grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
-        with announced(self.cos.dtype, "backward"), _threads(self.n_threads):
+        with announced(self.cos.dtype, "backward"), _in_turn(), _threads(self.n_threads):
             grad = _flat(self._padded(grad_out))
             kernels.backward(*self.arguments, grad, sums.numpy(), tuple(map(_flat, grads)))
         grad_cos, grad_sin, grad_amplitudes = grads
@@ -219,6 +220,25 @@ class _KernelRun:
 
 def _flat(tensor: Tensor) -> np.ndarray:
     return tensor.view(-1).numpy()
+
+
+_turn = threading.Lock()
+
+
+def _in_turn() -> AbstractContextManager[object]:
+    """The lock of the kernels, if they may be called by one thread of Python at a time only.
+
+    Numba's own threads, which it takes where it finds neither OpenMP nor TBB, end the process
+    otherwise. Which ones it takes is known after the first call.
+    """
+    try:
+        return _turn if numba.threading_layer() == "workqueue" else nullcontext()
+    except ValueError:
+        return _turn
+
+
+if hasattr(os, "register_at_fork"):  # a thread that holds the lock is not there in the child
+    os.register_at_fork(after_in_child=_turn._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from hqdm.simulators.compiled.code_cache import cached_kernel
 from hqdm.simulators.compiled.lanes import (
     conj,
     imag,
@@ -805,7 +806,7 @@ def backward_thread(
         sum_lanes(part, tables, work.grad, sums[circuit, piece])
 
 
-@njit(error_model="numpy", parallel=True, nogil=True, cache=True)
+@cached_kernel
 def forward(
     tables: Tables,
     matrices: Array,
@@ -830,7 +831,7 @@ def forward(
         forward_thread(np.int64(thread), n_threads, tables, matrices, samples, measure, chunk, out)
 
 
-@njit(error_model="numpy", parallel=True, nogil=True, cache=True)
+@cached_kernel
 def backward(
     tables: Tables,
     matrices: Array,

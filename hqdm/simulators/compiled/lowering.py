@@ -25,7 +25,6 @@ from hqdm.simulators.program.tracing import Gate, Program, trace
 MAX_GATE_TARGETS = 2
 MAX_CONTROLS = 2  # of a block of several gates
 MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
-PROBE_PHASES = (0.0, 0.7, 2.0)
 
 IndexedGate = tuple[int, Gate]
 
@@ -71,21 +70,14 @@ def unknown_gates(program: Program) -> list[str]:
     """Names of the gates that the compiled kernels do not support.
 
     These are gates with more than two target wires (a Toffoli gate has one, and two controls), and
-    gates that are not unitary, which the backward pass cannot undo.
+    gates in single precision, which the backward pass cannot undo exactly.
     """
     return sorted({gate.name for gate in program.gates if not _is_known(gate)})
 
 
 def _is_known(gate: Gate) -> bool:
     narrow = len(gate.wires) - len(gate.controls) <= MAX_GATE_TARGETS
-    return narrow and all(_is_unitary(gate, phase) for phase in PROBE_PHASES)
-
-
-def _is_unitary(gate: Gate, phase: float) -> bool:
-    constant, cosine, sine = gate.matrices
-    matrix = constant + np.cos(phase) * cosine + np.sin(phase) * sine
-    identity = torch.eye(len(matrix), dtype=matrix.dtype)
-    return torch.allclose(matrix.mH @ matrix, identity, rtol=0, atol=MAX_INVERSE_ERROR)
+    return narrow and gate.is_unitary(MAX_INVERSE_ERROR)
 
 
 def fuse_cheaply(gates: list[IndexedGate], input_gates: frozenset[int]) -> list[Block]:
@@ -139,10 +131,15 @@ def active_gates(block: Block, pattern: int) -> list[IndexedGate]:
 
 def _is_identity(gate: Gate, bits: dict[int, int]) -> bool:
     """True if the gate is the identity, for every phase, for the given bits of some wires."""
-    fixed = [wire in bits and wire in gate.controls for wire in gate.wires]
-    chosen = [bits[wire] if f else slice(None) for wire, f in zip(gate.wires, fixed, strict=True)]
+    fixed = tuple(bits[w] if w in bits and w in gate.controls else None for w in gate.wires)
+    return gate.derived(("identity", fixed), lambda: _restricts_to_identity(gate, fixed))
+
+
+def _restricts_to_identity(gate: Gate, fixed: tuple[int | None, ...]) -> bool:
+    """See `_is_identity`; None for wires without a given bit."""
+    chosen = [slice(None) if bit is None else bit for bit in fixed]
     tensor = gate.matrices.reshape(3, *(2,) * (2 * len(gate.wires)))
-    size = 2 ** (len(gate.wires) - sum(fixed))
+    size = 2 ** fixed.count(None)
     restricted = tensor[(slice(None), *chosen, *chosen)].reshape(3, size, size)
     expected = torch.zeros_like(restricted)
     expected[0] = torch.eye(size)
@@ -301,7 +298,8 @@ class _Lowering:
 def _in_block(gate: Gate, block: Block) -> Tensor:
     """A, B and C of a gate on the wires of a block, `(3, 2**n_controls, size, size)`."""
     axes = tuple(block.wires.index(wire) for wire in gate.wires)
-    return compose(Build(len(block.controls), len(block.targets), (axes,)), [gate.matrices])
+    build = Build(len(block.controls), len(block.targets), (axes,))
+    return gate.derived(build, lambda: compose(build, [gate.matrices]))
 
 
 def _table(rows: Sequence[Sequence[int]], n_columns: int) -> np.ndarray:
@@ -313,7 +311,6 @@ def _bits(wires: Wires, chosen: Wires) -> list[int]:
     return [len(wires) - 1 - wires.index(wire) for wire in chosen]
 
 
-@cached
 def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
     """Lower a circuit.
 
@@ -322,4 +319,9 @@ def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
         inverse: Whether to reverse the order of the blocks, for their conjugate transposes, and to
             return the state; the gates must not depend on the inputs.
     """
+    return _lowered(circuit, inverse)
+
+
+@cached
+def _lowered(circuit: Circuit, inverse: bool) -> Lowered:
     return _Lowering(circuit, inverse).lower()

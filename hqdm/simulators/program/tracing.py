@@ -10,29 +10,38 @@ weights, as they usually are, they are computed by indexing; otherwise the funct
 in each call, vectorised over the batch.
 """
 
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pennylane as qml
 import torch
 from pennylane.operation import Operator
-from pennylane.ops.functions import bind_new_parameters
 from torch import Tensor
 from torch.func import vmap
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
 from hqdm.simulators.program.caching import cached
+from hqdm.simulators.program.decomposition import (
+    HINT,
+    ROUNDING,
+    has_tensors,
+    kind_of,
+    matrix_of,
+    native,
+    sinusoid,
+)
 from hqdm.utils.errors import HQDMError
 
-MAX_GATE_WIRES = 4  # gates on more wires are decomposed if PennyLane has a decomposition
-NO_EFFECT = ("Identity", "GlobalPhase", "Barrier", "Snapshot", "WireCut")
-FREQUENCIES = (0.5, 1.0)  # of the gates of one angle: 0.5 for RX, 1 for PhaseShift
 PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
 PROBE_NUMBERS = 2**24  # phases in memory at once
-ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
-HINT = "use simulator='pennylane:default.qubit' for it"
+NOT_UNITARY = 1e-5  # error of M^dag M; matrices in single precision stay below
+PROBE_PHASES = (0.0, 0.7, 2.0)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,7 @@ class Gate:
         matrices: A, B and C, `(3, 2**k, 2**k)` complex128 for k wires.
         frequency: Phase divided by angle.
         controls: The wires on which the gate is block diagonal for every phase.
+        known: What has been derived from the matrices, shared by all gates of one kind.
     """
 
     name: str
@@ -52,6 +62,23 @@ class Gate:
     matrices: Tensor
     frequency: float
     controls: frozenset[int]
+    known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def derived(self, key: Hashable, function: Callable[[], T]) -> T:
+        """A result that depends on the matrices and a key only, computed once."""
+        if key not in self.known:
+            self.known[key] = function()
+        return cast(T, self.known[key])
+
+    def is_unitary(self, tolerance: float) -> bool:
+        """True if M^dag M is the identity for every phase, up to an error per entry."""
+        return self.derived(("unitary", tolerance), lambda: self._is_unitary(tolerance))
+
+    def _is_unitary(self, tolerance: float) -> bool:
+        constant, cosine, sine = self.matrices
+        identity = torch.eye(len(constant), dtype=constant.dtype)
+        matrices = (constant + np.cos(p) * cosine + np.sin(p) * sine for p in PROBE_PHASES)
+        return all(torch.allclose(m.mH @ m, identity, 0, tolerance) for m in matrices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +121,7 @@ class AffinePhases:
         Returns:
             `(n_circuits, n_gates)`.
         """
-        flat = weights.flatten(1)
+        flat = weights.reshape(len(weights), math.prod(weights.shape[1:]))
         return self.constant + (flat[:, self.weight_index] * self.weight_value).sum(-1)
 
     def of_inputs(
@@ -178,18 +205,20 @@ def trace(circuit: Circuit) -> Program:
     """Trace a circuit, once.
 
     Args:
-        circuit: The circuit; its gates are queued several times.
+        circuit: The circuit; its gates are queued twice, and more often if their phases are not
+            affine in inputs and weights, with one of both per gate.
 
     Raises:
-        HQDMError: If a gate has no matrix (such as a mid-circuit measurement) or acts on wires
-            that the circuit does not have, if the choice of gates depends on values, or if there
-            are no gates.
+        HQDMError: If a gate is not unitary, has no matrix (such as a mid-circuit measurement), or
+            acts on wires that the circuit does not have, if the choice of gates depends on values,
+            or if there are no gates.
     """
     points = _random_points(circuit.n_inputs + torch.Size(circuit.weights_shape).numel())
     inputs, weights = _split(circuit, points)
-    # First without vectorising, so that errors in a user-defined function are raised unchanged.
-    operations = _native_operations(circuit, inputs[-1], weights[-1])
-    gates = tuple(_gate(operation) for operation in operations)
+    gates = _gates(circuit, inputs, weights)
+    for gate in gates:
+        if not gate.is_unitary(NOT_UNITARY):
+            raise HQDMError(f"{gate.name} is not unitary, expected gates: {HINT}")
     if not gates:
         raise HQDMError("the circuit queues no gates")
     traced = TracedPhases(circuit, tuple(gate.frequency for gate in gates))
@@ -204,6 +233,14 @@ def trace(circuit: Circuit) -> Program:
         tuple(depends.nonzero().flatten().tolist()),
         affine or traced,
     )
+
+
+def _gates(circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Gate, ...]:
+    """The gates of a circuit, which are the same at all points."""
+    kinds: dict[Hashable, Gate] = {}
+    # Not vectorised, so that errors in a user-defined function are raised unchanged.
+    operations = _native_operations(circuit, inputs[-1], weights[-1])
+    return tuple(_gate(operation, kinds) for operation in operations)
 
 
 def _random_points(n: int) -> Tensor:
@@ -241,23 +278,62 @@ def _vectorised(traced: TracedPhases, inputs: Tensor, weights: Tensor) -> Tensor
 def _fit_affine(
     traced: TracedPhases, circuit: Circuit, points: Tensor
 ) -> tuple[AffinePhases | None, Tensor]:
-    """The affine function through the values at zero and the unit vectors, verified at `points`.
+    """The affine function of few terms per gate that has the right values at `points`.
 
     Returns:
-        The function, or None if it differs at a point, and a mask of the gates that depend on the
-        inputs.
+        The function, or None if there is none, and a mask of the gates that depend on the inputs.
     """
     n_inputs, n = circuit.n_inputs, points.shape[1]
-    constant = _vectorised(traced, *_split(circuit, torch.zeros(1, n).double()))[0]
-    gates, entries, values = _slopes(traced, circuit, constant, n)
+    places = torch.arange(1, n + 1).double()
+    of_inputs = torch.arange(n) < n_inputs
+    probes = [torch.zeros(n).double()]
+    for part in (of_inputs, ~of_inputs):
+        probes += [part.double(), part * places]
+    at_probes, phases = _vectorised(
+        traced, *_split(circuit, torch.cat([torch.stack(probes), points]))
+    ).split([len(probes), len(points)])
+    constant = at_probes[0]
+    terms = [_single_terms(at_probes[i : i + 2] - constant, n) for i in (1, 3)]
+    gates, entries, slopes = (torch.cat(part) for part in zip(*terms, strict=True))
+    found = gates, entries, slopes
+    if not _agrees(constant, found, points, phases):
+        found = _slopes(traced, circuit, constant, n)
+        if not _agrees(constant, found, points, phases):
+            return None, torch.zeros(len(constant), dtype=torch.bool)
+    return _affine(constant, found, n_inputs)
+
+
+Terms = tuple[Tensor, Tensor, Tensor]
+"""Nonzero derivatives: indices of gates and of arguments, and values."""
+
+
+def _single_terms(differences: Tensor, n: int) -> Terms:
+    """The terms of functions a_g p_k, one k per gate, from their values at two points.
+
+    Args:
+        differences: Values at p = (1, 1, ...) and at p = (1, 2, ...), `(2, n_gates)`.
+        n: Number of arguments.
+    """
+    (gates,) = (differences[0].abs() >= ROUNDING).nonzero(as_tuple=True)
+    slopes = differences[0, gates]
+    entries = (differences[1, gates] / slopes).nan_to_num().round().clamp(1, n).long() - 1
+    return gates, entries, slopes
+
+
+def _agrees(constant: Tensor, terms: Terms, points: Tensor, phases: Tensor) -> bool:
+    """True if an affine function has the right values at points."""
+    gates, entries, values = terms
     predicted = constant.expand(len(points), -1).clone()
     predicted.index_add_(1, gates, values * points[:, entries])
+    return torch.allclose(predicted, phases, rtol=1e-10, atol=1e-10)
+
+
+def _affine(constant: Tensor, terms: Terms, n_inputs: int) -> tuple[AffinePhases, Tensor]:
+    """The affine function of given terms, and a mask of the gates that depend on the inputs."""
+    gates, entries, values = terms
     of_inputs = entries < n_inputs
     depends = torch.zeros(len(constant), dtype=torch.bool)
     depends[gates[of_inputs]] = True
-    phases = _vectorised(traced, *_split(circuit, points))
-    if not torch.allclose(predicted, phases, rtol=1e-10, atol=1e-10):
-        return None, depends
     of_weights = ~of_inputs
     weight_terms = _padded_rows(
         gates[of_weights], entries[of_weights] - n_inputs, values[of_weights], len(constant)
@@ -272,10 +348,8 @@ def _fit_affine(
     return AffinePhases(constant, *weight_terms, *input_terms), depends
 
 
-def _slopes(
-    traced: TracedPhases, circuit: Circuit, constant: Tensor, n: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The nonzero derivatives: indices of gates and of arguments, and values.
+def _slopes(traced: TracedPhases, circuit: Circuit, constant: Tensor, n: int) -> Terms:
+    """The nonzero derivatives of an affine function, from its values at all unit vectors.
 
     Unit vectors are processed in chunks, since the table of all of them is large for deep circuits.
     """
@@ -320,106 +394,49 @@ def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Ope
     operations = qml.tape.QuantumScript.from_queue(queue).operations
     if isinstance(circuit.embedding, AmplitudeEmbedding):
         operations = operations[1:]  # the state preparation: see Program.embedding
-    native = [part for operation in operations for part in _decompose(operation)]
-    for operation in native:
-        if not set(operation.wires) <= set(range(circuit.n_wires)):
+    gates = [part for operation in operations for part in native(operation)]
+    wires = frozenset(range(circuit.n_wires))
+    for operation in gates:
+        if not wires.issuperset(operation.wires):
             raise HQDMError(
                 f"{operation.name} acts on wires {operation.wires.tolist()}, but the circuit has "
                 f"wires 0..{circuit.n_wires - 1}"
             )
-    return native
-
-
-def _decompose(operation: Operator) -> Iterator[Operator]:
-    if operation.name in NO_EFFECT:
-        return
-    if _is_native(operation):
-        yield operation
-    elif operation.has_decomposition and not isinstance(operation, qml.ops.Conditional):
-        for part in operation.decomposition():
-            yield from _decompose(part)
-    else:
-        raise HQDMError(f"the statevector simulator cannot run {operation.name}: {HINT}")
-
-
-def _is_native(operation: Operator) -> bool:
-    too_wide = len(operation.wires) > MAX_GATE_WIRES and operation.has_decomposition
-    if too_wide or not operation.has_matrix or isinstance(operation, qml.ops.Conditional):
-        return False
-    return not _has_tensors(operation) or _sinusoid(operation) is not None
-
-
-def _has_tensors(operation: Operator) -> bool:
-    return any(isinstance(parameter, Tensor) for parameter in operation.parameters)
+    return gates
 
 
 def _angle(operation: Operator, x: Tensor) -> Tensor:
     """The angle of a native operation in the dtype of `x`, zero if it is constant."""
-    return operation.parameters[0].to(x) if _has_tensors(operation) else x.new_zeros(())
+    return operation.parameters[0].to(x) if has_tensors(operation) else x.new_zeros(())
 
 
-def _gate(operation: Operator) -> Gate:
+def _gate(operation: Operator, kinds: dict[Hashable, Gate]) -> Gate:
+    """A gate; those of one kind share their matrices.
+
+    Args:
+        operation: A native operation.
+        kinds: One gate of each kind so far.
+    """
     wires = tuple(operation.wires)
-    sinusoid = _sinusoid(operation) if _has_tensors(operation) else None
-    if sinusoid is None:
-        constant = _matrix(operation)
-        sinusoid = np.stack([constant, 0 * constant, 0 * constant]), 1.0
-    matrices, frequency = sinusoid
-    return Gate(
+    dependent = has_tensors(operation)
+    kind = kind_of(operation) if dependent or not operation.parameters else None
+    if kind is not None and kind in kinds:
+        other = kinds[kind]
+        controls = frozenset(
+            w for w, o in zip(wires, other.wires, strict=True) if o in other.controls
+        )
+        return replace(other, wires=wires, controls=controls)
+    form = sinusoid(operation) if dependent else None
+    if form is None:
+        constant = matrix_of(operation)
+        form = np.stack([constant, 0 * constant, 0 * constant]), 1.0
+    matrices, frequency = form
+    gate = Gate(
         operation.name, wires, torch.from_numpy(matrices), frequency, _controls(matrices, wires)
     )
-
-
-def _sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
-    """A, B, C and the frequency of a gate of one angle, or None if it is not of this form."""
-    if len(operation.parameters) != 1 or operation.parameters[0].ndim:
-        return None
-    kind = _kind(operation)
-    if kind is None:
-        return _fit_sinusoid(operation)
-    if kind not in _sinusoids:
-        _sinusoids[kind] = _fit_sinusoid(operation)
-    return _sinusoids[kind]
-
-
-_sinusoids: dict[Hashable, tuple[np.ndarray, float] | None] = {}
-
-
-def _kind(operation: Operator) -> Hashable:
-    """A key of the matrix of a gate as a function of its angle, or None if there is no such key."""
-    if isinstance(operation, qml.ops.Controlled):
-        of_base = _kind(operation.base)
-        return of_base and (type(operation), of_base, tuple(operation.control_values))
-    return None if operation.hyperparameters else (type(operation), len(operation.wires))
-
-
-def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
-    """A, B, C and the frequency, from the matrices at several angles."""
-
-    def matrix(phase: float) -> np.ndarray:
-        return _matrix(bind_new_parameters(operation, [phase / frequency]))
-
-    for frequency in FREQUENCIES:
-        at_zero, at_pi = matrix(0.0), matrix(np.pi)
-        constant, cosine = (at_zero + at_pi) / 2, (at_zero - at_pi) / 2
-        sine = matrix(np.pi / 2) - constant
-        if all(
-            np.allclose(matrix(t), constant + np.cos(t) * cosine + np.sin(t) * sine, 0, ROUNDING)
-            for t in (0.7, -2.3)
-        ):
-            return np.stack([_clean(m) for m in (constant, cosine, sine)]), frequency
-    return None
-
-
-def _matrix(operation: Operator) -> np.ndarray:
-    matrix = qml.matrix(operation, wire_order=operation.wires)
-    return np.ascontiguousarray(matrix, dtype=np.complex128)
-
-
-def _clean(matrix: np.ndarray) -> np.ndarray:
-    """The matrix with rounding errors in real and imaginary parts set to zero."""
-    parts = matrix.view(np.float64)
-    return np.where(np.abs(parts) < ROUNDING, 0, parts).view(np.complex128)
+    if kind is not None:
+        kinds[kind] = gate
+    return gate
 
 
 def _controls(matrices: np.ndarray, wires: tuple[int, ...]) -> frozenset[int]:

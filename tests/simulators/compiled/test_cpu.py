@@ -193,3 +193,31 @@ def test_compiling_is_announced_and_done_once(tmp_path):
     assert "compiling the forward kernel" in runs[0].stderr
     assert "torch.float32" in runs[0].stderr
     assert "compiling" not in runs[1].stderr
+
+
+THREADS = """
+import threading
+import torch
+from hqdm import AngleEmbedding, Circuit
+from hqdm.circuits import Basic
+from hqdm.simulators import CompiledSimulator
+circuit = Circuit(AngleEmbedding(1), Basic(1, 1))
+torch.set_num_threads(2)
+x = torch.linspace(-1, 1, 4096).reshape(1, -1, 1)
+wrong = []
+def call():
+    for _ in range(20):
+        wrong.append((CompiledSimulator()(circuit, x, torch.zeros(1, 1, 1)) - x.cos()).abs().max())
+threads = [threading.Thread(target=call) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(wrong), float(max(wrong)) < 1e-6)
+"""
+
+
+def test_threads_of_python_call_the_kernels_under_any_threading_layer():
+    """Two kernels at once end the process under Numba's own layer, `workqueue`."""
+    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "80 True\n"), done.stderr

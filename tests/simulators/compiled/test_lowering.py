@@ -103,8 +103,8 @@ def test_unknown_gates():
         qml.RX(x[0], wires=0)
         qml.Toffoli(wires=(0, 1, 2))
         qml.QubitUnitary(np.eye(8)[::-1].copy(), wires=(0, 1, 2))
-        qml.Projector([0], wires=1)
+        qml.DiagonalQubitUnitary(np.exp([1e-8, 0]), wires=1)  # as precise as single precision
 
     circuit = Circuit.from_qfunc(queue, n_wires=3, n_inputs=1, weights_shape=(1,))
-    assert unknown_gates(trace(circuit)) == ["Projector", "QubitUnitary"]
+    assert unknown_gates(trace(circuit)) == ["DiagonalQubitUnitary", "QubitUnitary"]
     assert unknown_gates(trace(Circuit(AngleEmbedding(4), HQConv(4, 1)))) == []

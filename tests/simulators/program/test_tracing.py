@@ -1,5 +1,6 @@
 import pickle
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pennylane as qml
@@ -162,8 +163,39 @@ def test_a_circuit_is_traced_once():
     assert len(calls) == n_calls
 
 
+@pytest.mark.parametrize("n_layers", [1, 30])
+def test_the_number_of_calls_does_not_grow_with_the_depth(n_layers):
+    """Also where inputs and weights share a gate; a call for every weight would be quadratic."""
+    calls = []
+
+    def fn(x, w):
+        calls.append(1)
+        for layer in w:
+            for wire in range(3):
+                qml.RX(0.5 * layer[wire] - 2 * x[wire] + 0.1, wires=wire)
+
+    circuit = Circuit.from_qfunc(fn, n_wires=3, n_inputs=3, weights_shape=(n_layers, 3))
+    phases = trace(circuit).phases
+    assert len(calls) == 2
+    assert phases.weight_index.flatten().tolist() == list(range(3 * n_layers))
+    assert phases.input_index.flatten().tolist() == [0, 1, 2] * n_layers
+    assert phases.weight_value.unique().tolist() == [0.25]
+    torch.testing.assert_close(phases.input_value, torch.full_like(phases.input_value, -1.0))
+
+
+def test_gates_of_one_kind_share_their_matrices():
+    gates = trace(Circuit(AngleEmbedding(3), StronglyEntangling(3, 5))).gates
+    assert len({gate.matrices.data_ptr() for gate in gates}) == len({gate.name for gate in gates})
+
+
+def sums(x, w):
+    for layer in w:
+        qml.RX(layer[0] + 2 * layer[1] - layer[2], wires=0)
+        qml.RY(x[0] - x[1] + layer[1], wires=1)
+
+
 def test_the_table_of_slopes_may_be_computed_in_chunks(monkeypatch):
-    circuit = Circuit(AngleEmbedding(8), FQConv(8, 2))
+    circuit = Circuit.from_qfunc(sums, n_wires=2, n_inputs=2, weights_shape=(9, 3))
     whole = trace(circuit).phases
     trace.cache_clear()
     monkeypatch.setattr(
@@ -212,10 +244,11 @@ def branches(x, w):
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (measures_midway, "cannot run MidMeasure.*simulator='pennylane:default.qubit'"),
-        (conditions, "cannot run MidMeasure"),
+        (measures_midway, "measurement before the end.*simulator='pennylane:default.qubit'"),
+        (conditions, "measurement before the end"),
         (branches, "gates may not depend on values.*simulator='pennylane:default.qubit'"),
         (lambda x, w: qml.DepolarizingChannel(x[0], wires=0), "cannot run DepolarizingChannel"),
+        (lambda x, w: qml.Projector([0], wires=0), "Projector is not unitary.*'pennylane:default"),
         (lambda x, w: qml.RX(x[0], wires=3), r"RX acts on wires \[3\].* has wires 0\.\.2"),
         (lambda x, w: qml.CNOT(wires=["a", 0]), r"CNOT acts on wires \['a', 0\]"),
         (lambda x, w: None, "queues no gates"),
@@ -225,6 +258,36 @@ def test_invalid_input_is_refused(fn, message):
     with pytest.raises(HQDMError, match=message) as error:
         program(fn)
     assert "\n" not in str(error.value)
+
+
+class Swapped(StronglyEntangling):
+    """An ansatz with an attribute that is no field of the dataclass."""
+
+    def __init__(self, n_wires, gate):
+        super().__init__(n_wires)
+        object.__setattr__(self, "gate", gate)
+
+    @property
+    def weights_shape(self):
+        return (self.n_layers, self.n_wires)
+
+    def queue(self, weights):
+        self.gate(weights[0, 0], wires=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (qml.RX, qml.RY),
+        (partial(qml.PauliRot, pauli_word="X"), partial(qml.PauliRot, pauli_word="Y")),
+    ],
+)
+def test_circuits_that_differ_in_more_than_fields_have_programs_of_their_own(first, second):
+    one, other = (Circuit(AngleEmbedding(1), Swapped(1, gate)) for gate in (first, second))
+    assert one.ansatz == other.ansatz
+    assert one != other
+    assert trace(one) is not trace(other)
+    assert trace(Circuit(AngleEmbedding(1), Swapped(1, first))) is trace(one)
 
 
 def test_an_error_in_a_user_defined_function_is_raised_unchanged():

@@ -1,0 +1,66 @@
+"""The state of the parts of a circuit as a key: equal keys, equal gates.
+
+Dataclasses are equal if their fields are. An ansatz may have more, such as an attribute that its
+`__post_init__` sets or the `__init__` of a subclass; two such circuits must not share a program.
+"""
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from dataclasses import is_dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+ATOMS = (bool, int, str, bytes, type(None))
+
+
+class _Same:
+    """An object that equals itself only; it is kept alive, so that no other has its address."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def state_of(value: object) -> Hashable:
+    """A key of everything that an object consists of.
+
+    Dataclasses, and objects that queue gates, count by their attributes, arrays by their numbers,
+    functions and other objects by themselves.
+
+    Args:
+        value: An embedding, an ansatz, or a part of one.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return kind, value
+    if isinstance(value, (float, complex)):
+        return kind, repr(value)
+    if isinstance(value, (tuple, list)):
+        return kind, tuple(map(state_of, value))
+    if isinstance(value, Mapping):
+        return kind, tuple((state_of(key), state_of(item)) for key, item in value.items())
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return kind, value.shape, str(value.dtype), digest
+    queues = hasattr(kind, "queue") or (hasattr(kind, "apply") and hasattr(value, "n_inputs"))
+    if (queues or is_dataclass(value)) and not isinstance(value, type):
+        attributes = vars(value) if hasattr(value, "__dict__") else {}
+        return kind, tuple(
+            (name, state_of(item))
+            for name, item in attributes.items()
+            if not isinstance(getattr(kind, name, None), cached_property)
+        )
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return value

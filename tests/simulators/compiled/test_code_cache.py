@@ -1,0 +1,121 @@
+"""Compiled code is kept for what it was compiled from only, where a folder can be written."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import prange
+
+import hqdm
+from hqdm.simulators.compiled import code_cache, kernels, lanes, lowering
+
+KERNELS = kernels.__name__
+
+
+def test_the_digest_follows_every_file_that_the_kernels_are_compiled_from(monkeypatch, tmp_path):
+    def changed(module):
+        """The digest with a line more in the source of a module."""
+        edited = tmp_path / f"{module.__name__}.py"
+        edited.write_text(Path(module.__file__).read_text() + "\n# another line\n")
+        sources = {module.__name__: edited}
+        with monkeypatch.context() as patch:
+            source = code_cache._source
+            patch.setattr(code_cache, "_source", lambda name: sources.get(name) or source(name))
+            return code_cache.digest(KERNELS)
+
+    before = code_cache.digest(KERNELS)
+    assert len({before, changed(kernels), changed(lanes)}) == 3
+    assert changed(lowering) == before
+    assert code_cache.digest(KERNELS) == before
+    assert before in kernels.forward._cache.cache_path
+
+
+@pytest.mark.parametrize("part", ["get_host_cpu_name", "get_host_cpu_features"])
+def test_the_digest_follows_the_processor(monkeypatch, part):
+    class Other(str):
+        def flatten(self):
+            return "other"
+
+    before = code_cache.digest(KERNELS)
+    monkeypatch.setattr(code_cache.llvm, part, lambda: Other("other"))
+    assert code_cache.digest(KERNELS) != before
+
+
+SCRIPT = """
+import torch
+from hqdm import AngleEmbedding, Circuit
+from hqdm.circuits import Basic
+from hqdm.simulators import CompiledSimulator
+from hqdm.simulators.compiled import kernels
+x = torch.full((1, 1, 1), 0.3).double()
+w = torch.full((1, 1, 1), 0.2).double()
+w.requires_grad_()
+y = CompiledSimulator()(Circuit(AngleEmbedding(1), Basic(1, 1)), x, w)
+y.sum().backward()
+print(f"{y.item():.6f} {w.grad.item():.6f}", sum(kernels.backward.stats.cache_misses.values()))
+"""
+
+
+def run(package, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        cwd=package,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package."""
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(hqdm.__file__).parent, tmp_path / "hqdm", ignore=without)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_changed_lanes_are_compiled_again(package):
+    """<Z> is cos(x + w), its derivative -sin(x + w); without the conjugate of lanes it is not."""
+    assert run(package) == "0.877583 -0.479426 1"
+    assert run(package) == "0.877583 -0.479426 0"
+    file = package / "hqdm" / "simulators" / "compiled" / "lanes.py"
+    text = file.read_text()
+    wrong = text.replace("(real, builder.fneg(imag))", "(real, imag)")
+    assert wrong != text
+    file.write_text(wrong)
+    value, gradient, n_compiled = run(package).split()
+    assert (value, n_compiled) == ("0.877583", "1")
+    assert gradient != "-0.479426"
+    file.write_text(text)
+    assert run(package) == "0.877583 -0.479426 0"
+
+
+@pytest.mark.slow
+def test_kernels_run_where_neither_package_nor_home_can_be_written(package):
+    (package / "hqdm" / "__pycache__").touch()  # a file, where a folder would be made
+    (package / "temporary").mkdir()
+    nowhere = {"HOME": "/proc/none", "XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": "/dev/null/code"}
+    temporary = {"TMPDIR": str(package / "temporary")}
+    assert run(package, **nowhere, **temporary).split()[0] == "0.877583"
+    assert list((package / "temporary").glob("hqdm-*/kernels-*/*/*.nbc"))
+
+
+def scaled(x, n):
+    for i in prange(n):
+        x[i] *= 2
+
+
+def test_without_a_folder_the_code_is_not_kept(monkeypatch):
+    monkeypatch.setattr(code_cache, "cache_folder", lambda name: None)
+    kernel, x = code_cache.cached_kernel(scaled), np.ones(2)
+    kernel(x, 2)
+    assert x.tolist() == [2, 2]
+    assert sum(kernel.stats.cache_hits.values()) == 0
+    assert kernel.stats.cache_path is None
