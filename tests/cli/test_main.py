@@ -171,7 +171,7 @@ def test_inspect_shows_configurations_checkpoints_and_folders(hqdm, refused, tin
         outcome = hqdm("inspect", *option)
         assert outcome.code == 0
         assert "73,809" in outcome.out
-        assert "HQConv(n_wires=4, n_layers=1)" in outcome.out
+        assert "HQConv(n_wires=4, n_layers=1, interleaved=True)" in outcome.out
     assert "needs one of --config and --checkpoint" in refused("inspect")
     both = ("--config", tiny(), "--checkpoint", last)
     assert "needs one of --config and --checkpoint" in refused("inspect", *both)

@@ -217,7 +217,8 @@ def rewritten(fit, folder, drop=(), **header):
     with safe_open(folder / "whole.safetensors", framework="numpy") as file:
         plain = json.loads(file.metadata()["carleman"])
         tensors = {name: file.get_tensor(name) for name in TENSORS if name not in drop}
-    plain = {k: v for k, v in (plain | header).items() if v is not ...}
+    changes = {"sha256": ..., **header}  # without the digest, as in the first files of the format
+    plain = {k: v for k, v in (plain | changes).items() if v is not ...}
     save_file(tensors, folder / "other.safetensors", metadata={"carleman": json.dumps(plain)})
     return folder / "other.safetensors"
 
