@@ -49,7 +49,7 @@ def with_presets(args: Sequence[str]) -> list[str]:
 
 def _is_name(value: str) -> bool:
     """True for what cannot be a file: without a suffix, a folder, or YAML."""
-    return value.isidentifier() and not Path(value).exists()
+    return value.isidentifier() and not Path(value).is_file()
 
 
 def read_configuration(path: Path) -> Any:

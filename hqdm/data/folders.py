@@ -22,12 +22,10 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
     "validation": ("validation", "valid", "val", "dev"),
 }
-"""Names of folders by the name of their split."""
-
-SPLIT_FOLDERS = frozenset(name for names in SPLITS.values() for name in names)
+"""Names of folders, in lower case, by the name of their split."""
 
 # Files that the `datasets` library reads; a folder that holds one has the layout of the hub.
-_TABLES = (".parquet", ".arrow", ".zip", ".tar", ".gz")
+_TABLES = (".parquet", ".arrow")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -57,12 +55,13 @@ def read_folder(name: str, folder: Path) -> Mapping[str, Rows] | None:
     if tree is None or not tree.pictures:
         return None
     tops = {path.split("/")[0] for path in tree.folders}
-    kinds = {kind: sorted(tops.intersection(names)) for kind, names in SPLITS.items()}
-    if tops and tops <= SPLIT_FOLDERS:
+    kinds = {kind: sorted(t for t in tops if t.lower() in names) for kind, names in SPLITS.items()}
+    split_folders = {top for found in kinds.values() for top in found}
+    if tops and tops == split_folders:
         return _splits(name, tree, kinds)
-    nested = sorted({path.split("/")[0] for path in tree.folders if "/" in path} & SPLIT_FOLDERS)
+    nested = sorted({path.split("/")[0] for path in tree.folders if "/" in path} & split_folders)
     if nested:
-        others = sorted(tops - SPLIT_FOLDERS)
+        others = sorted(tops - split_folders)
         raise HQDMError(
             f"data set {name!r} has the folder {others[0]!r} beside the folder {nested[0]!r} of a "
             f"split: move it into {nested[0]!r}, or remove it"
@@ -147,13 +146,19 @@ def _tree(folder: Path) -> _Tree | None:
 
 
 def _walk(root: Path, folder: Path, above: frozenset[Path]) -> Iterator[tuple[str, bool]]:
-    """Visible paths below a folder, and whether each is a folder; links are followed, once."""
+    """Visible paths below a folder, and whether each is a folder; links are followed, once.
+
+    Raises:
+        HQDMError: If a link leads nowhere that might be one to a folder of images.
+    """
     above |= {folder.resolve()}
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path, is_folder = Path(entry.path), entry.is_dir()
             if entry.name.startswith((".", "__")) or (is_folder and path.resolve() in above):
                 continue
+            if path.suffix.lower() not in _picture_suffixes() and not path.exists():
+                raise HQDMError(f"{path} is a link that leads nowhere: mend it, or remove it")
             yield path.relative_to(root).as_posix(), is_folder
             if is_folder:
                 yield from _walk(root, path, above)

@@ -52,11 +52,10 @@ def find_model(source: str | Path) -> Path:
         HQDMError: If it looks like a name on the hub and cannot be downloaded.
     """
     path = Path(source).expanduser()
-    if path.exists():
-        return path
-    if str(source) in SHIPPED:
+    is_model = path.is_file() or any((path / name).exists() for name in (CONFIG_FILE, LAST))
+    if str(source) in SHIPPED and not is_model:  # such as the folder of the data set
         return shipped("models") / SHIPPED[str(source)]
-    if path.suffix == ".ckpt" or not _HUB_NAME.fullmatch(str(source)):
+    if path.exists() or path.suffix == ".ckpt" or not _HUB_NAME.fullmatch(str(source)):
         return path
     try:
         return download_folder(str(source))

@@ -1,6 +1,7 @@
 """Generation of images in batches; the noise of an image does not depend on the batch size."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hqdm.samplers import Result, Sampler
 from hqdm.storage.digests import digest
 from hqdm.utils.checks import finite, whole
 from hqdm.utils.files import together, write_file
+from hqdm.utils.memory import check_memory
 from hqdm.utils.pictures import save_grid, save_strip
 from hqdm.utils.pixels import to_uint8
 from hqdm.utils.progress import Progress, silent, stepwise
@@ -99,7 +101,7 @@ def sample_images(
     Raises:
         HQDMError: If a number is out of range.
     """
-    batches = image_batches(n, batch_size, seed)
+    batches = image_batches(denoiser.sample_shape, n, batch_size, seed)
     labels = class_labels(denoiser, n, label)
     wrapped = guided(denoiser, guidance)
     if around is not None:
@@ -113,14 +115,22 @@ def sample_images(
     return gather(results, labels, started)
 
 
-def image_batches(n: int, batch_size: int, seed: int) -> tuple[Tensor, ...]:
+def image_batches(shape: Sequence[int], n: int, batch_size: int, seed: int) -> tuple[Tensor, ...]:
     """The indices 0, ..., n - 1 of the images, in batches.
 
+    Args:
+        shape: Shape of an image.
+        n: Number of images.
+        batch_size: Images per batch.
+        seed: Random seed.
+
     Raises:
-        HQDMError: If a number is out of range.
+        HQDMError: If a number is out of range, or the images do not fit into memory.
     """
     n, batch_size = whole("n", n, 1), whole("batch_size", batch_size, 1)
     whole("seed", seed)
+    n_bytes = 2 * 4 * n * math.prod(shape)  # float32, and once more when batches are joined
+    check_memory(f"{n} images of shape {tuple(shape)}", n_bytes, "generate fewer at a time")
     return torch.arange(n).split(batch_size)
 
 

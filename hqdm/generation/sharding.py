@@ -142,7 +142,7 @@ def sample_sharded(
             f"{counted(n, 'image')} cannot be distributed over {processes} processes: use fewer "
             "processes"
         )
-    batches = image_batches(n, min(batch_size, n // processes), seed)
+    batches = image_batches(denoiser.sample_shape, n, min(batch_size, n // processes), seed)
     labels = class_labels(denoiser, n, label)
     drawing = Drawing(denoiser, sampler, batches, seed, labels, guidance)
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -23,6 +23,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
 
+import yaml
+
 from hqdm.storage.checkpoint import LAST, read_checkpoint
 from hqdm.storage.formats import MANIFEST_VERSION, check_version
 from hqdm.utils.errors import HQDMError
@@ -34,9 +36,9 @@ PREVIOUS = ".hqdm-previous"
 _DISCARDED = ".hqdm-discarded"
 _KEPT = re.compile(r"config\.yaml|last\.ckpt|[^/]+\.py")
 
-PICTURES = "samples/step_*.png"
+_PICTURE = r"step_\d{7,}\.png"
 _NAMES = re.compile(
-    r"config\.yaml|last\.ckpt|best\.ckpt|loss\.png|samples/step_\d{7,}\.png|"
+    rf"config\.yaml|last\.ckpt|best\.ckpt|loss\.png|samples/{_PICTURE}|"
     r"csv/version_\d+/(metrics\.csv|hparams\.yaml)|"
     r"tensorboard/version_\d+/(events\.out\.tfevents\.[^/]+|hparams\.yaml)"
 )
@@ -54,6 +56,11 @@ class RunFiles:
         self._manifest = folder / MANIFEST
         self._previous = folder / PREVIOUS
         self._discarded = folder / _DISCARDED
+
+    def pictures(self) -> set[str]:
+        """The pictures of samples in the folder, by the names that a run gives them."""
+        files = (self.folder / "samples").glob("*.png")
+        return {f"samples/{file.name}" for file in files if re.fullmatch(_PICTURE, file.name)}
 
     def listed(self) -> set[str] | None:
         """The names in the manifest, relative to the folder; None if there is no manifest.
@@ -83,10 +90,13 @@ class RunFiles:
         return self._recognised() if listed is None else listed
 
     def _recognised(self) -> set[str]:
-        """The files of a run of an earlier version."""
+        """The files of a run of an earlier version: a checkpoint, and a configuration of `fit`."""
         try:
             read_checkpoint(self.folder / LAST)
-        except HQDMError:
+            config = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
+        except (HQDMError, OSError, ValueError, yaml.YAMLError):
+            return set()
+        if not isinstance(config, dict) or not {"model", "data", "trainer"} <= set(config):
             return set()
         files = (file for file in self.folder.rglob("*") if file.is_file())
         names = {file.relative_to(self.folder).as_posix() for file in files}

@@ -31,7 +31,7 @@ from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
 from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
 from hqdm.storage.claims import hold
-from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PICTURES, RunFiles
+from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, RunFiles
 from hqdm.training.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
@@ -126,8 +126,7 @@ class RunFolder:
             inside = resume is not None and resume.resolve().parent == self.path.resolve()
             targets = self._present((CONFIG, LAST, BEST, LOSS, *also))
             if not overwrite:
-                listed = self._files.listed()
-                self._refuse(targets - ((listed or targets) | {LAST} if continued else set()))
+                self._refuse(targets - (self._files.own() | {LAST} if continued else set()))
             for name in (CONFIG, LAST, BEST, LOSS, *also):
                 check_replaceable(self.path / name)
             self._remove_parts(also)
@@ -145,8 +144,7 @@ class RunFolder:
 
     def _present(self, names: Sequence[str]) -> set[str]:
         """The files of these names, and pictures of samples, that exist."""
-        pictures = (f.relative_to(self.path).as_posix() for f in self.path.glob(PICTURES))
-        return {name for name in names if (self.path / name).exists()} | set(pictures)
+        return {name for name in names if (self.path / name).exists()} | self._files.pictures()
 
     def _remove_parts(self, also: Sequence[str]) -> None:
         """Remove unfinished files that a killed run left."""

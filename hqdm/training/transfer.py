@@ -1,14 +1,15 @@
 """Transfer learning: copy weights from another model, and freeze parts of the network.
 
 In the papers a classical U-Net is trained, its vertex is replaced by a quantum one, and training
-continues: every tensor that has the same name and shape in both networks is copied.
+continues: every tensor that has the same name and shape in both networks is copied, except the
+angles of another circuit.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.nn.parts import part
+from hqdm.nn.parts import part, quantum_layers
 from hqdm.utils.errors import HQDMError
 
 
@@ -18,7 +19,8 @@ class Transferred:
 
     Attributes:
         taken: Names of the tensors that were copied from the source.
-        fresh: Names of the tensors that the source lacks, or has with another shape.
+        fresh: Names of the tensors that the source lacks, or has with another shape or for another
+            circuit.
     """
 
     taken: tuple[str, ...]
@@ -26,13 +28,23 @@ class Transferred:
 
 
 def transfer(source: Denoiser, target: Denoiser) -> Transferred:
-    """Copy every tensor that has the same name and shape in both.
+    """Copy every tensor that has the same name and shape, and the same circuit, in both.
 
     Raises:
         HQDMError: If there is no such tensor.
     """
     given, own = source.state_dict(), target.state_dict()
-    taken = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    circuits = quantum_layers(source)
+    other = tuple(
+        f"{name}."
+        for name, layer in quantum_layers(target).items()
+        if name in circuits and circuits[name].circuit != layer.circuit
+    )
+    taken = {
+        k: v
+        for k, v in given.items()
+        if k in own and own[k].shape == v.shape and not k.startswith(other)
+    }
     if not taken:
         raise HQDMError(
             "the initial model shares no tensor with the configured one: "

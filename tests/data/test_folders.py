@@ -81,6 +81,21 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
     assert found(tmp_path / "set") == [("a/1.png", "a")]
 
 
+def test_archives_beside_images_and_capital_letters_change_nothing(tmp_path):
+    write(tmp_path, "Train/a/1.PNG", "Train/b/1.png", "TEST/b/1.jpg")
+    for name in ("backup.zip", "notes.gz", "Train/a/old.tar"):
+        (tmp_path / name).touch()
+    assert found(tmp_path) == [("Train/a/1.PNG", "a"), ("Train/b/1.png", "b")]
+    assert found(tmp_path, "test") == [("TEST/b/1.jpg", "b")]
+
+
+def test_a_link_to_a_class_folder_that_is_gone_is_refused(tmp_path):
+    write(tmp_path, "a/1.png")
+    (tmp_path / "b").symlink_to(tmp_path / "gone")
+    with pytest.raises(HQDMError, match=r"/b is a link that leads nowhere"):
+        load_images(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["data/train.parquet", "metadata.csv", "a/metadata.jsonl"])
 def test_a_folder_with_tables_is_left_to_the_library(tmp_path, name):
     write(tmp_path, "a/1.png")

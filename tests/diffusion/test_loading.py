@@ -106,7 +106,9 @@ def test_the_shipped_model_has_a_name(tmp_path, monkeypatch):
     folder = find_model("mnist")
     assert {file.name for file in folder.iterdir()} >= {"config.json", "model.safetensors"}
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mnist").mkdir()  # a folder of this name comes first
+    (tmp_path / "mnist").mkdir()  # such as a data set
+    assert find_model("mnist") == folder
+    (tmp_path / "mnist" / "config.json").touch()  # a model of this name comes first
     assert find_model("mnist") == Path("mnist")
 
 

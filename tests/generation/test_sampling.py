@@ -103,6 +103,8 @@ def test_progress_counts_the_images_and_the_steps(denoiser):
 
 
 def test_bad_input_is_named(denoiser, labelled):
+    with pytest.raises(HQDMError, match=r"^10000+ images of shape .*PiB.*: generate fewer"):
+        sample_images(denoiser, DDIM(2), 10**15)
     with pytest.raises(HQDMError, match="n needs a whole number from 1, got 0"):
         sample_images(denoiser, DDIM(2), 0)
     with pytest.raises(HQDMError, match="batch_size needs a whole number from 1, got 0"):

@@ -97,7 +97,7 @@ def test_one_process_needs_no_group(trained, one_thread):
 def test_batches_are_runs_of_indices():
     """What lets a batch draw its noise from its first index on."""
     for n, size in ((7, 2), (1, 5), (6, 3)):
-        batches = image_batches(n, size, 0)
+        batches = image_batches((1, 8, 8), n, size, 0)
         assert torch.cat(batches).tolist() == list(range(n))
         assert all(len(batch) == size for batch in batches[:-1])
         assert all(b[0] == a[-1] + 1 for a, b in pairwise(batches))

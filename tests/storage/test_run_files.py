@@ -145,8 +145,19 @@ def test_run_of_an_earlier_version_is_recognised_by_its_names(trained, tmp_path)
     (folder / MANIFEST).unlink()
     write(folder, USERS)
     assert RunFiles(folder).own() == listed
+    config = (folder / "config.yaml").read_text()
+    for foreign in ("my: precious", "- 1", "{", "model: 1"):
+        (folder / "config.yaml").write_text(foreign)
+        assert RunFiles(folder).own() == set()
+    (folder / "config.yaml").write_text(config)
     (folder / "last.ckpt").write_bytes(b"not ours")
     assert RunFiles(folder).own() == set()
+
+
+def test_pictures_of_other_names_are_the_users(tmp_path):
+    ours = {"samples/step_0000022.png", "samples/step_12345678.png"}
+    write(tmp_path, dict.fromkeys([*ours, "samples/step_by_step.png", "samples/step_1.png"], "x"))
+    assert RunFiles(tmp_path).pictures() == ours
 
 
 @pytest.mark.parametrize(

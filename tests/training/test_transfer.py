@@ -1,9 +1,12 @@
 """Transfer learning: weights taken over exactly, frozen parts that do not move."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks import Toy
 
+from hqdm.circuits import HQConv
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.schedule import CosineSchedule
@@ -23,6 +26,16 @@ def classical(**options):
 
 def hybrid():
     return Denoiser(QVUNet(FOUR, **SMALL), CosineSchedule())
+
+
+def test_angles_of_another_circuit_are_not_taken_over():
+    """HQConv's two orders of gates have angles of one shape."""
+    other = replace(FOUR, ansatz=HQConv(4, 1, interleaved=False))
+    source = Denoiser(QVUNet(other, **SMALL), CosineSchedule())
+    done = transfer(source, hybrid())
+    assert done.fresh
+    assert all(name.endswith(".theta") for name in done.fresh)
+    assert not transfer(hybrid(), hybrid()).fresh
 
 
 def test_matching_tensors_are_taken_over_and_the_others_named():

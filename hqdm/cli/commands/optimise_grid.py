@@ -29,7 +29,7 @@ def run(args: Sequence[str]) -> None:
         raise HQDMError(f"--out needs a name that ends in .json, got {out}")
     denoiser = load_model(options)
     denoising = guided(denoiser, options.guidance)
-    image_batches(options.n, options.n, options.seed)  # refuses invalid numbers
+    image_batches(denoiser.sample_shape, options.n, options.n, options.seed)  # refuses bad numbers
     with claim(out.parent, (out.name,), options.overwrite, lock_of(out)):
         device = next(denoiser.parameters()).device
         prior_std = denoiser.schedule.prior_std
