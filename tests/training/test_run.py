@@ -326,7 +326,9 @@ def test_overwrite_leaves_what_no_run_wrote(trained, tiny, tmp_path):
     assert not (out / "csv" / "version_0" / "metrics.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "loss.png", "best.ckpt", "samples/step_0000001.png"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "loss.png", "best.ckpt", "samples/step_0000001.png"]
+)
 def test_files_that_a_run_would_write_are_left_alone(refused, tiny, tmp_path, name):
     """Also the configuration itself, in the folder of the run."""
     out = tmp_path / "own"
