@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pennylane as qml
 from torch import Tensor
 
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.registry import Registry
 
 GROUP = 4  # qubits in the 2x2 patch of one channel
@@ -99,9 +99,7 @@ def build_ansatz(name: str, n_wires: int, n_layers: int, **options: Any) -> Ansa
     """
     cls = ANSATZE[name]
     known = [field.name for field in fields(cls) if field.name not in SIZES]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of the ansatz {name}", option, known)
+    check_names(f"option of the ansatz {name}", options, known)
     return cls(n_wires, n_layers, **options)
 
 

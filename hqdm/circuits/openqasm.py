@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pennylane as qml
 from pennylane.operation import Operator
-from torch import Tensor
 
+from hqdm.circuits.operations import NO_EFFECT, NOT_UNITARY, matrix_of, measures
 from hqdm.utils.errors import HQDMError, unknown
 
 VERSIONS = ("2.0", "3.0")
@@ -21,8 +21,6 @@ NAMES = {
 }
 """Names of gates in both versions of OpenQASM by those in PennyLane."""
 NAMES_3 = {**NAMES, "CRX": "crx", "CRY": "cry", "SWAP": "swap"}
-NO_EFFECT = ("GlobalPhase", "Identity", "Barrier", "Snapshot", "WireCut")
-NOT_UNITARY = 1e-5
 
 
 def openqasm(operations: list[Operator], n_wires: int, version: str) -> str:
@@ -64,14 +62,12 @@ def _named(operation: Operator, names: Mapping[str, str]) -> Iterator[Operator]:
     Raises:
         HQDMError: If it has none.
     """
-    if operation.name in NO_EFFECT or not operation.wires:
+    if operation.name in (*NO_EFFECT, "GlobalPhase") or not operation.wires:
         return
     if operation.name in names:
         yield operation
         return
-    measured = (
-        isinstance(operation, qml.ops.Conditional) or "MidMeasure" in type(operation).__name__
-    )
+    measured = measures(operation)
     if operation.has_decomposition and not measured:
         parts = operation.decomposition()
         parts = [parts] if isinstance(parts, Operator) else parts  # as of powers of exponentials
@@ -84,10 +80,7 @@ def _named(operation: Operator, names: Mapping[str, str]) -> Iterator[Operator]:
 
 
 def _unitary(operation: Operator) -> Operator:
-    matrix = qml.matrix(operation, wire_order=operation.wires)
-    if isinstance(matrix, Tensor):
-        matrix = matrix.detach().resolve_conj().numpy()
-    matrix = np.asarray(matrix)
+    matrix = matrix_of(operation)
     error = np.abs(matrix.conj().T @ matrix - np.eye(len(matrix))).max()
     if isinstance(operation, qml.QubitUnitary) or error > NOT_UNITARY:
         raise HQDMError(f"{operation.name} is not unitary, expected gates for OpenQASM")

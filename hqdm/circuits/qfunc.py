@@ -15,6 +15,7 @@ from pennylane.operation import Channel, Operator, StatePrepBase
 from pennylane.ops.functions import bind_new_parameters
 from torch import Tensor
 
+from hqdm.circuits.operations import measures
 from hqdm.circuits.readout import Returned, UnsupportedQNode, read_returned
 from hqdm.utils.errors import HQDMError
 
@@ -168,6 +169,5 @@ def _refuse_no_gate(operation: Operator) -> None:
         raise UnsupportedQNode(
             f"the QNode has the noise channel {operation.name}, expected gates only"
         )
-    conditional = isinstance(operation, qml.ops.Conditional)
-    if conditional or "MidMeasure" in type(operation).__name__:
+    if measures(operation):
         raise UnsupportedQNode("the QNode has a mid-circuit measurement, expected gates only")

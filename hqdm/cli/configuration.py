@@ -81,18 +81,22 @@ def parse_configuration(text: str, source: str) -> Any:
             content is nested too deeply or too large when its aliases are expanded.
         yaml.YAMLError: If it is not YAML.
     """
+    loader = yaml.SafeLoader(text)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None:
-            _check_keys(root, source, set())
-            if _size(root, {}) > MAX_NODES:
-                raise HQDMError(
-                    f"{source} has more than {MAX_NODES:,} values when its aliases (*name) are "
-                    "expanded: write a shorter configuration"
-                )
-        return yaml.safe_load(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _check_keys(root, source, set())
+        if _size(root, {}) > MAX_NODES:
+            raise HQDMError(
+                f"{source} has more than {MAX_NODES:,} values when its aliases (*name) are "
+                "expanded: write a shorter configuration"
+            )
+        return loader.construct_document(root)
     except RecursionError:
         raise HQDMError(f"{source} is nested too deeply: expected a configuration") from None
+    finally:
+        loader.dispose()
 
 
 def _check_keys(node: yaml.Node, source: str, seen: set[int]) -> None:

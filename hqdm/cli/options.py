@@ -146,6 +146,11 @@ def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> 
     return load_arguments(name, Path(options.checkpoint), denoiser, options.guidance)
 
 
+def drawing_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of sampling as arguments of `sample_images`, beside n."""
+    return {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
+
+
 def protocol_of(options: argparse.Namespace) -> "ScoringProtocol":
     """The protocol of a comparison with real images."""
     from hqdm.evaluation.protocol import ScoringProtocol

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hqdm.data.images import ImageSet, canonical_name, load_images
 from hqdm.utils.checks import whole
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import generator
 from hqdm.utils.tables import counted
@@ -178,9 +178,7 @@ class ImageDataModule(LightningDataModule):
             HQDMError: If shapes or types do not match, or an option is invalid.
         """
         known = ("batch_size", "flip", "seed")
-        for option in options:
-            if option not in known:
-                raise unknown("option of ImageDataModule.from_images", option, known)
+        check_names("option of ImageDataModule.from_images", options, known)
         if val_images is None:
             if val_labels is not None:
                 raise HQDMError("val_labels are the classes of val_images: give both, or neither")

@@ -305,7 +305,7 @@ def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
         )
 
 
-def check_labels(denoiser: Denoiser, y: Tensor) -> None:
+def check_batch_labels(denoiser: Denoiser, y: Tensor) -> None:
     """Refuse the labels of a batch that are not classes of the network.
 
     Args:

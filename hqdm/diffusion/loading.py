@@ -31,7 +31,7 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     """
     path = checkpoint_in(find_model(path))
     if path.is_dir():
-        return Denoiser.from_folder(path).eval()
+        return Denoiser.from_folder(path)
     if not path.exists():
         raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
     return denoiser_in(read_checkpoint(path), weights)

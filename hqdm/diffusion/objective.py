@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.diffusion.schedule import Schedule
-from hqdm.utils.checks import check_types
+from hqdm.utils.checks import check_fields
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.registry import Registry
 
@@ -351,16 +351,12 @@ def build_objective(config: Mapping[str, Any]) -> Objective:
     """
     options = {key: value for key, value in config.items() if key != "name"}
     cls = OBJECTIVES[config["name"]]
-    known = [f.name for f in fields(cls)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of the objective {config['name']!r}", option, known)
     hints = get_type_hints(cls)
     for option, value in options.items():
         # The command line reads all options as numbers with a point.
-        if hints[option] is int and isinstance(value, float) and value.is_integer():
+        if hints.get(option) is int and isinstance(value, float) and value.is_integer():
             options[option] = int(value)
-    check_types(options, hints, "objective.")
+    check_fields(f"option of the objective {config['name']!r}", options, cls, "objective.")
     if "weight" in options:
         options["weight"] = _build_weight(options["weight"])
     return cls(**options)
@@ -373,11 +369,7 @@ def _build_weight(config: object) -> Weight:
     if config["name"] not in WEIGHTS:
         raise unknown("weight of the loss", config["name"], WEIGHTS)
     cls = WEIGHTS[config["name"]]
-    known = [f.name for f in fields(cls)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of the weight {config['name']!r}", option, known)
-    check_types(options, get_type_hints(cls), "objective.weight.")
+    check_fields(f"option of the weight {config['name']!r}", options, cls, "objective.weight.")
     return cls(**options)
 
 

@@ -12,15 +12,15 @@ alpha_t^2 + sigma_t^2 = 1, as some solvers require. A schedule is independent of
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TypeVar, get_type_hints
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from hqdm.utils.checks import check_types
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.checks import check_fields
+from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry
 
 VARIANCE_TOLERANCE = 1e-6
@@ -231,11 +231,7 @@ def build_schedule(name: str, **options: float) -> Schedule:
         HQDMError: If the name or an option is unknown, or an option is not of its type.
     """
     cls = SCHEDULES[name]
-    known = [field.name for field in fields(cls)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of the schedule {name!r}", option, known)
-    check_types(options, get_type_hints(cls), "schedule.")
+    check_fields(f"option of the schedule {name!r}", options, cls, "schedule.")
     return cls(**options)
 
 

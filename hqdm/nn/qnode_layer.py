@@ -16,7 +16,7 @@ from hqdm.nn.operator import OpaqueModule, opaque
 from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.simulators.program.decomposition import HINT
 from hqdm.simulators.program.tracing import trace
-from hqdm.utils.errors import HQDMError, first_line, unknown
+from hqdm.utils.errors import HQDMError, check_names, first_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -136,9 +136,7 @@ class QNodeLayer(OpaqueModule):
             return _uniform_angles
         init: object = self.init_method
         if isinstance(init, Mapping):
-            for given in init:
-                if given not in self.weight_shapes:
-                    raise unknown("weight in init_method", given, self.weight_shapes)
+            check_names("weight in init_method", init, self.weight_shapes)
             if name not in init:
                 raise HQDMError(f"init_method has no entry for the weight {name!r}")
             init = init[name]

@@ -6,8 +6,8 @@ patch by an expectation value.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.simulators import Simulator, resolve_simulator
-from hqdm.utils.checks import check_types
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.checks import check_fields
+from hqdm.utils.errors import HQDMError
 
 PATCH = 2  # side of a patch
 PATCH_SIZE = PATCH * PATCH  # qubits per channel
@@ -195,11 +195,7 @@ class Hybrid:
         if not isinstance(options, Mapping):
             where = prefix.rstrip(".") or "a hybrid convolution"
             raise HQDMError(f"{where}: expected keys with values, got {options!r}")
-        known = [f.name for f in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise unknown("option of a hybrid convolution", name, known)
-        check_types(options, get_type_hints(cls), prefix)
+        check_fields("option of a hybrid convolution", options, cls, prefix)
         return cls(**options)
 
 

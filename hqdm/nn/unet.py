@@ -20,7 +20,7 @@ from hqdm.nn.blocks import Conditioning, ConvFactory, ResnetBlock, Upsample, WSC
 from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.utils.checks import check_types
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, check_names
 
 PARTS = ("stem", "embedding", "encoder", "vertex", "decoder", "head")
 """The parts of a U-Net, as `inspect` counts them and `--freeze` names them."""
@@ -254,9 +254,7 @@ class UNet(nn.Module):
             HQDMError: If an option is unknown, out of range or not of its type.
         """
         hints = get_type_hints(cls.__init__)
-        for option in config:
-            if option not in hints:
-                raise unknown("option of the network 'UNet'", option, set(hints) - {"return"})
+        check_names("option of the network 'UNet'", config, set(hints) - {"return"})
         check_types(config, hints, "network.")
         hybrid = {
             part: Hybrid.from_dict(options, f"network.hybrid.{part}.")

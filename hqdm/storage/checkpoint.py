@@ -22,7 +22,7 @@ from hqdm.storage.digests import check_archive, sealed
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements
 from hqdm.utils.checks import check_types, whole
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.files import write_file
 
 CHECKPOINT_KEY = "hqdm"
@@ -108,9 +108,7 @@ class Checkpoint:
             whole(f"{broken}{key}", own[key])
         options = own.get("module", {})
         check_types({"module": options}, {"module": dict}, broken)
-        for key in options:
-            if key not in ModuleOptions.__annotations__:
-                raise unknown(f"{broken}key of module", key, ModuleOptions.__annotations__)
+        check_names(f"{broken}key of module", options, ModuleOptions.__annotations__)
         check_types(options, get_type_hints(ModuleOptions), f"{broken}module.")
         return cls(
             source,

@@ -206,7 +206,6 @@ def _move(source: Path, target: Path, keep: bool = False) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not keep:
         source.replace(target)
-        source.unlink(missing_ok=True)  # two names of one file are left alone by a rename
         return
     try:
         os.link(source, target)

@@ -21,11 +21,11 @@ from hqdm.generation.sampling import sample_images
 from hqdm.samplers import DDIM
 from hqdm.storage.checkpoint import read_checkpoint, write_checkpoint
 from hqdm.training.module import DiffusionModule
+from hqdm.training.optim import VAL_LOSS
 from hqdm.utils.errors import HQDMError, Interrupted
 from hqdm.utils.files import report, write_file
 from hqdm.utils.pictures import grid, save_loss_curve, save_picture
 
-VAL_LOSS = "val_loss"
 LOG_FILES = ("hparams.yaml", "events.out.tfevents.*")
 
 

@@ -124,12 +124,13 @@ class RunFolder:
             self._files.recover()
             continued = resume is not None and resume.resolve() == self.last.resolve()
             inside = resume is not None and resume.resolve().parent == self.path.resolve()
-            targets = self._present((CONFIG, LAST, BEST, LOSS, *also))
+            names = CONFIG, LAST, BEST, LOSS, *also
+            targets = self._present(names)
             if not overwrite:
                 self._refuse(targets - (self._files.own() | {LAST} if continued else set()))
-            for name in (CONFIG, LAST, BEST, LOSS, *also):
+            for name in names:
                 check_replaceable(self.path / name)
-            self._remove_parts(also)
+            self._remove_parts(names)
             try:
                 if inside:
                     self._files.add(self._files.own())
@@ -146,9 +147,9 @@ class RunFolder:
         """The files of these names, and pictures of samples, that exist."""
         return {name for name in names if (self.path / name).exists()} | self._files.pictures()
 
-    def _remove_parts(self, also: Sequence[str]) -> None:
+    def _remove_parts(self, names: Sequence[str]) -> None:
         """Remove unfinished files that a killed run left."""
-        for name in (CONFIG, LAST, BEST, LOSS, MANIFEST, *also):
+        for name in (*names, MANIFEST):
             remove_parts(self.path / name)
         remove_parts_like(self.path / "samples", r"step_\d+\.png")
 

@@ -3,11 +3,22 @@
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, Union, cast, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    SupportsIndex,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, check_names
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +85,22 @@ def check_types(options: Mapping[str, Any], hints: Mapping[str, Any], prefix: st
             raise HQDMError(
                 f"{prefix}{name}: expected {_in_words(hints[name])}, got {_shown(value)}"
             )
+
+
+def check_fields(kind: str, options: Mapping[str, Any], cls: type, prefix: str) -> None:
+    """Refuse options that are not fields of a dataclass, or not of their types.
+
+    Args:
+        kind: The kind of option, for messages.
+        options: Plain values by name.
+        cls: The dataclass.
+        prefix: See `check_types`.
+
+    Raises:
+        HQDMError: For the first option that cannot be used.
+    """
+    check_names(kind, options, (field.name for field in fields(cls)))
+    check_types(options, get_type_hints(cls), prefix)
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -27,6 +27,18 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> HQDMError:
     return HQDMError(f"unknown {kind} {name!r}: expected one of {', '.join(names)}{hint}")
 
 
+def check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that do not exist; see `unknown`.
+
+    Raises:
+        HQDMError: For the first of them.
+    """
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of the message of an error, or its class if there is no message."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -73,20 +73,15 @@ def together() -> Iterator[None]:
     parts: list[tuple[Path, Path]] = []
     token = _group.set(parts)
     try:
-        yield
-    except BaseException:
-        for part, _ in parts:
-            part.unlink(missing_ok=True)
-        raise
-    finally:
-        _group.reset(token)
-    while parts:
         try:
+            yield
+        finally:
+            _group.reset(token)
+        while parts:
             _put(*parts.pop(0))
-        except BaseException:
-            for part, _ in parts:
-                part.unlink(missing_ok=True)
-            raise
+    finally:
+        for part, _ in parts:  # those left after an error
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -64,6 +64,9 @@ CONFIGURATIONS = (
 )
 """Options whose value may be a YAML file or YAML."""
 
+Configurations = Sequence[tuple[Mapping[str, Any], Path]]
+"""Contents of configurations, with the folders of their files."""
+
 MAX_SEED = 2**32 - 1  # of numpy, which Lightning seeds as well
 
 
@@ -109,9 +112,9 @@ def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any
             is_file = flag != "--plugins" and Path(value).is_file()
             path = Path(value)
             content = read_configuration(path) if is_file else parse_configuration(value, flag)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            if isinstance(error, HQDMError):
-                raise
+        except HQDMError:
+            raise
+        except (OSError, ValueError, yaml.YAMLError):
             continue
         for key in reversed(keys if flag != "--config" else []):
             content = {key: content}
@@ -119,33 +122,33 @@ def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any
             yield content, Path(value).parent if is_file else Path()
 
 
-def load_plugins_of(args: Sequence[str]) -> None:
-    """Load the files under `plugins` in the configurations, before their names are used.
+def load_plugins_of(configurations: Configurations) -> None:
+    """Load the files under `plugins` in configurations, before their names are used.
 
     A path is relative to the folder of the configuration, or else to the current folder.
 
     Raises:
         HQDMError: If a file cannot be loaded.
     """
-    for config, folder in given_configurations(args):
+    for config, folder in configurations:
         plugins = config.get("plugins")
         for plugin in plugins if isinstance(plugins, list) else []:
             beside = folder / str(plugin)
             load_plugin(beside if beside.is_file() else str(plugin))
 
 
-def check_linked(args: Sequence[str], parsed: Namespace) -> None:
+def check_linked(configurations: Configurations, parsed: Namespace) -> None:
     """Refuse a value for a key that follows another key, unless both agree.
 
     Args:
-        args: The arguments.
+        configurations: The configurations in the arguments.
         parsed: The settings that follow from them.
 
     Raises:
         HQDMError: If a configuration sets such a key to another value; the message has the key to
             set.
     """
-    for config, _ in given_configurations(args):
+    for config, _ in configurations:
         for source, target in LINKS:
             value = value_at(config, target)
             if value is not None and value != parsed[target]:
@@ -167,7 +170,8 @@ class TrainingCLI(LightningCLI):
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         args = with_presets(args)
-        load_plugins_of(args)
+        self._configurations = list(given_configurations(args))
+        load_plugins_of(self._configurations)
         with warnings.catch_warnings():
             # LightningCLI warns if both args and sys.argv are set; here they agree.
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -230,7 +234,7 @@ class TrainingCLI(LightningCLI):
         That is null for a value, a value for keys, and a value for a key that follows another one.
         """
         super().parse_arguments(parser, args)
-        check_linked(args, self.config)
+        check_linked(self._configurations, self.config)
         for key, _ in parser.get_defaults().items():
             if key not in self.config:
                 raise HQDMError(f"{key.rpartition('.')[0]}: expected keys with values")

@@ -8,6 +8,7 @@ from hqdm.cli.options import (
     add_checkpoint,
     add_output,
     add_sampler,
+    drawing_of,
     load_model,
     sampler_of,
 )
@@ -46,11 +47,8 @@ def run(args: Sequence[str]) -> None:
                 denoiser,
                 sampler,
                 options.n,
-                seed=options.seed,
-                label=options.label,
-                guidance=options.guidance,
+                **drawing_of(options),
                 around=known.around,
-                batch_size=options.batch_size,
                 progress=progress,
             )
         written = write_inpainting(known, sampler, samples, out, vars(options))

@@ -11,6 +11,7 @@ from hqdm.cli.options import (
     add_checkpoint,
     add_output,
     add_sampler,
+    drawing_of,
     load_model,
     sampler_of,
 )
@@ -42,7 +43,7 @@ def run(args: Sequence[str]) -> None:
     out = Path(options.out)
     denoiser = load_model(options)
     sampler = sampler_of(options, denoiser)
-    given = {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
+    given = drawing_of(options)
     alone = (options.processes, options.strategy) == (1, "auto")
     with claim(out, SAMPLE_FILES, options.overwrite) if alone or _is_first() else nullcontext():
         if alone:

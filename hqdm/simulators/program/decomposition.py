@@ -19,12 +19,12 @@ from pennylane.ops.functions import bind_new_parameters
 from pennylane.ops.op_math import Adjoint, CompositeOp, Exp, Pow, SymbolicOp
 from torch import Tensor
 
+from hqdm.circuits.operations import NO_EFFECT, matrix_of, measures
 from hqdm.circuits.qfunc import in_one_line
 from hqdm.utils.errors import HQDMError
 
 HINT = "use simulator='pennylane:default.qubit' for it"
 MAX_GATE_WIRES = 4  # gates on more wires are decomposed if PennyLane has a decomposition
-NO_EFFECT = ("Identity", "Barrier", "Snapshot", "WireCut")
 FREQUENCIES = (0.5, 1.0)  # of the gates of one angle: 0.5 for RX, 1 for PhaseShift
 ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding errors
 # The rotations with many controls, and Pauli matrices that invert them.
@@ -84,8 +84,7 @@ def _by_pennylane(operation: Operator) -> list[Operator]:
     Raises:
         HQDMError: If there is none.
     """
-    conditional = isinstance(operation, qml.ops.Conditional)
-    if conditional or "MidMeasure" in type(operation).__name__:
+    if measures(operation):
         raise HQDMError(f"a measurement before the end cannot be simulated here: {HINT}")
     if not operation.has_decomposition:
         raise HQDMError(f"the statevector simulator cannot run {operation.name}: {HINT}")
@@ -333,14 +332,6 @@ def _fit_sinusoid(operation: Operator) -> tuple[np.ndarray, float] | None:
         ):
             return np.stack([_clean(m) for m in (constant, cosine, sine)]), frequency
     return None
-
-
-def matrix_of(operation: Operator) -> np.ndarray:
-    """The matrix of a constant operation on its wires, in their order."""
-    matrix = qml.matrix(operation, wire_order=operation.wires)
-    if isinstance(matrix, Tensor):
-        matrix = matrix.detach().resolve_conj().resolve_neg().numpy()
-    return np.ascontiguousarray(matrix, dtype=np.complex128)
 
 
 def _clean(matrix: np.ndarray) -> np.ndarray:

@@ -24,13 +24,13 @@ from torch import Tensor
 from torch.func import vmap
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
+from hqdm.circuits.operations import NOT_UNITARY, matrix_of
 from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.decomposition import (
     HINT,
     ROUNDING,
     has_tensors,
     kind_of,
-    matrix_of,
     native,
     sinusoid,
 )
@@ -38,7 +38,6 @@ from hqdm.utils.errors import HQDMError
 
 PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
 PROBE_NUMBERS = 2**24  # phases in memory at once
-NOT_UNITARY = 1e-5  # error of M^dag M; matrices in single precision stay below
 PROBE_PHASES = (0.0, 0.7, 2.0)
 
 T = TypeVar("T")
