@@ -10,6 +10,8 @@ _UNKNOWN_KEY = re.compile(
 )
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (?P<key>\S+)")
 _COMPUTED = re.compile(r"Call to compute_fn .* failed: (?P<reason>.*)")
+_BROKEN = re.compile(r"Problem with given class_path '(?P<key>[\w.]+)': *(?P<reason>.*)")
+_OTHER_TYPE = re.compile("Expected an? |Not a valid subclass of ")
 _NO_KEYS = re.compile(r"Key \"(?P<key>\w+)\.[\w.]+\" not found in namespace")
 _CALLABLE = re.compile(
     r"Subtypes: \[typing\.Callable.* Errors: (?:Type typing.*? callable class: )?(?P<reason>.*?) "
@@ -75,6 +77,26 @@ def readable(message: str, keys: Iterable[str]) -> str:
             text = f"expected {_expected(found['type'])}, got {value}"
             break
     return f"{key}: {text}" if key else text
+
+
+def broken_class(error: BaseException) -> str | None:
+    """One line about a class of a configuration that cannot be built.
+
+    Args:
+        error: The error of the parser, which lists one error per type that the value may have.
+
+    Returns:
+        The class with the reason; None if the error is about something else.
+    """
+    reasons = [
+        " ".join(item.split()) for item in str(error).partition("\nGiven")[0].split("\n  - ")
+    ]
+    for reason in reasons if len(reasons) == 1 else reasons[1:]:
+        if found := _BROKEN.match(reason):
+            return f"{found['key']}: {found['reason']}"
+        if len(reasons) > 1 and not _OTHER_TYPE.match(reason):
+            return reason
+    return None
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:

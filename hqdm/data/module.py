@@ -6,14 +6,13 @@ epoch is `k // batches_per_epoch`, the order of the epoch is a permutation seede
 checkpoint thus needs to store `k` only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hqdm.data.images import ImageSet, canonical_name, load_images
 from hqdm.utils.checks import whole
@@ -28,25 +27,38 @@ Batch = tuple[Tensor, Tensor | None]
 """Images `(B, C, H, W)` in [-1, 1] and labels `(B,)` or None."""
 
 
-class ImageBatches(Dataset[Batch]):
-    """Whole batches of an image set, indexed by tensors.
+class ImageBatches:
+    """A loader of whole batches of an image set.
+
+    It is no `DataLoader`: a trainer replaces the order of images of those by one of its own, which
+    is not that of whole batches and cannot be resumed. The images are in memory, so that processes
+    that load them would gain nothing.
 
     Args:
         images: The images.
         labelled: Whether batches have labels.
+        order: The rows of each batch, for this process.
     """
 
-    def __init__(self, images: ImageSet, labelled: bool) -> None:
+    def __init__(
+        self, images: ImageSet, labelled: bool, order: "ShuffledBatches | Sequence[Tensor]"
+    ) -> None:
         self.images = images
         self.labels = images.labels if labelled else None
+        self.order = order
 
-    def __getitem__(self, rows: Tensor) -> Batch:
-        """The images and labels of the given rows."""
-        labels = None if self.labels is None else self.labels[rows]
-        return to_float(self.images.images[rows]), labels
+    def __len__(self) -> int:
+        """Number of batches per epoch."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The images and labels of each batch."""
+        for rows in self.order:
+            labels = None if self.labels is None else self.labels[rows]
+            yield to_float(self.images.images[rows]), labels
 
 
-class ShuffledBatches(Sampler[Tensor]):
+class ShuffledBatches:
     """The rows of each batch of an epoch, for one process.
 
     Args:
@@ -57,6 +69,8 @@ class ShuffledBatches(Sampler[Tensor]):
             epoch.
         rank: Index of this process.
         world_size: Number of processes.
+        repeated: Number of batches of the first epoch that are all batches of every epoch; None
+            for all batches, in another order in each epoch.
     """
 
     def __init__(
@@ -67,6 +81,7 @@ class ShuffledBatches(Sampler[Tensor]):
         position: Callable[[], int],
         rank: int = 0,
         world_size: int = 1,
+        repeated: int | None = None,
     ) -> None:
         self.n = n
         self.batch_size = batch_size
@@ -74,17 +89,20 @@ class ShuffledBatches(Sampler[Tensor]):
         self.position = position
         self.rank = rank
         self.world_size = world_size
+        self.repeated = repeated
 
     def __len__(self) -> int:
-        """Number of batches per epoch."""
+        """Number of batches in all images."""
         return self.n // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
         """The remaining batches of the current epoch."""
-        epoch, first = divmod(self.position(), len(self))
-        order = torch.randperm(self.n, generator=generator(self.seed, epoch))
+        n_batches = len(self) if self.repeated is None else min(self.repeated, len(self))
+        epoch, first = divmod(self.position(), n_batches)
+        seeds = (self.seed, epoch if self.repeated is None else 0)
+        order = torch.randperm(self.n, generator=generator(*seeds))
         share = self.batch_size // self.world_size
-        for k in range(first, len(self)):
+        for k in range(first, n_batches):
             start = k * self.batch_size + self.rank * share
             yield order[start : start + share]
 
@@ -264,21 +282,18 @@ class ImageDataModule(LightningDataModule):
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> ImageBatches:
         """The training batches of this process, from the current position of the run.
 
-        Without a trainer, those of the first epoch.
+        Without a trainer, those of the first epoch; with the trainer's option `overfit_batches`,
+        the first batches of the first epoch in every epoch.
 
         Raises:
             HQDMError: If a batch cannot be split over the processes, or as in `setup`.
         """
         self.setup()
         rank, world_size = self._rank_and_world_size()
-        if self.batch_size % world_size:
-            raise HQDMError(
-                f"batch_size {self.batch_size} cannot be split over {world_size} "
-                f"processes: use a multiple of {world_size}"
-            )
+        self.check_processes(world_size)
         order = ShuffledBatches(
             len(self.train_set),
             self.batch_size,
@@ -286,27 +301,44 @@ class ImageDataModule(LightningDataModule):
             self._batches_seen,
             rank,
             world_size,
+            self._repeated(),
         )
-        return DataLoader(
-            ImageBatches(self.train_set, self.labelled), sampler=order, batch_size=None
-        )
+        return ImageBatches(self.train_set, self.labelled, order)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def _repeated(self) -> int | None:
+        """Number of batches that the trainer's `overfit_batches` repeats; None without it."""
+        limit = getattr(self.trainer, "overfit_batches", 0)
+        share = isinstance(limit, float)
+        return (int(limit * self.batches_per_epoch) if share else limit) or None
+
+    def check_processes(self, world_size: int) -> None:
+        """Check that a batch can be split over processes.
+
+        Raises:
+            HQDMError: If it cannot.
+        """
+        if self.batch_size % world_size:
+            raise HQDMError(
+                f"batch_size {self.batch_size} cannot be split over {world_size} "
+                f"processes: use a multiple of {world_size}"
+            )
+
+    def val_dataloader(self) -> ImageBatches:
         """This process's part of each validation batch, in order; raises as `setup`."""
         self.setup()
         rank, world = self._rank_and_world_size()
-        # Up to `world - 1` images are dropped, since all processes need equally many batches.
-        rows = torch.arange(len(self.val_set) // world * world).split(self.batch_size)
-        batches = [batch.chunk(world)[rank] for batch in rows]
-        return DataLoader(
-            ImageBatches(self.val_set, self.labelled), sampler=batches, batch_size=None
-        )
+        n = len(self.val_set)
+        # Up to `world - 1` images are dropped, since all processes need equally many batches; of
+        # fewer images than processes some are used twice.
+        rows = torch.arange(n // world * world or world) % n
+        batches = [batch.chunk(world)[rank] for batch in rows.split(self.batch_size)]
+        return ImageBatches(self.val_set, self.labelled, batches)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> ImageBatches:
         """The validation batches."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> ImageBatches:
         """The validation batches."""
         return self.val_dataloader()
 

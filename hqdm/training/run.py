@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -42,7 +43,6 @@ from hqdm.training.callbacks import (
     best_score,
 )
 from hqdm.training.module import DiffusionModule
-from hqdm.training.optim import check_length, check_rates, check_validations
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.checks import check_types
 from hqdm.utils.errors import HQDMError, first_line
@@ -67,6 +67,12 @@ _RESUMED = {
     "optimizer_states": list,
     "lr_schedulers": list,
 }
+
+# Exceptions by which Lightning refuses options.
+_REFUSALS = (
+    *(MisconfigurationException, ValueError, TypeError, RuntimeError, NotImplementedError),
+    *(ImportError,),
+)
 
 # Warnings of Lightning that a user of this package cannot act on.
 _HARMLESS = (
@@ -200,9 +206,13 @@ class RunFolder:
             *([StepLimit(max_steps)] if max_steps >= 0 else []),
             SampleGrid(self.path / "samples", every_n_epochs=sample_every),
             LossCurve(self.path / "csv", self.path / LOSS),
-            BestCheckpoint(self.path / BEST, last, lambda: self._best),
+            BestCheckpoint(self.path / BEST, last, self.best_score),
             last,
         ]
+
+    def best_score(self) -> float:
+        """The validation loss of the checkpoint that the run continues; infinite without one."""
+        return self._best
 
     def loggers(self) -> list[Logger]:
         """The loggers of a run: CSV tables and TensorBoard."""
@@ -232,37 +242,6 @@ def check_labels(module: DiffusionModule, data: ImageDataModule) -> None:
             f"data set {data.name!r} has labels 0 to {needed - 1} but model.network.n_classes is "
             f"{'null' if n_classes is None else n_classes}: set it to {needed}"
         )
-
-
-def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
-    """Build the optimiser and the learning-rate schedule once, before anything is written.
-
-    Args:
-        module: The module, with its frozen parts.
-        data: The data, set up.
-        trainer: The trainer of the run.
-
-    Raises:
-        HQDMError: If they refuse their options, would train nothing, or do not fit the training.
-    """
-    optimizer, scheduler = module.build_optimizer()
-    check_rates(optimizer, scheduler)
-    if scheduler is not None:
-        check_validations(scheduler, trainer)
-        check_length(scheduler, _steps(data, trainer))
-
-
-def _steps(data: ImageDataModule, trainer: Trainer) -> float:
-    """The largest number of optimiser steps of a run; infinite without a limit."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
-    limits = [callback.max_steps for callback in callbacks if isinstance(callback, StepLimit)]
-    if trainer.max_steps >= 0:
-        limits.append(trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        batches, limit = data.batches_per_epoch, trainer.limit_train_batches
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-        limits.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
-    return min(limits, default=math.inf)
 
 
 def prepare(
@@ -420,11 +399,22 @@ def fit(
             trainer.strategy.checkpoint_io = WholeCheckpoints()
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        except MisconfigurationException as error:
-            raise HQDMError(first_line(error)) from None
         except OSError as error:  # of the loggers; other files raise an HQDMError
             raise HQDMError(
                 f"training stopped: {error.strerror or error}"
                 f"{f' ({error.filename})' if error.filename else ''}: free space, and --resume the "
                 "last checkpoint"
             ) from None
+        except _REFUSALS as error:
+            if isinstance(error, HQDMError) or not _raised_by_lightning(error):
+                raise
+            raise HQDMError(f"trainer: {first_line(error).strip()}") from None
+
+
+def _raised_by_lightning(error: Exception) -> bool:
+    """True if an error was raised in the code of Lightning, which is about options of the trainer.
+
+    One that was raised in other code, of torch or of a user, comes with its traceback.
+    """
+    frames = list(walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith("lightning.")

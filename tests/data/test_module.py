@@ -158,6 +158,34 @@ def quiet(tmp_path):
     }
 
 
+def test_fewer_validation_images_than_processes_are_used_twice():
+    for n, world, expected in ((1, 2, [0, 0]), (2, 4, [0, 1, 0, 1]), (3, 4, [0, 1, 2, 0])):
+        shares = [list(module(r, world, val_limit=n).val_dataloader()) for r in range(world)]
+        assert [len(share) for share in shares] == [1] * world
+        images = module(val_limit=n).val_set.images[expected]
+        assert torch.equal(torch.cat([x for ((x, _),) in shares]), to_float(images))
+
+
+def test_repeated_batches_are_the_first_of_the_first_epoch():
+    first = batches(0, 23, 4)
+    for position in range(7):
+        kept = list(ShuffledBatches(23, 4, 1, lambda k=position: k, repeated=3))
+        assert len(kept) == 3 - position % 3
+        assert all(map(torch.equal, kept, first[position % 3 : 3]))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 0.5])
+def test_somebody_else_s_module_overfits(quiet, limit):
+    images = (torch.arange(32, dtype=torch.uint8) * 6).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    data = ImageDataModule.from_images(images, val_images=images, batch_size=8)
+    module = Foreign()
+    Trainer(max_epochs=3, overfit_batches=limit, **quiet).fit(module, data)
+    repeated = 2 if limit == 0.5 else limit
+    epoch = [x for x, _ in data.train_dataloader()][:repeated]
+    assert len(module.seen) == 3 * repeated
+    assert all(torch.equal(x, epoch[k % repeated]) for k, (x, _) in enumerate(module.seen))
+
+
 def test_somebody_else_s_module_sees_every_image_once_an_epoch(quiet):
     images = (torch.arange(40, dtype=torch.uint8) * 6).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
     data = ImageDataModule.from_images(

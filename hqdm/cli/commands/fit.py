@@ -23,7 +23,7 @@ from hqdm.cli.configuration import (
     value_at,
     with_presets,
 )
-from hqdm.cli.messages import readable
+from hqdm.cli.messages import broken_class, readable
 from hqdm.cli.schema import build_module
 from hqdm.data.module import ImageDataModule
 from hqdm.storage.checkpoint import read_checkpoint
@@ -33,10 +33,10 @@ from hqdm.training.run import (
     CHECKPOINT_EVERY,
     RunFolder,
     check_labels,
-    check_optimizer,
     fit,
     prepare,
 )
+from hqdm.training.trainer import check_trainer
 from hqdm.utils.errors import HQDMError, Interrupted, first_line
 from hqdm.utils.plugins import load_plugin
 
@@ -262,6 +262,19 @@ class TrainingCLI(LightningCLI):
                     **hybrid["ansatz_options"],
                 }
 
+    def instantiate_classes(self) -> None:
+        """Build the module, the data and the trainer.
+
+        Raises:
+            HQDMError: If a class cannot be built, such as a logger whose package is missing.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if isinstance(error, HQDMError) or not (message := broken_class(error)):
+                raise
+            raise HQDMError(message) from None
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the callbacks and loggers of the run's folder.
 
@@ -323,7 +336,7 @@ class TrainingCLI(LightningCLI):
         data.setup()
         check_labels(module, data)
         note = prepare(module, data, config["init_from"], frozen, resume)
-        check_optimizer(module, data, self.trainer)
+        check_trainer(module, data, self.trainer)
         if not self.trainer.is_global_zero:
             yield
             return

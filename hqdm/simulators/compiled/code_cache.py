@@ -1,11 +1,15 @@
-"""The cache of compiled code on disk.
+"""Kernels: functions compiled for parallel threads, with a cache of the code on disk.
 
 Numba compiles a kernel again if the kernel's own file changes, but not if a file that the kernel
 imports does. The cached code is therefore kept in a folder named after a digest of all of them.
+
+Threads of GNU OpenMP do not survive a fork, and Numba ends a forked process that asks for them.
+Such a process gets kernels without threads.
 """
 
 import ast
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 import numba
+import torch
 from numba import njit
 
 from hqdm.simulators.compiled.cache_folder import cache_folder
@@ -22,13 +27,51 @@ DIGEST_LENGTH = 16
 PACKAGE = __name__.partition(".")[0]
 
 
-def cached_kernel(function: Callable[..., Any]) -> Any:
-    """Decorator: compile for parallel threads, and keep the code on disk.
+class Kernel:
+    """A compiled function whose `prange` loops are threads, or plain loops in a forked process.
+
+    Args:
+        function: The Python function.
+    """
+
+    forked = False  # of a process in which threads of OpenMP had run
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__doc__ = function.__doc__
+        self.parallel = _compiled(function, parallel=True)
+        self.serial = _compiled(function, parallel=False)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the compiled function."""
+        return (self.serial if Kernel.forked else self.parallel)(*args)
+
+
+def _after_fork() -> None:
+    """Do without threads of OpenMP, ours and torch's, if they ran before the fork.
+
+    Those of torch would be waited for endlessly.
+    """
+    try:
+        started = numba.threading_layer() == "omp"
+    except ValueError:  # no kernel ran
+        return
+    if started:
+        Kernel.forked = True
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
+    """A function compiled at its first call, with the code kept on disk.
 
     Where no folder can be written, every process compiles anew.
     """
-    options = {"error_model": "numpy", "parallel": True, "nogil": True}
-    folder = cache_folder(f"kernels-{digest(function.__module__)}")
+    options = {"error_model": "numpy", "parallel": parallel, "nogil": True}
+    threads = "" if parallel else "-serial"  # which Numba's own key does not have
+    folder = cache_folder(f"kernels-{digest(function.__module__)}{threads}")
     if folder is None:
         return njit(**options)(function)
     before = numba.config.CACHE_DIR

@@ -254,6 +254,8 @@ def _threads(n: int) -> Iterator[None]:
 
 
 _compiled: set[tuple[torch.dtype, str]] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compiled.clear)  # other kernels, see `Kernel`
 
 
 class _Announcement(event.Listener):

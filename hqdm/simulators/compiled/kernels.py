@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from hqdm.simulators.compiled.code_cache import cached_kernel
+from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import (
     conj,
     imag,
@@ -806,7 +806,7 @@ def backward_thread(
         sum_lanes(part, tables, work.grad, sums[circuit, piece])
 
 
-@cached_kernel
+@Kernel
 def forward(
     tables: Tables,
     matrices: Array,
@@ -831,7 +831,7 @@ def forward(
         forward_thread(np.int64(thread), n_threads, tables, matrices, samples, measure, chunk, out)
 
 
-@cached_kernel
+@Kernel
 def backward(
     tables: Tables,
     matrices: Array,

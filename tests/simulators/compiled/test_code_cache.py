@@ -31,7 +31,7 @@ def test_the_digest_follows_every_file_that_the_kernels_are_compiled_from(monkey
     assert len({before, changed(kernels), changed(lanes)}) == 3
     assert changed(lowering) == before
     assert code_cache.digest(KERNELS) == before
-    assert before in kernels.forward._cache.cache_path
+    assert before in kernels.forward.parallel._cache.cache_path
 
 
 @pytest.mark.parametrize("part", ["get_host_cpu_name", "get_host_cpu_features"])
@@ -56,7 +56,8 @@ w = torch.full((1, 1, 1), 0.2).double()
 w.requires_grad_()
 y = CompiledSimulator()(Circuit(AngleEmbedding(1), Basic(1, 1)), x, w)
 y.sum().backward()
-print(f"{y.item():.6f} {w.grad.item():.6f}", sum(kernels.backward.stats.cache_misses.values()))
+misses = kernels.backward.parallel.stats.cache_misses
+print(f"{y.item():.6f} {w.grad.item():.6f}", sum(misses.values()))
 """
 
 
@@ -114,8 +115,8 @@ def scaled(x, n):
 
 def test_without_a_folder_the_code_is_not_kept(monkeypatch):
     monkeypatch.setattr(code_cache, "cache_folder", lambda name: None)
-    kernel, x = code_cache.cached_kernel(scaled), np.ones(2)
+    kernel, x = code_cache.Kernel(scaled), np.ones(2)
     kernel(x, 2)
     assert x.tolist() == [2, 2]
-    assert sum(kernel.stats.cache_hits.values()) == 0
-    assert kernel.stats.cache_path is None
+    assert sum(kernel.parallel.stats.cache_hits.values()) == 0
+    assert kernel.parallel.stats.cache_path is None

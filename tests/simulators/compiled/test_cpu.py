@@ -171,7 +171,7 @@ from hqdm.simulators.compiled import kernels
 circuit = Circuit(AngleEmbedding(1), Basic(1, 1))
 print(CompiledSimulator()(circuit, torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)).item())
 print(torch.get_num_threads())
-print(sum(kernels.forward.stats.cache_misses.values()), "compiled")
+print(sum(kernels.forward.parallel.stats.cache_misses.values()), "compiled")
 """
 
 

@@ -1,0 +1,178 @@
+"""Checks of the options of a trainer that Lightning itself refuses late, or with a traceback."""
+
+import math
+
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
+from hqdm.data.module import ImageDataModule
+from hqdm.nn.parts import quantum_modules
+from hqdm.training.callbacks import StepLimit
+from hqdm.training.module import DiffusionModule
+from hqdm.training.optim import VAL_LOSS, check_length, check_rates, check_validations
+from hqdm.utils.checks import whole
+from hqdm.utils.errors import HQDMError, check_names
+
+OWN_CALLBACKS = ("hqdm", "lightning")
+"""Packages whose callbacks log no metrics of their own."""
+
+
+def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+    """Check the options of a trainer before anything is written.
+
+    Args:
+        module: The module, with its frozen parts.
+        data: The data, set up.
+        trainer: The trainer of the run.
+
+    Raises:
+        HQDMError: If the trainer, its callbacks, the optimiser or the learning-rate schedule would
+            refuse them later, or train nothing.
+    """
+    whole("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
+    if trainer.check_val_every_n_epoch is not None:
+        whole("trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1)
+    data.check_processes(trainer.world_size)
+    _check_launcher(trainer)
+    _check_finders(trainer)
+    _check_validation_interval(data, trainer)
+    _check_least_steps(data, trainer)
+    check_monitors(module, trainer)
+    check_optimizer(module, data, trainer)
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
+    return callbacks
+
+
+def _check_launcher(trainer: Trainer) -> None:
+    """Refuse strategies that train in processes started by Python's `multiprocessing`.
+
+    The main process, which holds the folder and lists its files, would not see what they write.
+
+    Raises:
+        HQDMError: If the strategy is one.
+    """
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise HQDMError(
+            "trainer.strategy: processes of Python's multiprocessing are not supported: set ddp"
+        )
+
+
+def _check_finders(trainer: Trainer) -> None:
+    """Refuse callbacks that train a copy of the run: they would write into its folder.
+
+    Raises:
+        HQDMError: If there is one.
+    """
+    for callback in _callbacks(trainer):
+        if isinstance(callback, BatchSizeFinder | LearningRateFinder):
+            key = "data.batch_size" if isinstance(callback, BatchSizeFinder) else "model.lr"
+            raise HQDMError(
+                f"trainer.callbacks: {type(callback).__name__} trains before the run, in its "
+                f"folder, and is not supported: set {key} yourself"
+            )
+
+
+def batches_per_epoch(data: ImageDataModule, trainer: Trainer) -> int:
+    """Number of training batches per epoch, within the limit of the trainer."""
+    batches, limit = data.batches_per_epoch, trainer.limit_train_batches
+    return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+
+
+def _steps_per_epoch(data: ImageDataModule, trainer: Trainer) -> int:
+    """Number of optimiser steps per epoch."""
+    return math.ceil(batches_per_epoch(data, trainer) / trainer.accumulate_grad_batches)
+
+
+def _step_limit(trainer: Trainer) -> float:
+    """The largest number of optimiser steps that is configured; infinite without one."""
+    limits = [c.max_steps for c in _callbacks(trainer) if isinstance(c, StepLimit)]
+    return min(
+        [*limits, *([trainer.max_steps] if trainer.max_steps >= 0 else [])], default=math.inf
+    )
+
+
+def _check_validation_interval(data: ImageDataModule, trainer: Trainer) -> None:
+    """Check that a validation every so many batches comes within an epoch.
+
+    Raises:
+        HQDMError: If it does not, and batches are not counted over epochs.
+    """
+    every, batches = trainer.val_check_interval, batches_per_epoch(data, trainer)
+    if every == 0:
+        raise HQDMError(
+            "trainer.val_check_interval is 0: set limit_val_batches to 0 for no validation"
+        )
+    within = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches
+    if within and isinstance(every, int) and not isinstance(every, bool) and every > batches:
+        raise HQDMError(
+            f"trainer.val_check_interval is {every}, and an epoch has {batches} batches: set it "
+            "to that or less, or check_val_every_n_epoch to null to count batches over epochs"
+        )
+
+
+def _check_least_steps(data: ImageDataModule, trainer: Trainer) -> None:
+    """Check that the least number of steps or epochs is not above the largest number of steps.
+
+    Raises:
+        HQDMError: If it is.
+    """
+    most = _step_limit(trainer)
+    epochs = trainer.min_epochs or 0
+    for name, least in (
+        ("min_steps", trainer.min_steps or 0),
+        ("min_epochs", epochs * _steps_per_epoch(data, trainer)),
+    ):
+        if least > most:
+            raise HQDMError(
+                f"trainer.{name} needs {least} steps, and trainer.max_steps is {most}: change one"
+            )
+
+
+def check_monitors(module: DiffusionModule, trainer: Trainer) -> None:
+    """Check that metrics which callbacks read are logged.
+
+    Callbacks of other packages may log metrics; with one of them nothing is checked here.
+
+    Raises:
+        HQDMError: If a callback reads another one.
+    """
+    callbacks = _callbacks(trainer)
+    if any(type(c).__module__.partition(".")[0] not in OWN_CALLBACKS for c in callbacks):
+        return
+    logged = ["train_loss", VAL_LOSS, "grad_norm/classical", "epoch", "step"]
+    logged += ["grad_norm/quantum"] if quantum_modules(module.denoiser) else []
+    logged += ["lr"] if module.scheduler_factory is not None else []
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str):
+            check_names(f"metric of {type(callback).__name__}", [monitor], logged)
+
+
+def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+    """Build the optimiser and the learning-rate schedule once.
+
+    Args:
+        module: The module, with its frozen parts.
+        data: The data, set up.
+        trainer: The trainer of the run.
+
+    Raises:
+        HQDMError: If they refuse their options, would train nothing, or do not fit the training.
+    """
+    optimizer, scheduler = module.build_optimizer()
+    check_rates(optimizer, scheduler)
+    if scheduler is not None:
+        check_validations(scheduler, trainer)
+        check_length(scheduler, _steps(data, trainer))
+
+
+def _steps(data: ImageDataModule, trainer: Trainer) -> float:
+    """The largest number of optimiser steps of a run; infinite without a limit."""
+    limits = [_step_limit(trainer)]
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        limits.append(trainer.max_epochs * _steps_per_epoch(data, trainer))
+    return min(limits)
