@@ -78,12 +78,10 @@ def denoiser_in(checkpoint: Checkpoint, weights: Literal["averaged", "raw"]) -> 
     Raises:
         HQDMError: If the tensors do not match the configuration.
     """
-    denoiser = Denoiser.from_config(checkpoint.denoiser)
     prefix = PREFIXES[weights]
     tensors = {
         name.removeprefix(prefix): value
         for name, value in checkpoint.tensors.items()
         if name.startswith(prefix)
     }
-    denoiser.load_tensors(tensors, checkpoint.source)
-    return denoiser.eval()
+    return Denoiser.from_tensors(checkpoint.denoiser, tensors, checkpoint.source)

@@ -142,6 +142,17 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
         Denoiser.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("size", [{"dim": 10**6}, {"heads": 10**9}, {"n_classes": 10**12}])
+def test_shapes_of_a_file_are_compared_before_anything_is_allocated(tmp_path, monkeypatch, size):
+    Denoiser(UNet(**SMALL), CosineSchedule()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["denoiser"]["network"] |= size
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("hqdm.diffusion.denoiser.build_network", None)  # would allocate
+    with pytest.raises(HQDMError, match="is of another architecture: network"):
+        Denoiser.from_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
