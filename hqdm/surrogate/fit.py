@@ -27,8 +27,10 @@ from hqdm.storage.digests import check_digest, digest_of
 from hqdm.storage.formats import FIT_VERSION, check_version
 from hqdm.surrogate.latents import Latents
 from hqdm.surrogate.noise_polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.files import write_file
+from hqdm.utils.memory import check_memory
 from hqdm.utils.pictures import save_figure
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
@@ -36,8 +38,10 @@ from hqdm.utils.progress import Progress, silent, stepwise
 TARGETS = ("denoiser", "noise")
 SAMPLES = {"denoiser": 2048, "noise": 20_000}
 NODES = 48
+MAX_NODES = 10_000
 KEPT_POINTS = 4096
 BATCH = 256
+BYTES_PER_PIXEL = 36  # of a sample: image, noise, noised image and prediction, in float32 and 64
 TENSORS = ("mean", "components", "variances", "nodes", "values", "r2", "points")
 
 
@@ -207,8 +211,9 @@ def fit_carleman(
     """
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
-    if nodes < 2:
-        raise HQDMError(f"a noise polynomial needs 2 nodes in lambda or more, got {nodes}")
+    whole("nodes", nodes, 2, MAX_NODES)
+    whole("seed", seed)
+    count = whole("samples", SAMPLES[target] if samples is None else samples, 1)
     if not denoiser.schedule.variance_preserving:
         raise HQDMError(
             f"a Carleman fit needs a variance-preserving process, got {denoiser.schedule}: train "
@@ -219,9 +224,13 @@ def fit_carleman(
             f"the model needs images of shape {denoiser.image_shape}, got {tuple(images.shape[1:])}"
         )
     flat = to_float(images).flatten(1)
+    check_memory(
+        f"{count} noised images of shape {denoiser.image_shape}",
+        count * BYTES_PER_PIXEL * flat.shape[1],
+        "use fewer samples",
+    )
     latents = Latents.fit(flat.numpy().astype(np.float64), dim)
     rng = np.random.default_rng(seed)
-    count = SAMPLES[target] if samples is None else samples
     chosen = torch.as_tensor(rng.choice(len(flat), size=count, replace=count > len(flat)))
     noised = _NoisedLatents(
         denoiser,

@@ -251,7 +251,7 @@ def test_a_file_without_a_header_and_no_file_are_refused(tmp_path):
     ("options", "said"),
     [
         ({"target": "score"}, "unknown target 'score': expected one of denoiser, noise"),
-        ({"nodes": 1}, "2 nodes in lambda or more, got 1"),
+        ({"nodes": 1}, "nodes needs a whole number from 2, got 1"),
         ({"samples": 2}, "use more samples"),
     ],
 )
