@@ -37,7 +37,7 @@ from hqdm.storage.folder import (
     write_folder,
 )
 from hqdm.utils.checks import device_named, whole
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import together, write_file
 from hqdm.utils.seeds import ImageNoise
 
@@ -198,12 +198,16 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Raises:
             HQDMError: As for `from_config` and `load_tensors`.
         """
-        network, schedule, objective = _parts(config)
-        others = build_schedule(**schedule), build_objective(objective)
-        shapes = network_outline(network)
-        if shapes is not None:
-            _check_shapes(cls(shapes, *others), tensors, source)
-        denoiser = cls(build_network(network, copies=int(shapes is None)), *others)
+        with about(source):
+            network, schedule, objective = _parts(config)
+            others = build_schedule(**schedule), build_objective(objective)
+            shapes = network_outline(network)
+            if shapes is not None:
+                _check_shapes(cls(shapes, *others), tensors, source)
+            denoiser = cls(build_network(network, copies=int(shapes is None)), *others)
+            for key in ("channels", "size"):  # which the shapes of convolutions do not reveal
+                if key in denoiser.network.config and key not in network:
+                    raise HQDMError(f"the network has no {key}: use another copy")
         denoiser.load_tensors(tensors, source)
         return denoiser.eval()
 

@@ -11,7 +11,7 @@ Reading a folder runs no code.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
@@ -21,12 +21,22 @@ from torch import Tensor
 from hqdm.storage.digests import check_digest, digest, digest_of
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements, write_requirements
-from hqdm.utils.errors import HQDMError, first_line
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, about, first_line
 from hqdm.utils.files import together, write_file
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+
+
+class Header(TypedDict, total=False):
+    """The configuration file; `requires` and `sha256` are missing in files of earlier versions."""
+
+    format_version: int
+    denoiser: dict[str, Any]
+    requires: list[dict[str, Any]]
+    sha256: dict[str, str]
 
 
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -78,12 +88,13 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise HQDMError(f"{folder} is damaged ({first_line(error)}): export it again") from None
     version = check_version(config if isinstance(config, dict) else {}, MODEL_VERSION, folder)
     if "denoiser" not in config:
-        raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")
+        raise HQDMError(f"{folder} is damaged (no denoiser in {CONFIG_FILE}): export it again")
+    path = folder / CONFIG_FILE
+    check_types(config, get_type_hints(Header), f"{path}: ")
     check_requirements(config.get("requires", ()), folder, folder)
-    stated = config.get("sha256")
-    stated = stated if isinstance(stated, dict) else {}
-    check_digest(stated.get(WEIGHTS_FILE), digest(weights), folder / WEIGHTS_FILE)
-    return migrate_model(config["denoiser"], version), tensors
+    check_digest(config.get("sha256", {}).get(WEIGHTS_FILE), digest(weights), folder / WEIGHTS_FILE)
+    with about(path):
+        return migrate_model(config["denoiser"], version), tensors
 
 
 def check_config(folder: Path) -> None:
@@ -94,8 +105,6 @@ def check_config(folder: Path) -> None:
     Raises:
         HQDMError: If the configuration differs from what was written.
     """
-    config = json.loads((folder / CONFIG_FILE).read_text())
-    stated = config.get("sha256")
-    if isinstance(stated, dict):
-        path = folder / CONFIG_FILE
-        check_digest(stated.get("denoiser"), digest_of(config["denoiser"]), path)
+    path = folder / CONFIG_FILE
+    config = json.loads(path.read_text())
+    check_digest(config.get("sha256", {}).get("denoiser"), digest_of(config["denoiser"]), path)
