@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hqdm.storage.checkpoint import LAST
 from hqdm.storage.digests import check_digest, digest, digest_of
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements, write_requirements
@@ -40,7 +41,12 @@ class Header(TypedDict, total=False):
 
 
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a model folder, including users' files that the model needs."""
+    """Write a model folder, including users' files that the model needs.
+
+    Raises:
+        HQDMError: If it is the folder of a run, or a file cannot be written.
+    """
+    check_no_run(folder)
     weights = save({k: v.detach().contiguous().cpu() for k, v in tensors.items()})
     with together():
         header = {
@@ -51,6 +57,19 @@ def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
         }
         write_file(folder / WEIGHTS_FILE, weights)
         write_file(folder / CONFIG_FILE, json.dumps(header, indent=2) + "\n")
+
+
+def check_no_run(folder: Path) -> None:
+    """Refuse the folder of a run, whose checkpoint a model in the same folder would hide.
+
+    Raises:
+        HQDMError: If it is one.
+    """
+    if (folder / LAST).exists():
+        raise HQDMError(
+            f"{folder} is the folder of a run, whose {LAST} the exported model would hide: name "
+            "another folder with --out"
+        )
 
 
 def download_folder(name: str, **options: Any) -> Path:
