@@ -29,6 +29,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
+from hqdm.nn.outline import check_batch
 from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
 from hqdm.storage.claims import hold
 from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, RunFiles
@@ -254,6 +255,23 @@ def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Tra
     if scheduler is not None:
         check_validations(scheduler, trainer)
         check_length(scheduler, _steps(data, trainer))
+
+
+def check_batches(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+    """Check that a training batch fits into memory, on the CPU and without mixed precision.
+
+    Args:
+        module: The module, with its frozen parts.
+        data: The data, set up.
+        trainer: The trainer of the run.
+
+    Raises:
+        HQDMError: If it does not fit.
+    """
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.precision in ("32-true", "64-true"):
+        per_process = data.batch_size // trainer.world_size
+        check_batch(module.denoiser.network, per_process, training=True)
 
 
 def _steps(data: ImageDataModule, trainer: Trainer) -> float:

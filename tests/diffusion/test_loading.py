@@ -138,9 +138,7 @@ def test_a_misspelt_path_is_not_asked_of_the_hub(monkeypatch, tmp_path):
     (tmp_path / "runs" / "mnist_qvunet").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("hqdm.storage.folder.snapshot_download", None)
-    said = (
-        r"^there is no model runs/mnist_qvnet: neither .* \(did you mean 'runs/mnist_qvunet'\?\)$"
-    )
+    said = r"^there is no model runs/mnist_qvnet: .* \(did you mean 'runs/mnist_qvunet'\?\)$"
     with pytest.raises(HQDMError, match=said):
         find_model("runs/mnist_qvnet")
     with pytest.raises(HQDMError, match="did you mean 'runs/mnist_qvunet'"):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hqdm.nn.network import build_network, network_outline
-from hqdm.nn.outline import outline
+from hqdm.nn.outline import check_batch, forward_bytes, outline
 from hqdm.utils import memory
 from hqdm.utils.errors import HQDMError
 
@@ -62,3 +62,43 @@ def test_a_class_that_needs_numbers_has_no_outline():
 def test_ranges_of_the_outline_have_their_length_and_type():
     made = outline(lambda: (torch.arange(2, 9, 3), torch.arange(5, dtype=torch.float64)))
     assert [(t.shape, t.dtype) for t in made] == [((3,), torch.int64), ((5,), torch.float64)]
+
+
+def test_the_bytes_of_a_forward_pass_are_those_of_its_tensors():
+    """y = W2 relu(W1 x): x, relu(...) and W2 are kept for the gradients of W1 and W2."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.empty(100, 4, device="meta")
+    assert forward_bytes(model, (x,), training=False) == 4 * 100 * 8
+    assert forward_bytes(model, (x,), training=True) == 4 * (100 * 4 + 100 * 8 + 8 * 2)
+    assert all(parameter.device.type == "cpu" for parameter in model.parameters())
+    frozen = model.requires_grad_(False)
+    assert forward_bytes(frozen, (x,), training=True) == 4 * 100 * 8  # nothing is kept
+
+
+def test_attention_among_all_pixels_is_quadratic():
+    """The vertex of a U-Net without downsampling: heads x pixels^2 weights per sample."""
+    network = build_network({**SMALL, "mults": [1], "size": 24, "heads": 2})
+    inputs = torch.empty(3, 1, 24, 24, device="meta"), torch.empty(3, device="meta")
+    assert forward_bytes(network, inputs, training=False) == 4 * 3 * 2 * (24 * 24) ** 2
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_is_refused_from_its_first_byte_too_many(monkeypatch, training):
+    network = build_network({**SMALL, "hybrid": {"vertex": {"channels_per_group": 2}}})
+    inputs = torch.empty(4096, 1, 8, 8, device="meta"), torch.empty(4096, device="meta")
+    needed = forward_bytes(network, inputs, training)
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    check_batch(network, 4096, training)
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    with pytest.raises(HQDMError, match="^a batch of 4096 samples would take .* smaller"):
+        check_batch(network, 4096, training)
+    check_batch(network, 100, training)  # too small to be worth a check
+
+
+def test_a_network_that_needs_numbers_is_not_checked(monkeypatch):
+    class Numbers(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * x.sum().item()
+
+    x = torch.empty(2, 3, device="meta")
+    assert forward_bytes(Numbers(3, 3), (x,), training=False) is None

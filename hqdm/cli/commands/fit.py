@@ -32,6 +32,7 @@ from hqdm.training.module import DiffusionModule
 from hqdm.training.run import (
     CHECKPOINT_EVERY,
     RunFolder,
+    check_batches,
     check_labels,
     check_optimizer,
     fit,
@@ -340,6 +341,7 @@ class TrainingCLI(LightningCLI):
         check_labels(module, data)
         note = prepare(module, data, config["init_from"], frozen, resume)
         check_optimizer(module, data, self.trainer)
+        check_batches(module, data, self.trainer)
         if not self.trainer.is_global_zero:
             yield
             return

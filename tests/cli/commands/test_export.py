@@ -35,8 +35,6 @@ def test_weights_of_both_kinds_are_exported_and_drawn(hqdm, run, tmp_path, weigh
     assert hqdm("sample", *options, *few, "--out", tmp_path / "direct").code == 0
     again = ("--checkpoint", tmp_path / "out", *few, "--out", tmp_path / "exported")
     assert hqdm("sample", *again).code == 0
-    drawn, same = (
-        load_file(tmp_path / name / "images.safetensors")["images"]
-        for name in ("direct", "exported")
-    )
+    files = (tmp_path / name / "images.safetensors" for name in ("direct", "exported"))
+    drawn, same = (load_file(file)["images"] for file in files)
     assert torch.equal(drawn, same)
