@@ -39,7 +39,7 @@ class _NoNumbers(TorchFunctionMode):
 
 
 def outline(build: Callable[[], T]) -> T | None:
-    """What a function builds, with every tensor on the meta device.
+    """The result of a function that builds modules, with every tensor on the meta device.
 
     Args:
         build: Builds modules; their initial values do not matter.

@@ -25,7 +25,7 @@ def available_bytes() -> int:
 
 
 def _process_limits() -> list[int]:
-    """What the limit of this process's address space leaves, if there is one."""
+    """The rest of this process's address space, if it has a limit."""
     try:
         import resource
     except ImportError:  # not on Windows

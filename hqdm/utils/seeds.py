@@ -38,7 +38,7 @@ class ImageNoise:
         first: Index of the first image.
 
     Raises:
-        HQDMError: If the random generators of so many images do not fit into memory.
+        HQDMError: If the random generators do not fit into memory.
     """
 
     def __init__(self, seed: int, n: int, first: int = 0) -> None:
