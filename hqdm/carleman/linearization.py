@@ -34,6 +34,7 @@ from scipy.sparse.linalg import spsolve_triangular
 from hqdm.carleman.drift import Coefficients
 from hqdm.carleman.magnus import Matrix, Vector
 from hqdm.carleman.monomials import Integers, Monomials, n_monomials, orthonormal_hermite
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 
 Array: TypeAlias = NDArray[Any]
@@ -41,6 +42,7 @@ Array: TypeAlias = NDArray[Any]
 BASES = ("monomial", "hermite")
 MEMORY_LIMIT = 4 * 2**30
 CLOSURE_LIMIT = 2**30
+MAX_ORDER = 10_000
 BYTES_PER_ENTRY = 80  # of the structure during construction: indices, weights, sorting
 BYTES_PER_VARIABLE = 24  # of the products of one degree during sorting: three copies
 RIDGE = 1e-8  # of the least-squares closure, relative to the mean square of a feature
@@ -57,6 +59,17 @@ def structure_bytes(dim: int, degree: int, order: int, reach: int) -> int:
     return entries * BYTES_PER_ENTRY + lists + widest * BYTES_PER_VARIABLE
 
 
+def check_order(order: int) -> None:
+    """Refuse a truncation order that is not in [1, `MAX_ORDER`].
+
+    Raises:
+        HQDMError: If it is not.
+    """
+    if order < 1:
+        raise HQDMError(f"a Carleman truncation needs order 1 or more, got {order}")
+    whole("the order of a Carleman truncation", order, 1, MAX_ORDER)
+
+
 class Structure:
     """The sparsity structure of a Carleman matrix, as a linear map from the drift's coefficients.
 
@@ -69,14 +82,14 @@ class Structure:
         memory_limit: Memory limit in bytes.
 
     Raises:
-        HQDMError: If the order is below 1, or construction would exceed the memory limit.
+        HQDMError: If the order is not in [1, `MAX_ORDER`], or construction would exceed the memory
+            limit.
     """
 
     def __init__(
         self, dim: int, degree: int, order: int, reach: int, memory_limit: int = MEMORY_LIMIT
     ) -> None:
-        if order < 1:
-            raise HQDMError(f"a Carleman truncation needs order 1 or more, got {order}")
+        check_order(order)
         needed = structure_bytes(dim, degree, order, reach)
         if needed > memory_limit:
             raise HQDMError(
@@ -232,8 +245,10 @@ def fit_closure(
         memory_limit: Memory limit of the matrices in bytes.
 
     Raises:
-        HQDMError: If the matrices would exceed the memory limit.
+        HQDMError: If the order is not in [1, `MAX_ORDER`], or the matrices would exceed the memory
+            limit.
     """
+    check_order(order)
     outer, inner = Monomials(dim, order + degree - 1), Monomials(dim, order)
     needed = len(nodes) * (len(outer) - len(inner)) * len(inner) * 8
     if needed > memory_limit:

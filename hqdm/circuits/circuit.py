@@ -3,6 +3,7 @@
 f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from hqdm.circuits.openqasm import openqasm
 from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs")
+MAX_ANGLES = 200_000  # of one circuit; tracing takes about 0.3 ms and 5 kB per gate
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class Circuit:
         n_outcomes: With "probs", the number of outcomes kept, from 0...0 on; None keeps all.
 
     Raises:
-        HQDMError: If the parts have different numbers of wires, or if the measurement is unknown or
-            refers to wires or outcomes that do not exist.
+        HQDMError: If the parts have different numbers of wires, the weights are more than
+            `MAX_ANGLES`, or the measurement is unknown or refers to wires or outcomes that do not
+            exist.
     """
 
     embedding: Embedding | QuantumFunction
@@ -73,6 +76,12 @@ class Circuit:
         if self.embedding is not self.ansatz and isinstance(self.ansatz, QuantumFunction):
             raise HQDMError(
                 "a quantum function replaces embedding and ansatz: use Circuit.from_qfunc"
+            )
+        n_angles = math.prod(self.weights_shape)
+        if n_angles > MAX_ANGLES:
+            raise HQDMError(
+                f"a circuit of {n_angles:,} angles is too large, the limit is {MAX_ANGLES:,}: use "
+                "fewer layers"
             )
         if self.wires is not None:
             object.__setattr__(self, "wires", tuple(self.wires))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from hqdm.utils.errors import HQDMError, Interrupted, unknown
+from hqdm.utils.errors import HQDMError, Interrupted, first_line, unknown
 from hqdm.utils.plugins import load_plugin
 from hqdm.utils.versions import VERSION
 
@@ -97,6 +97,13 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
     print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def _out_of_memory(error: BaseException) -> bool:
+    """True for the errors of Python, NumPy and torch about memory, also that of a GPU."""
+    said = str(error).lower()
+    full = "out of memory" in said or "can't allocate memory" in said
+    return isinstance(error, MemoryError) or full
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -109,6 +116,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             dispatch(sys.argv[1:] if argv is None else argv)
     except HQDMError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            f"error: the memory is full ({first_line(error)}): use fewer images, a smaller batch "
+            "or a smaller model",
+            file=sys.stderr,
+        )
         return EXIT_BAD_INPUT
     except Interrupted as stop:
         print(str(stop), file=sys.stderr)

@@ -39,7 +39,18 @@ class Parser(argparse.ArgumentParser):
         raise HQDMError(f"{message} (`{self.prog} --help` lists the options)")
 
 
-def add_checkpoint(parser: Parser, required: bool = True) -> None:
+def add_checkpoint(parser: Parser) -> None:
+    """Add the choice of a model and of its weights."""
+    add_model(parser)
+    parser.add_argument(
+        "--weights",
+        default="averaged",
+        choices=("averaged", "raw"),
+        help="weights of a training checkpoint: averaged or raw (averaged)",
+    )
+
+
+def add_model(parser: Parser, required: bool = True) -> None:
     """Add the option `--checkpoint`."""
     parser.add_argument(
         "--checkpoint",
@@ -105,7 +116,7 @@ def load_model(options: argparse.Namespace) -> "Denoiser":
     from hqdm.diffusion.loading import load_denoiser
 
     device = device_named(options.device)
-    return load_denoiser(options.checkpoint).to(device)
+    return load_denoiser(options.checkpoint, options.weights).to(device)
 
 
 def grid_of(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> Any:

@@ -24,6 +24,7 @@ from hqdm.utils.errors import HQDMError
 
 UNET = "UNet"
 UNET_OPTIONS = ("dim", "mults", "hybrid", "heads", "head_dim")
+TRAINING_COPIES = 5  # weights, their average, gradients, and the two moments of Adam
 
 
 @dataclass
@@ -87,8 +88,8 @@ class NetworkConfig:
         return {**shared, **labels, **self.options}
 
     def build(self) -> Network:
-        """Build the network."""
-        return build_network(self.config)
+        """Build the network, if it fits into memory with all that its training holds."""
+        return build_network(self.config, TRAINING_COPIES)
 
 
 @dataclass

@@ -92,7 +92,8 @@ def decode(
 def _report(bad: Sequence[str], data_set: str, n: int, skip_bad: bool) -> None:
     message = f"{len(bad)} of {n} images of data set {data_set!r} cannot be read: {', '.join(bad)}"
     if not skip_bad or len(bad) == n:
-        raise HQDMError(f"{message}; replace or remove them, or pass skip_bad to leave them out")
+        skip = "" if len(bad) == n else ", or pass skip_bad to leave them out"
+        raise HQDMError(f"{message}; replace or remove them{skip}")
     warnings.warn(f"{message}; they are left out", UserWarning, stacklevel=4)
 
 

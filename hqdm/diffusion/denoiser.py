@@ -7,7 +7,7 @@ independent of the objective, and computes the training loss.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -22,7 +22,13 @@ from hqdm.diffusion.objective import (
     objective_config,
 )
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
-from hqdm.nn.network import Network, build_network, check_network, network_config
+from hqdm.nn.network import (
+    Network,
+    build_network,
+    check_network,
+    network_config,
+    network_outline,
+)
 from hqdm.storage.folder import (
     CARD_FILE,
     check_config,
@@ -31,7 +37,7 @@ from hqdm.storage.folder import (
     write_folder,
 )
 from hqdm.utils.checks import device_named, whole
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import together, write_file
 from hqdm.utils.seeds import ImageNoise
 
@@ -170,18 +176,40 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         """Build the denoiser that `config` describes, with newly initialised weights.
 
         Raises:
-            HQDMError: If the configuration cannot be read, or a name or option is unknown.
+            HQDMError: If the configuration cannot be read, a name or option is unknown, or the
+                network does not fit into memory.
         """
-        parts = ("network", "schedule", "objective")
-        for key in parts:
-            part = config.get(key)
-            if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
-                raise HQDMError(
-                    f"the model configuration cannot be read: {key}: expected keys with a name, "
-                    f"got {part!r}"
-                )
-        network, schedule, objective = (config[key] for key in parts)
+        network, schedule, objective = _parts(config)
         return cls(build_network(network), build_schedule(**schedule), build_objective(objective))
+
+    @classmethod
+    def from_tensors(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
+    ) -> Self:
+        """The denoiser in a file, in evaluation mode.
+
+        Its shapes are compared with those of the configuration before anything is allocated.
+
+        Args:
+            config: The plain configuration.
+            tensors: Every parameter and buffer by name.
+            source: The file, for messages.
+
+        Raises:
+            HQDMError: As for `from_config` and `load_tensors`.
+        """
+        with about(source):
+            network, schedule, objective = _parts(config)
+            others = build_schedule(**schedule), build_objective(objective)
+            shapes = network_outline(network)
+            if shapes is not None:
+                _check_shapes(cls(shapes, *others), tensors, source)
+            denoiser = cls(build_network(network, copies=int(shapes is None)), *others)
+            for key in ("channels", "size"):  # which the shapes of convolutions do not reveal
+                if key in denoiser.network.config and key not in network:
+                    raise HQDMError(f"the network has no {key}: use another copy")
+        denoiser.load_tensors(tensors, source)
+        return denoiser.eval()
 
     def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
         """Load every parameter and buffer.
@@ -190,15 +218,9 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             HQDMError: If names, shapes or kinds of numbers differ, or values are not finite; the
                 message gives the first difference.
         """
-        own = self.state_dict()
-        for name in dict.fromkeys([*own, *tensors]):
-            if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
-                expected = tuple(own[name].shape) if name in own else "nothing"
-                came = tuple(tensors[name].shape) if name in tensors else "nothing"
-                raise HQDMError(
-                    f"{source} is of another architecture: {name} should be {expected}, is {came}"
-                )
-            check_values(tensors[name], own[name].dtype, f"{source}: {name}")
+        _check_shapes(self, tensors, source)
+        for name, own in self.state_dict().items():
+            check_values(tensors[name], own.dtype, f"{source}: {name}")
         self.load_state_dict(dict(tensors))
 
     @classmethod
@@ -209,10 +231,9 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             HQDMError: If a file is missing, damaged or from a newer version.
         """
         config, tensors = read_folder(folder)
-        denoiser = cls.from_config(config)
-        denoiser.load_tensors(tensors, folder)
+        denoiser = cls.from_tensors(config, tensors, folder)
         check_config(folder)
-        return denoiser.eval()
+        return denoiser
 
     def save_pretrained(
         self,
@@ -282,6 +303,38 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
                 token=token,
             )
         return cls.from_folder(folder).to(device)
+
+
+def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The configurations of the network, the schedule and the objective.
+
+    Raises:
+        HQDMError: If one of them is missing or has no name.
+    """
+    parts = {key: config.get(key) for key in ("network", "schedule", "objective")}
+    for key, part in parts.items():
+        if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+            raise HQDMError(
+                f"the model configuration cannot be read: {key}: expected keys with a name, "
+                f"got {part!r}"
+            )
+    return cast(list[Mapping[str, Any]], list(parts.values()))
+
+
+def _check_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
+    """Refuse tensors of other names or shapes than those of a module.
+
+    Raises:
+        HQDMError: The message gives the first difference.
+    """
+    own = module.state_dict()
+    for name in dict.fromkeys([*own, *tensors]):
+        if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
+            expected = tuple(own[name].shape) if name in own else "nothing"
+            came = tuple(tensors[name].shape) if name in tensors else "nothing"
+            raise HQDMError(
+                f"{source} is of another architecture: {name} should be {expected}, is {came}"
+            )
 
 
 def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:

@@ -1,6 +1,7 @@
 """Trained denoisers from a training checkpoint, an exported folder, this package or the hub."""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -31,9 +32,11 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     """
     path = checkpoint_in(find_model(path))
     if path.is_dir():
+        if weights != "averaged":
+            raise HQDMError(f"{path} has one set of weights: {weights} ones are in a checkpoint")
         return Denoiser.from_folder(path)
     if not path.exists():
-        raise HQDMError(f"there is no model {path}: expected a .ckpt file or an exported folder")
+        raise HQDMError(f"{_missing(path)}: expected a .ckpt file or an exported folder")
     return denoiser_in(read_checkpoint(path), weights)
 
 
@@ -49,7 +52,8 @@ def find_model(source: str | Path) -> Path:
         The path, which does not exist if there is no such model.
 
     Raises:
-        HQDMError: If it looks like a name on the hub and cannot be downloaded.
+        HQDMError: If it looks like a name on the hub and cannot be downloaded, or there is a
+            similar name here.
     """
     path = Path(source).expanduser()
     is_model = path.is_file() or any((path / name).exists() for name in (CONFIG_FILE, LAST))
@@ -57,13 +61,31 @@ def find_model(source: str | Path) -> Path:
         return shipped("models") / SHIPPED[str(source)]
     if path.exists() or path.suffix == ".ckpt" or not _HUB_NAME.fullmatch(str(source)):
         return path
+    if _similar(path):  # a misspelt path
+        raise HQDMError(_missing(path))
     try:
         return download_folder(str(source))
     except (OSError, ValueError, RuntimeError) as error:
         raise HQDMError(
-            f"there is no model {source}: neither a file or folder here nor a model on the hub "
-            f"({first_line(error)})"
+            f"{_missing(path)}, and there is none on the hub ({first_line(error)})"
         ) from None
+
+
+def _missing(path: Path) -> str:
+    """The beginning of the message about a path that does not exist, with a similar one."""
+    close = _similar(path)
+    hint = f" (did you mean {str(close)!r}?)" if close else ""
+    return f"there is no model {path}: neither a file nor a folder has this name{hint}"
+
+
+def _similar(path: Path) -> Path | None:
+    """The file or folder beside a path with the most similar name, if any."""
+    try:
+        names = [file.name for file in path.parent.iterdir()]
+    except OSError:
+        return None
+    close = get_close_matches(path.name, names, n=1)
+    return path.with_name(close[0]) if close else None
 
 
 def checkpoint_in(path: Path) -> Path:
@@ -78,12 +100,10 @@ def denoiser_in(checkpoint: Checkpoint, weights: Literal["averaged", "raw"]) -> 
     Raises:
         HQDMError: If the tensors do not match the configuration.
     """
-    denoiser = Denoiser.from_config(checkpoint.denoiser)
     prefix = PREFIXES[weights]
     tensors = {
         name.removeprefix(prefix): value
         for name, value in checkpoint.tensors.items()
         if name.startswith(prefix)
     }
-    denoiser.load_tensors(tensors, checkpoint.source)
-    return denoiser.eval()
+    return Denoiser.from_tensors(checkpoint.denoiser, tensors, checkpoint.source)

@@ -363,7 +363,7 @@ def build_objective(config: Mapping[str, Any]) -> Objective:
 
 
 def _build_weight(config: object) -> Weight:
-    if not isinstance(config, Mapping) or "name" not in config:
+    if not isinstance(config, Mapping) or not isinstance(config.get("name"), str):
         raise HQDMError(f"objective.weight: expected keys with a name, got {config!r}")
     options = {key: value for key, value in config.items() if key != "name"}
     if config["name"] not in WEIGHTS:

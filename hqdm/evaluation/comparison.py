@@ -22,8 +22,10 @@ from hqdm.metrics.distribution import distribution_scores, real_floor
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.samplers import DDIM, Sampler
 from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
+from hqdm.samplers.base import MAX_STEPS
 from hqdm.samplers.registry import SAMPLERS, build_sampler, sampler_entry
 from hqdm.storage.digests import check_digest, digest
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_figure, save_rows
@@ -129,11 +131,13 @@ def _tolerance(text: str) -> float:
 
 def _counts(text: str) -> list[int]:
     counts = text.split(",")
-    if not all(count.strip().isdecimal() and int(count) > 0 for count in counts):
+    if not all(count.strip().isdecimal() and count.strip("0 ") for count in counts):
         raise HQDMError(
             f"numbers of evaluations need whole numbers from 1, separated by commas, got {text!r}"
         )
-    return [int(count) for count in counts]
+    known = [int(count.strip()[:9]) for count in counts]  # Python refuses thousands of digits
+    whole("numbers of evaluations", max(known), 1, MAX_STEPS)
+    return known
 
 
 def compare(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.generation.sampling import image_batches
 from hqdm.samplers import Sampler
 from hqdm.utils.checks import whole
 from hqdm.utils.files import together, write_file
@@ -77,9 +78,11 @@ def interpolate(
         progress: Reports the steps of the sampler in both directions.
 
     Raises:
-        HQDMError: If n is below 2, or the sampler cannot run from data to noise.
+        HQDMError: If n is below 2, the images do not fit into memory, or the sampler cannot run
+            from data to noise.
     """
     whole("n", n, 2)
+    image_batches(images.shape[1:], n, n, 0)  # refuses what does not fit into memory
     images = images.to(next(denoiser.parameters()).device)
     there = stepwise(progress, "encoding", sampler.steps)
     noise = sampler.encode(denoiser, images, callback=there).x0

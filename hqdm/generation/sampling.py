@@ -15,6 +15,7 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoiser, Denoising, class_labels
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
 from hqdm.guidance.clip import Clip
+from hqdm.nn.outline import check_batch
 from hqdm.samplers import Result, Sampler
 from hqdm.storage.digests import digest
 from hqdm.utils.checks import finite, whole
@@ -99,9 +100,10 @@ def sample_images(
         The images.
 
     Raises:
-        HQDMError: If a number is out of range.
+        HQDMError: If a number is out of range, or a batch does not fit into memory.
     """
     batches = image_batches(denoiser.sample_shape, n, batch_size, seed)
+    check_batch(denoiser.network, min(n, batch_size), training=False)
     labels = class_labels(denoiser, n, label)
     wrapped = guided(denoiser, guidance)
     if around is not None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar, cast, get_type_hints
 
 from torch import Tensor, nn
 
+from hqdm.nn.outline import check_size, outline
 from hqdm.utils.checks import check_types
 from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.registry import Registry
@@ -84,14 +85,22 @@ def check_network(network: object) -> None:
         raise HQDMError(f"{type(network).__name__} is not a network: it lacks {lacks}")
 
 
-def build_network(config: Mapping[str, Any]) -> Network:
+def build_network(config: Mapping[str, Any], copies: int = 1) -> Network:
     """Build a network from a configuration with a `name`.
 
+    Args:
+        config: The configuration.
+        copies: Number of copies of its tensors that have to fit into memory; 0 omits the check.
+
     Raises:
-        HQDMError: If there is no network of that name, or its configuration is invalid.
+        HQDMError: If there is no network of that name, its configuration is invalid, or it does not
+            fit into memory.
     """
-    options = {key: value for key, value in config.items() if key != "name"}
-    cls = NETWORKS[config["name"]]
+    if copies:
+        shapes = network_outline(config)
+        if isinstance(shapes, nn.Module):
+            check_size(config["name"], shapes, copies)
+    options, cls = _options(config), NETWORKS[config["name"]]
     try:
         return cls.from_config(options)
     except HQDMError:
@@ -101,6 +110,21 @@ def build_network(config: Mapping[str, Any]) -> Network:
         raise HQDMError(
             f"the options of {config['name']} cannot be used: {first_line(error)}"
         ) from None
+
+
+def network_outline(config: Mapping[str, Any]) -> Network | None:
+    """The outline of a network; None if it cannot be built without numbers.
+
+    Raises:
+        HQDMError: As `build_network`.
+    """
+    cls = NETWORKS[config["name"]]
+    return outline(lambda: cls.from_config(_options(config)))
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without the name."""
+    return {key: value for key, value in config.items() if key != "name"}
 
 
 def option_types(cls: type) -> dict[str, Any]:

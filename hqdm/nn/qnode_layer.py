@@ -168,7 +168,7 @@ class QNodeLayer(OpaqueModule):
         if not inputs.ndim:
             raise HQDMError("QuantumLayer needs inputs of shape (..., n_inputs), got a scalar")
         weights = list(self.qnode_weights.values())
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or inputs.is_meta:
             return opaque(self.operator_name, inputs, weights)
         return self.evaluate(inputs, weights)
 

@@ -104,7 +104,7 @@ class QuantumLayer(OpaqueModule):
                 f"QuantumLayer needs inputs of shape (..., {expected[0]}, {expected[1]}), "
                 f"got {tuple(x.shape)}"
             )
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or x.is_meta:
             return opaque(self.operator_name, x, [self.theta])
         return self.evaluate(x, [self.theta])
 

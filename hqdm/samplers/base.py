@@ -25,6 +25,9 @@ from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
+MAX_STEPS = 100_000
+"""The largest number of steps; in single precision the error of a step is larger long before."""
+
 Callback = Callable[[int, Tensor, Tensor], None]
 """Called after each step with its number, the time reached and the images at that time."""
 
@@ -99,8 +102,8 @@ class Sampler(ABC):
         variance_preserving_only: True if its equations assume alpha^2 + sigma^2 = 1.
 
     Raises:
-        HQDMError: If the number of steps is below 1 or differs from that of the grid, or the grid
-            is unknown or not decreasing.
+        HQDMError: If the number of steps is not in [1, `MAX_STEPS`] or differs from that of the
+            grid, or the grid is unknown or not decreasing.
     """
 
     name: str
@@ -116,7 +119,7 @@ class Sampler(ABC):
         of_grid = None if isinstance(self.times, str) else len(self.times) - 1
         if steps is None:
             steps = of_grid or self.default_steps
-        steps = whole("steps", steps, 1)
+        steps = whole("steps", steps, 1, MAX_STEPS)
         if of_grid not in (None, steps):
             raise HQDMError(f"the grid has {of_grid} steps, got steps={steps}: give one of the two")
         self.steps = steps

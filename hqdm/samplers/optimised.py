@@ -23,9 +23,11 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoising
 from hqdm.diffusion.schedule import Schedule, schedule_config
 from hqdm.samplers import DPMSolver
+from hqdm.samplers.base import MAX_STEPS
 from hqdm.samplers.grids import T_CUT
 from hqdm.samplers.registry import build_sampler
 from hqdm.storage.digests import check_digest, plain_digest
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import write_file
 from hqdm.utils.seeds import ImageNoise
@@ -137,10 +139,8 @@ def optimise_grid(
     Raises:
         HQDMError: If there are too few steps or trials, or the sampler is stochastic or adaptive.
     """
-    if steps < LEAST_STEPS:
-        raise HQDMError(f"a grid to optimise needs {LEAST_STEPS} steps or more, got {steps}")
-    if trials < 1:
-        raise HQDMError(f"trials needs 1 or more, got {trials}")
+    whole("steps of a grid to optimise", steps, LEAST_STEPS, MAX_STEPS)
+    whole("trials", trials, 1)
     if not build_sampler(name).reversible:
         raise HQDMError(f"{name} is stochastic or adaptive: optimise the grid of another sampler")
     reference = DPMSolver(REFERENCE_STEPS, "lambda")

@@ -17,6 +17,8 @@ from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.utils.checks import whole
 from hqdm.utils.seeds import ImageNoise
 
+MAX_RESAMPLINGS = 1000  # the paper has 10
+
 
 class RePaint(Sampler):
     """Repeats each step of another sampler, except the step to t = 0.
@@ -26,13 +28,13 @@ class RePaint(Sampler):
         resamplings: Number of times that each step is taken; 1 is equivalent to the other sampler.
 
     Raises:
-        HQDMError: If `resamplings` is below 1.
+        HQDMError: If `resamplings` is not in [1, `MAX_RESAMPLINGS`].
     """
 
     def __init__(self, sampler: Sampler, resamplings: int = 10) -> None:
         super().__init__(sampler.steps, sampler.times)
         self.sampler = sampler
-        self.resamplings = resamplings = whole("resamplings", resamplings, 1)
+        self.resamplings = resamplings = whole("resamplings", resamplings, 1, MAX_RESAMPLINGS)
         self.name = f"repaint-{sampler.name}"
         self.evaluations_per_step = resamplings * sampler.evaluations_per_step
         self.reversible = resamplings == 1 and sampler.reversible

@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit, QuantumFunction
-from hqdm.simulators.program.base import check_shapes, no_outputs
+from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
 from hqdm.utils.errors import HQDMError, unknown
 
 PREFIX = "pennylane:"
+DENSITY_MATRICES = ("default.mixed",)
+"""Devices whose state has 4^n entries."""
+
+COMPLEX_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class PennyLaneSimulator:
 
     Attributes:
         device: PennyLane's name of the device, such as "lightning.qubit".
+        memory_limit: Memory limit of the states in bytes. A larger batch is computed in parts.
 
     Raises:
         HQDMError: If no installed plugin provides the device.
     """
 
     device: str
+    memory_limit: int = 2**30
 
     def __post_init__(self) -> None:
         if self.device not in qml.plugin_devices:
@@ -44,12 +50,17 @@ class PennyLaneSimulator:
         """Evaluate the circuits; see `Simulator`.
 
         Raises:
-            HQDMError: If the shapes do not match, or if the device cannot compute a required
-                gradient with respect to embedded amplitudes.
+            HQDMError: If the shapes do not match, the state of one sample exceeds the memory limit,
+                or the device cannot compute a required gradient with respect to embedded
+                amplitudes.
         """
         check_shapes(circuit, inputs, weights)
         if not inputs.shape[1]:
             return no_outputs(circuit, inputs, weights)
+        n_wires = n_wires_of(circuit)
+        n_amplitudes = 2 ** (2 * n_wires if self.device in DENSITY_MATRICES else n_wires)
+        state_bytes = COMPLEX_BYTES * n_amplitudes
+        refuse_memory(f"a sample of {n_wires} qubits", state_bytes, self.memory_limit)
         node = quantum_node(self.device, circuit)
         amplitudes = isinstance(circuit.embedding, AmplitudeEmbedding)
         if amplitudes and inputs.requires_grad and node.diff_method != "backprop":
@@ -65,7 +76,8 @@ class PennyLaneSimulator:
         outputs = []
         for x, w in zip(inputs, weights, strict=True):
             if broadcasts:
-                outputs.append(as_tensor(node(x, w)))
+                parts = x.split(self.memory_limit // state_bytes)
+                outputs.append(torch.cat([as_tensor(node(part, w)) for part in parts]))
             else:
                 outputs.append(torch.stack([as_tensor(node(sample, w)) for sample in x]))
         # PennyLane computes in float64.
@@ -78,12 +90,18 @@ def as_tensor(measurements: Tensor | list[Tensor]) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+def n_wires_of(circuit: Circuit) -> int:
+    """The number of wires, with one more for each measurement before the end."""
+    return circuit.n_wires + circuit.n_measured_midway
+
+
+@lru_cache(maxsize=64)
 def quantum_node(device: str, circuit: Circuit) -> qml.QNode:
     """The circuit on a device, cached outside of the simulator, which can thus be pickled.
 
     The device has a spare wire for each measurement before the end, which PennyLane defers.
     """
-    n_midway = circuit.n_measured_midway
+    n_midway = n_wires_of(circuit) - circuit.n_wires
     if device == "default.qubit":
         diff_method = "backprop"
     elif device.startswith("lightning.") and circuit.measure == "expval_z" and not n_midway:
@@ -92,7 +110,7 @@ def quantum_node(device: str, circuit: Circuit) -> qml.QNode:
         diff_method = "parameter-shift"
     return qml.QNode(
         circuit.qfunc,
-        qml.device(device, wires=circuit.n_wires + n_midway),
+        qml.device(device, wires=n_wires_of(circuit)),
         interface="torch",
         diff_method=diff_method,
     )

@@ -24,6 +24,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import check_replaceable, remove_parts
 
 LOCK_FILE = ".hqdm-lock"
+_BEGIN = b'{"pid": '  # of a lock file; its writer may have been killed at it
 
 
 @contextmanager
@@ -100,7 +101,12 @@ def _writable(folder: Path) -> Iterator[None]:
 def _acquire(folder: Path, lock: Path) -> None:
     """Write the lock file of this process, unless a living one has written it."""
     with _writable(folder), _alone(lock) as file:
-        holder = _parsed(os.read(file, 4096))
+        content = os.read(file, 4096)
+        if not (content.startswith(_BEGIN) or _BEGIN.startswith(content)):
+            raise HQDMError(
+                f"{lock} is no lock of hqdm: move it, or name another folder with --out"
+            )
+        holder = _parsed(content)
         if holder is not None and _lives(holder):
             raise HQDMError(
                 f"{folder} is in use by process {holder['pid']} on {holder['host']} since "
@@ -167,7 +173,7 @@ def _parsed(text: bytes) -> Mapping[str, Any] | None:
         holder = json.loads(text)
     except ValueError:
         return None
-    whole = isinstance(holder, dict) and isinstance(holder.get("pid"), int) and "host" in holder
+    whole = isinstance(holder, dict) and type(holder.get("pid")) is int and "host" in holder
     return holder if whole else None
 
 
@@ -185,12 +191,14 @@ def _start_time(pid: int) -> str | None:
     Returns:
         None if there is no such process; an empty text if the system does not tell.
     """
+    if not 0 < pid < 2**31:  # 0 and below are groups of processes
+        return None
     if os.name == "posix":  # elsewhere the call would end the process
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return None
-        except (PermissionError, OverflowError):
+        except PermissionError:
             pass
     try:
         # The name, in brackets, may hold spaces; the state and 19 numbers further on follow it.

@@ -11,17 +11,19 @@ Reading a folder runs no code.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hqdm.storage.checkpoint import LAST
 from hqdm.storage.digests import check_digest, digest, digest_of
 from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
 from hqdm.storage.requirements import check_requirements, write_requirements
-from hqdm.utils.errors import HQDMError, first_line
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, about, first_line
 from hqdm.utils.files import together, write_file
 
 CONFIG_FILE = "config.json"
@@ -29,8 +31,22 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
 
+class Header(TypedDict, total=False):
+    """The configuration file; `requires` and `sha256` are missing in files of earlier versions."""
+
+    format_version: int
+    denoiser: dict[str, Any]
+    requires: list[dict[str, Any]]
+    sha256: dict[str, str]
+
+
 def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a model folder, including users' files that the model needs."""
+    """Write a model folder, including users' files that the model needs.
+
+    Raises:
+        HQDMError: If it is the folder of a run, or a file cannot be written.
+    """
+    check_no_run(folder)
     weights = save({k: v.detach().contiguous().cpu() for k, v in tensors.items()})
     with together():
         header = {
@@ -41,6 +57,19 @@ def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
         }
         write_file(folder / WEIGHTS_FILE, weights)
         write_file(folder / CONFIG_FILE, json.dumps(header, indent=2) + "\n")
+
+
+def check_no_run(folder: Path) -> None:
+    """Refuse the folder of a run, whose checkpoint a model in the same folder would hide.
+
+    Raises:
+        HQDMError: If it is one.
+    """
+    if (folder / LAST).exists():
+        raise HQDMError(
+            f"{folder} is the folder of a run, whose {LAST} the exported model would hide: name "
+            "another folder with --out"
+        )
 
 
 def download_folder(name: str, **options: Any) -> Path:
@@ -78,12 +107,13 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise HQDMError(f"{folder} is damaged ({first_line(error)}): export it again") from None
     version = check_version(config if isinstance(config, dict) else {}, MODEL_VERSION, folder)
     if "denoiser" not in config:
-        raise HQDMError(f"{folder} is damaged (no model in {CONFIG_FILE}): export it again")
+        raise HQDMError(f"{folder} is damaged (no denoiser in {CONFIG_FILE}): export it again")
+    path = folder / CONFIG_FILE
+    check_types(config, get_type_hints(Header), f"{path}: ")
     check_requirements(config.get("requires", ()), folder, folder)
-    stated = config.get("sha256")
-    stated = stated if isinstance(stated, dict) else {}
-    check_digest(stated.get(WEIGHTS_FILE), digest(weights), folder / WEIGHTS_FILE)
-    return migrate_model(config["denoiser"], version), tensors
+    check_digest(config.get("sha256", {}).get(WEIGHTS_FILE), digest(weights), folder / WEIGHTS_FILE)
+    with about(path):
+        return migrate_model(config["denoiser"], version), tensors
 
 
 def check_config(folder: Path) -> None:
@@ -94,8 +124,6 @@ def check_config(folder: Path) -> None:
     Raises:
         HQDMError: If the configuration differs from what was written.
     """
-    config = json.loads((folder / CONFIG_FILE).read_text())
-    stated = config.get("sha256")
-    if isinstance(stated, dict):
-        path = folder / CONFIG_FILE
-        check_digest(stated.get("denoiser"), digest_of(config["denoiser"]), path)
+    path = folder / CONFIG_FILE
+    config = json.loads(path.read_text())
+    check_digest(config.get("sha256", {}).get("denoiser"), digest_of(config["denoiser"]), path)

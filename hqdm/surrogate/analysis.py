@@ -11,6 +11,7 @@ exponentials (QLSS), the quadrature (LCHS), and the statistical error of measure
 |z - z'| / |z'| of latents z or, for the solvers and the measurements, of lifted states y.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise, product
@@ -31,17 +32,21 @@ from hqdm.carleman.analysis import (
 )
 from hqdm.carleman.lchs.solver import LCHS
 from hqdm.carleman.magnus import Backend, Direct, Matrix, Solution, Vector
+from hqdm.carleman.monomials import n_monomials
 from hqdm.carleman.qlss.history import block_system
 from hqdm.carleman.qlss.solver import QLSS, forward_factors, least_singular_value, scale
 from hqdm.diffusion.denoiser import Denoiser, class_labels
 from hqdm.samplers import UniPC
+from hqdm.samplers.base import MAX_STEPS
 from hqdm.samplers.grids import T_CUT
 from hqdm.surrogate.fit import CarlemanFit
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import CLOSURES, Carleman
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.memory import check_memory
 from hqdm.utils.progress import Progress, silent, stepwise
-from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.seeds import STREAM_BYTES, ImageNoise
 from hqdm.utils.versions import versions
 
 NETWORK_STEPS = 100  # on MNIST within 0.2 % of the result with 200 steps
@@ -85,14 +90,15 @@ class Analysis:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if self.n < 2:
-            raise HQDMError(f"an analysis needs 2 or more initial values, got {self.n}")
+        whole("n", self.n, 2)
+        whole("seed", self.seed)
         if not 2 <= self.network_n <= self.n:
             raise HQDMError(
                 f"the network's flow needs 2 to {self.n} initial values, got {self.network_n}"
             )
         if not self.segments or min(self.segments) < 1 or not self.orders or min(self.orders) < 1:
             raise HQDMError("an analysis needs orders and segments of 1 or more")
+        whole("segments", self.finest, 1, MAX_STEPS)
 
     @property
     def finest(self) -> int:
@@ -201,6 +207,11 @@ def solve_flows(
     """Integrate the polynomial equation and the network's flow from the same noise."""
     ends = torch.tensor([1.0, T_CUT], dtype=torch.float64)
     first, last = denoiser.schedule.lam(ends).tolist()
+    dim = fit.latents.dim
+    # Noise, latents at each edge, and the lift of one of them.
+    per_value = 12 * math.prod(denoiser.sample_shape) + 8 * dim * (options.finest + 1)
+    per_value += STREAM_BYTES + 8 * n_monomials(dim, options.order)
+    check_memory(f"{options.n} initial values", options.n * per_value, "use a smaller n or order")
     x1 = ImageNoise(options.seed, options.n).draw(denoiser.sample_shape)
     path = [fit.latents_of(x1, first)]
     for a, b in pairwise(even_edges(fit, options.finest)):

@@ -8,9 +8,10 @@ between nodes. The fit is saved in one file next to the checkpoint.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, get_type_hints
 
 import numpy as np
 import torch
@@ -19,16 +20,25 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from hqdm.carleman.magnus import Vector
+from hqdm.carleman.monomials import n_monomials
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import checkpoint_in
 from hqdm.diffusion.schedule import schedule_config
 from hqdm.samplers.grids import T_CUT
 from hqdm.storage.digests import check_digest, digest_of
 from hqdm.storage.formats import FIT_VERSION, check_version
-from hqdm.surrogate.latents import Latents
-from hqdm.surrogate.noise_polynomial import NoisePolynomial, fit_noise, gaussian_noise, levels
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.surrogate.latents import LARGEST_DIM, Latents
+from hqdm.surrogate.noise_polynomial import (
+    DEGREES,
+    NoisePolynomial,
+    fit_noise,
+    gaussian_noise,
+    levels,
+)
+from hqdm.utils.checks import check_types, finite, whole
+from hqdm.utils.errors import HQDMError, about, unknown
 from hqdm.utils.files import write_file
+from hqdm.utils.memory import check_memory
 from hqdm.utils.pictures import save_figure
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
@@ -36,9 +46,31 @@ from hqdm.utils.progress import Progress, silent, stepwise
 TARGETS = ("denoiser", "noise")
 SAMPLES = {"denoiser": 2048, "noise": 20_000}
 NODES = 48
+MAX_NODES = 10_000
 KEPT_POINTS = 4096
 BATCH = 256
+BYTES_PER_PIXEL = 36  # of a sample: image, noise, noised image and prediction, in float32 and 64
 TENSORS = ("mean", "components", "variances", "nodes", "values", "r2", "points")
+
+
+class Record(TypedDict):
+    """The settings of a fit, with the schedule and a fingerprint of the model."""
+
+    model: str
+    schedule: dict[str, Any]
+    target: str
+    samples: int
+    ridge: float
+    seed: int
+
+
+class Header(TypedDict):
+    """The plain part of the file of a fit, beside its version and its digest."""
+
+    dim: int
+    scale: float
+    degree: int
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,21 +160,75 @@ class CarlemanFit:
             with safe_open(path, framework="numpy") as file:
                 header = json.loads(file.metadata()["carleman"])
                 tensors = {name: file.get_tensor(name) for name in TENSORS}
-            check_version(header, FIT_VERSION, path)
-            check_digest(header.pop("sha256", None), digest_of(header, tensors), path)
-            latents = Latents(
-                mean=tensors["mean"],
-                components=tensors["components"],
-                variances=tensors["variances"],
-                dim=header["dim"],
-                scale=header["scale"],
-            )
-            noise = NoisePolynomial(tensors["nodes"], tensors["values"], header["degree"])
-            return cls(latents, noise, tensors["r2"], tensors["points"], header["record"])
-        except (OSError, KeyError, TypeError, SafetensorError, json.JSONDecodeError) as error:
+        except (OSError, KeyError, TypeError, SafetensorError, ValueError, RecursionError) as error:
             raise HQDMError(
                 f"{path} is not a fit of `hqdm carleman fit` ({error!r}): fit it again"
             ) from None
+        return cls._checked(header, tensors, path)
+
+    @classmethod
+    def _checked(cls, header: Any, tensors: Mapping[str, Vector], path: Path) -> "CarlemanFit":
+        """The fit in the contents of a file.
+
+        Raises:
+            HQDMError: If a part is missing, or of another type or shape.
+        """
+        header = header if isinstance(header, dict) else {}
+        check_version(header, FIT_VERSION, path)
+        stated = header.pop("sha256", None)
+        record = header.get("record")
+        for keys, part, prefix in ((Header, header, ""), (Record, record, "record.")):
+            for key in keys.__annotations__:
+                if key not in part:
+                    raise HQDMError(
+                        f"{path} is not a fit of `hqdm carleman fit` (it holds no {prefix}{key}): "
+                        "fit it again"
+                    )
+            check_types(part, get_type_hints(keys), f"{path}: {prefix}")
+        with about(path):
+            _check_numbers(header, tensors)
+        check_digest(stated, digest_of(header, tensors), path)
+        latents = Latents(
+            mean=tensors["mean"],
+            components=tensors["components"],
+            variances=tensors["variances"],
+            dim=header["dim"],
+            scale=header["scale"],
+        )
+        noise = NoisePolynomial(tensors["nodes"], tensors["values"], header["degree"])
+        return cls(latents, noise, tensors["r2"], tensors["points"], header["record"])
+
+
+def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, Vector]) -> None:
+    """Refuse numbers of the file of a fit that are out of range, and tensors of other shapes.
+
+    Raises:
+        HQDMError: The message has the name of the first one.
+    """
+    dim, degree, record = header["dim"], header["degree"], header["record"]
+    whole("dim", dim, 2, LARGEST_DIM)
+    whole("degree", degree, min(DEGREES), max(DEGREES))
+    for key in ("samples", "seed"):
+        whole(f"record.{key}", record[key])
+    for key, number in (("scale", header["scale"]), ("record.ridge", record["ridge"])):
+        if finite(key, number) < 0 or (key == "scale" and not number):
+            raise HQDMError(f"{key} needs a positive number, got {number}")
+    size, n_nodes, n_points = (tensors[key].shape[:1] for key in ("mean", "nodes", "points"))
+    shapes = {
+        **{"mean": size, "components": size * 2, "variances": size},
+        **{"nodes": n_nodes, "values": (*n_nodes, dim, n_monomials(dim, degree)), "r2": n_nodes},
+        "points": (*n_points, dim),
+    }
+    for key, shape in shapes.items():
+        tensor = tensors[key]
+        if tensor.shape != shape or len(shape) < 1 or not tensor.size:
+            raise HQDMError(f"{key} has the shape {tensor.shape}, expected {shape}")
+        if tensor.dtype.kind != "f" or not (key == "r2" or np.isfinite(tensor).all()):
+            raise HQDMError(f"{key} needs finite numbers, got {tensor.dtype}")
+    if len(tensors["nodes"]) < 2 or (np.diff(tensors["nodes"]) <= 0).any():
+        raise HQDMError("nodes needs 2 increasing numbers or more")
+    if len(tensors["mean"]) < dim or (tensors["variances"] < 0).any():
+        raise HQDMError(f"variances needs {dim} numbers or more, none below 0")
 
 
 def fit_path(checkpoint: Path) -> Path:
@@ -207,8 +293,9 @@ def fit_carleman(
     """
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
-    if nodes < 2:
-        raise HQDMError(f"a noise polynomial needs 2 nodes in lambda or more, got {nodes}")
+    whole("nodes", nodes, 2, MAX_NODES)
+    whole("seed", seed)
+    count = whole("samples", SAMPLES[target] if samples is None else samples, 1)
     if not denoiser.schedule.variance_preserving:
         raise HQDMError(
             f"a Carleman fit needs a variance-preserving process, got {denoiser.schedule}: train "
@@ -219,9 +306,13 @@ def fit_carleman(
             f"the model needs images of shape {denoiser.image_shape}, got {tuple(images.shape[1:])}"
         )
     flat = to_float(images).flatten(1)
+    check_memory(
+        f"{count} noised images of shape {denoiser.image_shape}",
+        count * BYTES_PER_PIXEL * flat.shape[1],
+        "use fewer samples",
+    )
     latents = Latents.fit(flat.numpy().astype(np.float64), dim)
     rng = np.random.default_rng(seed)
-    count = SAMPLES[target] if samples is None else samples
     chosen = torch.as_tensor(rng.choice(len(flat), size=count, replace=count > len(flat)))
     noised = _NoisedLatents(
         denoiser,

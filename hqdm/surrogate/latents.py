@@ -22,6 +22,7 @@ import numpy as np
 from hqdm.carleman.magnus import Vector
 from hqdm.surrogate.noise_polynomial import levels
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.memory import check_memory
 
 LARGEST_VARIANCE = 0.81
 LARGEST_DIM = 64
@@ -64,6 +65,11 @@ class Latents:
             )
         if largest <= 0:
             raise HQDMError(f"the largest variance needs to be positive, got {largest}")
+        check_memory(
+            f"principal components of {len(points)} images of {size} values",
+            8 * (3 * size**2 + 2 * points.size),
+            "use smaller or fewer images",
+        )
         mean = points.mean(axis=0, dtype=np.float64)
         centred = points - mean
         variances, vectors = np.linalg.eigh(centred.T @ centred / len(points))

@@ -22,13 +22,15 @@ from math import factorial
 
 import numpy as np
 from scipy.interpolate import BarycentricInterpolator, CubicSpline
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
 
 from hqdm.carleman.drift import Coefficients
 from hqdm.carleman.magnus import Vector
 from hqdm.carleman.monomials import Monomials, orthonormal_hermite
+from hqdm.utils.checks import finite
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.memory import check_memory
 
 DEGREES = (1, 2, 3)
 EXPANSIONS = ("dpm", "unipc")
@@ -211,7 +213,7 @@ def fit_noise(
     """
     if degree not in DEGREES:
         raise HQDMError(f"the degree of the noise polynomial needs to be 1, 2 or 3, got {degree}")
-    if ridge < 0:
+    if finite("ridge", ridge) < 0:
         raise HQDMError(f"ridge must be 0 or more, got {ridge}")
     if len(nodes) < 2:
         raise HQDMError(f"a noise polynomial needs 2 nodes in lambda or more, got {len(nodes)}")
@@ -235,11 +237,20 @@ def _fit_node(x: Vector, eps: Vector, degree: int, ridge: float) -> tuple[Vector
             f"{len(monomials)} coefficients need as many samples or more, got {cut}: use more "
             "samples, a smaller dimension or a lower degree"
         )
+    n_bytes = len(x) * len(monomials) * 3 * 8  # monomials, Hermite polynomials, one transposed
+    check_memory(f"{len(monomials)} features of {len(x)} samples", n_bytes, "use fewer samples")
     change = orthonormal_hermite(monomials)
     features = (change @ monomials.lift(x).T).T
     gram = features[:cut].T @ features[:cut] / cut
     gram[np.diag_indices_from(gram)] += ridge
-    weights = cho_solve(cho_factor(gram), features[:cut].T @ eps[:cut] / cut)
+    try:
+        factor = cho_factor(gram)
+    except LinAlgError:
+        raise HQDMError(
+            f"the samples do not determine all {len(monomials)} coefficients: use a larger ridge "
+            "or more samples"
+        ) from None
+    weights = cho_solve(factor, features[:cut].T @ eps[:cut] / cut)
     residual = eps[cut:] - features[cut:] @ weights
     around = eps[cut:] - eps[cut:].mean(axis=0)
     return (change.T @ weights).T, float(1 - (residual**2).sum() / (around**2).sum())

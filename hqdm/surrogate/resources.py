@@ -33,10 +33,12 @@ from hqdm.carleman.lchs.unitaries import cartesian
 from hqdm.carleman.magnus import Direct, Vector, generators
 from hqdm.carleman.qlss.solver import QLSS
 from hqdm.diffusion.denoiser import Denoiser, class_labels
+from hqdm.samplers import base
 from hqdm.surrogate.analysis import even_edges, median_point, refusal
 from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import Carleman
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.versions import versions
@@ -100,8 +102,9 @@ class Study:
             raise HQDMError(
                 f"resources need two or more dimensions to measure, got {list(self.dims)}"
             )
-        if self.segments < 1:
-            raise HQDMError(f"resources need 1 segment or more, got {self.segments}")
+        whole("segments", self.segments, 1, base.MAX_STEPS)
+        whole("samples", self.samples, 1)
+        whole("seed", self.seed)
         if not 0 < self.tolerance < 1:
             raise HQDMError(f"resources need a tolerance between 0 and 1, got {self.tolerance}")
 

@@ -23,7 +23,7 @@ from hqdm.carleman.drift import evaluate
 from hqdm.carleman.linearization import CarlemanSystem, Closure, dropping, fit_closure
 from hqdm.carleman.magnus import Backend, Direct, Matrix, Vector, generators
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
-from hqdm.samplers.base import Evaluator, Sampler
+from hqdm.samplers.base import MAX_STEPS, Evaluator, Sampler
 from hqdm.samplers.exponential import level_at
 from hqdm.samplers.grids import GRIDS, T_CUT, build_grid
 from hqdm.samplers.registry import build_sampler
@@ -262,7 +262,7 @@ def hybrid_grid(schedule: Schedule, switch: float, cut: float, steps: int) -> li
         HQDMError: If there are no steps, or the switch is not between the schedule's end and the
             cut.
     """
-    whole("steps", steps, 1)
+    whole("steps", steps, 1, MAX_STEPS)
     low, high = schedule.lam(torch.tensor([1.0, cut], dtype=torch.float64)).tolist()
     _check_switch(switch, low, high)
     start = float(schedule.inverse(torch.tensor(switch, dtype=torch.float64)))

@@ -56,6 +56,8 @@ from hqdm.utils.files import (
 )
 
 CHECKPOINT_EVERY = 500
+FOLDERS = ("csv", "tensorboard", "samples")
+"""Folders in the folder of a run."""
 
 # The parts of a checkpoint from which Lightning resumes a run.
 _RESUMED = {
@@ -133,8 +135,10 @@ class RunFolder:
             names = CONFIG, LAST, BEST, LOSS, *also
             targets = self._present(names)
             if not overwrite:
-                self._refuse(targets - (self._files.own() | {LAST} if continued else set()))
-            for name in names:
+                # A run that was killed before its first checkpoint has nothing to lose.
+                kept = targets & {LAST, BEST} and not continued
+                self._refuse(targets - (set() if kept else self._files.own() | {LAST}))
+            for name in (*names, *(f"{folder}/file" for folder in FOLDERS)):
                 check_replaceable(self.path / name)
             self._remove_parts(names)
             try:

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from hqdm.data.module import ImageDataModule
+from hqdm.nn.outline import check_batch
 from hqdm.nn.parts import quantum_modules
 from hqdm.training.callbacks import StepLimit
 from hqdm.training.module import DiffusionModule
@@ -40,6 +41,7 @@ def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Train
     _check_least_steps(data, trainer)
     check_monitors(module, trainer)
     check_optimizer(module, data, trainer)
+    check_batches(module, data, trainer)
 
 
 def _callbacks(trainer: Trainer) -> list[Callback]:
@@ -96,7 +98,7 @@ def _step_limit(trainer: Trainer) -> float:
 
 
 def _check_validation_interval(data: ImageDataModule, trainer: Trainer) -> None:
-    """Check that a validation every so many batches comes within an epoch.
+    """Check that `val_check_interval` batches are within an epoch.
 
     Raises:
         HQDMError: If it does not, and batches are not counted over epochs.
@@ -176,3 +178,20 @@ def _steps(data: ImageDataModule, trainer: Trainer) -> float:
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         limits.append(trainer.max_epochs * _steps_per_epoch(data, trainer))
     return min(limits)
+
+
+def check_batches(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+    """Check that a training batch fits into memory, on the CPU and without mixed precision.
+
+    Args:
+        module: The module, with its frozen parts.
+        data: The data, set up.
+        trainer: The trainer of the run.
+
+    Raises:
+        HQDMError: If it does not fit.
+    """
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.precision in ("32-true", "64-true"):
+        per_process = data.batch_size // trainer.world_size
+        check_batch(module.denoiser.network, per_process, training=True)

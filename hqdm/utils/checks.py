@@ -37,16 +37,17 @@ _WORDS: dict[object, str] = {
 }
 
 
-def whole(name: str, value: object, least: int = 0) -> int:
+def whole(name: str, value: object, least: int = 0, most: int | None = None) -> int:
     """A whole number.
 
     Args:
         name: The name of the number, for messages.
         value: The number; not True or False, which Python counts as 1 and 0.
         least: The smallest number allowed.
+        most: The largest number allowed, if any.
 
     Raises:
-        HQDMError: If it is not a whole number, or smaller.
+        HQDMError: If it is not a whole number, or out of range.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(cast(SupportsIndex, value))
@@ -54,6 +55,8 @@ def whole(name: str, value: object, least: int = 0) -> int:
         number = None
     if number is None or number < least:
         raise HQDMError(f"{name} needs a whole number from {least}, got {_shown(value)}")
+    if most is not None and number > most:
+        raise HQDMError(f"{name} needs a whole number up to {most}, got {_shown(value)}")
     return number
 
 

@@ -1,6 +1,7 @@
 """User errors: one line each, with the value received, the value expected and the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from signal import Signals
@@ -37,6 +38,21 @@ def check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise unknown(kind, name, known)
+
+
+@contextmanager
+def about(source: object) -> Iterator[None]:
+    """Put the file that is read in front of the user errors that its content causes.
+
+    Raises:
+        HQDMError: In place of one that does not begin with `source`.
+    """
+    try:
+        yield
+    except HQDMError as error:
+        if str(error).startswith(str(source)):
+            raise
+        raise HQDMError(f"{source}: {error}") from None
 
 
 def first_line(error: BaseException) -> str:

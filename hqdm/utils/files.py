@@ -120,9 +120,14 @@ def check_replaceable(path: Path) -> None:
     """Check that a file of this name may be replaced, if there is one.
 
     Raises:
-        HQDMError: If it is a folder, or protected against writing. Renaming would replace it all
-            the same, since that needs a writable folder only.
+        HQDMError: If it is a folder, its folder is a file, or it is protected against writing.
+            Renaming would replace it all the same, since that needs a writable folder only.
     """
+    above = next((folder for folder in path.parents if folder.exists()), path.parent)
+    if above.exists() and not above.is_dir():
+        raise HQDMError(
+            f"{above} is a file, not a folder: move it, or name another folder with --out"
+        )
     if path.is_dir():
         raise HQDMError(f"{path} is a folder: move it, or name another folder with --out")
     if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):

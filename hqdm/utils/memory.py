@@ -10,16 +10,31 @@ _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+_PAGES = Path("/proc/self/statm")
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def available_bytes() -> int:
-    """Memory that can be allocated now: that of the system, or of its container if less."""
+    """Memory that can be allocated now: of the system, its container or this process (ulimit)."""
     limits = [int(text) for path in _CGROUP_LIMITS if (text := _text(path).strip()).isdigit()]
     for line in _text(_MEMINFO).splitlines():
         if line.startswith("MemAvailable:"):
             limits.append(1024 * int(line.split()[1]))
+    limits += _process_limits()
     return min([*limits, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")])
+
+
+def _process_limits() -> list[int]:
+    """The rest of this process's address space, if it has a limit."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return []
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return []
+    used = _text(_PAGES).split()
+    return [max(0, limit - (int(used[0]) if used else 0) * resource.getpagesize())]
 
 
 def check_memory(what: str, n_bytes: float, advice: str) -> None:

@@ -7,6 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hqdm.utils.memory import check_memory
+
+STREAM_BYTES = 1100  # of a random generator
+
 
 def generator(*key: int) -> torch.Generator:
     """A CPU generator whose stream is a function of the key, such as `(seed, epoch)`.
@@ -32,9 +36,13 @@ class ImageNoise:
         seed: The random seed of the run, 0 or more.
         n: Number of images.
         first: Index of the first image.
+
+    Raises:
+        HQDMError: If the random generators do not fit into memory.
     """
 
     def __init__(self, seed: int, n: int, first: int = 0) -> None:
+        check_memory(f"the noise of {n} images", n * STREAM_BYTES, "use a smaller number")
         self._streams = [np.random.default_rng([seed, first + i]) for i in range(n)]
 
     def draw(self, shape: Sequence[int]) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hqdm.circuits import ANSATZE, AmplitudeEmbedding, AngleEmbedding, Circuit, build_ansatz
+from hqdm.circuits.openqasm import openqasm
 from hqdm.utils.errors import HQDMError
 
 qasm2 = pytest.importorskip("qiskit.qasm2", reason="Qiskit is an extra for development")
@@ -125,3 +126,23 @@ def test_what_is_no_gate_is_refused(queue, version, said):
     circuit = Circuit.from_qfunc(queue, n_wires=1, n_inputs=1, weights_shape=(1,))
     with pytest.raises(HQDMError, match=said):
         circuit.to_openqasm(torch.ones(1), torch.ones(1), version)
+
+
+class Stretched(qml.operation.Operator):
+    """A diagonal matrix that is unitary but for an error."""
+
+    num_wires = 1
+
+    @staticmethod
+    def compute_matrix(error):
+        return np.diag([1, 1 + float(error)])
+
+
+def test_matrices_that_are_not_unitary_are_refused():
+    """M^dag M differs from 1 by 2 error; the limit is 1e-5, for rounding in single precision."""
+    for error, refused in ((1e-7, False), (4e-6, False), (6e-6, True), (1e-3, True)):
+        if not refused:
+            assert "measure" in openqasm([Stretched(error, wires=0)], 1, "2.0")
+            continue
+        with pytest.raises(HQDMError, match="Stretched is not unitary"):
+            openqasm([Stretched(error, wires=0)], 1, "2.0")

@@ -359,3 +359,28 @@ def test_old_files_survive_whatever_fails(hqdm, refused, last, tmp_path, monkeyp
 
 def full_disk(file):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("cannot allocate 9 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+    ],
+)
+def test_full_memory_is_one_line(refused, monkeypatch, error):
+    def fail(argv):
+        raise error
+
+    monkeypatch.setattr(cli, "dispatch", fail)
+    assert "the memory is full" in refused("sample")
+
+
+def test_other_errors_stay_as_they_are(monkeypatch):
+    def fail(argv):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(cli, "dispatch", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main(["sample"])

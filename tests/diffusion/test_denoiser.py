@@ -142,6 +142,17 @@ def test_damaged_foreign_and_newer_models_are_refused(denoiser, tmp_path):
         Denoiser.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("size", [{"dim": 10**6}, {"heads": 10**9}, {"n_classes": 10**12}])
+def test_shapes_of_a_file_are_compared_before_anything_is_allocated(tmp_path, monkeypatch, size):
+    Denoiser(UNet(**SMALL), CosineSchedule()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["denoiser"]["network"] |= size
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("hqdm.diffusion.denoiser.build_network", None)  # would allocate
+    with pytest.raises(HQDMError, match="is of another architecture: network"):
+        Denoiser.from_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -179,3 +190,66 @@ def test_bad_input(denoiser):
         Denoiser.from_config({"network": {}})
     with pytest.raises(HQDMError, match="cannot be read"):
         Denoiser.from_config({"network": 3, "schedule": {"name": "cosine"}})
+
+
+DAMAGE = (..., None, "text", [1], -3, 1e30, float("nan"))
+"""Values in place of each value of a file; `...` takes the key out."""
+
+
+def attempt(load):
+    """What a function returns and None, or None and the message with which it refused."""
+    try:
+        return load(), None
+    except HQDMError as error:
+        return None, str(error)
+
+
+def leaves(plain, path=()):
+    """The paths of all values in nested keys."""
+    for key, value in plain.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a model, and the content of its config.json without digests."""
+    folder = tmp_path_factory.mktemp("saved")
+    network = QVUNet(Hybrid(channels_per_group=1, ansatz="HQConv"), **SMALL, n_classes=3)
+    Denoiser(network, CosineSchedule()).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]
+    return folder, config
+
+
+def test_each_value_of_a_configuration_is_refused_or_loads(saved, tmp_path):
+    """Without digests, as in files of earlier versions, which would notice every change."""
+    folder, config = saved
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    refused = 0
+    for path in leaves(config):
+        for value in DAMAGE:
+            changed = copy.deepcopy(config)
+            inner = changed
+            for key in path[:-1]:
+                inner = inner[key]
+            if value is ...:
+                del inner[path[-1]]
+            else:
+                inner[path[-1]] = value
+            (tmp_path / "config.json").write_text(json.dumps(changed))
+            model, said = attempt(lambda: Denoiser.from_folder(tmp_path))
+            if model is None:
+                assert said.startswith(str(tmp_path))
+                assert "\n" not in said
+                said = said.replace(str(tmp_path), "").replace("_", " ")
+                named = (*path, "FQConv") if path[-1] == "ansatz" else path  # the default
+                assert any(key.replace("_", " ") in said for key in named), (path, value, said)
+                refused += 1
+            else:  # what is missing has its default; other numbers are in range
+                in_range = ("lam_min", -3), ("gamma", 1e30), ("k", 1e30), ("s", 1e30)
+                assert value is ... or (path[-1], value) in in_range, (path, value)
+                if value is ...:
+                    assert model.config == config["denoiser"], path
+    assert refused > 200

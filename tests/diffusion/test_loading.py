@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hqdm.diffusion.loading import find_model, load_denoiser
+from hqdm.diffusion.loading import checkpoint_in, find_model, load_denoiser
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils.errors import HQDMError
 
@@ -132,3 +132,36 @@ def test_the_home_folder_is_expanded(monkeypatch, tmp_path, last):
     (tmp_path / "run").symlink_to(last.parent)
     assert find_model("~/run") == tmp_path / "run"
     assert load_denoiser("~/run/last.ckpt").sample_shape == load_denoiser(last).sample_shape
+
+
+def test_a_misspelt_path_is_not_asked_of_the_hub(monkeypatch, tmp_path):
+    (tmp_path / "runs" / "mnist_qvunet").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hqdm.storage.folder.snapshot_download", None)
+    said = r"^there is no model runs/mnist_qvnet: .* \(did you mean 'runs/mnist_qvunet'\?\)$"
+    with pytest.raises(HQDMError, match=said):
+        find_model("runs/mnist_qvnet")
+    with pytest.raises(HQDMError, match="did you mean 'runs/mnist_qvunet'"):
+        load_denoiser("./runs/mnist_qvune")
+
+
+def test_what_is_neither_here_nor_on_the_hub(monkeypatch):
+    def download(name, allow_patterns):
+        raise OSError("404")
+
+    monkeypatch.setattr("hqdm.storage.folder.snapshot_download", download)
+    said = r"^there is no model some/one: neither a file nor a folder .* none on the hub \(404\)$"
+    with pytest.raises(HQDMError, match=said):
+        find_model("some/one")
+
+
+def test_an_exported_model_comes_before_a_checkpoint_in_its_folder(tmp_path):
+    (tmp_path / "last.ckpt").touch()
+    assert checkpoint_in(tmp_path) == tmp_path / "last.ckpt"
+    (tmp_path / "config.json").touch()
+    assert checkpoint_in(tmp_path) == tmp_path
+
+
+def test_an_exported_model_has_one_set_of_weights():
+    with pytest.raises(HQDMError, match="has one set of weights: raw ones are in a checkpoint"):
+        load_denoiser("mnist", "raw")

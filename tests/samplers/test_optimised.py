@@ -96,8 +96,9 @@ def test_file_brings_the_times_back(denoiser, noises, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"steps": 2}, "a grid to optimise needs 3 steps or more, got 2"),
-        ({"trials": 0}, "trials needs 1 or more, got 0"),
+        ({"steps": 2}, "steps of a grid to optimise needs a whole number from 3, got 2"),
+        ({"steps": 10**9}, "needs a whole number up to 100000, got 1000000000"),
+        ({"trials": 0}, "trials needs a whole number from 1, got 0"),
         ({"name": "ddpm"}, "ddpm is stochastic or adaptive"),
         ({"name": "dpm-adaptive"}, "dpm-adaptive is stochastic or adaptive"),
         ({"name": "dpm4"}, "unknown sampler 'dpm4'"),

@@ -128,3 +128,30 @@ def test_the_devices_measure_midway(device, fn, expected):
     # Without backpropagation, PennyLane returns single precision.
     atol = 1e-9 if device == "default.qubit" else 1e-7
     torch.testing.assert_close(out[0, 0], wanted, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("device", ["default.qubit", "lightning.qubit"])
+def test_the_state_of_thirty_qubits_is_refused(device):
+    circuit = Circuit(AngleEmbedding(30), Basic(30, 1), wires=(0,))
+    inputs, weights = torch.zeros(1, 1, 30), torch.zeros(1, *circuit.weights_shape)
+    with pytest.raises(HQDMError, match=r"30 qubits would take 17,179,869,184 bytes, more than"):
+        PennyLaneSimulator(device)(circuit, inputs, weights)
+
+
+def test_a_density_matrix_has_the_square_of_the_entries():
+    circuit = Circuit(AngleEmbedding(3), Basic(3, 1))
+    inputs, weights = torch.zeros(1, 1, 3), torch.zeros(1, *circuit.weights_shape)
+    assert PennyLaneSimulator("default.mixed", 1024)(circuit, inputs, weights).shape == (1, 1, 3)
+    with pytest.raises(HQDMError, match="3 qubits would take 1,024 bytes"):
+        PennyLaneSimulator("default.mixed", 1023)(circuit, inputs, weights)
+
+
+@pytest.mark.parametrize("measure", ["expval_z", "probs"])
+def test_a_batch_above_the_limit_is_computed_in_parts(measure):
+    circuit = Circuit(AngleEmbedding(3), Basic(3, 1), measure)
+    inputs = torch.randn(2, 5, 3, dtype=torch.float64)
+    weights = torch.randn(2, *circuit.weights_shape, dtype=torch.float64)
+    whole = PennyLaneSimulator("default.qubit")(circuit, inputs, weights)
+    for samples in (1, 2):
+        parts = PennyLaneSimulator("default.qubit", samples * 16 * 8)(circuit, inputs, weights)
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-15)

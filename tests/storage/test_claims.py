@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hqdm.storage import claims
 from hqdm.storage.claims import LOCK_FILE, claim, hold, lock_of
 from hqdm.utils.errors import HQDMError
 
@@ -84,6 +85,9 @@ LOCKS = [
     ({"pid": os.getppid(), "host": platform.node(), "started": "1"}, False, "pid used again"),
     ({"pid": 2**31 - 1, "host": platform.node(), "started": "1"}, False, "no such process"),
     ({"pid": 1, "host": "elsewhere", "started": "1"}, True, "another machine"),
+    ({"pid": 2**80, "host": platform.node(), "started": ""}, False, "pid out of range"),
+    ({"pid": 0, "host": platform.node(), "started": ""}, False, "a group of processes"),
+    ({"pid": True, "host": platform.node(), "started": ""}, False, "no number"),
     ({"pid": "x"}, False, "not a lock"),
     ("{", False, "killed while writing"),
 ]
@@ -144,3 +148,32 @@ def test_folder_below_a_file_is_refused(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "sub"):
         with pytest.raises(HQDMError, match=r"cannot write to .*file.*--out"):
             hold(folder).__enter__()
+
+
+def test_a_file_of_the_user_is_not_taken_for_a_lock(tmp_path):
+    (tmp_path / LOCK_FILE).write_text("mine")
+    with pytest.raises(HQDMError, match=rf"{LOCK_FILE} is no lock of hqdm: move it"):
+        hold(tmp_path).__enter__()
+    assert (tmp_path / LOCK_FILE).read_text() == "mine"
+
+
+def test_the_lock_of_another_process_is_not_removed(tmp_path):
+    other = json.dumps({"pid": os.getppid(), "host": platform.node(), "started": ""})
+    with hold(tmp_path):
+        (tmp_path / LOCK_FILE).write_text(other)
+    assert (tmp_path / LOCK_FILE).read_text() == other
+
+
+def test_a_lock_that_was_replaced_while_this_process_waited_is_opened_again(tmp_path, monkeypatch):
+    path, waits = tmp_path / LOCK_FILE, []
+
+    def wait(file):
+        waits.append(file)
+        if len(waits) == 1:  # its holder removes it, and another process makes a new one
+            path.rename(tmp_path / "removed")
+            path.touch()
+
+    monkeypatch.setattr(claims, "_lock_file", wait)
+    with claims._alone(path) as file:
+        assert os.path.samestat(os.fstat(file), path.stat())
+    assert len(waits) == 2

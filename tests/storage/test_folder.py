@@ -34,7 +34,7 @@ def test_folder_round_trip(tmp_path):
         ('{"format_version": 4}', "has format version 4, this hqdm reads up to 3"),
         ('{"format_version": 0}', "is damaged: it has format version 0, expected 1 to 3"),
         ('{"format_version": -1}', "is damaged: it has format version -1, expected 1 to 3"),
-        ('{"format_version": 1}', "is damaged .no model"),
+        ('{"format_version": 1}', "is damaged .no denoiser"),
     ],
 )
 def test_damaged_configuration_is_refused(tmp_path, text, said):

@@ -101,3 +101,10 @@ def test_migration_leaves_the_newest_format_as_it_is():
     assert migrate_model(migrated, MODEL_VERSION) == migrated
     with pytest.raises(HQDMError, match="cannot be read: 'predict'"):
         migrate_model({"network": {}, "schedule": {}}, 1)
+
+
+def test_only_quantum_convolutions_that_do_not_state_their_order_are_migrated():
+    stated = {"groups": 1, "ansatz": "HQConv", "ansatz_options": {"interleaved": True}}
+    other = {"ansatz": "HQConv", "width": 3}  # of a network that is no quantum convolution
+    old = {"network": {"a": stated, "b": other}, "schedule": {}}
+    assert migrate_model(old, 2) == old

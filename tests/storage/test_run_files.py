@@ -1,5 +1,6 @@
 """The files of a run: what is replaced and removed, and what is there after a kill at any point."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -185,3 +186,15 @@ def test_files_elsewhere_are_not_listed(tmp_path):
     assert files.listed() is None
     files.record(tmp_path / "run" / "a" / "b")
     assert files.listed() == {"a/b"}
+
+
+def test_another_checkpoint_of_the_same_size_and_time_is_another_one(old):
+    """Killed after the new checkpoint was saved: its content decides, not its size and time."""
+    files = RunFiles(old)
+    files.set_aside(())
+    before = (old / "last.ckpt").stat()
+    files.add(["last.ckpt"])
+    write_file(old / "last.ckpt", OLD["last.ckpt"].replace("old", "new"))
+    os.utime(old / "last.ckpt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    RunFiles(old).recover()
+    assert (old / "last.ckpt").read_text() == "new last.ckpt"

@@ -325,7 +325,7 @@ def test_what_is_too_large_is_told_in_its_place(trained_fit):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"n": 1}, "2 or more initial values, got 1"),
+        ({"n": 1}, "n needs a whole number from 2, got 1"),
         ({"network_n": 41}, "2 to 40 initial values, got 41"),
         ({"orders": ()}, "orders and segments of 1 or more"),
         ({"orders": (0,)}, "orders and segments of 1 or more"),

@@ -128,7 +128,7 @@ def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
     [
         (("--orders", "2,x"), "whole numbers from 1, separated by commas, got '2,x'"),
         (("--segments", "0"), "whole numbers from 1, separated by commas, got '0'"),
-        (("--n", 1), "2 or more initial values, got 1"),
+        (("--n", 1), "n needs a whole number from 2, got 1"),
         (("--network-n", 21, "--n", 20), "2 to 20 initial values, got 21"),
         (("--closure", "dorp"), "did you mean 'drop'"),
         (("--fit", "nowhere"), "no Carleman fit nowhere"),

@@ -211,16 +211,80 @@ def test_a_plot_is_drawn_over_lambda_of_the_images(fit, tmp_path, monkeypatch):
     np.testing.assert_array_equal(drawn[0][1], fit.r2)
 
 
-def rewritten(fit, folder, drop=(), **header):
-    """The file of a fit without some tensors, and with other keys in its header."""
+def rewritten(fit, folder, drop=(), changed=None, **header):
+    """The file of a fit without some tensors, others changed, and other keys in its header."""
     fit.save(folder / "whole.safetensors")
     with safe_open(folder / "whole.safetensors", framework="numpy") as file:
         plain = json.loads(file.metadata()["carleman"])
         tensors = {name: file.get_tensor(name) for name in TENSORS if name not in drop}
+    for name, change in (changed or {}).items():
+        tensors[name] = np.ascontiguousarray(change(tensors[name]))
     changes = {"sha256": ..., **header}  # without the digest, as in the first files of the format
     plain = {k: v for k, v in (plain | changes).items() if v is not ...}
     save_file(tensors, folder / "other.safetensors", metadata={"carleman": json.dumps(plain)})
     return folder / "other.safetensors"
+
+
+DAMAGE = (..., None, "text", [1], -3, 1e30, float("nan"))
+"""Values in place of each value of a file; `...` takes the key out."""
+
+
+@pytest.mark.parametrize("value", DAMAGE)
+@pytest.mark.parametrize("key", ["format_version", "dim", "scale", "degree", "record", "sha256"])
+def test_each_value_of_the_header_is_checked(fit, tmp_path, key, value):
+    path = rewritten(fit, tmp_path, **{key: value})
+    if (key, value) == ("scale", 1e30) or (key == "sha256" and value in (..., None)):
+        assert CarlemanFit.load(path).latents.scale in (1e30, fit.latents.scale)
+        return
+    with pytest.raises(HQDMError) as error:
+        CarlemanFit.load(path)
+    assert str(path) in str(error.value)
+    said = str(error.value).replace(str(tmp_path), "")
+    assert key in said.replace("format version", "format_version") or key == "sha256"
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", DAMAGE)
+@pytest.mark.parametrize("key", ["model", "schedule", "target", "samples", "ridge", "seed"])
+def test_each_value_of_the_record_is_checked(fit, tmp_path, key, value):
+    changed = {k: v for k, v in {**fit.record, key: value}.items() if v is not ...}
+    path = rewritten(fit, tmp_path, record=changed)
+    if (key, value) in (("model", "text"), ("target", "text"), ("ridge", 1e30)):  # of their types
+        assert CarlemanFit.load(path).record == changed
+        return
+    with pytest.raises(HQDMError, match=rf"record\.{key}") as error:
+        CarlemanFit.load(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a[..., None],
+        lambda a: a[:-1],
+        lambda a: a[:0],
+        lambda a: a.sum(),
+        lambda a: a.astype(np.int64),
+        lambda a: a.astype(bool),
+        lambda a: a * np.nan,
+        lambda a: a * np.inf,
+    ],
+)
+def test_each_tensor_is_checked(fit, tmp_path, name, change):
+    path = rewritten(fit, tmp_path, changed={name: change})
+    loaded, said = None, ""
+    try:
+        loaded = CarlemanFit.load(path)
+    except HQDMError as error:
+        said = str(error)
+    if loaded is None:
+        assert str(path) in said
+        assert any(tensor in said.replace(str(path), "") for tensor in TENSORS)
+    else:  # fewer points are a smaller set; R^2 may be undefined
+        assert name in ("points", "r2")
+        assert loaded.points.shape[1] == fit.points.shape[1]
+        np.testing.assert_array_equal(loaded.noise.values, fit.noise.values)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +315,7 @@ def test_a_file_without_a_header_and_no_file_are_refused(tmp_path):
     ("options", "said"),
     [
         ({"target": "score"}, "unknown target 'score': expected one of denoiser, noise"),
-        ({"nodes": 1}, "2 nodes in lambda or more, got 1"),
+        ({"nodes": 1}, "nodes needs a whole number from 2, got 1"),
         ({"samples": 2}, "use more samples"),
     ],
 )

@@ -270,7 +270,7 @@ def test_the_report_is_plain_json(report):
     ("changes", "line"),
     [
         ({"dims": (3, 3)}, "two or more dimensions to measure, got [3, 3]"),
-        ({"segments": 0}, "1 segment or more, got 0"),
+        ({"segments": 0}, "segments needs a whole number from 1, got 0"),
         ({"tolerance": 1.0}, "tolerance between 0 and 1, got 1.0"),
     ],
 )

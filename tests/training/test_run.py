@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.storage.run_files import RunFiles
 from hqdm.training.callbacks import best_score
 from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
@@ -338,6 +339,28 @@ def test_files_that_a_run_would_write_are_left_alone(refused, tiny, tmp_path, na
     line = refused("fit", "--config", config, "--out", out)
     assert "--overwrite replaces" in line
     assert list(folder_contents(out).values()) == [tiny().read_bytes()]
+
+
+@pytest.mark.parametrize("name", ["csv", "samples", "tensorboard"])
+def test_a_file_in_place_of_a_folder_is_named_at_once(refused, tiny, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    line = refused("fit", "--config", tiny(), "--out", tmp_path, "--overwrite")
+    assert f"{tmp_path / name} is a file, not a folder: move it" in line
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(hqdm, tiny, tmp_path):
+    """Nothing is lost with its files, which are in its manifest; others are left alone."""
+    out = tmp_path / "run"
+    RunFiles(out).add(["config.yaml", "samples/step_0000001.png"])
+    (out / "config.yaml").write_text("old")
+    (out / "loss.png").write_text("mine")
+    outcome = hqdm("fit", "--config", tiny(), "--out", out)
+    assert (outcome.code, (out / "config.yaml").read_text()) == (2, "old")
+    assert "already holds loss.png: --overwrite replaces" in outcome.err
+    (out / "loss.png").unlink()
+    assert hqdm("fit", "--config", tiny(), "--out", out).code == 0
+    assert (out / "last.ckpt").exists()
 
 
 def test_resumed_run_leaves_files_that_it_did_not_write(trained, refused, tiny, tmp_path):

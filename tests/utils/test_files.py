@@ -163,3 +163,10 @@ def test_only_own_parts_are_removed(tmp_path):
     remove_parts(tmp_path / "last.ckpt")
     remove_parts(tmp_path / "nowhere" / "last.ckpt")
     assert {f.name for f in tmp_path.iterdir()} == mine | {other}
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "samples").touch()
+    with pytest.raises(HQDMError, match=rf"^{tmp_path}/samples is a file, not a folder: move it"):
+        check_replaceable(tmp_path / "samples" / "deep" / "grid.png")
+    check_replaceable(tmp_path / "new" / "grid.png")

@@ -1,5 +1,8 @@
 """Sizes that do not fit into memory."""
 
+import subprocess
+import sys
+
 import pytest
 
 from hqdm.utils import memory
@@ -18,6 +21,16 @@ def test_available_memory_is_the_least_of_system_and_container(tmp_path, monkeyp
     assert available_bytes() == 2**21
     limit.write_text("1000\n")
     assert available_bytes() == 1000
+
+
+def test_the_limit_of_the_process_counts():
+    code = (
+        "import resource; from hqdm.utils.memory import available_bytes\n"
+        "before = available_bytes()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "assert 2**28 < available_bytes() < 2**31, available_bytes()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_only_what_does_not_fit_is_refused(monkeypatch):

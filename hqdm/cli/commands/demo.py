@@ -15,6 +15,7 @@ from hqdm.evaluation.protocol import ScoringProtocol
 from hqdm.evaluation.report import REPORT_FILES, evaluate, write_report
 from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
 from hqdm.samplers import DDIM
+from hqdm.storage.run_files import LOSS
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
@@ -86,13 +87,7 @@ def _score(out: Path, started: float, trained: float) -> None:
     report["val_loss"] = list(losses.values())[-1]
     write_report(report, images, out)
     console.print(_sheet(report, time.monotonic() - started).rich())
-    for name in (
-        "samples/grid.png",
-        "samples/strip.png",
-        "loss.png",
-        "metrics.json",
-        "last.ckpt",
-    ):
+    for name in (LOSS, *FILES):  # `cli.train` has named the checkpoint
         console.print(f"wrote {out / name}", soft_wrap=True)
 
 

@@ -12,16 +12,16 @@ def run(args: Sequence[str]) -> None:
     parser = Parser("hqdm export", description=run.__doc__)
     add_checkpoint(parser)
     parser.add_argument("--out", required=True, help="folder to write to")
-    parser.add_argument("--weights", default="averaged", choices=("averaged", "raw"))
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
     options = parser.parse_args(args)
 
     from hqdm.diffusion.loading import load_denoiser
-    from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
+    from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, check_no_run
     from hqdm.storage.requirements import copies
 
     denoiser = load_denoiser(options.checkpoint, options.weights)
     out = Path(options.out)
+    check_no_run(out)
     with claim(out, (CONFIG_FILE, WEIGHTS_FILE, *copies(denoiser.config, out)), options.overwrite):
         denoiser.save_pretrained(out)
     print(f"wrote {options.out}/{CONFIG_FILE} and {options.out}/{WEIGHTS_FILE}")

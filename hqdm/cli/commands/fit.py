@@ -107,6 +107,8 @@ def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any
     for flag, value in pairwise(words):
         keys = flag.removeprefix("--").split(".")
         if flag not in CONFIGURATIONS:
+            if flag.startswith("--"):
+                check_inline(flag, value)
             continue
         try:
             is_file = flag != "--plugins" and Path(value).is_file()
@@ -120,6 +122,20 @@ def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any
             content = {key: content}
         if isinstance(content, Mapping):
             yield content, Path(value).parent if is_file else Path()
+
+
+def check_inline(flag: str, value: str) -> None:
+    """Refuse YAML in the value of an option that would be read silently in another way.
+
+    Raises:
+        HQDMError: See `hqdm.cli.configuration.parse_configuration`.
+    """
+    try:
+        parse_configuration(value, flag)
+    except HQDMError:
+        raise
+    except (ValueError, yaml.YAMLError):  # not YAML: the parser reports it
+        pass
 
 
 def load_plugins_of(configurations: Configurations) -> None:

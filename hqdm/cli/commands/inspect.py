@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hqdm.circuits import Ansatz, Circuit
 from hqdm.cli.commands.fit import TrainingCLI
-from hqdm.cli.options import Parser, add_checkpoint
+from hqdm.cli.options import Parser, add_model
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.nn.parts import (
@@ -34,7 +34,7 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument(
         "--config", help="a training configuration; options of `hqdm fit` may follow"
     )
-    add_checkpoint(parser, required=False)
+    add_model(parser, required=False)
     parser.add_argument(
         "--batch", type=int, default=128, help="images per training step, for the simulators (128)"
     )

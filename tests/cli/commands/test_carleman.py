@@ -179,7 +179,7 @@ def test_bad_options_of_sample_are_refused(refused, fitted, tmp_path, options, s
         (("--dim", 1), "2 to 64, got 1"),
         (("--dim", 65), "2 to 64, got 65"),
         (("--degree", 4), "1, 2 or 3, got 4"),
-        (("--nodes", 1), "2 nodes in lambda or more, got 1"),
+        (("--nodes", 1), "nodes needs a whole number from 2, got 1"),
         (("--target", "score"), "unknown target 'score'"),
         (("--samples", 10), "35 coefficients need as many samples"),
         (("--ridge", -1), "0 or more, got -1"),

@@ -14,7 +14,8 @@ def test_demo_leaves_what_it_names(hqdm, refused, tmp_path, monkeypatch):
     outcome = hqdm("demo", "--out", out, "--steps", 2)
     assert outcome.code == 0
     named = [line.removeprefix("wrote ") for line in outcome.out.splitlines() if "wrote" in line]
-    assert len(named) == 5
+    assert {str(out / name) for name in (*demo.FILES, "loss.png")} == set(named)
+    assert len(named) == len(set(named))
     for file in named:
         assert (tmp_path / file).stat().st_size > 100
     for measure in ("parameters", "validation loss", "FID", "KID", "SSIM", "PSNR", "seconds"):

@@ -186,3 +186,19 @@ def test_unusual_runs_leave_a_checkpoint_and_say_nothing_more(hqdm, tiny, tmp_pa
         f"wrote {tmp_path / 'run' / 'last.ckpt'}",
     ]
     assert (tmp_path / "run" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--model.ema", "{decay: 0.5, decay: 0.9}"),
+        ("--model.network.hybrid", "{vertex: {groups: 1, groups: 2}}"),
+        ("--trainer.callbacks", "[{class_path: a.B, class_path: c.D}]"),
+        ("--model.schedule_options", '{"s": 0.1, "s": 0.2}'),
+    ],
+)
+def test_a_key_that_stands_twice_in_any_option_is_refused(refused, tiny, tmp_path, flag, value):
+    for words in ((flag, value), (f"{flag}={value}",)):
+        line = refused("fit", "--config", tiny(), "--out", tmp_path / "out", *words)
+        assert f"{flag} has the key" in line
+        assert "twice" in line
