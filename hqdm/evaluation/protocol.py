@@ -100,7 +100,7 @@ class RealImages:
 
 
 def size_warnings(protocol: ScoringProtocol, real: RealImages) -> list[str]:
-    """Warnings about too few images; each is also issued as a `UserWarning`, here or by its score."""
+    """Warnings about too few images, also issued as `UserWarning`s, here or by the score."""
     few, small = warn_if_few(protocol.n), None
     if len(real.other) < protocol.n:
         small = (
