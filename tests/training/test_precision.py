@@ -128,3 +128,40 @@ def test_times_and_noise_are_the_same_numbers_in_every_precision():
         assert torch.equal(t.double(), drawn[torch.float32][0].double())
         assert torch.equal(eps.double(), drawn[torch.float32][1].double())
     assert drawn[torch.float64][0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_a_trainer_in_python_resumes_tests_and_predicts(tmp_path, precision):
+    """The same bits as without a stop, from a file of Lightning's own trainer."""
+    images = torch.rand(24, 1, 8, 8) * 2 - 1
+
+    def run(epochs, resumed=None):
+        torch.manual_seed(0)
+        denoiser = Denoiser(UNet(size=8, dim=4, mults=(1,)), CosineSchedule(), "v")
+        module = DiffusionModule(denoiser, ema_start=1, ema_every=1)
+        data = ImageDataModule.from_images(images, val_images=images[:8], batch_size=8)
+        trainer = Trainer(
+            max_epochs=epochs,
+            precision=precision,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        return trainer, module, data
+
+    trainer, _, _ = run(1)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    _, resumed, _ = run(2, tmp_path / "one.ckpt")
+    trainer, whole, data = run(2)
+    same_tensors(resumed.state_dict(), whole.state_dict())
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    loaded = DiffusionModule.load_from_checkpoint(tmp_path / "two.ckpt")
+    same_tensors(loaded.state_dict(), whole.state_dict())
+    (scores,) = trainer.test(whole, data, verbose=False)
+    samples = torch.cat(trainer.predict(whole, data))
+    assert scores["test_loss"] > 0
+    assert samples.dtype == whole.averaged.dtype
+    assert samples.isfinite().all()
