@@ -188,7 +188,7 @@ class DiffusionModule(LightningModule):
         """The times and the noise of this process, a part of those of all processes."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         n = x0.shape[0] * world
-        # In float32, whatever torch's default is: the same numbers in every precision.
+        # In float32, not in torch's default dtype: the same numbers in every precision.
         t = 1 - torch.rand(n, generator=draws, dtype=torch.float32)
         eps = torch.randn((n, *x0.shape[1:]), generator=draws, dtype=torch.float32)
         dtype = torch.promote_types(x0.dtype, torch.float32)
