@@ -9,7 +9,7 @@ from torch import Tensor
 from hqdm.data.images import ImageSet, load_images
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.generation.sampling import Samples, sample_images
-from hqdm.metrics.distribution import constant_score, warn_if_few
+from hqdm.metrics.distribution import warn_if_few
 from hqdm.samplers import Sampler
 from hqdm.utils.progress import Progress, silent
 
@@ -100,7 +100,7 @@ class RealImages:
 
 
 def size_warnings(protocol: ScoringProtocol, real: RealImages) -> list[str]:
-    """Warnings about too few images, also issued as `UserWarning`s, here or by the score."""
+    """Warnings about too few images; each is also issued as a `UserWarning`."""
     few, small = warn_if_few(protocol.n), None
     if len(real.other) < protocol.n:
         small = (
@@ -108,5 +108,4 @@ def size_warnings(protocol: ScoringProtocol, real: RealImages) -> list[str]:
             f"floor use {len(real.other)}"
         )
         warnings.warn(small, UserWarning, stacklevel=2)
-    constant = constant_score(min(protocol.n, len(real.other)))
-    return [line for line in (few, small, constant) if line]
+    return [line for line in (few, small) if line]

@@ -46,6 +46,8 @@ def warn_if_few(n: int) -> str | None:
         f"{n} images are few for FID, KID and IS: compare only with scores at the same number, "
         f"or use {FEW_IMAGES} or more"
     )
+    if constant := constant_score(n):
+        message += f"; {constant}"
     warnings.warn(message, UserWarning, stacklevel=2)
     return message
 
@@ -87,7 +89,9 @@ def distribution_scores(
     real_features, _ = extract(real, extractor)
     fake_features, fake_logits = extract(fake, extractor)
     kid_mean, kid_std = kernel_distance(real_features, fake_features, seed=seed)
-    is_mean, is_std = inception_score(fake_logits, seed=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the IS of")  # see `warn_if_few`
+        is_mean, is_std = inception_score(fake_logits, seed=seed)
     return {
         "fid": frechet_distance(real_features, fake_features),
         "kid_mean": kid_mean,
