@@ -358,6 +358,7 @@ class ImageDataModule(LightningDataModule):
         coins = torch.rand(
             self.batch_size,
             generator=generator(self.seed, self._batches_seen(), FLIP_STREAM),
+            dtype=torch.float32,
         )
         share = coins.chunk(trainer.world_size)[trainer.global_rank]
         mirrored = torch.where((share < 0.5).to(x.device)[:, None, None, None], x.flip(-1), x)

@@ -3,11 +3,16 @@ r"""The denoiser: a network with its noise schedule and objective.
 From x_t = alpha x_0 + sigma eps the network predicts the quantity that the objective defines
 (`hqdm.diffusion.objective`). A `Denoiser` converts this output into `Prediction(x0, eps)`, which is
 independent of the objective, and computes the training loss.
+
+The network is evaluated in the dtype of its parameters. Everything else, such as noise levels and
+the loss, is computed in float32 at least, and in float64 if the samples or the parameters are.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -41,6 +46,9 @@ from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import together, write_file
 from hqdm.utils.seeds import ImageNoise
 
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes of parameters."""
+
 
 class Denoising(Protocol):
     """The interface for samplers: a denoiser, or one that wraps another (see `hqdm.guidance`)."""
@@ -50,6 +58,9 @@ class Denoising(Protocol):
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
         """The clean samples and the noise in `x_t` `(B, C, H, W)` at times `t` `(B,)` or `()`."""
         ...
+
+
+DenoisingType = TypeVar("DenoisingType", bound=Denoising)
 
 
 class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diffusion", "quantum"]):
@@ -87,12 +98,13 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             y: Class labels `(B,)`, or None.
 
         Returns:
-            The prediction; both parts reproduce `x_t = alpha x0 + sigma eps`.
+            The prediction, in the dtype of `x_t`; both parts reproduce `x_t = alpha x0 + sigma
+            eps`.
         """
-        t = t.to(x_t).expand(x_t.shape[0])
-        levels = Levels.at(self.schedule, t, x_t)
-        output = self.network(self.objective.network_input(x_t, levels), t, y)
-        return self.objective.prediction(x_t, output, levels)
+        x = x_t.to(self._working_dtype(x_t))
+        levels = Levels.at(self.schedule, t.expand(x.shape[0]), x)
+        parts = self.objective.prediction(x, self._output(x, levels, y), levels)
+        return Prediction(*(part.to(x_t.dtype) for part in parts))
 
     def loss(
         self,
@@ -113,14 +125,35 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Returns:
             The weighted loss, a scalar.
         """
+        x0 = x0.to(self._working_dtype(x0))
         if t is None:
             t = 1 - torch.rand(x0.shape[0], device=x0.device, dtype=x0.dtype)
-        if eps is None:
-            eps = torch.randn_like(x0)
+        eps = torch.randn_like(x0) if eps is None else eps.to(x0)
         levels = Levels.at(self.schedule, t, x0)
         x_t = levels.alpha * x0 + levels.sigma * eps
-        output = self.network(self.objective.network_input(x_t, levels), t, y)
-        return self.objective.loss_of(output, x0, eps, levels)
+        return self.objective.loss_of(self._output(x_t, levels, y), x0, eps, levels)
+
+    def _output(self, x_t: Tensor, levels: Levels, y: Tensor | None) -> Tensor:
+        """The output of the network, in the dtype of `x_t`."""
+        x, t = self.objective.network_input(x_t, levels), levels.t
+        dtype = main_dtype(self.parameters()) or x.dtype
+        precise = getattr(self.network, "precise_times", False)
+        output = self.network(x.to(dtype), t if precise else t.to(dtype), y)
+        return output.to(x_t.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of most parameters; float32 without any."""
+        return main_dtype(self.parameters()) or torch.float32
+
+    @property
+    def working_dtype(self) -> torch.dtype:
+        """The dtype of images that are not rounded further than necessary: float32 or float64."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    def _working_dtype(self, samples: Tensor) -> torch.dtype:
+        """The dtype of what is computed from samples outside of the network."""
+        return torch.promote_types(self.working_dtype, samples.dtype)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -142,7 +175,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         return shape[0], shape[1], shape[2]
 
     def prior(self, noise: ImageNoise) -> Tensor:
-        """Samples at t = 1 from which sampling starts, on the device of the model.
+        """Samples at t = 1 from which sampling starts, on the device and in the dtype of the model.
 
         Args:
             noise: The noise of n samples.
@@ -151,7 +184,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             Normal samples `(n, *sample_shape)` of standard deviation `schedule.prior_std`.
         """
         device = next(self.parameters()).device
-        return noise.draw(self.sample_shape).to(device) * self.schedule.prior_std
+        return noise.draw(self.sample_shape).to(device, self.dtype) * self.schedule.prior_std
 
     @property
     def n_classes(self) -> int | None:
@@ -212,7 +245,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         return denoiser.eval()
 
     def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
-        """Load every parameter and buffer.
+        """Load every parameter and buffer, and take over their dtypes.
 
         Raises:
             HQDMError: If names, shapes or kinds of numbers differ, or values are not finite; the
@@ -221,6 +254,10 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         _check_shapes(self, tensors, source)
         for name, own in self.state_dict().items():
             check_values(tensors[name], own.dtype, f"{source}: {name}")
+        if main := main_dtype(tensors.values()):
+            self.to(main)  # also buffers that are not stored
+        for name, value in self.state_dict(keep_vars=True).items():
+            value.data = value.data.to(tensors[name].dtype)
         self.load_state_dict(dict(tensors))
 
     @classmethod
@@ -337,6 +374,31 @@ def _check_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: obje
             )
 
 
+def differentiable(denoiser: DenoisingType) -> DenoisingType:
+    """A denoiser whose derivatives with respect to images and times can be computed.
+
+    Derivatives of a network in half precision overflow, or vanish in rounding.
+
+    Returns:
+        A copy in float32 if the denoiser is a module in half precision; else the denoiser itself.
+    """
+    if not isinstance(denoiser, nn.Module):
+        return denoiser
+    dtype = main_dtype(denoiser.parameters()) or torch.float32
+    if dtype == torch.promote_types(dtype, torch.float32):
+        return denoiser
+    return cast(DenoisingType, deepcopy(denoiser).float())
+
+
+def main_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
+    """The floating-point dtype of most numbers in tensors; None without any."""
+    sizes: Counter[torch.dtype] = Counter()
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            sizes[tensor.dtype] += tensor.numel()
+    return max(sizes, key=sizes.__getitem__, default=None)
+
+
 def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
     """Refuse a stored tensor of another kind of numbers, or with values that are not finite.
 
@@ -346,10 +408,10 @@ def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
         what: The subject of the message.
 
     Raises:
-        HQDMError: If one of the two is floating-point and the other is not, or both are of other
+        HQDMError: If one of the two is in `PRECISIONS` and the other is not, or both are of other
             kinds that differ, or a value is NaN or infinite.
     """
-    if tensor.dtype != dtype and not (tensor.is_floating_point() and dtype.is_floating_point):
+    if tensor.dtype != dtype and not {tensor.dtype, dtype} <= set(PRECISIONS):
         raise HQDMError(f"{what} is of type {tensor.dtype}, expected {dtype}: use another file")
     if not tensor.isfinite().all():
         raise HQDMError(

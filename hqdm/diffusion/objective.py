@@ -62,7 +62,11 @@ class Levels(NamedTuple):
 
     @classmethod
     def at(cls, schedule: Schedule, t: Tensor, like: Tensor) -> "Levels":
-        """The levels at times `t` `(B,)` for samples of the shape of `like`."""
+        """The levels at times `t`, `(B,)` or `()`, for samples of the shape of `like`.
+
+        They are computed in the dtype of `like`, in float32 at least.
+        """
+        t = t.to(like.device, torch.promote_types(like.dtype, torch.float32))
         alpha, sigma = (expand(level, like) for level in schedule(t))
         return cls(schedule, t, alpha, sigma)
 

@@ -131,7 +131,7 @@ def _restoration(
     restored = []
     alpha, sigma = denoiser.schedule(torch.tensor(protocol.restore_t, dtype=torch.float64))
     for first in range(0, len(originals), protocol.batch_size):
-        x0 = originals[first : first + protocol.batch_size].to(device)
+        x0 = originals[first : first + protocol.batch_size].to(device, denoiser.working_dtype)
         y = None if labels is None else labels[first : first + len(x0)].to(device)
         noise = ImageNoise(protocol.seed, len(x0), first)
         x_t = alpha * x0 + sigma * noise.draw_like(x0)

@@ -83,7 +83,8 @@ def interpolate(
     """
     whole("n", n, 2)
     image_batches(images.shape[1:], n, n, 0)  # refuses what does not fit into memory
-    images = images.to(next(denoiser.parameters()).device)
+    parameter = next(denoiser.parameters())
+    images = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
     there = stepwise(progress, "encoding", sampler.steps)
     noise = sampler.encode(denoiser, images, callback=there).x0
     shares = torch.linspace(0, 1, n, device=noise.device, dtype=noise.dtype)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from hqdm.diffusion.denoiser import Denoising
-from hqdm.diffusion.objective import Prediction, expand
+from hqdm.diffusion.objective import Levels, Prediction
 
 
 class DataCorrection(nn.Module, ABC):
@@ -32,5 +32,5 @@ class DataCorrection(nn.Module, ABC):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
         """See `Denoising`."""
         x0 = self.correct(self.denoiser(x_t, t, y).x0)
-        alpha, sigma = (expand(level, x_t) for level in self.schedule(t.to(x_t)))
-        return Prediction(x0, (x_t - alpha * x0) / sigma)
+        levels = Levels.at(self.schedule, t, x_t)
+        return Prediction(x0, ((x_t - levels.alpha * x0) / levels.sigma).to(x_t.dtype))

@@ -1,5 +1,6 @@
 """Dynamic thresholding of the predicted clean images (Saharia et al. 2022, section 2.3)."""
 
+import torch
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoising
@@ -32,6 +33,7 @@ class DynamicThreshold(DataCorrection):
 
     def correct(self, x0: Tensor) -> Tensor:
         """See `DataCorrection.correct`."""
-        bound = x0.abs().flatten(1).quantile(self.percentile, dim=1).clamp_min(1)
-        bound = expand(bound, x0)
+        size = x0.abs().flatten(1)
+        size = size.to(torch.promote_types(x0.dtype, torch.float32))  # quantile has no half
+        bound = expand(size.quantile(self.percentile, dim=1).clamp_min(1).to(x0.dtype), x0)
         return x0.clamp(-bound, bound) / bound

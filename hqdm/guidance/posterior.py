@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
-from hqdm.diffusion.denoiser import Denoising
-from hqdm.diffusion.objective import Prediction, expand
+from hqdm.diffusion.denoiser import Denoising, differentiable
+from hqdm.diffusion.objective import Levels, Prediction
 from hqdm.utils.errors import HQDMError
 
 Operator = Callable[[Tensor], Tensor]
@@ -32,7 +32,8 @@ class PosteriorSampling(nn.Module):
     moves x0 by scale C A^T r / |r|, r = y - A x0. For Gaussian data and a measurement y with noise
     of variance s^2, the posterior is exact for scale = |r| / (A C A^T + s^2).
 
-    Each evaluation includes a differentiation of the denoiser. Apply `hqdm.guidance.clip.Clip` both
+    Each evaluation includes a differentiation of the denoiser, which is computed without autocast,
+    and in float32 for a denoiser in half precision. Apply `hqdm.guidance.clip.Clip` both
     to the wrapped denoiser and to the result: near t = 1 predictions and their gradients may be far
     out of range.
 
@@ -55,7 +56,7 @@ class PosteriorSampling(nn.Module):
         super().__init__()
         if not scale >= 0:
             raise HQDMError(f"posterior sampling needs a scale of 0 or more, got {scale}")
-        self.denoiser = denoiser
+        self.denoiser = differentiable(denoiser)
         self.schedule = denoiser.schedule
         self.operator = operator
         self.register_buffer("measurement", measurement, persistent=False)
@@ -75,10 +76,12 @@ class PosteriorSampling(nn.Module):
             return self.distance(prediction.x0).sum(), prediction
 
         # torch.func, since dpm-exact differentiates the result again in forward mode.
-        gradient, (x0, eps) = grad(distances, has_aux=True)(x_t)
-        alpha, sigma = (expand(level, x_t) for level in self.schedule(t.to(x_t)))
+        with torch.autocast(x_t.device.type, enabled=False):
+            gradient, (x0, eps) = grad(distances, has_aux=True)(x_t)
+        _, _, alpha, sigma = Levels.at(self.schedule, t, x_t)
         change = self.scale * sigma * gradient
-        return Prediction(x0 - sigma / alpha * change, eps + change)
+        moved = x0 - sigma / alpha * change, eps + change
+        return Prediction(*(part.to(x_t.dtype) for part in moved))
 
     def distance(self, x0: Tensor) -> Tensor:
         """The distance |y - A x0| of the measurement from that of each image, `(B,)`."""

@@ -46,8 +46,20 @@ def warn_if_few(n: int) -> str | None:
         f"{n} images are few for FID, KID and IS: compare only with scores at the same number, "
         f"or use {FEW_IMAGES} or more"
     )
+    if constant := constant_score(n):
+        message += f"; {constant}"
     warnings.warn(message, UserWarning, stacklevel=2)
     return message
+
+
+def constant_score(n: int) -> str | None:
+    """The warning that the IS of n images is 1 for any images; None if it is not."""
+    if n > IS_SPLITS:
+        return None
+    return (
+        f"the IS of {n} images is always 1, since each of its {IS_SPLITS} parts has one image at "
+        f"most: use more than {IS_SPLITS}"
+    )
 
 
 def distribution_scores(
@@ -77,7 +89,9 @@ def distribution_scores(
     real_features, _ = extract(real, extractor)
     fake_features, fake_logits = extract(fake, extractor)
     kid_mean, kid_std = kernel_distance(real_features, fake_features, seed=seed)
-    is_mean, is_std = inception_score(fake_logits, seed=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the IS of")  # see `warn_if_few`
+        is_mean, is_std = inception_score(fake_logits, seed=seed)
     return {
         "fid": frechet_distance(real_features, fake_features),
         "kid_mean": kid_mean,
@@ -168,7 +182,8 @@ def kernel_distance(
 def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
     """IS: `exp(E_x KL(p(y|x) | p(y)))`, over random parts of the images.
 
-    Salimans et al. 2016 (arXiv 1606.03498), section 4.
+    Salimans et al. 2016 (arXiv 1606.03498), section 4. A part of one image scores 1; for
+    `IS_SPLITS` images or fewer, of which each is a part, a `UserWarning` is issued.
 
     Args:
         logits: Logits of generated images `(N, K)`.
@@ -177,6 +192,8 @@ def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:
     Returns:
         Mean and standard deviation over the `IS_SPLITS` parts (or N parts, if N is smaller).
     """
+    if message := constant_score(len(logits)):
+        warnings.warn(message, UserWarning, stacklevel=2)
     score = _on_features(InceptionScore, logits.shape[1], splits=IS_SPLITS)
     score.update(logits)
     with _seeded(seed):

@@ -8,7 +8,6 @@ A ResNet block is two convolutions with normalisation and an embedding in betwee
 The type of the convolutions is a parameter: a hybrid block is the same block with another `conv`.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -38,22 +37,22 @@ class Conditioning(nn.Module):
         self.n_classes = n_classes
         self.time_scale = time_scale
         half = dim // 2
-        exponents = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
-        self.frequencies: Tensor
-        self.register_buffer(
-            "frequencies", torch.exp(-math.log(10_000.0) * exponents).float(), persistent=False
-        )
+        # Numbers, since a buffer would be rounded with the parameters of a half-precision network.
+        self.frequencies = [10_000.0 ** (-k / max(half - 1, 1)) for k in range(half)]
         self.mlp = nn.Sequential(nn.Linear(dim, out_dim), nn.GELU(), nn.Linear(out_dim, out_dim))
         self.labels = None if n_classes is None else nn.Embedding(n_classes + 1, out_dim)
 
     def forward(self, t: Tensor, y: Tensor | None) -> Tensor:
         """From times `(B,)` in [0, 1] and labels `(B,)` or None to embeddings `(B, out_dim)`.
 
+        Sine and cosine are computed in the dtype of `t`, the embedding in that of the parameters.
+
         Raises:
             HQDMError: If labels are given to a network without classes.
         """
-        phase = self.time_scale * t[:, None] * self.frequencies.to(t.dtype)
-        emb = self.mlp(torch.cat([phase.sin(), phase.cos()], dim=1))
+        phase = self.time_scale * t[:, None] * t.new_tensor(self.frequencies)
+        features = torch.cat([phase.sin(), phase.cos()], dim=1)
+        emb = self.mlp(features.to(next(self.mlp.parameters()).dtype))
         if self.labels is None:
             if y is not None:
                 raise HQDMError("the network has no class labels (n_classes is null): leave y out")

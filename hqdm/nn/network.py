@@ -21,7 +21,9 @@ class Network(Protocol):
     """A `torch.nn.Module` that predicts from noisy samples.
 
     A network with class labels also has an attribute `n_classes`; label `n_classes` means
-    "no label".
+    "no label". Samples and times come in the dtype of the parameters. A network whose attribute
+    `precise_times` is true gets times in float32 at least, also if its parameters are in half
+    precision, in which neighbouring times are equal.
     """
 
     @property

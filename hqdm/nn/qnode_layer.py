@@ -34,7 +34,8 @@ class QNodeLayer(OpaqueModule):
     that its function reads must not change afterwards. The layer can be pickled if the QNode can.
 
     Unlike `TorchLayer`, the layer computes in the dtype of the parameters, independent of the dtype
-    of the inputs and of autocast, and refuses a QNode that it cannot evaluate exactly.
+    of the inputs and of autocast, and refuses a QNode that it cannot evaluate exactly. Parameters
+    in half precision are converted to float32 for the computation, whose outputs are rounded.
 
     Args:
         qnode: The QNode. Its function takes `inputs` and the weights by name, and returns
@@ -182,12 +183,14 @@ class QNodeLayer(OpaqueModule):
         lead, n_inputs = tuple(x.shape[:-1]), x.shape[-1]
         flat = [weight.reshape(-1) for weight in weights]
         joined = torch.cat(flat or [x.new_empty(0)])
-        samples = x.to(joined.dtype).reshape(math.prod(lead), n_inputs)
+        precision = torch.promote_types(joined.dtype, torch.float32)
+        samples = x.to(precision).reshape(math.prod(lead), n_inputs)
+        angles = joined.to(precision)
         with torch.autocast(x.device.type, enabled=False):
             translated = self._circuit(n_inputs, bool(lead))
-            features = translated.features(samples, joined.detach())
-            values = self.simulator(translated.circuit, features[None], joined[None])[0]
-            return translated.readout(values, lead)
+            features = translated.features(samples, angles.detach())
+            values = self.simulator(translated.circuit, features[None], angles[None])[0]
+            return translated.readout(values, lead).to(joined.dtype)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the outputs for inputs of a shape."""

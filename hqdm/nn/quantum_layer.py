@@ -20,7 +20,8 @@ class QuantumLayer(OpaqueModule):
     """Several circuits of one kind, each with its own weights and its own inputs.
 
     The angles are `2 * pi * theta`, with `theta` drawn uniformly from [0, 1) (De Falco et al.,
-    arXiv 2402.16147). The circuits run in the dtype of `theta`, also under autocast.
+    arXiv 2402.16147). The circuits run in the dtype of `theta`, also under autocast; if that is a
+    half precision they run in float32, and the outputs are rounded.
 
     `QuantumLayer(qnode, weight_shapes, init_method=None, simulator="auto")` of a PennyLane QNode
     returns a `QNodeLayer`, which replaces `qml.qnn.TorchLayer`.
@@ -117,10 +118,12 @@ class QuantumLayer(OpaqueModule):
         """
         (theta,) = weights
         n_samples = math.prod(x.shape[:-2])
-        inputs = x.to(theta.dtype).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
+        precision = torch.promote_types(theta.dtype, torch.float32)
+        inputs = x.to(precision).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            outputs = self.simulator(self.circuit, inputs, 2 * math.pi * theta)
-        return outputs.transpose(0, 1).reshape(self.output_shape(tuple(x.shape)))
+            outputs = self.simulator(self.circuit, inputs, 2 * math.pi * theta.to(precision))
+        outputs = outputs.transpose(0, 1).reshape(self.output_shape(tuple(x.shape)))
+        return outputs.to(theta.dtype)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the outputs for inputs of a shape."""

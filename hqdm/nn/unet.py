@@ -10,7 +10,7 @@ with one more at the second encoder level and 429,369 with the whole vertex quan
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,8 @@ class UNet(nn.Module):
         HQDMError: If the size cannot be downsampled that often, a part does not exist, or there
             are fewer channels than the quantum groups take.
     """
+
+    precise_times: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,9 +9,9 @@ t_0 > t_1 > ... > t_n = 0 and passes the state that a step returns to the next o
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -88,9 +88,16 @@ class Result:
     rejected: Tensor
     trajectory: Tensor = field(default_factory=lambda: torch.empty(0))
 
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same result with images in another precision."""
+        return replace(self, x0=self.x0.to(dtype), trajectory=self.trajectory.to(dtype))
+
 
 class Sampler(ABC):
     """Transforms noise to images in a given number of steps.
+
+    Images between the steps are in float32 at least, also if those at both ends are in half
+    precision, since the steps of a fine grid would vanish in rounding.
 
     Args:
         steps: Number of steps, 1 or more; implied by a grid given as times.
@@ -136,6 +143,10 @@ class Sampler(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings of the sampler, for the record of a run."""
         return {"sampler": self.name, "steps": self.steps, "grid": self.times}
+
+    def evaluator(self, denoiser: Denoising, y: Tensor | None) -> Evaluator:
+        """The denoiser with its labels, as the steps call it."""
+        return Evaluator(denoiser, y)
 
     def init(self, x: Tensor) -> Any:
         """The `state` passed to the first step; None for one-step samplers."""
@@ -192,7 +203,8 @@ class Sampler(ABC):
             return_trajectory: Keep the images at every grid point.
 
         Returns:
-            The images, the grid, the number of evaluations and the trajectory.
+            The images, in the dtype of `x1`, the grid, the number of evaluations and the
+            trajectory.
 
         Raises:
             HQDMError: If a time is out of range, a grid of times has other ends, the sampler
@@ -207,8 +219,10 @@ class Sampler(ABC):
         times = self.grid(denoiser.schedule, t_start, t_end)
         check_ends(times, t_start, t_end)
         noise = noise or ImageNoise(0, x1.shape[0])
-        evaluator = Evaluator(denoiser, y)
-        return self._take_steps(evaluator, x1, times, noise, callback, return_trajectory)
+        evaluator = self.evaluator(denoiser, y)
+        x = x1.to(torch.promote_types(x1.dtype, torch.float32))
+        result = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
+        return result.to(x1.dtype)
 
     @torch.no_grad()
     def encode(
@@ -247,11 +261,13 @@ class Sampler(ABC):
             )
         times = self.grid(denoiser.schedule, 1.0, T_CUT)
         times = times[times > 0].flip(0)  # a user's grid may end in 0, where lambda is infinite
-        evaluator = Evaluator(denoiser, y)
+        evaluator = self.evaluator(denoiser, y)
         alpha, sigma = denoiser.schedule(times[0])
-        x = alpha * x0 + sigma * evaluator(alpha * x0, times[0]).eps
+        scaled = alpha * x0.to(torch.promote_types(x0.dtype, torch.float32))
+        x = scaled + sigma * evaluator(scaled, times[0]).eps
         noise = ImageNoise(0, x0.shape[0])
-        return self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
+        result = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
+        return result.to(x0.dtype)
 
     def _check_process(self, schedule: Schedule) -> None:
         if self.variance_preserving_only and not schedule.variance_preserving:

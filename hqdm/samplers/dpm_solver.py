@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
+from hqdm.diffusion.denoiser import Denoising, differentiable
 from hqdm.samplers.base import Evaluating, Evaluator, Sampler, SingleStep
 from hqdm.samplers.exponential import NoiseLevel, level_at, level_of, phi, transfer
 from hqdm.utils.errors import HQDMError
@@ -98,11 +99,16 @@ def between(denoise: Evaluating, a: NoiseLevel, b: NoiseLevel, share: float) -> 
 class DPMSolverExact(DPMSolver):
     """DPM-Solver-k with exact total derivatives, by forward-mode differentiation.
 
-    Derivative n takes n + 1 evaluations of the network, all but one of them differentiated.
+    Derivative n takes n + 1 evaluations of the network, all but one of them differentiated: without
+    autocast, and in float32 for a network in half precision.
     """
 
     name = "dpm-exact"
     variance_preserving_only = True
+
+    def evaluator(self, denoiser: Denoising, y: Tensor | None) -> Evaluator:
+        """See `Sampler.evaluator`."""
+        return Evaluator(differentiable(denoiser), y)
 
     def evaluations(self, order: int) -> int:
         """The number of evaluations per step of a given order."""
@@ -111,7 +117,7 @@ class DPMSolverExact(DPMSolver):
     def advance(self, denoise: Evaluator, x: Tensor, a: NoiseLevel, b: NoiseLevel) -> Tensor:
         """See `SingleStep.advance`."""
         # The second derivative of some operations requires the formulas used with gradients on.
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
             derivatives = total_derivatives(denoise, x, a, self.order)
         eps, *derivatives = (derivative.detach() for derivative in derivatives)
         x_b, h = transfer(x, eps, a, b), b.lam - a.lam

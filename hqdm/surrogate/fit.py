@@ -254,7 +254,8 @@ def fingerprint(denoiser: Denoiser) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(denoiser.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        stored = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # also bfloat16
+        digest.update(stored.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -317,8 +318,8 @@ def fit_carleman(
     noised = _NoisedLatents(
         denoiser,
         latents,
-        flat[chosen],
-        torch.as_tensor(rng.normal(size=(count, flat.shape[1])), dtype=torch.float32),
+        flat[chosen].to(denoiser.working_dtype),
+        torch.as_tensor(rng.normal(size=(count, flat.shape[1])), dtype=denoiser.working_dtype),
         None if denoiser.n_classes is None or labels is None else labels[chosen],
         predict=target == "denoiser",
     )

@@ -4,11 +4,15 @@ r"""Exponential moving average (EMA) of the weights.
 
 at every `every`-th step after step `start`; up to step `start` the average is a copy of the
 weights.
+
+The average is in float32 if the weights are in half precision, where a change of 1 - decay of the
+difference would vanish in rounding.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable
+from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -36,8 +40,10 @@ class EMA(AveragedModel):
             raise HQDMError(f"ema_decay needs a number in [0, 1), got {decay}")
         whole("ema_every", every, 1)
         whole("ema_start", start)
-        super().__init__(module, multi_avg_fn=partial(_move_average, decay=decay))
+        super().__init__(module)
         self.requires_grad_(False)
+        for tensor in (*self.module.parameters(), *self.module.buffers()):
+            tensor.data = tensor.data.to(_wide(tensor.dtype))
         self.decay, self.every, self.start = decay, every, start
 
     def after_step(self, module: nn.Module, step: int) -> None:
@@ -52,13 +58,31 @@ class EMA(AveragedModel):
         if step <= self.start or step % self.every == 0:
             self.update_parameters(module)
 
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Set each average to `decay * average + (1 - decay) * weight`; the first is a copy.
 
-def _move_average(
-    averages: Sequence[Tensor], weights: Sequence[Tensor], updates: object, decay: float
-) -> None:
-    """Set each average to `decay * average + (1 - decay) * weight`.
+        Buffers are copied.
+        """
+        first = not self.n_averaged
+        for average, weight in zip(self.module.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight.detach().to(average), 1.0 if first else 1 - self.decay)
+        for own, value in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(value)
+        self.n_averaged += 1
 
-    Unlike torch's own function, which is a closure, it can be pickled.
-    """
-    for average, weight in zip(averages, weights, strict=True):
-        average.lerp_(weight, 1 - decay)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Apply a conversion, such as `to` of a module that contains this one, except to half."""
+
+        def converted(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            if result.dtype == _wide(result.dtype):
+                return result
+            return tensor.to(result.device, _wide(result.dtype))  # with the digits that `fn` drops
+
+        return super()._apply(converted, recurse)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the average of a tensor: not in half precision."""
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else dtype

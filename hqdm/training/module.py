@@ -26,6 +26,7 @@ from hqdm.storage.checkpoint import CHECKPOINT_KEY, Checkpoint, ModuleOptions, r
 from hqdm.storage.formats import MODEL_VERSION
 from hqdm.training.ema import EMA
 from hqdm.training.optim import VAL_LOSS, check_rates, check_validations, explained
+from hqdm.training.precision import set_precision
 from hqdm.training.transfer import freeze
 from hqdm.utils.checks import device_named, finite, whole
 from hqdm.utils.errors import HQDMError, unknown
@@ -187,17 +188,21 @@ class DiffusionModule(LightningModule):
         """The times and the noise of this process, a part of those of all processes."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         n = x0.shape[0] * world
-        t = 1 - torch.rand(n, generator=draws)
-        eps = torch.randn((n, *x0.shape[1:]), generator=draws)
-        return t.chunk(world)[rank].to(x0), eps.chunk(world)[rank].to(x0)
+        # In float32, not in torch's default dtype: the same numbers in every precision.
+        t = 1 - torch.rand(n, generator=draws, dtype=torch.float32)
+        eps = torch.randn((n, *x0.shape[1:]), generator=draws, dtype=torch.float32)
+        dtype = torch.promote_types(x0.dtype, torch.float32)
+        t, eps = (part.chunk(world)[rank].to(x0.device, dtype) for part in (t, eps))
+        return t, eps
 
     def _drop_labels(self, y: Tensor | None, draws: torch.Generator) -> Tensor | None:
         if y is None:
             return None
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        coins = torch.rand(y.shape[0] * world, generator=draws).chunk(world)[rank]
+        coins = torch.rand(y.shape[0] * world, generator=draws, dtype=torch.float32)
+        dropped = coins.chunk(world)[rank] < self.label_dropout
         assert self.denoiser.n_classes is not None
-        return y.masked_fill((coins < self.label_dropout).to(y.device), self.denoiser.n_classes)
+        return y.masked_fill(dropped.to(y.device), self.denoiser.n_classes)
 
     @property
     def averaged(self) -> Denoiser:
@@ -254,6 +259,14 @@ class DiffusionModule(LightningModule):
         """
         with explained("lr_scheduler"):
             super().lr_scheduler_step(scheduler, metric)
+
+    def configure_model(self) -> None:
+        """Convert the weights to the precision of the trainer, before a checkpoint is loaded.
+
+        Raises:
+            HQDMError: If the model cannot be trained in the precision.
+        """
+        set_precision(self, self.trainer.precision)
 
     def on_fit_start(self) -> None:
         """Compile the network if `compile` is set."""

@@ -12,6 +12,7 @@ def to_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Map pixels in [-1, 1] to uint8 0..255, any shape: clamped, then rounded.
 
-    It inverts `to_float` exactly.
+    It inverts `to_float` exactly. Pixels in half precision are converted to float32 before.
     """
+    images = images.to(torch.promote_types(images.dtype, torch.float32))
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

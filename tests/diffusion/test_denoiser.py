@@ -9,7 +9,7 @@ import torch
 from networks import Toy
 from safetensors.torch import load_file
 
-from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.denoiser import Denoiser, main_dtype
 from hqdm.diffusion.objective import P2, Eps, Uniform
 from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.nn.quantum_conv import Hybrid
@@ -253,3 +253,93 @@ def test_each_value_of_a_configuration_is_refused_or_loads(saved, tmp_path):
                 if value is ...:
                     assert model.config == config["denoiser"], path
     assert refused > 200
+
+
+def mixed_model(dtype):
+    model = Denoiser(QVUNet(FOUR, **SMALL), CosineSchedule()).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.rand_like(parameter) * 1e-3)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_loaded_model_has_the_dtype_and_the_bits_of_its_file(tmp_path, dtype):
+    model = mixed_model(dtype)
+    model.save_pretrained(tmp_path)
+    loaded = Denoiser.from_pretrained(str(tmp_path))
+    assert loaded.dtype == dtype
+    for name, tensor in model.state_dict().items():
+        assert loaded.state_dict()[name].dtype == dtype
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert all(p.requires_grad for p in loaded.parameters())
+
+
+def test_a_model_of_several_dtypes_keeps_each(tmp_path):
+    """Circuits in float64 in a network in float32."""
+    model = mixed_model(torch.float32)
+    model.network.vertex.double()
+    model.save_pretrained(tmp_path)
+    loaded = Denoiser.from_pretrained(str(tmp_path))
+    assert loaded.dtype == model.dtype == main_dtype(model.parameters())
+    for name, tensor in model.state_dict().items():
+        assert loaded.state_dict()[name].dtype == tensor.dtype, name
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_tied_weights_stay_tied_in_another_dtype():
+    class Tied(Toy):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Linear(2, 2)
+            self.b = self.a
+
+    stored = Denoiser(Tied(), CosineSchedule()).double()
+    loaded = Denoiser(Tied(), CosineSchedule())
+    loaded.load_tensors(stored.state_dict(), "a file")
+    assert loaded.network.a.weight is loaded.network.b.weight
+    assert torch.equal(loaded.network.a.weight, stored.network.a.weight)
+
+
+def test_other_kinds_of_floating_point_numbers_are_refused():
+    model = Denoiser(UNet(**SMALL), CosineSchedule())
+    tensors = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in model.state_dict().items()}
+    with pytest.raises(HQDMError, match="float8_e4m3fn, expected torch.float32"):
+        model.load_tensors(tensors, "a file")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_only_the_network_is_in_half_precision(dtype):
+    """Its input is rounded, and nothing else: levels, conversion and loss are in float32."""
+    seen = []
+
+    class Recording(Toy):
+        def __init__(self):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x_t, t, y=None):
+            seen.append((x_t.dtype, t.dtype))
+            return self.gain * x_t
+
+    half = Denoiser(Recording(), CosineSchedule(), "v").to(dtype)
+    x = ImageNoise(0, 3).draw((1, 2, 2))
+    t = torch.tensor([0.001, 0.5, 0.999])
+    x0, eps = half(x, t)
+    assert (x0.dtype, eps.dtype) == (torch.float32, torch.float32)
+    alpha, sigma = (level.view(-1, 1, 1, 1) for level in half.schedule(t))
+    output = 0.5 * x.to(dtype).float()
+    torch.testing.assert_close(x0, alpha * x - sigma * output, rtol=0, atol=1e-6)
+    loss = half.loss(x, t=t, eps=torch.zeros_like(x))
+    assert loss.dtype == torch.float32
+    assert half(x.to(dtype), t).x0.dtype == dtype
+    assert set(seen) == {(dtype, dtype)}
+
+
+def test_float64_samples_of_a_float32_model_keep_their_digits():
+    model = Denoiser(UNet(**SMALL), CosineSchedule(), "v").eval()
+    x = ImageNoise(0, 2).draw((1, 8, 8)).double() / 3
+    t = torch.tensor(0.4, dtype=torch.float64)
+    x0, eps = model(x, t)
+    alpha, sigma = model.schedule(t)
+    torch.testing.assert_close(alpha * x0 + sigma * eps, x, rtol=0, atol=1e-14)

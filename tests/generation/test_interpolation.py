@@ -86,3 +86,12 @@ def test_mistakes():
         interpolate(Gaussian(), UniPC(5), IMAGES, 1)
     with pytest.raises(HQDMError, match="ddpm cannot run from data to noise"):
         interpolate(Gaussian(), DDPM(5), IMAGES, 3)
+
+
+def test_a_float64_model_interpolates_in_float64():
+    """Both ends of the strip are the images, encoded and decoded in float64."""
+    model, images = Gaussian(), IMAGES.float()
+    found = interpolate(model, UniPC(3), images, 3)
+    assert {found.strip.dtype, found.noise.dtype, found.round_trip.dtype} == {torch.float64}
+    noise = UniPC(3).encode(model, images.double()).x0
+    torch.testing.assert_close(found.strip[[0, -1]], UniPC(3)(model, noise), rtol=0, atol=1e-14)

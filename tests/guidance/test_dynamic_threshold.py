@@ -56,3 +56,16 @@ def test_dynamic_threshold_leaves_images_within_the_range(denoiser):
 def test_dynamic_threshold_needs_a_share(denoiser, percentile):
     with pytest.raises(HQDMError, match=r"needs a percentile in \(0, 1\], got"):
         DynamicThreshold(denoiser, percentile)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_dynamic_threshold_in_half_precision(dtype):
+    x0 = (3 * torch.randn(2, 1, 4, 4)).to(dtype)
+    x_t, t = torch.randn(2, 1, 4, 4).to(dtype), torch.tensor([0.5, 0.9])
+    found = DynamicThreshold(Fixed(x0), 0.9)(x_t, t)
+    expected = DynamicThreshold(Fixed(x0.float()), 0.9)(x_t.float(), t)
+    assert found.x0.dtype == found.eps.dtype == dtype
+    # Two roundings of numbers up to 1, and of eps with slopes up to alpha / sigma = 1.
+    spacing = torch.finfo(dtype).eps
+    torch.testing.assert_close(found.x0.float(), expected.x0, rtol=0, atol=2 * spacing)
+    torch.testing.assert_close(found.eps.float(), expected.eps, rtol=0, atol=8 * spacing)

@@ -166,3 +166,24 @@ def test_everything_copies_and_pickles():
     expected = DDIM(2)(guided, noisy())
     for other in (copy.deepcopy(guided), pickle.loads(pickle.dumps(guided))):
         assert torch.equal(DDIM(2)(other, noisy()), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_of_a_model_in_half_precision_are_in_float32(dtype):
+    model = Denoiser(UNet(size=8, dim=4, mults=(1, 2)), CosineSchedule(), "v").to(dtype)
+    blur, y = Blur(1.0), torch.zeros(1, 1, 8, 8)
+    x, t = ImageNoise(0, 2).draw((1, 8, 8)), torch.tensor(0.6)
+    found = PosteriorSampling(model, blur, y, 2.0)(x, t)
+    expected = PosteriorSampling(copy.deepcopy(model).float(), blur, y, 2.0)(x, t)
+    assert torch.equal(found.x0, expected.x0)
+    assert torch.equal(found.eps, expected.eps)
+    assert PosteriorSampling(model, blur, y, 2.0)(x.to(dtype), t).eps.dtype == dtype
+
+
+def test_under_autocast():
+    model = Denoiser(UNet(size=8, dim=4, mults=(1, 2)), CosineSchedule(), "v")
+    guided = PosteriorSampling(model, Blur(1.0), torch.zeros(1, 1, 8, 8), 2.0)
+    x, t = ImageNoise(0, 2).draw((1, 8, 8)), torch.tensor(0.6)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = guided(x, t)
+    assert torch.equal(found.eps, guided(x, t).eps)

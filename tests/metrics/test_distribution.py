@@ -221,3 +221,14 @@ def test_warn_if_few():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert warn_if_few(2048) is None
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_the_inception_score_of_few_images_is_said_to_be_constant(n):
+    with pytest.warns(UserWarning, match=f"the IS of {n} images is always 1"):
+        mean, _ = inception_score(normal(n, 7, 1))
+    assert mean == pytest.approx(1, abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mean, _ = inception_score(3 * normal(11, 7, 1))
+    assert mean > 1.05

@@ -36,8 +36,21 @@ def test_time_embedding_frequencies():
     t = torch.tensor([0.25, 0.7], dtype=torch.float64)
     angles = 1000 * t[:, None] * torch.tensor([1.0, 1e-2, 1e-4], dtype=torch.float64)
     expected = embedding.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
-    # The frequencies are kept in float32: 6e-8 relative, times angles up to 700.
-    torch.testing.assert_close(embedding(t, None), expected, rtol=0, atol=1e-4)
+    # Rounding of angles up to 700 in float64; frequencies in float32 would give 1e-5.
+    torch.testing.assert_close(embedding(t, None), expected, rtol=0, atol=1e-12)
+
+
+def test_time_embedding_in_half_precision():
+    """Times in float32: 0.999 and 1.0, equal in bfloat16, are embedded as in float32."""
+    embedding = Conditioning(6, 8, n_classes=None)
+    t = torch.tensor([0.999, 1.0])
+    expected = embedding(t, None)
+    half = embedding.bfloat16()
+    found = half(t, None)
+    assert found.dtype == torch.bfloat16
+    assert not torch.equal(*half(t, None))
+    # Features, weights and sums of 8 are rounded to 8 bits: 2^-8 of numbers of about 1.
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -698,3 +698,14 @@ def test_circuits_are_as_before():
     assert type(layer) is QuantumLayer
     assert list(layer.state_dict()) == ["theta"]
     assert layer(torch.zeros(3, 2, 4)).shape == (3, 2, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_float32_inside(dtype):
+    node = qml.QNode(classifier, DEVICE)
+    layer = QuantumLayer(node, {"weights": (2, 4, 3)}).to(dtype)
+    single = copy.deepcopy(layer).float()
+    x = torch.randn(3, 4).to(dtype)
+    out = layer(x)
+    assert out.dtype == dtype
+    assert torch.equal(out, single(x.float()).to(dtype))

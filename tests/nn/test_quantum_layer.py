@@ -127,3 +127,17 @@ def test_weights_without_axes_and_no_weights():
             torch.testing.assert_close(out[..., 0], (x[..., 0] + angles).cos())
             out.sum().backward()
             assert layer(x[:0]).shape == (0, 2, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_float32_inside(dtype):
+    layer = QuantumLayer(CIRCUIT, n_circuits=2).to(dtype)
+    single = copy.deepcopy(layer).float()
+    x = torch.randn(5, 2, 4).to(dtype)
+    out = layer(x)
+    assert out.dtype == dtype
+    assert torch.equal(out, single(x.float()).to(dtype))
+    out.float().sum().backward()
+    single(x.float()).sum().backward()
+    assert layer.theta.grad.dtype == dtype
+    torch.testing.assert_close(layer.theta.grad, single.theta.grad.to(dtype))

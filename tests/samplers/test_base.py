@@ -1,11 +1,19 @@
 """The driver: grid, evaluations, callbacks, trajectories, noise of each image's own."""
 
+import copy
+import math
+
+import numpy as np
 import pytest
 import torch
+from networks import Toy
 
 from hqdm.diffusion.analytic import GaussianDenoiser
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.guidance.clip import Clip
+from hqdm.nn.unet import UNet
 from hqdm.samplers import DDIM, DDPM, AdaptiveDPMSolver, DPMSolver, DPMSolverPP, UniPC
 from hqdm.samplers.registry import SAMPLERS, build_sampler
 from hqdm.utils.errors import HQDMError
@@ -169,3 +177,79 @@ def test_a_grid_with_other_ends_is_refused(denoiser, x1, times, options):
     start, end = options.get("t_start", 1.0), options.get("t_end", 0.0)
     fitting = [start, (start + end) / 2, end]
     assert DDIM(grid=fitting).run(denoiser, x1, **options).times.tolist() == fitting
+
+
+class Wave(Toy):
+    """Predicts v = gain cos(3 t) x."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x_t, t, y=None):
+        return self.gain * (3 * t).cos()[:, None, None, None] * x_t
+
+
+def test_float64_is_float64_from_the_noise_to_the_images():
+    """DDIM written in NumPy; any rounding to float32 on the way would show at 1e-8 or more."""
+    denoiser = Denoiser(Wave().double(), CosineSchedule(), "v")
+    denoiser.network.gain.data.fill_(1 / 3)
+    x1 = denoiser.prior(ImageNoise(0, 5))
+    assert x1.dtype == torch.float64
+    phi_0 = 0.008 / 1.008 * math.pi / 2
+    phi_1 = math.acos(math.cos(phi_0) / math.sqrt(1 + math.exp(12)))
+    x = x1.numpy()
+    for i in range(10):
+        t, s = 1 - i / 10, 1 - (i + 1) / 10
+        a, b = (math.cos(phi_0 + u * (phi_1 - phi_0)) / math.cos(phi_0) for u in (t, s))
+        sigma_t, sigma_s = (math.sqrt(max(0.0, 1 - alpha**2)) for alpha in (a, b))
+        v = math.cos(3 * t) / 3 * x
+        x0 = np.clip(a * x - sigma_t * v, -1, 1)
+        x = b * x0 + sigma_s * (x - a * x0) / sigma_t
+    found = DDIM(10)(Clip(denoiser), x1)
+    assert found.dtype == torch.float64
+    # Steps amplify rounding errors of 1e-16 by 1 / alpha_1 = 400 at most.
+    np.testing.assert_allclose(found.numpy(), x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", NETWORK)
+def test_samplers_of_a_model_in_half_precision(name, dtype):
+    """As in float32 with the same weights, except for the rounding of the network's outputs."""
+    half = Denoiser(UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4), CosineSchedule(), "v")
+    half = half.to(dtype).eval()
+    single = copy.deepcopy(half).float()
+    steps = 2 if name == "dpm-exact3" else 4  # slow: six evaluations differentiated twice
+    sampler = build_sampler(name, **({} if SAMPLERS[name].adaptive else {"steps": steps}))
+    x1 = half.prior(ImageNoise(0, 2))
+    assert x1.dtype == dtype
+    x0 = sampler(Clip(half), x1)
+    assert x0.dtype == dtype
+    expected = sampler(Clip(single), x1.float())
+    # Outputs of about 1 are rounded to 2^-9 (bfloat16) in each of some ten layers; steps of order 3
+    # multiply differences of such outputs by up to 20.
+    torch.testing.assert_close(x0.float(), expected, rtol=0, atol=0.25)
+    if sampler.reversible:
+        noise = sampler.encode(half, x0).x0
+        assert noise.dtype == dtype
+        assert noise.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm-exact2", "dpm-adaptive"])
+def test_samplers_under_autocast(name):
+    model = Denoiser(UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4), CosineSchedule(), "v")
+    sampler = build_sampler(name, **({} if SAMPLERS[name].adaptive else {"steps": 3}))
+    x1 = model.prior(ImageNoise(0, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        x0 = sampler(Clip(model), x1)
+    assert x0.dtype == torch.float32
+    torch.testing.assert_close(x0, sampler(Clip(model), x1), rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_steps_of_a_fine_grid_do_not_vanish_in_rounding(dtype):
+    """1,000 steps of exact Gaussian denoising: only the ends are rounded to half precision."""
+    denoiser = GaussianDenoiser(torch.tensor(0.2), torch.tensor(0.5), CosineSchedule())
+    x1 = ImageNoise(0, 6).draw((1, 3, 3)).to(dtype)
+    expected = DDIM(1000)(denoiser, x1.float())
+    assert torch.equal(DDIM(1000)(denoiser, x1), expected.to(dtype))

@@ -330,3 +330,17 @@ def test_other_images_and_processes_are_refused(images, denoiser):
     exploding = Denoiser(denoiser.network, VarianceExplodingSchedule())
     with pytest.raises(HQDMError, match="needs a variance-preserving process"):
         fit_carleman(exploding, images, 2, 1)
+
+
+def test_a_fit_to_models_of_other_precisions(images):
+    """The same polynomial up to the rounding of the model's weights and outputs."""
+    found = {}
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        model = Denoiser(Isotropic(to_float(images).mean(0)), SCHEDULE).to(dtype)
+        found[dtype] = fit_carleman(model, images, 2, 1, samples=64, nodes=3)
+        found[dtype].check(model)
+    assert len({fit.record["model"] for fit in found.values()}) == 3
+    exact = found[torch.float64].noise.values
+    scale = np.abs(exact).max()
+    assert np.abs(found[torch.float32].noise.values - exact).max() < 1e-4 * scale
+    assert np.abs(found[torch.bfloat16].noise.values - exact).max() < 0.1 * scale

@@ -35,3 +35,25 @@ def test_the_average_is_that_of_the_formula():
 def test_bad_numbers_are_refused(options, said):
     with pytest.raises(HQDMError, match=said):
         EMA(torch.nn.Linear(1, 1), **options)
+
+
+def test_the_average_of_weights_in_half_precision_is_in_float32():
+    """A change of 0.001 of a weight of 1 is below the spacing of bfloat16, 2^-8."""
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False))
+    ema = EMA(model, decay=0.999, every=1, start=1)
+    holder = torch.nn.ModuleList([model, ema]).bfloat16()
+    assert model[0].weight.dtype == torch.bfloat16
+    model[0].weight.data.fill_(1.0)
+    ema.after_step(model, 1)
+    model[0].weight.data.fill_(2.0)
+    expected = 1.0
+    for step in range(2, 12):
+        ema.after_step(model, step)
+        expected = 0.999 * expected + 0.001 * 2
+    average = ema.module[0].weight
+    assert average.dtype == torch.float32
+    assert float(average) == pytest.approx(expected, abs=1e-6)
+    before = average.detach().clone()
+    holder.bfloat16()  # again, as after a checkpoint is loaded
+    assert torch.equal(ema.module[0].weight, before)
+    assert holder.double()[1].module[0].weight.dtype == torch.float64

@@ -28,3 +28,11 @@ def test_to_uint8_clamps_and_rounds_to_the_nearest_level(x):
     exact = (torch.from_numpy(x).double().clamp(-1, 1) + 1) * 127.5
     # Half a level, and what float32 loses on numbers up to 255.
     assert (y - exact).abs().max() <= 0.5 + 255 * 2**-23
+
+
+def test_pixels_in_half_precision_are_converted_in_float32():
+    """Every grey level survives float16, whose spacing below 1 is at most 2^-11."""
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_float(levels).half()), levels)
+    x = torch.linspace(-1, 1, 1001).bfloat16()
+    assert torch.equal(to_uint8(x), to_uint8(x.float()))

@@ -29,6 +29,7 @@ from hqdm.data.module import ImageDataModule
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
+from hqdm.training.precision import set_precision, weights_dtype
 from hqdm.training.run import (
     CHECKPOINT_EVERY,
     RunFolder,
@@ -298,6 +299,7 @@ class TrainingCLI(LightningCLI):
             HQDMError: If the options of the trainer are invalid, or not available on this machine.
         """
         folder, options = self.folder, self.config_init["trainer"]
+        weights_dtype(options["precision"])  # before Lightning looks for a package
         max_steps = options["max_steps"]
         own = folder.callbacks(
             max_steps, self.config_init["sample_every"], self.config_init["checkpoint_every"]
@@ -351,6 +353,7 @@ class TrainingCLI(LightningCLI):
         frozen = [name for name in (config["freeze"] or "").split(",") if name]
         data.setup()
         check_labels(module, data)
+        set_precision(module, self.trainer.precision)
         note = prepare(module, data, config["init_from"], frozen, resume)
         check_trainer(module, data, self.trainer)
         if not self.trainer.is_global_zero:

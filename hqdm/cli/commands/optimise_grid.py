@@ -40,7 +40,7 @@ def run(args: Sequence[str]) -> None:
                 denoising,
                 options.sampler,
                 options.steps,
-                *(noise.to(device) for noise in noises),
+                *(noise.to(device, denoiser.working_dtype) for noise in noises),
                 y=None if labels is None else labels.to(device),
                 seed=options.seed,
                 trials=options.trials,
