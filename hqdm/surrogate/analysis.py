@@ -42,7 +42,7 @@ from hqdm.surrogate.sampler import CLOSURES, Carleman
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
-from hqdm.utils.versions import versions
+from hqdm.utils.versions import provenance
 
 NETWORK_STEPS = 100  # on MNIST within 0.2 % of the result with 200 steps
 FINE = 4  # refinement of the time step, which reduces its error by a factor of 4^4
@@ -167,7 +167,7 @@ def analyse(
         "shots": shot_errors(sampler, median_point(flows.polynomial), options.seed),
         "energy": energies(sampler, flows, options),
         "segments": [],
-        "versions": versions(),
+        "provenance": provenance(),
     }
     for (a, b), z in zip(pairwise(edges), flows.path[:-1], strict=True):
         report["segments"].append(segment_facts(sampler, a, b, z))

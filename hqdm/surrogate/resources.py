@@ -39,7 +39,7 @@ from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.sampler import Carleman
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent, stepwise
-from hqdm.utils.versions import versions
+from hqdm.utils.versions import provenance
 
 INITIAL_VALUES = 200
 NETWORK_EVALUATIONS = 10
@@ -159,7 +159,7 @@ def study(
         "tolerances": by_tolerance(costs, cases[-1]),
         "times": by_time(costs, cases[-1]),
         "circuit": refusal(circuit, fits[dims[0]], options),
-        "versions": versions(),
+        "provenance": provenance(),
     }
     done()
     return found

@@ -121,7 +121,7 @@ def test_bad_input_is_named(denoiser, labelled):
 
 def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
     samples = sample_images(denoiser, DDIM(2), 5, seed=3)
-    said = write_samples(denoiser, DDIM(2), samples, tmp_path, {"seed": 3, "n": 5})
+    said = write_samples(DDIM(2), samples, tmp_path, {"seed": 3, "n": 5})
     assert {f.name for f in tmp_path.iterdir()} == set(SAMPLE_FILES)
     assert all(name in said for name in SAMPLE_FILES)
     assert torch.equal(

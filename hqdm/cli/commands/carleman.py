@@ -154,7 +154,7 @@ def sample(args: Sequence[str]) -> None:
         given = {key: vars(options)[key] for key in ("seed", "batch_size")}
         with progress_bar() as progress:
             samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-        written = write_samples(denoiser, sampler, samples, out, vars(options))
+        written = write_samples(sampler, samples, out, vars(options))
     facts = {
         "images": str(options.n),
         "seconds": f"{samples.seconds:.2f}",
