@@ -158,8 +158,8 @@ def draw(
         progress: Reports the steps of the sampler.
 
     Returns:
-        The result of the sampler; for the first batch with the trajectory of its first `STRIP_ROWS`
-        images, on the CPU.
+        The result of the sampler, with the trajectory of those images that are among the first
+        `STRIP_ROWS`, on the CPU.
     """
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
@@ -167,12 +167,11 @@ def draw(
     x1 = denoiser.prior(noise)
     n_steps = len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1
     stepped = stepwise(progress, sampler.name, n_steps)
-    if indices[0] != 0:
-        return sampler.run(denoising, x1, y, noise=noise, callback=stepped)
-    path = [x1[:STRIP_ROWS].clone().cpu()]
+    rows = max(0, STRIP_ROWS - int(indices[0]))
+    path = [x1[:rows].clone().cpu()]
 
     def kept(_step: int, _time: Tensor, x: Tensor) -> None:
-        path.append(x[:STRIP_ROWS].clone().cpu())
+        path.append(x[:rows].clone().cpu())
         stepped()
 
     result = sampler.run(denoising, x1, y, noise=noise, callback=kept)
@@ -189,7 +188,7 @@ def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> 
         evaluations=max(result.evaluations for result in results),
         rejected=float(sum(result.rejected.sum() for result in results)) / len(images),
         seconds=time.monotonic() - started,
-        trajectory=results[0].trajectory,
+        trajectory=torch.cat([result.trajectory for result in results], dim=1),
     )
 
 

@@ -90,7 +90,7 @@ def remembered(key: str | None, compute: Callable[[], dict[str, Tensor]]) -> dic
     if found is None:
         found = compute()
         stated = {"sha256": digest_of(None, _arrays(found))}
-        with suppress(HQDMError):  # such as a full disk
+        with suppress(HQDMError, OSError):  # such as a full disk
             write_file(file, save(found, metadata=stated))
     return found
 

@@ -57,8 +57,11 @@ class Task:
 
     total: int
     done: int = 0
-    started: float = field(default_factory=time.monotonic)
-    latest: float = field(default_factory=time.monotonic)
+    started: float = field(init=False)
+    latest: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.latest = time.monotonic()
 
     def advance(self, done: int) -> None:
         """Record that `done` steps are completed."""

@@ -238,7 +238,7 @@ def test_checkpoints_hold_tensors_and_plain_values_only(trained):
 
 def test_run_folder_holds_what_it_promises(trained):
     expected = {"config.yaml", "last.ckpt", "best.ckpt", "csv", "tensorboard", "samples"}
-    names = expected | {"loss.png", ".hqdm-manifest.json"}
+    names = expected | {"loss.png", "provenance.json", ".hqdm-manifest.json"}
     assert {file.name for file in trained.iterdir()} == names
     files = {f.relative_to(trained).as_posix() for f in trained.rglob("*") if f.is_file()}
     listed = json.loads((trained / ".hqdm-manifest.json").read_text())
