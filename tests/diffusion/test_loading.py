@@ -1,5 +1,7 @@
 """Checkpoints from disk: what is damaged, foreign, newer or unsafe is refused in one line."""
 
+import hashlib
+import json
 import os
 import pickle
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hqdm.diffusion.loading import find_model, load_denoiser
+from hqdm.diffusion.loading import find_model, load_denoiser, model_digest, model_file
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils.errors import HQDMError
 
@@ -132,3 +134,16 @@ def test_the_home_folder_is_expanded(monkeypatch, tmp_path, last):
     (tmp_path / "run").symlink_to(last.parent)
     assert find_model("~/run") == tmp_path / "run"
     assert load_denoiser("~/run/last.ckpt").sample_shape == load_denoiser(last).sample_shape
+
+
+def test_a_model_is_named_by_the_digest_of_its_weights(trained, tmp_path):
+    """The same file for a checkpoint and its folder; the weights of an exported folder."""
+    content = (trained / "last.ckpt").read_bytes()
+    assert model_file(trained) == model_file(trained / "last.ckpt") == trained / "last.ckpt"
+    assert model_digest(trained) == hashlib.sha256(content).hexdigest()
+    load_denoiser(trained).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    assert model_file(tmp_path) == weights
+    assert model_digest(tmp_path) == hashlib.sha256(weights.read_bytes()).hexdigest()
+    origin = json.loads((tmp_path / "config.json").read_text())["provenance"]
+    assert set(origin) == {"versions", "git", "host", "time"}

@@ -88,15 +88,6 @@ def test_restoration_starts_from_the_noised_test_images(denoiser):
     assert report["restoration"]["n"] == 256
 
 
-def test_reference_and_floor_share_no_image():
-    for n in (50, 1000):
-        real = RealImages.load(ScoringProtocol("digits", n=n), (1, 8, 8))
-        assert len(real.reference) == len(real.other) == min(n, 1797 // 2)
-        reference = {image.numpy().tobytes() for image in real.reference}
-        # The digits hold no two equal images.
-        assert not reference & {image.numpy().tobytes() for image in real.other}
-
-
 def test_small_data_set_is_noted(denoiser):
     with pytest.warns(UserWarning, match="too few images for a floor at n = 900"):
         report, _ = evaluate(denoiser, DDIM(1), ScoringProtocol("digits", n=900))
