@@ -53,6 +53,15 @@ def _kernels(tmp_path_factory):
                 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _features(tmp_path_factory):
+    """Features of reference images are kept in a folder of the tests."""
+    folder = tmp_path_factory.mktemp("features")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hqdm.metrics.cache.cache_folder", lambda name: folder)
+        yield
+
+
 @pytest.fixture
 def data_dir():
     """The folder of real data sets; tests that need it are skipped where there is none."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from hqdm.data.folders import read_folder
 from hqdm.data.rows import Rows, decode
 from hqdm.utils.errors import HQDMError, first_line, unknown
+from hqdm.utils.progress import Progress, silent
 from hqdm.utils.registry import Registry
 
 HUB_NAMES = {
@@ -75,6 +76,7 @@ def load_images(
     limit: int | None = None,
     offline: bool = False,
     skip_bad: bool = False,
+    progress: Progress = silent,
 ) -> ImageSet:
     """Load and decode one split of an image data set.
 
@@ -105,6 +107,7 @@ def load_images(
             sorted by class.
         offline: Do not access the network, as with `HF_HUB_OFFLINE=1` or `HF_DATASETS_OFFLINE=1`.
         skip_bad: Leave out images that cannot be read, with a warning that lists them.
+        progress: Reports the images.
 
     Returns:
         The images, with labels if the set has them.
@@ -129,7 +132,7 @@ def load_images(
         )
     if limit is not None and limit < len(rows):
         rows = rows.take([i * len(rows) // limit for i in range(limit)])
-    images, labels = decode(rows, name, size, channels, skip_bad)
+    images, labels = decode(rows, name, size, channels, skip_bad, progress)
     return ImageSet(images, labels, rows.classes, name, split)
 
 

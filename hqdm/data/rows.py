@@ -17,6 +17,9 @@ from torch import Tensor
 from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.memory import check_memory
 from hqdm.utils.pictures import GREY_MODES, decoded
+from hqdm.utils.progress import Progress, silent
+
+REPORTED = 500  # pictures between reports of the progress
 
 # A file's bytes, its path, a pixel array, or None if a row has no image.
 Picture = bytes | str | np.ndarray | None
@@ -53,7 +56,12 @@ class Rows:
 
 
 def decode(
-    rows: Rows, data_set: str, size: int | None, channels: int | None, skip_bad: bool
+    rows: Rows,
+    data_set: str,
+    size: int | None,
+    channels: int | None,
+    skip_bad: bool,
+    progress: Progress = silent,
 ) -> tuple[Tensor, Tensor | None]:
     """Decode the pictures of a split.
 
@@ -64,6 +72,7 @@ def decode(
         channels: 1, 3, or None for grey if all pictures are grey, else RGB.
         skip_bad: Leave out pictures that cannot be decoded, with a warning, instead of refusing the
             data set.
+        progress: Reports the pictures.
 
     Returns:
         The images, uint8 `(N, C, H, W)`, and their labels, int64 `(N,)` or None.
@@ -77,11 +86,14 @@ def decode(
         check_memory(what, n_bytes, "use a smaller size or limit")
     arrays, good, bad = [], [], []
     for i, picture in enumerate(rows.pictures):
+        if i % REPORTED == 0:
+            progress("reading images", i, len(rows))
         try:
             arrays.append(_pixels(picture, size, channels))
             good.append(i)
         except Exception as error:  # Pillow's plugins raise errors of any type on damaged files
             bad.append(f"{rows.names[i]} ({first_line(error)})")
+    progress("reading images", len(rows), len(rows))
     if bad:
         _report(bad, data_set, len(rows), skip_bad)
         rows = rows.take(good)

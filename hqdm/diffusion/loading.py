@@ -7,7 +7,8 @@ from typing import Literal
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.storage.checkpoint import LAST, PREFIXES, Checkpoint, read_checkpoint
-from hqdm.storage.folder import CONFIG_FILE, download_folder
+from hqdm.storage.digests import digest
+from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, download_folder
 from hqdm.storage.shipped import shipped
 from hqdm.utils.errors import HQDMError, first_line
 
@@ -92,6 +93,21 @@ def checkpoint_in(path: Path) -> Path:
     """The last checkpoint if `path` is the folder of a run; any other path unchanged."""
     run = path.is_dir() and not (path / CONFIG_FILE).exists() and (path / LAST).exists()
     return path / LAST if run else path
+
+
+def model_file(source: str | Path) -> Path:
+    """The file with the weights of a model: a checkpoint, or that in an exported folder.
+
+    Args:
+        source: A path or a name, see `find_model`.
+    """
+    path = checkpoint_in(find_model(source))
+    return path / WEIGHTS_FILE if path.is_dir() else path
+
+
+def model_digest(source: str | Path) -> str:
+    """The SHA-256 digest of the `model_file`, by which records name a model."""
+    return digest(model_file(source).read_bytes())
 
 
 def denoiser_in(checkpoint: Checkpoint, weights: Literal["averaged", "raw"]) -> Denoiser:

@@ -7,7 +7,9 @@ unchanged if the angles were not trained, the third if the model does not use it
 """
 
 import copy
+import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.nn.parts import QuantumModule, quantum_modules
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import generator, seeded
 
 RANDOM_DRAWS = 5
@@ -38,7 +41,12 @@ class QuantumEffect:
 
 
 def quantum_effect(
-    denoiser: Denoiser, x0: Tensor, y: Tensor | None = None, seed: int = 0, batch_size: int = 128
+    denoiser: Denoiser,
+    x0: Tensor,
+    y: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: Progress = silent,
 ) -> QuantumEffect | None:
     """Measure the test loss with trained circuits, random angles and mean outputs.
 
@@ -48,25 +56,35 @@ def quantum_effect(
         y: Their labels `(N,)`, or None.
         seed: Random seed of the times, the noise and the random angles.
         batch_size: Images per batch, over which mean outputs are taken.
+        progress: Reports the batches of all losses.
 
     Returns:
         The losses, or None if the model has no circuits.
     """
     if not quantum_modules(denoiser):
         return None
-    draws = [
-        _loss(_with_random_angles(denoiser, seed, k), x0, y, seed, batch_size)
-        for k in range(RANDOM_DRAWS)
-    ]
+    batches = (RANDOM_DRAWS + 2) * math.ceil(len(x0) / batch_size)
+    done = stepwise(progress, "ablation of circuits", batches)
+
+    def loss(variant: Denoiser) -> float:
+        return _loss(variant, x0, y, seed, batch_size, done)
+
+    draws = [loss(_with_random_angles(denoiser, seed, k)) for k in range(RANDOM_DRAWS)]
     return QuantumEffect(
-        _loss(denoiser, x0, y, seed, batch_size),
-        statistics.median(draws),
-        _loss(_with_mean_output(denoiser), x0, y, seed, batch_size),
+        loss(denoiser), statistics.median(draws), loss(_with_mean_output(denoiser))
     )
 
 
 @torch.no_grad()
-def _loss(denoiser: Denoiser, x0: Tensor, y: Tensor | None, seed: int, batch_size: int) -> float:
+def _loss(
+    denoiser: Denoiser,
+    x0: Tensor,
+    y: Tensor | None,
+    seed: int,
+    batch_size: int,
+    done: Callable[[], None],
+) -> float:
+    """The mean loss; `done` is called after each batch."""
     device = next(denoiser.parameters()).device
     total = 0.0
     for first in range(0, len(x0), batch_size):
@@ -76,6 +94,7 @@ def _loss(denoiser: Denoiser, x0: Tensor, y: Tensor | None, seed: int, batch_siz
         t = 1 - torch.rand(len(batch), generator=draws).to(batch)
         eps = torch.randn(batch.shape, generator=draws).to(batch)
         total += denoiser.loss(batch, labels, t=t, eps=eps).item() * len(batch)
+        done()
     return total / len(x0)
 
 

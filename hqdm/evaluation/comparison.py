@@ -16,9 +16,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.evaluation.protocol import RealImages, ScoringProtocol, size_warnings
+from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, size_warnings
 from hqdm.generation.sampling import IMAGES_FILE, RECORD_FILE, sample_images, save_samples
-from hqdm.metrics.distribution import distribution_scores, real_floor
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.samplers import DDIM, Sampler
 from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
@@ -32,7 +31,7 @@ from hqdm.utils.pictures import save_figure, save_rows
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.tables import Sheet
-from hqdm.utils.versions import versions
+from hqdm.utils.versions import provenance
 
 COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
 PLOT_FILE, ROWS_FILE = "comparison.png", "rows.png"
@@ -79,6 +78,7 @@ class Comparison:
 
     Attributes:
         checkpoint: Path of the model, for the record.
+        checkpoint_sha256: Its digest, see `hqdm.diffusion.loading.model_digest`.
         entries: The samplers.
         protocol: Data set, number of images, seed and scores.
         out: Folder of the results.
@@ -88,6 +88,7 @@ class Comparison:
     """
 
     checkpoint: str
+    checkpoint_sha256: str
     entries: Sequence[Entry]
     protocol: ScoringProtocol
     out: Path
@@ -170,13 +171,16 @@ def compare(
     ]
     name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
     extractor = load_extractor(name, protocol.fid_weights)
-    real = RealImages.load(protocol, shape)
+    real = RealImages.load(protocol, shape, progress)
+    scorer = Scorer(real, extractor, protocol.seed, progress)
     report: dict[str, Any] = {
         "checkpoint": comparison.checkpoint,
+        "checkpoint_sha256": comparison.checkpoint_sha256,
         "protocol": {**asdict(protocol), "extractor": name, "grid": comparison.grid},
-        "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
+        "floor": scorer.floor(),
         "results": [],
-        "versions": versions(),
+        "data": real.digests,
+        "provenance": provenance(),
         "warnings": size_warnings(protocol, real),
     }
     del report["protocol"]["restore_t"], report["protocol"]["offline"]
@@ -188,13 +192,14 @@ def compare(
         if not (comparison.resume and (folder / RECORD_FILE).exists()):
             if not warm:  # the first evaluations compile and allocate; excluded from timings
                 size = max(1, min(protocol.n, protocol.batch_size))
+                warmed = stepwise(progress, "warm-up", 1)
                 sample_images(denoiser, DDIM(1), size, batch_size=protocol.batch_size)
+                warmed()
                 warm = True
             _draw(denoiser, sampler, comparison, folder, progress)
         record, images = _kept(folder, _settings(sampler, comparison))
-        scores = distribution_scores(real.reference, images, extractor, protocol.seed)
         effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
-        result = {**asdict(entry), **effort, **scores}
+        result = {**asdict(entry), **effort, **scorer.scores(images)}
         report["results"].append(result)
         write_file(comparison.out / COMPARISON_FILE, json.dumps(report, indent=2) + "\n")
         rows[f"{entry.sampler} {record['evaluations']}"] = to_float(images[:IMAGES_IN_ROW])
@@ -213,6 +218,7 @@ def _settings(sampler: Sampler, comparison: Comparison) -> dict[str, Any]:
     protocol = comparison.protocol
     return {
         "checkpoint": comparison.checkpoint,
+        "checkpoint_sha256": comparison.checkpoint_sha256,
         "n": protocol.n,
         "seed": protocol.seed,
         "guidance": protocol.guidance,

@@ -9,9 +9,18 @@ from torch import Tensor
 from hqdm.data.images import ImageSet, load_images
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.generation.sampling import Samples, sample_images
-from hqdm.metrics.distribution import warn_if_few
+from hqdm.metrics.cache import reference_features
+from hqdm.metrics.distribution import (
+    Extracted,
+    check_numbers,
+    extract,
+    feature_scores,
+    warn_if_few,
+)
+from hqdm.metrics.features import FeatureExtractor
 from hqdm.samplers import Sampler
-from hqdm.utils.progress import Progress, silent
+from hqdm.storage.digests import digest_of
+from hqdm.utils.progress import Progress, silent, stepwise
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,20 @@ class RealImages:
     other: Tensor
 
     @classmethod
-    def load(cls, protocol: ScoringProtocol, shape: tuple[int, int, int]) -> "RealImages":
+    def load(
+        cls,
+        protocol: ScoringProtocol,
+        shape: tuple[int, int, int],
+        progress: Progress = silent,
+    ) -> "RealImages":
         """Load both splits and select two disjoint groups of n images.
 
         The reference is a subset of the training split. The other images are those of the test
         split and, if these are too few, of the rest of the training split. A data set of fewer than
         2n images gives two groups of at most half its size.
+
+        Raises:
+            HQDMError: If a split cannot be loaded, or there are too few images for the scores.
         """
         channels, size, _ = shape
         train, test = (
@@ -88,15 +105,59 @@ class RealImages:
                 channels=channels,
                 offline=protocol.offline,
                 skip_bad=protocol.skip_bad,
+                progress=progress,
             )
             for split in ("train", "test")
         )
         n = min(protocol.n, (len(train) + len(test)) // 2, len(train))
+        check_numbers(n, protocol.n)
         spread = torch.arange(n) * len(train) // n
         rest = torch.ones(len(train), dtype=torch.bool)
         rest[spread] = False
         other = torch.cat([test.images, train.images[rest]])[:n]
         return cls(train, test, train.images[spread], other)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 digests of both splits, in the size of the model."""
+        sets = {"train": self.train, "test": self.test}
+        return {name: digest_of(None, {"": kept.images.numpy()}) for name, kept in sets.items()}
+
+
+class Scorer:
+    """FID, KID and IS against real images, whose features are computed once.
+
+    Args:
+        real: The real images.
+        extractor: The feature extractor.
+        seed: Random seed of KID and IS.
+        progress: Reports the images whose features are computed.
+    """
+
+    def __init__(
+        self,
+        real: RealImages,
+        extractor: FeatureExtractor,
+        seed: int,
+        progress: Progress = silent,
+    ) -> None:
+        self.extractor, self.seed, self.progress = extractor, seed, progress
+        self.reference = reference_features(real.reference, extractor, progress)
+        self.other = reference_features(real.other, extractor, progress)
+
+    def scores(self, images: Tensor) -> dict[str, float]:
+        """The `hqdm.metrics.distribution_scores` of generated images `(N, C, H, W)`."""
+        return self._against_reference(extract(images, self.extractor, self.progress))
+
+    def floor(self) -> dict[str, float]:
+        """The scores of the other real images."""
+        return self._against_reference(self.other)
+
+    def _against_reference(self, features: Extracted) -> dict[str, float]:
+        with_scores = stepwise(self.progress, "FID, KID and IS", 1)
+        found = feature_scores(self.reference, features, self.seed)
+        with_scores()
+        return found
 
 
 def size_warnings(protocol: ScoringProtocol, real: RealImages) -> list[str]:

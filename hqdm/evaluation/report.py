@@ -19,11 +19,11 @@ from torch import Tensor
 from hqdm.data.images import ImageSet
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import quantum_effect
-from hqdm.evaluation.protocol import RealImages, ScoringProtocol, size_warnings
+from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, size_warnings
 from hqdm.generation.sampling import GRID_FILE, guided
-from hqdm.metrics.distribution import distribution_scores, real_floor
+from hqdm.metrics.cache import reference_distances
 from hqdm.metrics.features import FeatureExtractor, extractor_for, load_extractor
-from hqdm.metrics.memorisation import nearest_training
+from hqdm.metrics.memorisation import compare_distances
 from hqdm.metrics.pairs import pair_scores
 from hqdm.nn.parts import classical_parameters, count, quantum_parameters
 from hqdm.samplers import Sampler
@@ -31,19 +31,19 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.pixels import to_float
-from hqdm.utils.progress import Progress, silent
+from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
 from hqdm.utils.tables import Sheet
-from hqdm.utils.versions import versions
+from hqdm.utils.versions import provenance
 
 METRICS_FILE = "metrics.json"
 REPORT_FILES = (METRICS_FILE, GRID_FILE)
 
 RESTORED = 256
-"""Largest number of test images that are noised and restored."""
+"""Largest number of test images that are noised and restored; n if that is less."""
 
 ABLATED = 1024
-"""Largest number of test images on which the effect of the circuits is measured."""
+"""Largest number of test images of the ablation of the circuits; n if that is less."""
 
 
 def evaluate(
@@ -58,7 +58,7 @@ def evaluate(
         denoiser: The model.
         sampler: The sampler, also of the restoration.
         protocol: The scoring protocol.
-        progress: Reports the samples.
+        progress: Reports every part of the computation.
 
     Returns:
         The contents of `metrics.json`, and the samples `(N, C, H, W)` in [-1, 1].
@@ -71,14 +71,15 @@ def evaluate(
     shape = denoiser.image_shape
     name = protocol.extractor or extractor_for(protocol.data, shape[1], shape[0])
     extractor = load_extractor(name, protocol.fid_weights)
-    real = RealImages.load(protocol, shape)
+    real = RealImages.load(protocol, shape, progress)
     samples = protocol.draw(denoiser, sampler, progress)
+    scorer = Scorer(real, extractor, protocol.seed, progress)
     report = {
-        "scores": distribution_scores(real.reference, samples.images, extractor, protocol.seed),
-        "floor": real_floor(real.reference, real.other, extractor, protocol.seed),
-        "restoration": _restoration(denoiser, sampler, protocol, real.test),
-        "memorisation": _memorisation(samples.images, real),
-        "quantum_effect": _quantum_effect(denoiser, protocol, real.test),
+        "scores": scorer.scores(samples.images),
+        "floor": scorer.floor(),
+        "restoration": _restoration(denoiser, sampler, protocol, real.test, progress),
+        "memorisation": _memorisation(samples.images, real, progress),
+        "quantum_effect": _quantum_effect(denoiser, protocol, real.test, progress),
         "model": {
             "parameters": count(denoiser.parameters()),
             "quantum": count(quantum_parameters(denoiser)),
@@ -99,7 +100,8 @@ def evaluate(
             "seed": protocol.seed,
         },
         "seconds": {"sampling": round(samples.seconds, 2)},
-        "versions": versions(),
+        "data": real.digests,
+        "provenance": provenance(),
         "warnings": size_warnings(protocol, real),
     }
     return report, samples.images
@@ -116,7 +118,11 @@ def _resize(extractor: FeatureExtractor, shape: tuple[int, int, int]) -> str:
 
 @torch.no_grad()
 def _restoration(
-    denoiser: Denoiser, sampler: Sampler, protocol: ScoringProtocol, test: ImageSet
+    denoiser: Denoiser,
+    sampler: Sampler,
+    protocol: ScoringProtocol,
+    test: ImageSet,
+    progress: Progress,
 ) -> dict[str, float | int]:
     """SSIM and PSNR of test images that were noised to `restore_t` and restored.
 
@@ -126,36 +132,45 @@ def _restoration(
     if not isinstance(sampler.times, str):
         sampler.times = sampler.default_grid
     device = next(denoiser.parameters()).device
-    originals = to_float(test.images[:RESTORED])
+    originals = to_float(test.images[: min(RESTORED, protocol.n)])
     labels = test.labels if denoiser.n_classes is not None else None
     restored = []
     alpha, sigma = denoiser.schedule(torch.tensor(protocol.restore_t, dtype=torch.float64))
-    for first in range(0, len(originals), protocol.batch_size):
+    starts = range(0, len(originals), protocol.batch_size)
+    n_steps = len(sampler.grid(denoiser.schedule, protocol.restore_t, 0.0)) - 1
+    stepped = stepwise(progress, "restoration", len(starts) * n_steps)
+    for first in starts:
         x0 = originals[first : first + protocol.batch_size].to(device, denoiser.working_dtype)
         y = None if labels is None else labels[first : first + len(x0)].to(device)
         noise = ImageNoise(protocol.seed, len(x0), first)
         x_t = alpha * x0 + sigma * noise.draw_like(x0)
         denoising = guided(denoiser, protocol.guidance)
-        result = sampler.run(denoising, x_t, y, t_start=protocol.restore_t, noise=noise)
+        result = sampler.run(
+            denoising, x_t, y, t_start=protocol.restore_t, noise=noise, callback=stepped
+        )
         restored.append(result.x0.cpu())
     scores = pair_scores(originals, torch.cat(restored))
     return {"t": protocol.restore_t, "n": len(originals), **scores}
 
 
 def _quantum_effect(
-    denoiser: Denoiser, protocol: ScoringProtocol, test: ImageSet
+    denoiser: Denoiser, protocol: ScoringProtocol, test: ImageSet, progress: Progress
 ) -> dict[str, float] | None:
     """The losses of `quantum_effect` on test images; None for a classical model."""
     labels = test.labels if denoiser.n_classes is not None else None
-    y = None if labels is None else labels[:ABLATED]
-    effect = quantum_effect(denoiser, to_float(test.images[:ABLATED]), y, protocol.seed)
+    n = min(ABLATED, protocol.n)
+    y = None if labels is None else labels[:n]
+    effect = quantum_effect(
+        denoiser, to_float(test.images[:n]), y, protocol.seed, progress=progress
+    )
     return None if effect is None else asdict(effect)
 
 
-def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
+def _memorisation(images: Tensor, real: RealImages, progress: Progress) -> dict[str, Any]:
     """The scores of `nearest_training`, without the list of neighbours."""
-    held_out = real.test.images[: max(len(images), 1)]
-    found = nearest_training(images, real.train.images, held_out)
+    train = real.train.images
+    held_out = reference_distances(real.test.images[: len(images)], train, progress)
+    found = compare_distances(images, train, held_out, progress)
     return {key: value for key, value in found.items() if key != "nearest"}
 
 

@@ -23,6 +23,7 @@ from hqdm.utils.checks import whole
 from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_grid
 from hqdm.utils.progress import Progress, silent, stepwise
+from hqdm.utils.versions import provenance
 
 STRIP_FILE, RECORD_FILE = "interpolation.png", "interpolation.json"
 INTERPOLATION_FILES = (STRIP_FILE, RECORD_FILE)
@@ -117,6 +118,7 @@ def write_interpolation(
         "steps": sampler.steps,
         "round_trip_rms": result.round_trip.tolist(),
         "noise_mean_and_std": result.noise.tolist(),
+        "provenance": provenance(),
     }
     with together():
         save_grid(strip, out / STRIP_FILE, columns=len(strip))

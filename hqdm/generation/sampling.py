@@ -26,6 +26,7 @@ from hqdm.utils.pixels import to_uint8
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
 from hqdm.utils.tables import counted
+from hqdm.utils.versions import provenance
 
 MAX_IN_GRID = 256
 STRIP_ROWS = 4
@@ -45,6 +46,7 @@ class Samples:
             adaptive.
         rejected: Rejected steps of an adaptive sampler, averaged over the images.
         seconds: Duration of the sampling.
+        trajectory: The first `STRIP_ROWS` images at every grid point, `(n + 1, R, C, H, W)`.
     """
 
     images: Tensor
@@ -52,6 +54,7 @@ class Samples:
     evaluations: int
     rejected: float
     seconds: float
+    trajectory: Tensor
 
     @property
     def effort(self) -> str:
@@ -155,14 +158,27 @@ def draw(
         seed: Random seed.
         labels: The classes of the images of all batches, `(N,)`, or None.
         progress: Reports the steps of the sampler.
+
+    Returns:
+        The result of the sampler, with the trajectory of those images that are among the first
+        `STRIP_ROWS`, on the CPU.
     """
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
     y = None if labels is None else labels[indices].to(device)
     x1 = denoiser.prior(noise)
     n_steps = len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1
-    callback = stepwise(progress, sampler.name, n_steps)
-    return sampler.run(denoising, x1, y, noise=noise, callback=callback)
+    stepped = stepwise(progress, sampler.name, n_steps)
+    rows = max(0, STRIP_ROWS - int(indices[0]))
+    path = [x1[:rows].clone().cpu()]
+
+    def kept(_step: int, _time: Tensor, x: Tensor) -> None:
+        path.append(x[:rows].clone().cpu())
+        stepped()
+
+    result = sampler.run(denoising, x1, y, noise=noise, callback=kept)
+    result.trajectory = torch.stack(path)
+    return result
 
 
 def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> Samples:
@@ -174,36 +190,25 @@ def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> 
         evaluations=max(result.evaluations for result in results),
         rejected=float(sum(result.rejected.sum() for result in results)) / len(images),
         seconds=time.monotonic() - started,
+        trajectory=torch.cat([result.trajectory for result in results], dim=1),
     )
 
 
-def write_samples(
-    denoiser: Denoiser, sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]
-) -> str:
+def write_samples(sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]) -> str:
     """Write a grid of images, a strip of denoising trajectories, the images and a record.
 
     Args:
-        denoiser: The model; it generates the first images once more for the strip.
         sampler: The sampler.
         samples: The samples.
         out: Folder to write to.
-        settings: Settings that `sample.json` records in addition to the sampler; has the key
-            "seed".
+        settings: Settings that `sample.json` records in addition to the sampler.
 
     Returns:
         The names of the files, for a message.
     """
-    shown = samples.images[:MAX_IN_GRID]
-    size = min(STRIP_ROWS, len(shown))
-    noise = ImageNoise(settings["seed"], size)
-    device = next(denoiser.parameters()).device
-    y = None if samples.labels is None else samples.labels[:size].to(device)
-    x1 = denoiser.prior(noise)
-    denoising = guided(denoiser, settings.get("guidance", 1.0))
-    result = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
     with together():
-        save_grid(shown, out / GRID_FILE)
-        save_strip(result.trajectory.cpu(), out / STRIP_FILE, rows=size)
+        save_grid(samples.images[:MAX_IN_GRID], out / GRID_FILE)
+        save_strip(samples.trajectory, out / STRIP_FILE, rows=samples.trajectory.shape[1])
         save_samples(samples, sampler, out, RECORD_FILE, settings)
     return ", ".join(str(out / name) for name in SAMPLE_FILES)
 
@@ -211,7 +216,11 @@ def write_samples(
 def save_samples(
     samples: Samples, sampler: Sampler, out: Path, record_file: str, settings: dict[str, Any]
 ) -> None:
-    """Write images as uint8, and a record of the settings, the sampler, the cost and a digest."""
+    """Write images as uint8, and a record.
+
+    It has the settings, the sampler, the cost, a digest of the images, and their origin, see
+    `hqdm.utils.versions.provenance`.
+    """
     images = save({"images": to_uint8(samples.images)})
     record = {
         **settings,
@@ -220,6 +229,7 @@ def save_samples(
         "rejected": samples.rejected,
         "seconds": round(samples.seconds, 3),
         "sha256": digest(images),
+        "provenance": provenance(),
     }
     with together():
         write_file(out / IMAGES_FILE, images)

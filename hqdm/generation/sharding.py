@@ -18,6 +18,7 @@ from hqdm.diffusion.denoiser import Denoiser, class_labels
 from hqdm.generation.sampling import Samples, draw, gather, guided, image_batches
 from hqdm.samplers import Result, Sampler
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.progress import Progress, silent
 from hqdm.utils.tables import counted
 
 STRATEGIES = ("auto", "ddp")
@@ -42,6 +43,7 @@ class Drawing(LightningModule):
         seed: Random seed.
         labels: The classes of all images, `(N,)`, or None.
         guidance: Scale of classifier-free guidance; 1 is none.
+        progress: Reports the images of this process, and the steps of the sampler in each batch.
 
     Attributes:
         samples: All images, in the first process after `predict`; otherwise None.
@@ -55,6 +57,7 @@ class Drawing(LightningModule):
         seed: int,
         labels: Tensor | None,
         guidance: float,
+        progress: Progress = silent,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -63,20 +66,36 @@ class Drawing(LightningModule):
         self.batches = batches
         self.seed = seed
         self.labels = labels
+        self.progress = progress
         self.started = time.monotonic()
         self.results: list[Result] = []
         self.samples: Samples | None = None
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
         """The batches of this process."""
-        own = self.batches[self.trainer.global_rank :: self.trainer.world_size]
-        return DataLoader(own, batch_size=None)  # type: ignore[arg-type]  # a tuple has items
+        return DataLoader(self._own, batch_size=None)  # type: ignore[arg-type]  # a tuple has items
+
+    @property
+    def _own(self) -> tuple[Tensor, ...]:
+        return self.batches[self.trainer.global_rank :: self.trainer.world_size]
 
     def predict_step(self, indices: Tensor) -> None:
         """Generate one batch."""
-        result = draw(self.denoiser, self.denoising, self.sampler, indices, self.seed, self.labels)
+        total = sum(map(len, self._own))
+        done = sum(len(result.x0) for result in self.results)
+        self.progress("images", done, total)
+        result = draw(
+            self.denoiser,
+            self.denoising,
+            self.sampler,
+            indices,
+            self.seed,
+            self.labels,
+            self.progress,
+        )
         result.x0 = result.x0.cpu()
         self.results.append(result)
+        self.progress("images", done + len(indices), total)
 
     def on_predict_end(self) -> None:
         """Gather all batches in the first process."""
@@ -105,7 +124,7 @@ def sample_sharded(
     label: int | None = None,
     guidance: float = 1.0,
     batch_size: int = 256,
-    progress: bool = False,
+    progress: Progress = silent,
 ) -> Samples | None:
     """Generate images on several devices, or in several processes on the CPU.
 
@@ -124,7 +143,7 @@ def sample_sharded(
         guidance: Scale of classifier-free guidance; 1 is none.
         batch_size: Largest number of images per batch; reduced if needed, so that every process has
             a batch.
-        progress: Show a progress bar.
+        progress: Reports the images of this process, and the steps of the sampler in each batch.
 
     Returns:
         The images in the first process, None in the others.
@@ -144,7 +163,7 @@ def sample_sharded(
         )
     batches = image_batches(denoiser.sample_shape, n, min(batch_size, n // processes), seed)
     labels = class_labels(denoiser, n, label)
-    drawing = Drawing(denoiser, sampler, batches, seed, labels, guidance)
+    drawing = Drawing(denoiser, sampler, batches, seed, labels, guidance, progress)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -158,7 +177,7 @@ def sample_sharded(
                 inference_mode=False,  # exact solvers differentiate the network
                 use_distributed_sampler=False,
                 logger=False,
-                enable_progress_bar=progress,
+                enable_progress_bar=False,
                 enable_model_summary=False,
             )
             trainer.predict(drawing, return_predictions=False)

@@ -17,6 +17,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from hqdm.metrics.features import FeatureExtractor
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.progress import Progress, silent
 from hqdm.utils.tables import counted
 
 FEW_IMAGES = 2048
@@ -29,6 +30,9 @@ BATCH_SIZE = 256
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 IS_SPLITS = 10
+
+Extracted = tuple[Tensor, Tensor]
+"""Features `(N, D)` and logits `(N, K)` of images, float64 on the CPU."""
 
 
 def warn_if_few(n: int) -> str | None:
@@ -80,14 +84,37 @@ def distribution_scores(
     Raises:
         HQDMError: If there are fewer than `LEAST_IMAGES` real or generated images.
     """
-    for kind, images in {"real": real, "generated": fake}.items():
-        if len(images) < LEAST_IMAGES:
+    check_numbers(len(real), len(fake))
+    return feature_scores(extract(real, extractor), extract(fake, extractor), seed)
+
+
+def check_numbers(real: int, fake: int) -> None:
+    """Check that there are enough images.
+
+    Args:
+        real: Number of real images.
+        fake: Number of generated images.
+
+    Raises:
+        HQDMError: If there are fewer than `LEAST_IMAGES` of a kind.
+    """
+    for kind, n in {"real": real, "generated": fake}.items():
+        if n < LEAST_IMAGES:
             raise HQDMError(
-                f"{counted(len(images), f'{kind} image')}: FID, KID and IS need at least "
-                f"{LEAST_IMAGES}"
+                f"{counted(n, f'{kind} image')}: FID, KID and IS need at least {LEAST_IMAGES}"
             )
-    real_features, _ = extract(real, extractor)
-    fake_features, fake_logits = extract(fake, extractor)
+
+
+def feature_scores(real: Extracted, fake: Extracted, seed: int = 0) -> dict[str, float]:
+    """The `distribution_scores` of images whose features are known.
+
+    Args:
+        real: Features and logits of `LEAST_IMAGES` real images or more.
+        fake: Features and logits of as many generated images or more.
+        seed: As for `distribution_scores`.
+    """
+    real_features, _ = real
+    fake_features, fake_logits = fake
     kid_mean, kid_std = kernel_distance(real_features, fake_features, seed=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the IS of")  # see `warn_if_few`
@@ -126,10 +153,27 @@ def real_floor(
 
 
 @torch.no_grad()
-def extract(images: Tensor, extractor: FeatureExtractor) -> tuple[Tensor, Tensor]:
-    """Features `(N, D)` and logits `(N, K)`, float64 on the CPU, computed in batches."""
+def extract(
+    images: Tensor,
+    extractor: FeatureExtractor,
+    progress: Progress = silent,
+    task: str = "features",
+) -> Extracted:
+    """Features and logits, computed in batches.
+
+    Args:
+        images: Images `(N, C, H, W)`.
+        extractor: The feature extractor.
+        progress: Reports the images.
+        task: Name of the task for `progress`.
+    """
     device = next((p.device for p in extractor.parameters()), torch.device("cpu"))
-    batches = [extractor.features_and_logits(x.to(device)) for x in images.split(BATCH_SIZE)]
+    batches, done = [], 0
+    progress(task, 0, len(images))
+    for x in images.split(BATCH_SIZE):
+        batches.append(extractor.features_and_logits(x.to(device)))
+        done += len(x)
+        progress(task, done, len(images))
     features, logits = zip(*batches, strict=True)
     return torch.cat(features).cpu().double(), torch.cat(logits).cpu().double()
 

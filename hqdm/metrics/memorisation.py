@@ -5,6 +5,7 @@ from torch import Tensor
 
 from hqdm.metrics.features import as_float
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.progress import Progress, silent
 
 MEMORISED_QUANTILE = 0.01
 COPY_GREY_LEVELS = 5.0
@@ -45,14 +46,41 @@ def nearest_training(
         raise HQDMError(
             f"nearest training images: expected non-empty sets of one shape, got {came}"
         )
-    distances, nearest = _nearest(fake, train)
-    held_out, _ = _nearest(test, train)
+    return compare_distances(fake, train, training_distances(test, train))
+
+
+def training_distances(
+    images: Tensor, train: Tensor, progress: Progress = silent, task: str = "distances"
+) -> Tensor:
+    """The distances of images to their nearest training images, in grey levels, `(N,)`.
+
+    Args:
+        images: Images `(N, C, H, W)`.
+        train: Training images `(M, C, H, W)`.
+        progress: Reports the training images.
+        task: Name of the task for `progress`.
+    """
+    return _nearest(images, train, progress, task)[0]
+
+
+def compare_distances(
+    fake: Tensor, train: Tensor, held_out: Tensor, progress: Progress = silent
+) -> dict[str, int | float | list[int]]:
+    """The result of `nearest_training` from the distances of the held-out images.
+
+    Args:
+        fake: Generated images `(N, C, H, W)`.
+        train: Training images `(M, C, H, W)`.
+        held_out: The `training_distances` of held-out real images, `(K,)`.
+        progress: Reports the training images.
+    """
+    distances, nearest = _nearest(fake, train, progress, "memorisation")
     threshold = held_out.quantile(MEMORISED_QUANTILE)
     memorised = (distances < threshold).nonzero().flatten().tolist()
     copies = (distances < COPY_GREY_LEVELS).nonzero().flatten().tolist()
     return {
         "n": len(fake),
-        "held_out_n": len(test),
+        "held_out_n": len(held_out),
         "memorised": len(memorised),
         "expected": MEMORISED_QUANTILE * len(fake),
         "copies": len(copies),
@@ -65,12 +93,15 @@ def nearest_training(
     }
 
 
-def _nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(
+    queries: Tensor, references: Tensor, progress: Progress, task: str
+) -> tuple[Tensor, Tensor]:
     """Distance and index of the nearest reference of each query; both `(N,)`."""
     flat = as_float(queries).flatten(1)
     best = torch.full((len(flat),), torch.inf)
     nearest = torch.zeros(len(flat), dtype=torch.int64)
     start = 0
+    progress(task, start, len(references))
     for chunk in references.split(max(1, _NUMBERS_AT_ONCE // max(flat.shape))):
         candidates = as_float(chunk).flatten(1)
         # |q - r|^2 = |q|^2 + |r|^2 - 2 q.r, in which |q|^2 does not affect the minimum over r.
@@ -79,6 +110,7 @@ def _nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         nearest = torch.where(smallest < best, index + start, nearest)
         best = torch.minimum(best, smallest)
         start += len(chunk)
+        progress(task, start, len(references))
     # The expansion suffers from cancellation at small distances, which are therefore recomputed.
     difference = flat - as_float(references[nearest]).flatten(1)
     return difference.square().mean(1).sqrt() * 127.5, nearest

@@ -11,7 +11,7 @@ the same noise over w; the result is measured on other noise.
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from hqdm.storage.digests import check_digest, plain_digest
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import write_file
+from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.versions import provenance
 
 REFERENCE_STEPS = 60
 LEAST_STEPS = 3  # with two steps the only intermediate time is the cut
@@ -66,7 +68,7 @@ class OptimisedGrid:
 
     def write(self, path: Path) -> None:
         """Write a JSON file for `read_grid`."""
-        content = asdict(self)
+        content = {**asdict(self), "provenance": provenance()}
         content["sha256"] = plain_digest(content)
         write_file(path, json.dumps(content, indent=2) + "\n")
 
@@ -87,6 +89,7 @@ def read_grid(path: Path, sampler: str, schedule: Schedule) -> list[float]:
     try:
         content = json.loads(path.read_text())
         stated, found = content.pop("sha256", None), plain_digest(content)
+        content.pop("provenance", None)
         grid = OptimisedGrid(**content)
         times = [float(time) for time in grid.times]
     except (OSError, ValueError, TypeError, AttributeError):
@@ -121,7 +124,7 @@ def optimise_grid(
     y: Tensor | None = None,
     seed: int = 0,
     trials: int = 200,
-    callback: Callable[[int, float], None] | None = None,
+    progress: Progress = silent,
 ) -> OptimisedGrid:
     """Fit a grid.
 
@@ -134,7 +137,7 @@ def optimise_grid(
         y: Class labels for both, `(N,)`, or None.
         seed: Random seed of the noise, for the record.
         trials: Number of grids to try.
-        callback: Called after each grid with the number of grids tried and the smallest error.
+        progress: Reports the steps of the reference solutions, and the grids.
 
     Raises:
         HQDMError: If there are too few steps or trials, or the sampler is stochastic or adaptive.
@@ -144,7 +147,8 @@ def optimise_grid(
     if not build_sampler(name).reversible:
         raise HQDMError(f"{name} is stochastic or adaptive: optimise the grid of another sampler")
     reference = DPMSolver(REFERENCE_STEPS, "lambda")
-    targets = [reference(denoiser, noise, y) for noise in (x1, held_out)]
+    step = stepwise(progress, "reference solutions", 2 * REFERENCE_STEPS)
+    targets = [reference(denoiser, noise, y, callback=step) for noise in (x1, held_out)]
 
     def error(w: Tensor, noise: Tensor, target: Tensor) -> float:
         sampler = build_sampler(name, grid=times_of(denoiser.schedule, w))
@@ -153,6 +157,8 @@ def optimise_grid(
     even = torch.zeros(steps - 1, dtype=torch.float64)
     best = error(even, x1, targets[0]), even
     tried = 1
+    done = stepwise(progress, "grids", trials)
+    done()
 
     def objective(free: Any) -> float:
         nonlocal best, tried
@@ -163,8 +169,7 @@ def optimise_grid(
         tried += 1
         if found < best[0]:
             best = found, w
-        if callback:
-            callback(tried, best[0])
+        done()
         return found
 
     try:

@@ -2,7 +2,8 @@
 
     folder/model.safetensors    every parameter and buffer
     folder/config.json          {"format_version": 3, "denoiser": {...}, "requires": [...],
-                                 "sha256": {"model.safetensors": ..., "denoiser": ...}}
+                                 "sha256": {"model.safetensors": ..., "denoiser": ...},
+                                 "provenance": {...}}
     folder/my_circuits.py       a user's file that the model needs, if any; run only on request
 
 Reading a folder runs no code.
@@ -25,6 +26,7 @@ from hqdm.storage.requirements import check_requirements, write_requirements
 from hqdm.utils.checks import check_types
 from hqdm.utils.errors import HQDMError, about, first_line
 from hqdm.utils.files import together, write_file
+from hqdm.utils.versions import provenance
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -54,6 +56,7 @@ def write_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
             "denoiser": config,
             "requires": write_requirements(config, folder, overwrite=True),
             "sha256": {WEIGHTS_FILE: digest(weights), "denoiser": digest_of(config)},
+            "provenance": provenance(),
         }
         write_file(folder / WEIGHTS_FILE, weights)
         write_file(folder / CONFIG_FILE, json.dumps(header, indent=2) + "\n")

@@ -31,6 +31,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import write_file, writing_to
 
 CONFIG, BEST, LOSS = "config.yaml", "best.ckpt", "loss.png"
+PROVENANCE = "provenance.json"
 MANIFEST = ".hqdm-manifest.json"
 PREVIOUS = ".hqdm-previous"
 _DISCARDED = ".hqdm-discarded"

@@ -47,7 +47,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.memory import check_memory
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.seeds import STREAM_BYTES, ImageNoise
-from hqdm.utils.versions import versions
+from hqdm.utils.versions import provenance
 
 NETWORK_STEPS = 100  # on MNIST within 0.2 % of the result with 200 steps
 FINE = 4  # refinement of the time step, which reduces its error by a factor of 4^4
@@ -173,7 +173,7 @@ def analyse(
         "shots": shot_errors(sampler, median_point(flows.polynomial), options.seed),
         "energy": energies(sampler, flows, options),
         "segments": [],
-        "versions": versions(),
+        "provenance": provenance(),
     }
     for (a, b), z in zip(pairwise(edges), flows.path[:-1], strict=True):
         report["segments"].append(segment_facts(sampler, a, b, z))

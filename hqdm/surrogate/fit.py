@@ -42,6 +42,7 @@ from hqdm.utils.memory import check_memory
 from hqdm.utils.pictures import save_figure
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
+from hqdm.utils.versions import provenance
 
 TARGETS = ("denoiser", "noise")
 SAMPLES = {"denoiser": 2048, "noise": 20_000}
@@ -130,6 +131,7 @@ class CarlemanFit:
             "format_version": FIT_VERSION,
             **{"dim": latents.dim, "scale": latents.scale, "degree": noise.degree},
             "record": self.record,
+            "provenance": provenance(),
         }
         contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
         header["sha256"] = digest_of(header, contiguous)

@@ -41,7 +41,7 @@ from hqdm.surrogate.sampler import Carleman
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent, stepwise
-from hqdm.utils.versions import versions
+from hqdm.utils.versions import provenance
 
 INITIAL_VALUES = 200
 NETWORK_EVALUATIONS = 10
@@ -162,7 +162,7 @@ def study(
         "tolerances": by_tolerance(costs, cases[-1]),
         "times": by_time(costs, cases[-1]),
         "circuit": refusal(circuit, fits[dims[0]], options),
-        "versions": versions(),
+        "provenance": provenance(),
     }
     done()
     return found

@@ -104,6 +104,7 @@ class Carleman(Sampler):
         self.backend = backend or Direct()
         self.then, self.switch = then, switch
         self._maps: dict[tuple[float, float], Vector] = {}
+        self._generators: dict[tuple[float, float], list[Matrix]] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -159,7 +160,9 @@ class Carleman(Sampler):
             with np.errstate(invalid="ignore", over="ignore"):
                 ends = lifted @ self.map(a, b)
         else:
-            made = self.generators(a, b)
+            if (a, b) not in self._generators:
+                self._generators[a, b] = self.generators(a, b)
+            made = self._generators[a, b]
             solved = [self.backend.solve(made, start).y for start in lifted]
             ends = self.system.project(np.stack(solved))
         if not (np.abs(ends) < LARGEST_LATENT).all():
@@ -214,14 +217,14 @@ class Carleman(Sampler):
     def _move(self, values: Tensor, a: float, b: float | None) -> Tensor:
         """Propagate coordinates from lambda a to b, or to the clean images if b is None."""
         latents = self.fit.latents
-        d, time = latents.dim, latents.time
+        d, start = latents.dim, latents.time(a)
         z = values[:, :d].cpu().numpy().astype(np.float64) * latents.factor(a)
         if b is None:
-            alpha, sigma = levels(time(a))
-            clean = (z - sigma * evaluate(self.fit.noise, z, time(a))) / alpha * latents.scale
+            alpha, sigma = levels(start)
+            clean = (z - sigma * evaluate(self.fit.noise, z, start)) / alpha * latents.scale
             rest = latents.gaussian_mean(a)
         else:
-            clean = self.advance(z, time(a), time(b)) / latents.factor(b)
+            clean = self.advance(z, start, latents.time(b)) / latents.factor(b)
             rest = latents.gaussian_flow(a, b)
         first = torch.as_tensor(clean).to(values)
         return torch.cat([first, values[:, d:] * torch.as_tensor(rest).to(values)], dim=1)

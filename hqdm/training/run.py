@@ -7,11 +7,13 @@
     runs/NAME/tensorboard/      the same for TensorBoard
     runs/NAME/samples/          one grid of samples per epoch
     runs/NAME/loss.png          the loss curve
+    runs/NAME/provenance.json   versions, git state, host and time of each start
     runs/NAME/.hqdm-*           the list of these files, and marks of a run at work
 
 No other files are written; see `hqdm.storage.run_files` and `hqdm.storage.claims`.
 """
 
+import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +34,7 @@ from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.loading import denoiser_in, load_denoiser
 from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
 from hqdm.storage.claims import hold
-from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, RunFiles
+from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PROVENANCE, RunFiles
 from hqdm.training.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
@@ -54,6 +56,7 @@ from hqdm.utils.files import (
     together,
     write_file,
 )
+from hqdm.utils.versions import provenance
 
 CHECKPOINT_EVERY = 500
 FOLDERS = ("csv", "tensorboard", "samples")
@@ -132,7 +135,7 @@ class RunFolder:
             self._files.recover()
             continued = resume is not None and resume.resolve() == self.last.resolve()
             inside = resume is not None and resume.resolve().parent == self.path.resolve()
-            names = CONFIG, LAST, BEST, LOSS, *also
+            names = CONFIG, LAST, BEST, LOSS, PROVENANCE, *also
             targets = self._present(names)
             if not overwrite:
                 # A run that was killed before its first checkpoint has nothing to lose.
@@ -186,6 +189,16 @@ class RunFolder:
             self._config = text
         else:
             write_file(self.path / CONFIG, text)
+
+    def record_start(self) -> None:
+        """Add the origin of what this start computes to `provenance.json`."""
+        path = self.path / PROVENANCE
+        try:
+            starts = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+        except (OSError, ValueError, KeyError, TypeError):  # the first start, or a damaged file
+            starts = []
+        content = {"starts": [*starts, provenance()]}
+        write_file(path, json.dumps(content, indent=2) + "\n")
 
     @contextmanager
     def first_save(self) -> Iterator[None]:

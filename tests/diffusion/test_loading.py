@@ -1,5 +1,7 @@
 """Checkpoints from disk: what is damaged, foreign, newer or unsafe is refused in one line."""
 
+import hashlib
+import json
 import os
 import pickle
 from pathlib import Path
@@ -7,7 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hqdm.diffusion.loading import checkpoint_in, find_model, load_denoiser
+from hqdm.diffusion.loading import (
+    checkpoint_in,
+    find_model,
+    load_denoiser,
+    model_digest,
+    model_file,
+)
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils.errors import HQDMError
 
@@ -165,3 +173,16 @@ def test_an_exported_model_comes_before_a_checkpoint_in_its_folder(tmp_path):
 def test_an_exported_model_has_one_set_of_weights():
     with pytest.raises(HQDMError, match="has one set of weights: raw ones are in a checkpoint"):
         load_denoiser("mnist", "raw")
+
+
+def test_a_model_is_named_by_the_digest_of_its_weights(trained, tmp_path):
+    """The same file for a checkpoint and its folder; the weights of an exported folder."""
+    content = (trained / "last.ckpt").read_bytes()
+    assert model_file(trained) == model_file(trained / "last.ckpt") == trained / "last.ckpt"
+    assert model_digest(trained) == hashlib.sha256(content).hexdigest()
+    load_denoiser(trained).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    assert model_file(tmp_path) == weights
+    assert model_digest(tmp_path) == hashlib.sha256(weights.read_bytes()).hexdigest()
+    origin = json.loads((tmp_path / "config.json").read_text())["provenance"]
+    assert set(origin) == {"versions", "git", "host", "time"}

@@ -161,6 +161,9 @@ def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_
     assert "ddim-2 was generated with grid time, not lambda" in refused(*again, "--grid", "lambda")
     assert "ddim-2 does not hold 10 images" in refused(*again, "--n", 10)
     record = tmp_path / "comparison" / "ddim-2" / "sample.json"
+    other = json.loads(record.read_text()) | {"checkpoint_sha256": "0"}
+    record.write_text(json.dumps(other))
+    assert "ddim-2 was generated with checkpoint_sha256 0, not" in refused(*again)
     record.write_text("{}")
     assert "does not hold images with a record" in refused(*again)
 

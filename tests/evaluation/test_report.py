@@ -1,5 +1,6 @@
 """Scores of a model: complete, repeatable, and against disjoint real images."""
 
+import hashlib
 import json
 
 import pytest
@@ -7,10 +8,18 @@ import torch
 
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
+from hqdm.evaluation import report as report_module
+from hqdm.evaluation.ablation import quantum_effect
 from hqdm.evaluation.protocol import RealImages, ScoringProtocol
 from hqdm.evaluation.report import evaluate, write_report
 from hqdm.generation.sampling import guided, sample_images
-from hqdm.metrics.pairs import pair_scores
+from hqdm.metrics import (
+    FeatureExtractor,
+    distribution_scores,
+    nearest_training,
+    pair_scores,
+    real_floor,
+)
 from hqdm.samplers import DDIM
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
@@ -52,7 +61,9 @@ def test_report_is_complete_and_repeatable(denoiser, tmp_path):
     assert model["parameters"] == sum(p.numel() for p in denoiser.parameters())
     assert model["quantum"] + model["classical"] == model["parameters"]
     assert set(report["scores"]) == {"fid", "kid_mean", "kid_std", "is_mean", "is_std"}
-    assert report["versions"]["torch"] == torch.__version__
+    assert report["provenance"]["versions"]["torch"] == torch.__version__
+    assert report["data"].keys() == {"train", "test"}
+    assert report["data"] == again["data"]
     assert len(report["warnings"]) == 1
 
     write_report(report, images, tmp_path)
@@ -63,7 +74,7 @@ def test_report_is_complete_and_repeatable(denoiser, tmp_path):
 def test_restoration_starts_from_the_noised_test_images(denoiser):
     """SSIM and PSNR, recomputed in one batch."""
     report, _ = evaluate(
-        denoiser, DDIM(3), ScoringProtocol("digits", n=4, restore_t=0.4, batch_size=100)
+        denoiser, DDIM(3), ScoringProtocol("digits", n=300, restore_t=0.4, batch_size=100)
     )
     x0 = to_float(load_images("digits", "test").images[:256])
     alpha, sigma = denoiser.schedule(torch.tensor(0.4))
@@ -77,15 +88,6 @@ def test_restoration_starts_from_the_noised_test_images(denoiser):
     assert report["restoration"]["n"] == 256
 
 
-def test_reference_and_floor_share_no_image():
-    for n in (50, 1000):
-        real = RealImages.load(ScoringProtocol("digits", n=n), (1, 8, 8))
-        assert len(real.reference) == len(real.other) == min(n, 1797 // 2)
-        reference = {image.numpy().tobytes() for image in real.reference}
-        # The digits hold no two equal images.
-        assert not reference & {image.numpy().tobytes() for image in real.other}
-
-
 def test_small_data_set_is_noted(denoiser):
     with pytest.warns(UserWarning, match="too few images for a floor at n = 900"):
         report, _ = evaluate(denoiser, DDIM(1), ScoringProtocol("digits", n=900))
@@ -97,3 +99,75 @@ def test_time_to_restore_from_is_checked(denoiser):
     for t in (0.0, 1.5):
         with pytest.raises(HQDMError, match="restore_t needs a time in"):
             evaluate(denoiser, DDIM(1), ScoringProtocol("digits", n=4, restore_t=t))
+
+
+def test_no_more_test_images_than_samples(denoiser):
+    """Else a few samples would wait for hundreds of restored images."""
+    report, _ = evaluate(denoiser, DDIM(2), ScoringProtocol("digits", n=5))
+    assert report["restoration"]["n"] == 5
+    x0 = to_float(load_images("digits", "test").images[:5])
+    assert report["quantum_effect"]["loss"] == quantum_effect(denoiser, x0).loss
+
+
+class Extractor(FeatureExtractor):
+    """The pixels; counts the images."""
+
+    def __init__(self):
+        super().__init__("pixels", 64, size=8, channels=1)
+
+    def features_and_logits(self, images):
+        numbers.append(len(images))
+        pixels = self.prepare(images).flatten(1)
+        return pixels, pixels
+
+
+numbers = []
+
+
+def test_features_of_real_images_are_computed_once(denoiser, monkeypatch):
+    """The scores are the same with and without, and those of the images themselves."""
+    monkeypatch.setattr(report_module, "load_extractor", lambda *args: Extractor())
+    protocol = ScoringProtocol("digits", n=70, seed=1)
+    monkeypatch.setattr("hqdm.metrics.cache.cache_folder", lambda name: None)
+    report, images = evaluate(denoiser, DDIM(1), protocol)
+    monkeypatch.undo()
+    monkeypatch.setattr(report_module, "load_extractor", lambda *args: Extractor())
+    found = []
+    for expected in (3 * 70, 70):
+        numbers.clear()
+        found.append(evaluate(denoiser, DDIM(1), protocol)[0])
+        assert sum(numbers) == expected
+    for part in ("scores", "floor", "memorisation"):
+        assert found[0][part] == found[1][part] == report[part]
+    real = RealImages.load(protocol, (1, 8, 8))
+    assert report["scores"] == distribution_scores(real.reference, images, Extractor(), 1)
+    assert report["floor"] == real_floor(real.reference, real.other, Extractor(), 1)
+    known = nearest_training(images, real.train.images, real.test.images[:70])
+    assert report["memorisation"].items() <= known.items()
+
+
+def test_every_phase_is_reported_from_start_to_end(denoiser):
+    told = []
+    evaluate(
+        denoiser, DDIM(2), ScoringProtocol("digits", n=13), lambda *report: told.append(report)
+    )
+    tasks = list(dict.fromkeys(task for task, _, _ in told))
+    assert tasks == [
+        *("reading images", "images", "ddim", "reference features", "features"),
+        *("FID, KID and IS", "restoration", "held-out images", "memorisation"),
+        "ablation of circuits",
+    ]
+    for task in tasks:
+        steps = [(done, total) for name, done, total in told if name == task]
+        assert steps[0][0] == 0
+        assert steps[-1][0] == steps[-1][1] > 0
+
+
+def test_metrics_name_the_checkpoint(hqdm, trained, tmp_path):
+    """Its file, also for the folder of a run, and the digest of the file."""
+    options = ("--checkpoint", trained, "--data", "digits", "--n", 4, "--steps", 1)
+    assert hqdm("evaluate", *options, "--out", tmp_path).code == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["checkpoint"] == str(trained / "last.ckpt")
+    content = (trained / "last.ckpt").read_bytes()
+    assert metrics["checkpoint_sha256"] == hashlib.sha256(content).hexdigest()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hqdm.diffusion.denoiser import class_labels
+from hqdm.diffusion.denoiser import Denoiser, class_labels
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import SAMPLE_FILES, guided, sample_images, write_samples
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
@@ -121,7 +121,8 @@ def test_bad_input_is_named(denoiser, labelled):
 
 def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
     samples = sample_images(denoiser, DDIM(2), 5, seed=3)
-    said = write_samples(denoiser, DDIM(2), samples, tmp_path, {"seed": 3, "n": 5})
+    assert len(samples.trajectory) == 3
+    said = write_samples(DDIM(2), samples, tmp_path, {"seed": 3, "n": 5})
     assert {f.name for f in tmp_path.iterdir()} == set(SAMPLE_FILES)
     assert all(name in said for name in SAMPLE_FILES)
     assert torch.equal(
@@ -131,5 +132,37 @@ def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
     content = (tmp_path / "images.safetensors").read_bytes()
     assert record.pop("sha256") == hashlib.sha256(content).hexdigest()
     assert record.pop("seconds") == round(samples.seconds, 3) > 0
+    assert set(record.pop("provenance")) == {"versions", "git", "host", "time"}
     sampler = {"sampler": "ddim", "steps": 2, "grid": "time"}
     assert record == {"seed": 3, "n": 5, **sampler, "evaluations": 2, "rejected": 0.0}
+
+
+@pytest.mark.parametrize("sampler", [DDIM(3), DDPM(4)], ids=["ddim", "ddpm"])
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_the_strip_is_the_trajectory_of_the_first_images(denoiser, sampler, batch_size):
+    samples = sample_images(denoiser, sampler, 7, seed=5, batch_size=batch_size)
+    noise = ImageNoise(5, 4)
+    x1 = noise.draw((1, 8, 8))
+    path = sampler.run(Clip(denoiser), x1, noise=noise, return_trajectory=True).trajectory
+    # Sums over a batch may be taken in another order.
+    torch.testing.assert_close(samples.trajectory, path, rtol=0, atol=1e-4)
+    assert torch.equal(samples.trajectory[-1], samples.images[:4])
+
+
+def test_a_command_evaluates_the_network_for_the_images_only(hqdm, trained, tmp_path, monkeypatch):
+    """The strip needs no evaluation of its own."""
+    evaluated = []
+    forward = Denoiser.forward
+
+    def counted(self, x_t, t, y=None):
+        evaluated.append(len(x_t))
+        return forward(self, x_t, t, y)
+
+    monkeypatch.setattr(Denoiser, "forward", counted)
+    options = ("--checkpoint", trained, "--n", 6, "--batch-size", 4, "--steps", 3)
+    assert hqdm("sample", *options, "--out", tmp_path / "out").code == 0
+    assert evaluated == [4, 4, 4, 2, 2, 2]
+    assert (tmp_path / "out" / "strip.png").exists()
+    record = json.loads((tmp_path / "out" / "sample.json").read_text())
+    content = (trained / "last.ckpt").read_bytes()
+    assert record["checkpoint_sha256"] == hashlib.sha256(content).hexdigest()

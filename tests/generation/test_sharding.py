@@ -26,9 +26,9 @@ from hqdm.generation import sampling
 
 write = sampling.write_samples
 
-def keep(denoiser, sampler, samples, out, record):
+def keep(sampler, samples, out, record):
     save_file({"images": samples.images, "labels": samples.labels}, out / "exact.safetensors")
-    return write(denoiser, sampler, samples, out, record)
+    return write(sampler, samples, out, record)
 
 sampling.write_samples = keep
 sys.exit(main(sys.argv[1:]))

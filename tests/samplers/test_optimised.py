@@ -9,7 +9,13 @@ from hqdm.diffusion.analytic import MixtureDenoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.samplers.grids import T_CUT, build_grid
-from hqdm.samplers.optimised import noise_pair, optimise_grid, read_grid, times_of
+from hqdm.samplers.optimised import (
+    REFERENCE_STEPS,
+    noise_pair,
+    optimise_grid,
+    read_grid,
+    times_of,
+)
 from hqdm.samplers.registry import build_sampler
 from hqdm.utils.errors import HQDMError
 
@@ -47,13 +53,19 @@ def test_fitted_grid_is_better_on_other_noise(denoiser, noises):
     assert optimise_grid(denoiser, "unipc3", 8, x1, held_out, trials=60) == grid
 
 
-def test_callback_hears_the_least_error(denoiser, noises):
+def test_progress_counts_the_reference_and_the_grids(denoiser, noises):
     told = []
-    optimise_grid(denoiser, "ddim", 5, *noises, trials=9, callback=lambda *now: told.append(now))
-    assert [tried for tried, _ in told] == list(range(2, 10))  # the first grid is the even one
-    errors = [error for _, error in told]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[0] > errors[-1]
+    optimise_grid(denoiser, "ddim", 5, *noises, trials=9, progress=lambda *now: told.append(now))
+    total = 2 * REFERENCE_STEPS
+    steps = [("reference solutions", i, total) for i in range(total + 1)]
+    assert told == [*steps, *(("grids", i, 9) for i in range(10))]
+
+
+def test_more_trials_are_not_worse(denoiser, noises):
+    """On the noise of the fit, of which the best grid is kept."""
+    x1, _ = noises
+    few, more = (optimise_grid(denoiser, "ddim", 5, x1, x1, trials=n) for n in (2, 30))
+    assert more.after < few.after <= few.before
 
 
 def test_no_weights_are_the_even_grid():

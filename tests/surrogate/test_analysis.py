@@ -340,7 +340,8 @@ def test_options_out_of_range_are_refused(changes, line):
 def test_the_same_seed_gives_the_same_report_and_all_parts_are_counted(trained_fit, report):
     told = []
     again = analyse(*trained_fit, OPTIONS, lambda *now: told.append(now))
-    assert json.dumps(again) == json.dumps(report)
+    same = [json.dumps({**found, "provenance": None}) for found in (again, report)]
+    assert same[0] == same[1]
     for task in ("errors", "network"):
         numbers = [(done, total) for name, done, total in told if name == task]
         assert numbers == [(done, numbers[0][1]) for done in range(numbers[0][1] + 1)]

@@ -239,7 +239,7 @@ def test_checkpoints_hold_tensors_and_plain_values_only(trained):
 
 def test_run_folder_holds_what_it_promises(trained):
     expected = {"config.yaml", "last.ckpt", "best.ckpt", "csv", "tensorboard", "samples"}
-    names = expected | {"loss.png", ".hqdm-manifest.json"}
+    names = expected | {"loss.png", "provenance.json", ".hqdm-manifest.json"}
     assert {file.name for file in trained.iterdir()} == names
     files = {f.relative_to(trained).as_posix() for f in trained.rglob("*") if f.is_file()}
     listed = json.loads((trained / ".hqdm-manifest.json").read_text())
@@ -495,3 +495,35 @@ def test_loss_that_is_not_finite_ends_the_run(hqdm, tiny, tmp_path):
     assert "Traceback" not in outcome.err
     assert (out / "last.ckpt").read_bytes() == before
     assert hqdm("fit", "--config", tiny(), *more).code == 0
+
+
+def test_every_start_records_its_provenance(tiny, tmp_path):
+    """A resumption adds an entry, a new run begins anew; a damaged file is no error."""
+    config, out = tiny(trainer__max_epochs=1), tmp_path / "run"
+    file = out / "provenance.json"
+
+    def starts():
+        found = json.loads(file.read_text())["starts"]
+        assert all(set(start) == {"versions", "git", "host", "time"} for start in found)
+        return found
+
+    train(config, out)
+    first = starts()
+    assert len(first) == 1
+    train(config, out, "--trainer.max_epochs", 2, "--resume", out / "last.ckpt")
+    assert starts()[0] == first[0]
+    assert len(starts()) == 2
+    file.write_text("[")
+    train(config, out, "--trainer.max_epochs", 3, "--resume", out / "last.ckpt")
+    assert len(starts()) == 1
+    train(config, out, "--overwrite")
+    assert len(starts()) == 1
+
+
+def test_a_users_file_of_that_name_is_kept(tiny, refused, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "provenance.json").write_text("mine")
+    line = refused("fit", "--config", tiny(), "--out", out)
+    assert "already holds provenance.json" in line
+    assert (out / "provenance.json").read_text() == "mine"

@@ -1,9 +1,11 @@
 """The commands `hqdm carleman fit | sample | ...`: sampling a trained model without its network."""
 
 import time
+import warnings
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,13 @@ from rich.console import Console
 from hqdm.cli.options import Parser, add_checkpoint, add_data, add_noise, add_output, load_model
 from hqdm.storage.claims import claim, lock_of
 from hqdm.utils.errors import HQDMError, unknown
-from hqdm.utils.tables import Sheet
+from hqdm.utils.tables import Sheet, counted
 
 if TYPE_CHECKING:
     from hqdm.carleman.magnus import Backend
     from hqdm.data.images import ImageSet
     from hqdm.diffusion.denoiser import Denoiser
+    from hqdm.utils.progress import Progress
 
 BACKENDS = ("direct", "qlss", "lchs")
 ROWS = 12
@@ -65,9 +68,9 @@ def fit(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     plot = out.with_suffix(".png")
     with claim(out.parent, (out.name, plot.name), options.overwrite, lock_of(out)):
-        images = training_images(options, denoiser)
-        started = time.monotonic()
         with progress_bar() as progress:
+            images = training_images(options, denoiser, progress)
+            started = time.monotonic()
             found = fit_carleman(
                 denoiser,
                 images.images,
@@ -122,6 +125,7 @@ def sample(args: Sequence[str]) -> None:
     add_output(parser, "samples")
     options = parser.parse_args(args)
 
+    from hqdm.diffusion.loading import model_digest
     from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
     from hqdm.samplers.registry import sampler_entry
     from hqdm.surrogate.fit import load_fit
@@ -150,11 +154,16 @@ def sample(args: Sequence[str]) -> None:
         sampler = build_carleman(found, options.steps, options.then, **own)
         sampler.name = name
     out = Path(options.out)
+    if options.backend != "direct":  # solves for each image separately
+        options.batch_size = 1
+    settings = {**vars(options), "checkpoint_sha256": model_digest(options.checkpoint)}
     with claim(out, SAMPLE_FILES, options.overwrite):
         given = {key: vars(options)[key] for key in ("seed", "batch_size")}
         with progress_bar() as progress:
+            if options.backend != "direct":
+                progress = _estimating(progress, options.backend, options.n * sampler.steps)
             samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-        written = write_samples(denoiser, sampler, samples, out, vars(options))
+        written = write_samples(sampler, samples, out, settings)
     facts = {
         "images": str(options.n),
         "seconds": f"{samples.seconds:.2f}",
@@ -166,7 +175,38 @@ def sample(args: Sequence[str]) -> None:
     print(f"wrote {written}")
 
 
-def training_images(options: Namespace, denoiser: "Denoiser") -> "ImageSet":
+def _estimating(progress: "Progress", backend: str, systems: int) -> "Progress":
+    """Warn of the duration of a backend: at once, and with an estimate after the first image.
+
+    Args:
+        progress: Receives all reports.
+        backend: Name of the backend.
+        systems: Number of linear systems that it solves.
+    """
+    started = time.monotonic()
+    warnings.warn(
+        f"the {backend} backend solves {counted(systems, 'linear system')}, one per image and "
+        "segment, and the first image tells for how long; --backend direct takes seconds",
+        UserWarning,
+        stacklevel=2,
+    )
+
+    def told(task: str, done: int, total: int) -> None:
+        progress(task, done, total)
+        if task == "images" and done == 1 < total:
+            seconds = time.monotonic() - started
+            left = timedelta(seconds=round(seconds * (total - 1)))
+            warnings.warn(
+                f"the first image took {seconds:.1f} s, so that the other {total - 1} take about "
+                f"{left} (hours:minutes:seconds)",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    return told
+
+
+def training_images(options: Namespace, denoiser: "Denoiser", progress: "Progress") -> "ImageSet":
     """The training images of `--data` in the size of the model."""
     from hqdm.data.images import load_images
 
@@ -178,6 +218,7 @@ def training_images(options: Namespace, denoiser: "Denoiser") -> "ImageSet":
         channels=channels,
         offline=options.offline,
         skip_bad=options.skip_bad,
+        progress=progress,
     )
 
 
@@ -272,8 +313,8 @@ def resources(args: Sequence[str]) -> None:
     out = Path(options.out)
     denoiser = load_model(options)
     with claim(out, RESOURCES.names, options.overwrite):
-        images = training_images(options, denoiser)
         with progress_bar() as progress:
+            images = training_images(options, denoiser, progress)
             report = study(denoiser, images.images, settings, progress)
         written = RESOURCES.write(report, out)
     Console().print(RESOURCES.page(report).rich())

@@ -36,6 +36,7 @@ def run(args: Sequence[str]) -> None:
     add_output(parser, "comparison")
     options = parser.parse_args(args)
 
+    from hqdm.diffusion.loading import model_digest
     from hqdm.evaluation.comparison import (
         COMPARISON_FILES,
         Comparison,
@@ -54,7 +55,14 @@ def run(args: Sequence[str]) -> None:
     drawn = [f"{e.folder}/{name}" for e in entries for name in (RECORD_FILE, IMAGES_FILE)]
     files = (*COMPARISON_FILES, *drawn)
     comparison = Comparison(
-        options.checkpoint, entries, protocol_of(options), out, grid, options.resume, loaded
+        options.checkpoint,
+        model_digest(options.checkpoint),
+        entries,
+        protocol_of(options),
+        out,
+        grid,
+        options.resume,
+        loaded,
     )
     permitted = options.overwrite or options.resume
     with claim(out, files, permitted), progress_bar() as progress:

@@ -80,7 +80,7 @@ def _score(out: Path, started: float, trained: float) -> None:
     with progress_bar() as progress:
         samples = sample_images(denoiser, sampler, 64, progress=progress)
         settings = {"checkpoint": str(out / "last.ckpt"), "seed": 0}
-        write_samples(denoiser, sampler, samples, out / "samples", settings)
+        write_samples(sampler, samples, out / "samples", settings)
         report, images = evaluate(denoiser, sampler, ScoringProtocol("digits", n=SCORED), progress)
     losses = read_metric(out / "csv", "val_loss")
     report["seconds"] |= {"training": round(trained, 1)}

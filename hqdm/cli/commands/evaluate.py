@@ -30,6 +30,7 @@ def run(args: Sequence[str]) -> None:
     add_output(parser, None, "folder to write to (evaluation, next to the checkpoint)")
     options = parser.parse_args(args)
 
+    from hqdm.diffusion.loading import model_digest, model_file
     from hqdm.evaluation.report import REPORT_FILES, score_sheet, write_report
     from hqdm.evaluation.report import evaluate as score
     from hqdm.utils.progress import progress_bar
@@ -38,10 +39,14 @@ def run(args: Sequence[str]) -> None:
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
     out = Path(options.out) if options.out else beside / "evaluation"
     denoiser = load_model(options)
+    model = {
+        "checkpoint": str(model_file(options.checkpoint).absolute()),
+        "checkpoint_sha256": model_digest(options.checkpoint),
+    }
     sampler = sampler_of(options, denoiser)
     with claim(out, REPORT_FILES, options.overwrite):
         with progress_bar() as progress:
             report, images = score(denoiser, sampler, protocol_of(options), progress)
-        written = write_report(report, images, out)
+        written = write_report({**model, **report}, images, out)
     Console().print(score_sheet(report).rich())
     print(f"wrote {written}")

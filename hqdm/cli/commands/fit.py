@@ -364,6 +364,7 @@ class TrainingCLI(LightningCLI):
             plugins = write_requirements(needs, folder.path, bool(config["overwrite"]))
             self.config["plugins"] = sorted({p["file"] for p in plugins if p["file"]}) or None
             folder.write_config(self._config_text())
+            folder.record_start()
             print(f"{note or 'training from scratch'}; into {folder.path}", file=sys.stderr)
             yield
 

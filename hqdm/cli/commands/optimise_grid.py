@@ -44,7 +44,7 @@ def run(args: Sequence[str]) -> None:
                 y=None if labels is None else labels.to(device),
                 seed=options.seed,
                 trials=options.trials,
-                callback=lambda tried, error: progress("grids", tried, options.trials),
+                progress=progress,
             )
         grid.write(out)
     print(

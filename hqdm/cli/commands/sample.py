@@ -1,6 +1,5 @@
 """`hqdm sample`: generate images with a trained model."""
 
-import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -37,35 +36,37 @@ def run(args: Sequence[str]) -> None:
     add_output(parser, "samples")
     options = parser.parse_args(args)
 
+    from hqdm.diffusion.loading import model_digest
     from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
-    from hqdm.utils.progress import progress_bar
+    from hqdm.utils.progress import progress_bar, silent
 
     out = Path(options.out)
     denoiser = load_model(options)
     sampler = sampler_of(options, denoiser)
+    settings = {**vars(options), "checkpoint_sha256": model_digest(options.checkpoint)}
     given = drawing_of(options)
     alone = (options.processes, options.strategy) == (1, "auto")
     with claim(out, SAMPLE_FILES, options.overwrite) if alone or _is_first() else nullcontext():
-        if alone:
-            with progress_bar() as progress:
+        with progress_bar() if alone or _is_first() else nullcontext(silent) as progress:
+            if alone:
                 samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-        else:
-            from hqdm.generation.sharding import sample_sharded  # Lightning is slow to import
+            else:
+                from hqdm.generation.sharding import sample_sharded  # Lightning is slow to import
 
-            gathered = sample_sharded(
-                denoiser,
-                sampler,
-                options.n,
-                **given,
-                processes=options.processes,
-                strategy=options.strategy,
-                accelerator=next(denoiser.parameters()).device.type,
-                progress=sys.stdout.isatty(),
-            )
-            if gathered is None:  # the first process has the images
-                return
-            samples = gathered
-        written = write_samples(denoiser, sampler, samples, out, vars(options))
+                gathered = sample_sharded(
+                    denoiser,
+                    sampler,
+                    options.n,
+                    **given,
+                    processes=options.processes,
+                    strategy=options.strategy,
+                    accelerator=next(denoiser.parameters()).device.type,
+                    progress=progress,
+                )
+                if gathered is None:  # the first process has the images
+                    return
+                samples = gathered
+        written = write_samples(sampler, samples, out, settings)
     print(f"{counted(options.n, 'image')}, {samples.effort}: {written}")
 
 

@@ -5,8 +5,10 @@ import re
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
+from hqdm.carleman.qlss.solver import QLSS
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import sample_images
@@ -54,6 +56,9 @@ def test_fit_writes_beside_the_checkpoint(hqdm, trained, tmp_path):
     assert told == [("fitting nodes", done, 8) for done in range(9)]
     assert (fit.noise.values == again.noise.values).all()
     assert fit.record == again.record
+    with safe_open(path, "numpy") as file:
+        header = json.loads(file.metadata()["carleman"])
+    assert set(header["provenance"]) == {"versions", "git", "host", "time"}
     assert f"2 latents explain {fit.latents.explained:.1%} of the variance" in said
     assert path.with_suffix(".png").stat().st_size > 0
     assert fit.record["target"] == "denoiser"
@@ -198,3 +203,39 @@ def test_samplers_without_a_fit_say_so(refused, trained, tmp_path):
     options = ("--checkpoint", trained / "last.ckpt", "--out", tmp_path / "out")
     assert "run `hqdm carleman fit` first" in refused("sample", *options, "--sampler", "carleman")
     assert "sampler after carleman 'x'" in refused("sample", *options, "--sampler", "carleman+x")
+
+
+def test_slow_backends_warn_with_an_estimate(hqdm, fitted, tmp_path):
+    """At once, and after the first image; the images are those of the other backend."""
+    found = {}
+    for backend in ("direct", "qlss"):
+        out = tmp_path / backend
+        options = ("--checkpoint", fitted, "--n", 3, "--segments", 4, "--order", 2, "--out", out)
+        code, _, err = hqdm("carleman", "sample", *options, "--backend", backend)
+        assert code == 0
+        found[backend] = load_file(out / "images.safetensors")["images"].double()
+        assert (out / "strip.png").exists()
+        if backend == "direct":
+            assert err == ""
+            continue
+        first, second = err.splitlines()
+        assert "the qlss backend solves 12 linear systems" in first
+        assert re.search(
+            r"the first image took \d+\.\d s, so that the other 2 take about 0:", second
+        )
+    assert (found["direct"] - found["qlss"]).abs().max() <= 2  # grey levels
+
+
+def test_the_strip_solves_no_system_again(hqdm, fitted, tmp_path, monkeypatch):
+    solved = []
+    solve = QLSS.solve
+
+    def counted(self, generators, y0):
+        solved.append(1)
+        return solve(self, generators, y0)
+
+    monkeypatch.setattr(QLSS, "solve", counted)
+    options = ("--checkpoint", fitted, "--n", 2, "--segments", 3, "--order", 2)
+    out = tmp_path / "out"
+    assert hqdm("carleman", "sample", *options, "--backend", "qlss", "--out", out).code == 0
+    assert len(solved) == 2 * 3
