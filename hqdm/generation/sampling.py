@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser, Denoising, class_labels
+from hqdm.generation.files import file_names, names_in_words, write_kinds
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
 from hqdm.guidance.clip import Clip
 from hqdm.samplers import Result, Sampler
@@ -76,7 +77,7 @@ def sample_images(
     n: int,
     *,
     seed: int = 0,
-    label: int | None = None,
+    label: int | Sequence[int] | None = None,
     guidance: float = 1.0,
     around: Callable[[Denoising], Denoising] | None = None,
     batch_size: int = 256,
@@ -89,7 +90,8 @@ def sample_images(
         sampler: The sampler.
         n: Number of images.
         seed: Random seed.
-        label: The class of all images; None takes every class in turn.
+        label: A class, or several that are taken in turn, see
+            `hqdm.diffusion.denoiser.class_labels`; None takes every class in turn.
         guidance: Scale of classifier-free guidance; 1 is none.
         around: Wraps the guided denoiser, such as `hqdm.guidance.replacement`.
         batch_size: Images per batch.
@@ -175,8 +177,34 @@ def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> 
     )
 
 
+def sample_files(
+    denoiser: Denoiser,
+    n: int,
+    label: int | Sequence[int] | None = None,
+    kinds: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The names of the files that `write_samples` writes for n images.
+
+    Args:
+        denoiser: The model.
+        n: Number of images.
+        label: See `sample_images`.
+        kinds: Other files than `SAMPLE_FILES`, see `hqdm.generation.files`.
+
+    Raises:
+        HQDMError: If a number is out of range, or a kind cannot be written.
+    """
+    image_batches(denoiser.sample_shape, n, n, 0)  # refuses numbers before names are made of them
+    return (*SAMPLE_FILES, *file_names(kinds, n, class_labels(denoiser, n, label)))
+
+
 def write_samples(
-    denoiser: Denoiser, sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]
+    denoiser: Denoiser,
+    sampler: Sampler,
+    samples: Samples,
+    out: Path,
+    settings: dict[str, Any],
+    kinds: Sequence[str] = (),
 ) -> str:
     """Write a grid of images, a strip of denoising trajectories, the images and a record.
 
@@ -187,6 +215,7 @@ def write_samples(
         out: Folder to write to.
         settings: Settings that `sample.json` records in addition to the sampler; has the key
             "seed".
+        kinds: Other files to write, see `hqdm.generation.files`.
 
     Returns:
         The names of the files, for a message.
@@ -195,15 +224,19 @@ def write_samples(
     size = min(STRIP_ROWS, len(shown))
     noise = ImageNoise(settings["seed"], size)
     device = next(denoiser.parameters()).device
-    y = None if samples.labels is None else samples.labels[:size].to(device)
+    labels = samples.labels
+    first = None if labels is None else labels[:size]
+    y = None if first is None else first.to(device)
     x1 = denoiser.prior(noise)
     denoising = guided(denoiser, settings.get("guidance", 1.0))
     result = sampler.run(denoising, x1, y, noise=noise, return_trajectory=True)
+    recorded = result.trajectory.cpu(), result.times
     with together():
-        save_grid(shown, out / GRID_FILE)
-        save_strip(result.trajectory.cpu(), out / STRIP_FILE, rows=size)
+        save_grid(shown, out / GRID_FILE, labels=None if labels is None else labels[: len(shown)])
+        save_strip(*recorded, out / STRIP_FILE, first)
+        write_kinds(kinds, samples.images, labels, *recorded, out)
         save_samples(samples, sampler, out, RECORD_FILE, settings)
-    return ", ".join(str(out / name) for name in SAMPLE_FILES)
+    return ", ".join(str(out / name) for name in (*SAMPLE_FILES, *names_in_words(kinds)))
 
 
 def save_samples(

@@ -37,10 +37,10 @@ from hqdm.training.callbacks import (
     LastCheckpoint,
     LossCurve,
     SampleGrid,
-    StepLimit,
     WholeCheckpoints,
     best_score,
 )
+from hqdm.training.limits import Length, StepLimit
 from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import check_length, check_rates, check_validations
 from hqdm.training.transfer import freeze, transfer
@@ -254,15 +254,9 @@ def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Tra
 
 def _steps(data: ImageDataModule, trainer: Trainer) -> float:
     """The largest number of optimiser steps of a run; infinite without a limit."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
-    limits = [callback.max_steps for callback in callbacks if isinstance(callback, StepLimit)]
-    if trainer.max_steps >= 0:
-        limits.append(trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        batches, limit = data.batches_per_epoch, trainer.limit_train_batches
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-        limits.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
-    return min(limits, default=math.inf)
+    batches, limit = data.batches_per_epoch, trainer.limit_train_batches
+    batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+    return Length.of(trainer, batches).steps
 
 
 def prepare(

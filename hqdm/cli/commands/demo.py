@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.configuration import preset
 from hqdm.cli.options import Parser
@@ -18,7 +16,7 @@ from hqdm.samplers import DDIM
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
-from hqdm.utils.tables import Sheet
+from hqdm.utils.tables import Sheet, show
 
 CONFIG = "digits_qvunet"
 FILES = (*REPORT_FILES, *(f"samples/{name}" for name in SAMPLE_FILES))
@@ -72,8 +70,6 @@ def _score(out: Path, started: float, trained: float) -> None:
         started: A value of `time.monotonic`.
         trained: Seconds of training.
     """
-    console = Console()
-
     denoiser = load_denoiser(out / "last.ckpt")
     sampler = DDIM(SAMPLER_STEPS)
     with progress_bar() as progress:
@@ -85,7 +81,7 @@ def _score(out: Path, started: float, trained: float) -> None:
     report["seconds"] |= {"training": round(trained, 1)}
     report["val_loss"] = list(losses.values())[-1]
     write_report(report, images, out)
-    console.print(_sheet(report, time.monotonic() - started).rich())
+    show(_sheet(report, time.monotonic() - started))
     for name in (
         "samples/grid.png",
         "samples/strip.png",
@@ -93,7 +89,7 @@ def _score(out: Path, started: float, trained: float) -> None:
         "metrics.json",
         "last.ckpt",
     ):
-        console.print(f"wrote {out / name}", soft_wrap=True)
+        print(f"wrote {out / name}")
 
 
 def _sheet(report: dict[str, Any], seconds: float) -> Sheet:
