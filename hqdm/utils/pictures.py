@@ -18,7 +18,7 @@ from hqdm.utils.pixels import to_float, to_uint8
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE_WIDTH = 640
+PAGE_SIZE = 640
 CELL = 64  # least height and width of an image in a picture, in pixels
 GAP = 1
 TEXT, LEAST_TEXT, PAD = 15, 8, 6  # height of letters and space around them, in pixels
@@ -113,7 +113,7 @@ def arranged(
     pixels = to_uint8(torch.cat(lines, dim=1)).cpu()
     _, height, width = pixels.shape
     cell = rows[0][1].shape[2] + GAP, rows[0][1].shape[3] + GAP
-    factor = max(1, PAGE_WIDTH // width, -(-CELL // min(cell)))
+    factor = max(1, PAGE_SIZE // max(height, width), -(-CELL // min(cell)))
     flat = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
     picture = Image.fromarray(flat.numpy())
     picture = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)

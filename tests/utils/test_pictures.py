@@ -13,7 +13,7 @@ from hqdm.utils.pictures import (
     DPI,
     FRAMES,
     LEAST_TEXT,
-    PAGE_WIDTH,
+    PAGE_SIZE,
     TEXT,
     _fitting,
     grid,
@@ -57,7 +57,7 @@ def inside(picture, columns, rows, size):
     """
     pixels = np.asarray(picture)
     unit = size + 1
-    factor = max(640 // (columns * unit), 64 // unit + (64 % unit > 0))
+    factor = max(640 // (max(columns, rows) * unit), 64 // unit + (64 % unit > 0))
     top, left = pixels.shape[0] - factor * rows * unit, pixels.shape[1] - factor * columns * unit
     cells = pixels[top::factor, left::factor]
     cells = cells.reshape(rows, unit, columns, unit, *pixels.shape[2:]).swapaxes(1, 2)
@@ -102,7 +102,7 @@ def test_small_images_are_enlarged_by_an_integer(tmp_path, channels, size, colum
         cells, (left, top), factor = inside(picture, columns, 1, size)
         assert (left, top) == (0, 0)
         assert factor * (size + 1) >= 64
-        assert picture.width >= min(PAGE_WIDTH, 64 * columns)
+        assert picture.width >= min(PAGE_SIZE, 64 * columns)
         came = torch.from_numpy(cells[0].copy()).view(columns, size, size, channels)
         assert torch.equal(came.permute(0, 3, 1, 2), to_uint8(images))
         enlarged = np.asarray(picture)[: size * factor, : size * factor]
