@@ -59,7 +59,7 @@ class Length:
         limits += [trainer.max_steps] if trainer.max_steps >= 0 else []
         steps: float = min(limits, default=math.inf)
         unlimited = trainer.max_epochs is None or trainer.max_epochs < 0
-        epochs = math.inf if unlimited else float(trainer.max_epochs or 0)
+        epochs: float = math.inf if unlimited else trainer.max_epochs or 0
         if not 0 < batches < math.inf:
             return cls(steps, epochs)
         per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
