@@ -11,6 +11,7 @@ import pytest
 
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import (
+    NAME_LENGTH,
     check_replaceable,
     observing,
     remove_parts,
@@ -163,3 +164,19 @@ def test_only_own_parts_are_removed(tmp_path):
     remove_parts(tmp_path / "last.ckpt")
     remove_parts(tmp_path / "nowhere" / "last.ckpt")
     assert {f.name for f in tmp_path.iterdir()} == mine | {other}
+
+
+def test_parts_of_many_files_are_removed_at_once(tmp_path, monkeypatch):
+    """Each folder is listed once."""
+    long = "x" * 250
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in ("1.png", "2.png", "3.png", long[:NAME_LENGTH]):
+            (tmp_path / folder / f".{name}.0123abcd.hqdm-part").touch()
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or iterdir(folder))
+    remove_parts(*(tmp_path / name for name in ("a/1.png", "a/2.png", "b/1.png", f"b/{long}")))
+    assert listed == [tmp_path / "a", tmp_path / "b"]
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*-part")}
+    kept = [*(f"b/.{i}.png" for i in (2, 3)), "a/.3.png", f"a/.{long[:NAME_LENGTH]}"]
+    assert left == {f"{name}.0123abcd.hqdm-part" for name in kept}
