@@ -68,7 +68,7 @@ class Status:
         return GAP.join(self.parts())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The parts that fit into the width of the terminal, with a bar if there is room for one."""
+        """The parts that fit into the terminal, with a bar if there is room for one."""
         parts, width = self.parts(), options.max_width
         shown = fitting(parts, width - LEAST_BAR - len(GAP))
         if math.isinf(self.length.steps) or len(shown) < min(4, len(parts)):
