@@ -29,7 +29,7 @@ class Table(Sheet):
 
     def print(self, console: Console) -> None:
         """Print it."""
-        console.print(self.rich())
+        console.print(self.rich(), crop=False)
         for note in self.notes:
             console.print(f"  {note}", markup=False, highlight=False)
 

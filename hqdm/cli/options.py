@@ -1,6 +1,7 @@
 """The parser of the commands, and the options that several of them have."""
 
 import argparse
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -84,6 +85,62 @@ def add_noise(parser: Parser, n: int) -> None:
     parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale; 1 is none")
 
 
+def add_label(parser: Parser) -> None:
+    """Add the option `--label`."""
+    parser.add_argument(
+        "--label",
+        type=class_ranges,
+        help="classes of the images, taken in turn: 3 or 3,7 or 0-9 (all classes)",
+    )
+
+
+def class_ranges(text: str) -> list[range]:
+    """The classes in a text such as `3`, `3,7` or `0-4,9`.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is written in another way.
+    """
+    ranges = []
+    for part in text.split(","):
+        written = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
+        first, last = (written[1], written[2] or written[1]) if written else ("1", "0")
+        if int(first) > int(last):
+            raise argparse.ArgumentTypeError(
+                f"expected classes such as 3 or 3,7 or 0-9, got {text!r}"
+            )
+        ranges.append(range(int(first), int(last) + 1))
+    return ranges
+
+
+def label_of(options: argparse.Namespace, denoiser: "Denoiser") -> int | list[int] | None:
+    """The classes of `--label`, of which a single one is a number; None for all classes.
+
+    Raises:
+        HQDMError: If the model does not have one of them.
+    """
+    if options.label is None:
+        return None
+    from hqdm.diffusion.denoiser import class_labels
+
+    for ends in options.label:  # before a long range becomes a list
+        class_labels(denoiser, 1, ends[-1])
+    labels = [label for ends in options.label for label in ends]
+    return labels[0] if len(labels) == 1 else labels
+
+
+def add_kinds(parser: Parser) -> None:
+    """Add the option `--save`."""
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        default=[],
+        metavar="KIND",
+        choices=("png", "npz", "gif", "webp"),
+        help="files beside the grid, the strip and the safetensors: png (each image), npz (arr_0, "
+        "as tools for FID read it), gif or webp (the strip as an animation)",
+    )
+
+
 def add_output(parser: Parser, out: str | None, what: str = "folder to write to") -> None:
     """Add the options of the device and of output files; `out` is the default of `--out`."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
@@ -157,8 +214,13 @@ def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> 
     return load_arguments(name, Path(options.checkpoint), denoiser, options.guidance)
 
 
-def drawing_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of sampling as arguments of `sample_images`, beside n."""
+def drawing_of(options: argparse.Namespace, denoiser: "Denoiser") -> dict[str, Any]:
+    """The options of sampling as arguments of `sample_images`, beside n.
+
+    Raises:
+        HQDMError: If the model does not have a class of `--label`.
+    """
+    options.label = label_of(options, denoiser)  # as the record has it
     return {key: vars(options)[key] for key in ("seed", "label", "guidance", "batch_size")}
 
 

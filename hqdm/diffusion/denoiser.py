@@ -9,7 +9,7 @@ the loss, is computed in float32 at least, and in float64 if the samples or the 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, cast
@@ -440,11 +440,21 @@ def check_batch_labels(denoiser: Denoiser, y: Tensor) -> None:
         )
 
 
-def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None:
-    """Labels for n images: a given label, else every class in turn; None without classes.
+def class_labels(
+    denoiser: Denoiser, n: int, label: int | Sequence[int] | None = None
+) -> Tensor | None:
+    """Labels for n images: the given classes in turn, else all of them; None without classes.
+
+    Image i has the label `label[i % len(label)]`. If n is no multiple of the number of classes, the
+    first ones have one image more.
+
+    Args:
+        denoiser: The model.
+        n: Number of images.
+        label: A class, several different classes, or None for all.
 
     Raises:
-        HQDMError: If the label does not exist.
+        HQDMError: If a label does not exist or stands twice, or there are none.
     """
     if denoiser.n_classes is None:
         if label is not None:
@@ -452,6 +462,14 @@ def class_labels(denoiser: Denoiser, n: int, label: int | None) -> Tensor | None
         return None
     if label is None:
         return torch.arange(n) % denoiser.n_classes
-    if not whole("label", label) < denoiser.n_classes:
-        raise HQDMError(f"label {label} does not exist: expected 0 to {denoiser.n_classes - 1}")
-    return torch.full((n,), label)
+    named = label if isinstance(label, Sequence) else [label]
+    labels: list[int] = []
+    for one in named:
+        if not whole("label", one) < denoiser.n_classes:
+            raise HQDMError(f"label {one} does not exist: expected 0 to {denoiser.n_classes - 1}")
+        if one in labels:
+            raise HQDMError(f"label {one} stands twice: name every class once")
+        labels.append(int(one))
+    if not labels:
+        raise HQDMError("label needs one class or more, got none")
+    return torch.tensor(labels)[torch.arange(n) % len(labels)]

@@ -208,7 +208,7 @@ def compare(
             scored(result)
     with together():
         write_file(comparison.out / TABLE_FILE, comparison_sheet(report).markdown())
-        save_rows(rows, comparison.out / ROWS_FILE)
+        save_rows(list(rows.items()), comparison.out / ROWS_FILE)
         save_plot(report, comparison.out / PLOT_FILE)
     return report
 

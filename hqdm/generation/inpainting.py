@@ -16,9 +16,10 @@ from hqdm.guidance.replacement import Replacement
 from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import together
-from hqdm.utils.pictures import read_image, save_grid
+from hqdm.utils.pictures import class_rows, read_image, save_rows
 
 RECORD_FILE = "inpaint.json"
+COLUMNS = 8
 INPAINT_FILES = (GRID_FILE, IMAGES_FILE, RECORD_FILE)
 
 
@@ -83,6 +84,7 @@ def write_inpainting(
         The names of the files, for a message.
     """
     with together():
-        save_grid(torch.cat([known.holed[None], samples.images]), out / GRID_FILE)
+        rows = class_rows(samples.images, samples.labels, "filled")
+        save_rows([("given", known.holed[None]), *rows], out / GRID_FILE, COLUMNS)
         save_samples(samples, sampler, out, RECORD_FILE, settings)
     return ", ".join(str(out / name) for name in INPAINT_FILES)

@@ -21,7 +21,7 @@ from hqdm.generation.sampling import image_batches
 from hqdm.samplers import Sampler
 from hqdm.utils.checks import whole
 from hqdm.utils.files import together, write_file
-from hqdm.utils.pictures import save_grid
+from hqdm.utils.pictures import save_rows
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.versions import provenance
 
@@ -112,6 +112,8 @@ def write_interpolation(
         The names of the files, for a message.
     """
     strip = torch.cat([result.images[:1], result.strip, result.images[1:]])
+    shares = torch.linspace(0, 1, len(result.strip)).tolist()
+    heads = ["given", *(f"u = {share:.2g}" for share in shares), "given"]
     record = {
         "images": list(files),
         "sampler": sampler.name,
@@ -121,6 +123,6 @@ def write_interpolation(
         "provenance": provenance(),
     }
     with together():
-        save_grid(strip, out / STRIP_FILE, columns=len(strip))
+        save_rows([("", strip)], out / STRIP_FILE, heads=heads)
         write_file(out / RECORD_FILE, json.dumps(record, indent=2) + "\n")
     return ", ".join(str(out / name) for name in INTERPOLATION_FILES)

@@ -58,7 +58,7 @@ class Pipeline:
         tolerance: float | None = None,
         *,
         seed: int = 0,
-        label: int | None = None,
+        label: int | Sequence[int] | None = None,
         guidance: float = 1.0,
         batch_size: int = 256,
     ) -> Samples:
@@ -71,7 +71,8 @@ class Pipeline:
             grid: The grid of times.
             tolerance: The error per step of an adaptive sampler.
             seed: The random seed.
-            label: The class of all samples; None takes every class in turn.
+            label: A class, or several that are taken in turn, see
+                `hqdm.diffusion.denoiser.class_labels`; None takes every class in turn.
             guidance: Scale of classifier-free guidance; 1 is none.
             batch_size: Samples per batch.
 

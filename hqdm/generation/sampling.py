@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser, Denoising, class_labels
+from hqdm.generation.files import file_names, names_in_words, write_kinds
 from hqdm.guidance.classifier_free import ClassifierFreeGuidance
 from hqdm.guidance.clip import Clip
 from hqdm.nn.outline import check_batch
@@ -47,6 +48,7 @@ class Samples:
         rejected: Rejected steps of an adaptive sampler, averaged over the images.
         seconds: Duration of the sampling.
         trajectory: The first `STRIP_ROWS` images at every grid point, `(n + 1, R, C, H, W)`.
+        times: The grid of times `(n + 1,)`.
     """
 
     images: Tensor
@@ -55,6 +57,7 @@ class Samples:
     rejected: float
     seconds: float
     trajectory: Tensor
+    times: Tensor
 
     @property
     def effort(self) -> str:
@@ -80,7 +83,7 @@ def sample_images(
     n: int,
     *,
     seed: int = 0,
-    label: int | None = None,
+    label: int | Sequence[int] | None = None,
     guidance: float = 1.0,
     around: Callable[[Denoising], Denoising] | None = None,
     batch_size: int = 256,
@@ -93,7 +96,8 @@ def sample_images(
         sampler: The sampler.
         n: Number of images.
         seed: Random seed.
-        label: The class of all images; None takes every class in turn.
+        label: A class, or several that are taken in turn, see
+            `hqdm.diffusion.denoiser.class_labels`; None takes every class in turn.
         guidance: Scale of classifier-free guidance; 1 is none.
         around: Wraps the guided denoiser, such as `hqdm.guidance.replacement`.
         batch_size: Images per batch.
@@ -191,10 +195,38 @@ def gather(results: Sequence[Result], labels: Tensor | None, started: float) -> 
         rejected=float(sum(result.rejected.sum() for result in results)) / len(images),
         seconds=time.monotonic() - started,
         trajectory=torch.cat([result.trajectory for result in results], dim=1),
+        times=results[0].times,
     )
 
 
-def write_samples(sampler: Sampler, samples: Samples, out: Path, settings: dict[str, Any]) -> str:
+def sample_files(
+    denoiser: Denoiser,
+    n: int,
+    label: int | Sequence[int] | None = None,
+    kinds: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The names of the files that `write_samples` writes for n images.
+
+    Args:
+        denoiser: The model.
+        n: Number of images.
+        label: See `sample_images`.
+        kinds: Other files than `SAMPLE_FILES`, see `hqdm.generation.files`.
+
+    Raises:
+        HQDMError: If a number is out of range, or a kind cannot be written.
+    """
+    image_batches(denoiser.sample_shape, n, n, 0)  # refuses numbers before names are made of them
+    return (*SAMPLE_FILES, *file_names(kinds, n, class_labels(denoiser, n, label)))
+
+
+def write_samples(
+    sampler: Sampler,
+    samples: Samples,
+    out: Path,
+    settings: dict[str, Any],
+    kinds: Sequence[str] = (),
+) -> str:
     """Write a grid of images, a strip of denoising trajectories, the images and a record.
 
     Args:
@@ -202,15 +234,20 @@ def write_samples(sampler: Sampler, samples: Samples, out: Path, settings: dict[
         samples: The samples.
         out: Folder to write to.
         settings: Settings that `sample.json` records in addition to the sampler.
+        kinds: Other files to write, see `hqdm.generation.files`.
 
     Returns:
         The names of the files, for a message.
     """
+    shown, labels = samples.images[:MAX_IN_GRID], samples.labels
+    first = None if labels is None else labels[:STRIP_ROWS]
+    recorded = samples.trajectory, samples.times
     with together():
-        save_grid(samples.images[:MAX_IN_GRID], out / GRID_FILE)
-        save_strip(samples.trajectory, out / STRIP_FILE, rows=samples.trajectory.shape[1])
+        save_grid(shown, out / GRID_FILE, labels=None if labels is None else labels[: len(shown)])
+        save_strip(*recorded, out / STRIP_FILE, first)
+        write_kinds(kinds, samples.images, labels, *recorded, out)
         save_samples(samples, sampler, out, RECORD_FILE, settings)
-    return ", ".join(str(out / name) for name in SAMPLE_FILES)
+    return ", ".join(str(out / name) for name in (*SAMPLE_FILES, *names_in_words(kinds)))
 
 
 def save_samples(

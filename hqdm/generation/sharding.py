@@ -7,6 +7,7 @@ of w generates batches r, r + w, ... The first process gathers them in order.
 import logging
 import time
 import warnings
+from collections.abc import Sequence
 
 import torch
 from lightning import LightningModule, Trainer
@@ -121,7 +122,7 @@ def sample_sharded(
     strategy: str = "auto",
     accelerator: str = "auto",
     seed: int = 0,
-    label: int | None = None,
+    label: int | Sequence[int] | None = None,
     guidance: float = 1.0,
     batch_size: int = 256,
     progress: Progress = silent,
@@ -139,7 +140,8 @@ def sample_sharded(
         strategy: One of `STRATEGIES`.
         accelerator: Lightning's name of the kind of device.
         seed: Random seed.
-        label: The class of all images; None takes every class in turn.
+        label: A class, or several that are taken in turn, see
+            `hqdm.diffusion.denoiser.class_labels`; None takes every class in turn.
         guidance: Scale of classifier-free guidance; 1 is none.
         batch_size: Largest number of images per batch; reduced if needed, so that every process has
             a batch.

@@ -25,6 +25,7 @@ from hqdm.utils.files import check_replaceable, remove_parts
 
 LOCK_FILE = ".hqdm-lock"
 _BEGIN = b'{"pid": '  # of a lock file; its writer may have been killed at it
+SHOWN = 5  # names of files in a message
 
 
 @contextmanager
@@ -46,13 +47,14 @@ def claim(
     with hold(folder, lock):
         present = [name for name in names if (folder / name).exists()]
         if present and not overwrite:
+            more = f" and {len(present) - SHOWN} more" if len(present) > SHOWN else ""
             raise HQDMError(
-                f"{folder} already holds {', '.join(present)}: "
+                f"{folder} already holds {', '.join(present[:SHOWN])}{more}: "
                 "--overwrite replaces, --out names another folder"
             )
         for name in names:
             check_replaceable(folder / name)
-            remove_parts(folder / name)
+        remove_parts(*(folder / name for name in names))
         yield
 
 

@@ -1,4 +1,4 @@
-"""Callbacks of training: step limit, checkpoints and signals, sample grids, loss curve."""
+"""Callbacks of training: checkpoints and signals, sample grids, loss curve."""
 
 import math
 import signal
@@ -17,14 +17,16 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from hqdm.generation.sampling import sample_images
+from hqdm.generation.sampling import Samples, sample_images
 from hqdm.samplers import DDIM
 from hqdm.storage.checkpoint import read_checkpoint, write_checkpoint
 from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS
+from hqdm.training.progress import TrainingProgress
 from hqdm.utils.errors import HQDMError, Interrupted
 from hqdm.utils.files import report, write_file
-from hqdm.utils.pictures import grid, save_loss_curve, save_picture
+from hqdm.utils.pictures import grid, save_grid, save_loss_curve
+from hqdm.utils.progress import Progress, silent
 
 LOG_FILES = ("hparams.yaml", "events.out.tfevents.*")
 
@@ -40,32 +42,6 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
         else:
             write_checkpoint(checkpoint, Path(path))
-
-
-class StepLimit(Callback):
-    """Ends training after a number of steps.
-
-    A run resumed at the end of an epoch with Lightning's own `max_steps` executes this end again,
-    so that later losses are logged with wrong steps.
-
-    Args:
-        max_steps: Optimiser steps of the whole run.
-    """
-
-    def __init__(self, max_steps: int) -> None:
-        self.max_steps = max_steps
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take no further step if the resumed run is complete."""
-        self._check(trainer)
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Stop after the step limit; the last validation and checkpoint still follow."""
-        self._check(trainer)
-
-    def _check(self, trainer: Trainer) -> None:
-        if trainer.global_step >= self.max_steps:
-            trainer.should_stop = True
 
 
 class LastCheckpoint(Callback):
@@ -274,17 +250,20 @@ class SampleGrid(Callback):
         self.n = n
         self.steps = steps
 
-    def draw(self, module: DiffusionModule) -> Tensor:
-        """The images, `(n, C, H, W)`; of each class in turn if the network takes labels."""
-        return sample_images(module.averaged, DDIM(self.steps), self.n).images
+    def draw(self, module: DiffusionModule, progress: Progress = silent) -> Samples:
+        """The images, of each class in turn if the network takes labels."""
+        return sample_images(module.averaged, DDIM(self.steps), self.n, progress=progress)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Generate samples, write a PNG file and log the picture to TensorBoard."""
         due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if not (due and trainer.is_global_zero and isinstance(pl_module, DiffusionModule)):
             return
-        picture = grid(self.draw(pl_module), columns=8)
-        save_picture(picture, self.folder / f"step_{trainer.global_step:07d}.png")
+        bar = trainer.progress_bar_callback
+        samples = self.draw(pl_module, bar.report if isinstance(bar, TrainingProgress) else silent)
+        path = self.folder / f"step_{trainer.global_step:07d}.png"
+        save_grid(samples.images, path, labels=samples.labels)
+        picture = grid(samples.images, columns=8)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", (picture + 1) / 2, trainer.global_step)

@@ -40,10 +40,10 @@ from hqdm.training.callbacks import (
     LastCheckpoint,
     LossCurve,
     SampleGrid,
-    StepLimit,
     WholeCheckpoints,
     best_score,
 )
+from hqdm.training.limits import StepLimit
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.checks import check_types

@@ -9,7 +9,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from hqdm.data.module import ImageDataModule
 from hqdm.nn.outline import check_batch
 from hqdm.nn.parts import quantum_modules
-from hqdm.training.callbacks import StepLimit
+from hqdm.training.limits import Length
 from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS, check_length, check_rates, check_validations
 from hqdm.utils.checks import whole
@@ -78,23 +78,10 @@ def _check_finders(trainer: Trainer) -> None:
             )
 
 
-def batches_per_epoch(data: ImageDataModule, trainer: Trainer) -> int:
+def _batches_per_epoch(data: ImageDataModule, trainer: Trainer) -> int:
     """Number of training batches per epoch, within the limit of the trainer."""
     batches, limit = data.batches_per_epoch, trainer.limit_train_batches
     return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-
-
-def _steps_per_epoch(data: ImageDataModule, trainer: Trainer) -> int:
-    """Number of optimiser steps per epoch."""
-    return math.ceil(batches_per_epoch(data, trainer) / trainer.accumulate_grad_batches)
-
-
-def _step_limit(trainer: Trainer) -> float:
-    """The largest number of optimiser steps that is configured; infinite without one."""
-    limits = [c.max_steps for c in _callbacks(trainer) if isinstance(c, StepLimit)]
-    return min(
-        [*limits, *([trainer.max_steps] if trainer.max_steps >= 0 else [])], default=math.inf
-    )
 
 
 def _check_validation_interval(data: ImageDataModule, trainer: Trainer) -> None:
@@ -103,7 +90,7 @@ def _check_validation_interval(data: ImageDataModule, trainer: Trainer) -> None:
     Raises:
         HQDMError: If it does not, and batches are not counted over epochs.
     """
-    every, batches = trainer.val_check_interval, batches_per_epoch(data, trainer)
+    every, batches = trainer.val_check_interval, _batches_per_epoch(data, trainer)
     if every == 0:
         raise HQDMError(
             "trainer.val_check_interval is 0: set limit_val_batches to 0 for no validation"
@@ -122,11 +109,11 @@ def _check_least_steps(data: ImageDataModule, trainer: Trainer) -> None:
     Raises:
         HQDMError: If it is.
     """
-    most = _step_limit(trainer)
-    epochs = trainer.min_epochs or 0
+    most = Length.of(trainer, math.inf).steps
+    per_epoch = math.ceil(_batches_per_epoch(data, trainer) / trainer.accumulate_grad_batches)
     for name, least in (
         ("min_steps", trainer.min_steps or 0),
-        ("min_epochs", epochs * _steps_per_epoch(data, trainer)),
+        ("min_epochs", (trainer.min_epochs or 0) * per_epoch),
     ):
         if least > most:
             raise HQDMError(
@@ -169,15 +156,7 @@ def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Tra
     check_rates(optimizer, scheduler)
     if scheduler is not None:
         check_validations(scheduler, trainer)
-        check_length(scheduler, _steps(data, trainer))
-
-
-def _steps(data: ImageDataModule, trainer: Trainer) -> float:
-    """The largest number of optimiser steps of a run; infinite without a limit."""
-    limits = [_step_limit(trainer)]
-    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-        limits.append(trainer.max_epochs * _steps_per_epoch(data, trainer))
-    return min(limits)
+        check_length(scheduler, Length.of(trainer, _batches_per_epoch(data, trainer)).steps)
 
 
 def check_batches(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:

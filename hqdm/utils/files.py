@@ -134,17 +134,26 @@ def check_replaceable(path: Path) -> None:
         raise HQDMError(f"{path} is read-only: make it writable, or name another folder with --out")
 
 
-def remove_parts(path: Path) -> None:
-    """Remove unfinished files that killed processes left beside a file.
+def remove_parts(*paths: Path) -> None:
+    """Remove unfinished files that killed processes left beside files.
 
-    No other process may be writing the file, see `hqdm.storage.claims`.
+    No other process may be writing the files, see `hqdm.storage.claims`.
     """
-    remove_parts_like(path.parent, re.escape(path.name[:NAME_LENGTH]))
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name[:NAME_LENGTH])
+    for folder, own in names.items():  # each folder is listed once, for thousands of files
+        _remove_parts(folder, own.__contains__)
 
 
 def remove_parts_like(folder: Path, names: str) -> None:
     """Remove unfinished files, as `remove_parts`, of all names that match a regular expression."""
-    part = re.compile(rf"\.({names})\.[0-9a-f]{{8}}\.hqdm-part")
+    _remove_parts(folder, lambda name: re.fullmatch(names, name) is not None)
+
+
+def _remove_parts(folder: Path, chosen: Callable[[str], bool]) -> None:
+    """Remove the unfinished files in a folder of the final names for which `chosen` is true."""
     for file in folder.iterdir() if folder.is_dir() else ():
-        if part.fullmatch(file.name):
+        part = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.hqdm-part", file.name, re.DOTALL)
+        if part and chosen(part[1]):
             file.unlink()

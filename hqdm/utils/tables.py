@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 
 def counted(n: int, thing: str) -> str:
@@ -34,15 +35,17 @@ class Sheet:
     rows: Sequence[Sequence[str]]
     n_text: int = 1
 
-    def rich(self) -> Table:
-        """The table for the terminal."""
-        table = Table(title=self.title or None)
+    def rich(self) -> Group:
+        """The table for the terminal, below its title; see `show`."""
+        table = Table()
         for place, name in enumerate(self.columns):
             number = place >= self.n_text
             table.add_column(name, justify="right" if number else "left", overflow="fold")
         for cells in self.rows:
-            table.add_row(*cells)
-        return table
+            table.add_row(*map(Text, cells))  # not markup: a name may have brackets
+        # In one line, which `show` does not cut: a title with a file name can be copied.
+        title = Text(self.title, style="italic", no_wrap=True, overflow="ignore")
+        return Group(title, table) if self.title else Group(table)
 
     def markdown(self) -> str:
         """The table in Markdown, below its title."""
@@ -79,6 +82,11 @@ class Page:
             (f"{above}\n\n" if above else "") + "".join(f"* {item}\n" for item in items)
             for above, items in self.lists.items()
         ]
+
+
+def show(shown: Sheet | Page) -> None:
+    """Print tables; titles that are wider than the terminal are not broken into lines."""
+    Console().print(shown.rich(), crop=False)
 
 
 def percent(share: float | None) -> str:

@@ -8,6 +8,7 @@ import warnings
 from itertools import combinations
 from subprocess import run
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -143,6 +144,59 @@ def test_labels_and_guidance(hqdm, refused, trained_classes, tmp_path):
     assert hqdm(*args, "--label", 4, "--guidance", 2, "--out", tmp_path / "b").code == 0
     assert not torch.equal(images(tmp_path / "a"), images(tmp_path / "b"))
     assert "label 10 does not exist" in refused(*args, "--label", 10, "--out", tmp_path / "c")
+
+
+def test_sample_writes_other_files_on_request(hqdm, refused, trained_classes, tmp_path):
+    args = ("sample", "--checkpoint", trained_classes / "last.ckpt", "--steps", 2)
+    args = (*args, "--label", "3,0-1", "--per-class", 4, "--out", tmp_path)
+    kinds = ("--save", "png", "npz", "gif", "webp")
+    outcome = hqdm(*args, *kinds)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("12 images, ")
+    for name in ("png", "samples.npz", "strip.gif", "strip.webp"):
+        assert str(tmp_path / name) in outcome.out
+    drawn = images(tmp_path)[:, 0].numpy()
+    labels = [3, 0, 1] * 4
+    names = [f"{i:02}_class_{label}.png" for i, label in enumerate(labels)]
+    assert sorted(file.name for file in (tmp_path / "png").iterdir()) == names
+    for name, expected in zip(names, drawn, strict=True):
+        with Image.open(tmp_path / "png" / name) as picture:
+            assert np.array_equal(np.asarray(picture), expected)
+    with np.load(tmp_path / "samples.npz") as arrays:
+        assert arrays["arr_0"].dtype == np.uint8
+        assert np.array_equal(arrays["arr_0"], drawn[..., None])
+        assert arrays["arr_1"].tolist() == labels
+    for kind in ("gif", "webp"):
+        with Image.open(tmp_path / f"strip.{kind}") as picture:
+            assert picture.n_frames == 3  # the noise and two steps
+    record = json.loads((tmp_path / "sample.json").read_text())
+    assert (record["label"], record["n"]) == ([3, 0, 1], 12)
+
+    (tmp_path / "sample.json").unlink()
+    for name in ("grid.png", "strip.png", "images.safetensors"):
+        (tmp_path / name).unlink()
+    assert "already holds samples.npz" in refused(*args, "--save", "npz")
+    assert "png/00_class_3.png" in refused(*args, "--save", "png")
+    assert "samples.npz is of other images" in refused(*args, "--overwrite")
+    fewer = (*args, *kinds, "--overwrite", "--per-class", 1)
+    assert "png/00_class_3.png is of other images" in refused(*fewer)
+    assert hqdm(*args, *kinds, "--overwrite").code == 0
+
+
+def test_numbers_and_classes_of_samples_that_do_not_fit(refused, last, trained_classes, tmp_path):
+    plain = ("sample", "--checkpoint", last, "--out", tmp_path / "out")
+    classes = ("sample", "--checkpoint", trained_classes / "last.ckpt", "--out", tmp_path / "out")
+    assert "has no class labels: leave label 3 out" in refused(*plain, "--label", 3)
+    assert "no class labels: give --n" in refused(*plain, "--per-class", 3)
+    assert "exclude each other" in refused(*classes, "--per-class", 3, "--n", 3)
+    assert "--per-class needs a whole number from 1" in refused(*classes, "--per-class", 0)
+    assert "label 10 does not exist" in refused(*classes, "--label", "3,10")
+    assert f"label {10**12} does not exist" in refused(*classes, "--label", f"0-{10**12}")
+    assert "label 3 stands twice" in refused(*classes, "--label", "0-4,3")
+    for text in ("", "a", "3,", "4-3", "1-2-3", "-1", "3.5"):
+        assert "expected classes such as 3 or 3,7 or 0-9" in refused(*classes, f"--label={text}")
+    assert "invalid choice: 'jpg'" in refused(*classes, "--save", "jpg")
+    assert "images of shape" in refused(*classes, "--per-class", 10**12, "--save", "png")
 
 
 def test_evaluate_writes_scores_beside_the_checkpoint(hqdm, refused, last, tmp_path):

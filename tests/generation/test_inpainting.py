@@ -63,10 +63,15 @@ def test_white_is_filled_and_the_rest_is_kept(hqdm, command, tmp_path):
     assert (record["sampler"], record["steps"], record["resamplings"]) == ("unipc", 3, 2)
     assert record["mask"] == str(tmp_path / "mask.png")
     grid = np.asarray(Image.open(out / "grid.png"))
-    scale = grid.shape[0] // 9  # one row, a pixel apart
-    first = grid[: 8 * scale : scale, : 8 * scale : scale]
+    scale = grid.shape[0] // 18  # two rows, a pixel apart: the given image, and below the others
+    left = grid.shape[1] - 3 * 9 * scale
+    first = grid[: 8 * scale : scale, left : left + 8 * scale : scale]
     assert (first[~HOLE] == PIXELS[~HOLE]).all()
     assert (first[HOLE] == 128).all()
+    below = grid[9 * scale :: scale, left::scale][:8].reshape(8, 3, 9)[:, :, :8].swapaxes(0, 1)
+    assert (below == images[:, 0]).all()
+    for row in (grid[: 9 * scale, :left], grid[9 * scale :, :left]):  # their names
+        assert (row < 100).any()
 
 
 def test_the_command_draws_what_the_library_does(hqdm, command, trained, files, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.generation.interpolation import interpolate, slerp, write_interpolation
 from hqdm.samplers import DDPM, UniPC
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.pixels import to_uint8
 
 
 class Gaussian(torch.nn.Module):
@@ -62,7 +64,17 @@ def test_files(tmp_path):
     record = json.loads((tmp_path / "interpolation.json").read_text())
     assert record["round_trip_rms"] == result.round_trip.tolist()
     assert record["images"] == ["a.png", "b.png"]
-    assert (tmp_path / "interpolation.png").stat().st_size > 0
+    with Image.open(tmp_path / "interpolation.png") as picture:
+        pixels = np.asarray(picture)
+    unit = IMAGES.shape[-1] + 1
+    factor = pixels.shape[1] // (5 * unit)
+    top = pixels.shape[0] - factor * unit
+    assert top > 0  # the heads
+    cells = pixels[top::factor, ::factor].reshape(unit, 5, unit).swapaxes(0, 1)[:, :-1, :-1]
+    shown = torch.cat([IMAGES[:1], result.strip, IMAGES[1:]])
+    assert np.array_equal(cells, to_uint8(shown)[:, 0].numpy())
+    columns = np.split(pixels[:top], 5, axis=1)
+    assert all((column < 100).any() for column in columns)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def test_labels_and_guidance_reach_the_samples(trained_classes):
     samples = draw(n=3, steps=2, label=7, guidance=2.0)
     assert samples.labels.tolist() == [7, 7, 7]
     assert not torch.equal(samples.images, draw(n=3, steps=2, label=7).images)
+    assert draw(n=3, steps=1, label=(7, 2)).labels.tolist() == [7, 2, 7]
     for label, said in (
         (1.5, "label needs a whole number from 0, got 1.5"),
         ("3", "label needs a whole number from 0, got '3'"),

@@ -78,6 +78,16 @@ def test_one_class_for_all(labelled):
     assert not torch.equal(samples.images, other.images)
 
 
+def test_several_classes_are_taken_in_turn(labelled):
+    """Seven images of three classes: three of the first, two of the others; see the docs."""
+    samples = sample_images(labelled, DDIM(2), 7, label=[7, 2, 3])
+    assert samples.labels.tolist() == [7, 2, 3, 7, 2, 3, 7]
+    x1 = ImageNoise(0, 7).draw((1, 8, 8))
+    assert torch.equal(samples.images, DDIM(2)(Clip(labelled), x1, samples.labels))
+    more = sample_images(labelled, DDIM(2), 8, label=[7, 2, 3])
+    assert more.labels[:7].tolist() == samples.labels.tolist()
+
+
 def test_effort_of_an_adaptive_sampler_is_its_worst_batch_and_its_mean_image(denoiser):
     sampler = AdaptiveDPMSolver(0.2, order=2)
     samples = sample_images(denoiser, sampler, 4, seed=1, batch_size=2)
@@ -115,6 +125,14 @@ def test_bad_input_is_named(denoiser, labelled):
         class_labels(denoiser, 1, 1)
     with pytest.raises(HQDMError, match="label 10 does not exist: expected 0 to 9"):
         class_labels(labelled, 1, 10)
+    with pytest.raises(HQDMError, match="label 12 does not exist: expected 0 to 9"):
+        sample_images(labelled, DDIM(1), 1, label=[3, 12])
+    with pytest.raises(HQDMError, match="label 3 stands twice"):
+        sample_images(labelled, DDIM(1), 1, label=[3, 4, 3])
+    with pytest.raises(HQDMError, match="label needs one class or more"):
+        sample_images(labelled, DDIM(1), 1, label=[])
+    with pytest.raises(HQDMError, match="label needs a whole number from 0, got '3'"):
+        sample_images(labelled, DDIM(1), 1, label="3")
     with pytest.raises(HQDMError, match="guidance needs a model with class labels"):
         guided(denoiser, 2.0)
 

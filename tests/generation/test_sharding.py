@@ -26,9 +26,9 @@ from hqdm.generation import sampling
 
 write = sampling.write_samples
 
-def keep(sampler, samples, out, record):
+def keep(sampler, samples, out, record, kinds):
     save_file({"images": samples.images, "labels": samples.labels}, out / "exact.safetensors")
-    return write(sampler, samples, out, record)
+    return write(sampler, samples, out, record, kinds)
 
 sampling.write_samples = keep
 sys.exit(main(sys.argv[1:]))
@@ -66,11 +66,12 @@ def test_two_processes_draw_the_bits_of_one(hqdm, trained_classes, tmp_path, one
     last = trained_classes / "last.ckpt"
     args = ("sample", "--checkpoint", last, "--sampler", "ddpm", "--steps", 3, "--n", 7)
     args = (*args, "--seed", 5, "--guidance", 2.0, "--batch-size", 2, "--device", "cpu")
+    args = (*args, "--label", "7,2-3", "--save", "png", "npz")
     several = ("--processes", 2, "--strategy", "ddp", "--out", tmp_path / "two")
     out = run(tmp_path / "draw.py", *args, *several)
     assert out.count("7 images, 3 network evaluations each: ") == 1  # one process speaks
     drawn = load_file(tmp_path / "two" / "exact.safetensors")
-    options = {"seed": 5, "guidance": 2.0}
+    options = {"seed": 5, "guidance": 2.0, "label": [7, 2, 3]}
     same = sample_images(load_denoiser(last), DDPM(3), 7, **options, batch_size=2)
     assert torch.equal(drawn["images"], same.images)
     assert torch.equal(drawn["labels"], same.labels)
@@ -81,6 +82,11 @@ def test_two_processes_draw_the_bits_of_one(hqdm, trained_classes, tmp_path, one
     assert hqdm(*args, "--out", tmp_path / "one").code == 0
     one, two = (load_file(tmp_path / name / "images.safetensors") for name in ("one", "two"))
     assert torch.equal(one["images"], two["images"])
+    files = [file for file in (tmp_path / "one").rglob("*") if file.suffix in (".png", ".npz")]
+    assert len(files) == 2 + 7 + 1  # the grid and the strip, seven images, the array
+    for file in files:
+        twin = tmp_path / "two" / file.relative_to(tmp_path / "one")
+        assert twin.read_bytes() == file.read_bytes()
     record = json.loads((tmp_path / "two" / "sample.json").read_text())
     assert (record["processes"], record["evaluations"]) == (2, 3)
 

@@ -107,6 +107,15 @@ def test_locks_of_others(tmp_path, lock, held, _):
     assert json.loads((tmp_path / LOCK_FILE).read_text()) == lock
 
 
+def test_of_many_present_files_a_few_are_named(tmp_path):
+    names = [f"{i}.png" for i in range(12)]
+    for name in names[:8]:
+        (tmp_path / name).touch()
+    named = "already holds 0.png, 1.png, 2.png, 3.png, 4.png and 3 more: --overwrite"
+    with pytest.raises(HQDMError, match=named), claim(tmp_path, names, overwrite=False):
+        pytest.fail("the files would be replaced")
+
+
 def test_present_files_are_named_and_kept(tmp_path):
     (tmp_path / "b.txt").write_text("mine")
     (tmp_path / ".writable").write_text("mine")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -214,8 +215,14 @@ def test_save_leaves_no_moment_without_a_whole_checkpoint(tmp_path, monkeypatch)
 
 
 def test_sample_grids_come_from_the_same_noise(trained_classes):
-    """Sixteen 8x8 images, each class in turn, in two rows of eight with a gap of one pixel."""
+    """Sixteen 8x8 images of ten classes: two of the first six, in ten named rows."""
     pictures = sorted((trained_classes / "samples").iterdir())
     assert [p.name for p in pictures] == ["step_0000003.png", "step_0000006.png"]
     with Image.open(pictures[0]) as picture:
-        assert picture.width / picture.height == (8 * 9) / (2 * 9)
+        factor = picture.height // (10 * 9)
+        left = picture.width - factor * 2 * 9
+        assert picture.height == factor * 10 * 9
+        assert 0 < left < picture.width
+        second = np.asarray(picture)[:, left + factor * 9 :]
+        drawn = [bool(row.any()) for row in np.split(second, 10)]
+        assert drawn == [True] * 6 + [False] * 4

@@ -11,6 +11,7 @@ import pytest
 
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import (
+    NAME_LENGTH,
     check_replaceable,
     observing,
     remove_parts,
@@ -170,3 +171,19 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     with pytest.raises(HQDMError, match=rf"^{tmp_path}/samples is a file, not a folder: move it"):
         check_replaceable(tmp_path / "samples" / "deep" / "grid.png")
     check_replaceable(tmp_path / "new" / "grid.png")
+
+
+def test_parts_of_many_files_are_removed_at_once(tmp_path, monkeypatch):
+    """Each folder is listed once."""
+    long = "x" * 250
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in ("1.png", "2.png", "3.png", long[:NAME_LENGTH]):
+            (tmp_path / folder / f".{name}.0123abcd.hqdm-part").touch()
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or iterdir(folder))
+    remove_parts(*(tmp_path / name for name in ("a/1.png", "a/2.png", "b/1.png", f"b/{long}")))
+    assert listed == [tmp_path / "a", tmp_path / "b"]
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*-part")}
+    kept = [*(f"b/.{i}.png" for i in (2, 3)), "a/.3.png", f"a/.{long[:NAME_LENGTH]}"]
+    assert left == {f"{name}.0123abcd.hqdm-part" for name in kept}

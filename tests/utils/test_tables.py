@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hqdm.utils.tables import Page, Sheet, figure, percent
+from hqdm.utils.tables import Page, Sheet, figure, percent, show
 
 SHEET = Sheet("two rows", ("name", "value"), [("one", "1"), ("two", "|y|")])
 
@@ -26,7 +26,7 @@ def test_markdown_is_a_table():
 def shown(sheet, width=60):
     """The lines of a terminal."""
     written = io.StringIO()
-    Console(file=written, width=width).print(sheet.rich())
+    Console(file=written, width=width).print(sheet.rich(), crop=False)
     return written.getvalue().splitlines()
 
 
@@ -44,6 +44,17 @@ def test_a_narrow_terminal_cuts_nothing_off():
     letters = "".join(chr(ord("a") + i) for i in range(26))
     lines = shown(Sheet("", ("x",), [(letters,)]), width=20)
     assert "".join(line.strip("│ ") for line in lines if line.startswith("│")) == letters
+
+
+def test_a_title_with_a_long_file_name_is_one_line(monkeypatch, capsys):
+    """Also with spaces and brackets in the name, at which a terminal would break or style it."""
+    monkeypatch.setenv("COLUMNS", "40")
+    title = f"noise of degree 2 in {'a folder/' * 9}[bold]fit.safetensors"
+    show(Sheet(title, ("x",), [("[bold]1",)]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == title
+    assert any("[bold]1" in line for line in lines[1:])
+    assert all(len(line) <= 40 for line in lines[1:])
 
 
 def test_a_page_is_its_tables_and_lists():

@@ -9,12 +9,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from hqdm.cli.options import Parser, add_checkpoint, add_data, add_noise, add_output, load_model
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_data,
+    add_kinds,
+    add_noise,
+    add_output,
+    load_model,
+)
 from hqdm.storage.claims import claim, lock_of
 from hqdm.utils.errors import HQDMError, unknown
-from hqdm.utils.tables import Sheet, counted
+from hqdm.utils.tables import Sheet, counted, show
 
 if TYPE_CHECKING:
     from hqdm.carleman.magnus import Backend
@@ -93,7 +99,7 @@ def fit(args: Sequence[str]) -> None:
     shown = range(0, len(lam), max(1, len(lam) // ROWS))
     rows = [(f"{lam[place]:.2f}", f"{found.r2[place]:.4f}") for place in shown]
     title = f"noise of degree {options.degree} in {out.name}"
-    Console().print(Sheet(title, ("lambda", "R² held out"), rows).rich())
+    show(Sheet(title, ("lambda", "R² held out"), rows))
     sign = "dissipative" if latents.dissipative else "not dissipative"
     print(
         f"{latents.dim} latents explain {latents.explained:.1%} of the variance; divided by "
@@ -122,11 +128,13 @@ def sample(args: Sequence[str]) -> None:
     parser.add_argument("--switch", type=float, help="lambda at which that sampler starts")
     add_noise(parser, n=64)
     parser.add_argument("--batch-size", type=int, default=1024, help="images per batch (1024)")
+    add_kinds(parser)
     add_output(parser, "samples")
     options = parser.parse_args(args)
 
     from hqdm.diffusion.loading import model_digest
-    from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
+    from hqdm.generation.files import check_no_others
+    from hqdm.generation.sampling import sample_files, sample_images, write_samples
     from hqdm.samplers.registry import sampler_entry
     from hqdm.surrogate.fit import load_fit
     from hqdm.surrogate.names import CARLEMAN
@@ -157,13 +165,15 @@ def sample(args: Sequence[str]) -> None:
     if options.backend != "direct":  # solves for each image separately
         options.batch_size = 1
     settings = {**vars(options), "checkpoint_sha256": model_digest(options.checkpoint)}
-    with claim(out, SAMPLE_FILES, options.overwrite):
+    files = sample_files(denoiser, options.n, None, options.save)
+    with claim(out, files, options.overwrite):
+        check_no_others(out, files)
         given = {key: vars(options)[key] for key in ("seed", "batch_size")}
         with progress_bar() as progress:
             if options.backend != "direct":
                 progress = _estimating(progress, options.backend, options.n * sampler.steps)
             samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-        written = write_samples(sampler, samples, out, settings)
+        written = write_samples(sampler, samples, out, settings, options.save)
     facts = {
         "images": str(options.n),
         "seconds": f"{samples.seconds:.2f}",
@@ -171,7 +181,7 @@ def sample(args: Sequence[str]) -> None:
         "lifted dimension": str(len(sampler.system)),
         "linear maps": str(options.segments),
     }
-    Console().print(Sheet("", tuple(facts), [tuple(facts.values())], n_text=0).rich())
+    show(Sheet("", tuple(facts), [tuple(facts.values())], n_text=0))
     print(f"wrote {written}")
 
 
@@ -271,7 +281,7 @@ def analyse(args: Sequence[str]) -> None:
         with progress_bar() as progress:
             report = study(denoiser, found, settings, progress)
         written = ANALYSIS.write(report, out)
-    Console().print(ANALYSIS.page(report).rich())
+    show(ANALYSIS.page(report))
     print(f"wrote {written}")
 
 
@@ -317,7 +327,7 @@ def resources(args: Sequence[str]) -> None:
             images = training_images(options, denoiser, progress)
             report = study(denoiser, images.images, settings, progress)
         written = RESOURCES.write(report, out)
-    Console().print(RESOURCES.page(report).rich())
+    show(RESOURCES.page(report))
     print(f"wrote {written}")
 
 

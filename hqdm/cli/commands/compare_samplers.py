@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hqdm.cli.options import (
     Parser,
     add_checkpoint,
@@ -46,6 +44,7 @@ def run(args: Sequence[str]) -> None:
     )
     from hqdm.generation.sampling import IMAGES_FILE, RECORD_FILE
     from hqdm.utils.progress import progress_bar
+    from hqdm.utils.tables import show
 
     out = Path(options.out)
     entries = parse_entries(options.samplers, options.nfe)
@@ -67,7 +66,7 @@ def run(args: Sequence[str]) -> None:
     permitted = options.overwrite or options.resume
     with claim(out, files, permitted), progress_bar() as progress:
         report = compare(denoiser, comparison, progress, _print_result)
-    Console().print(comparison_sheet(report).rich())
+    show(comparison_sheet(report))
     print(f"wrote {', '.join(str(out / name) for name in COMPARISON_FILES)}")
 
 

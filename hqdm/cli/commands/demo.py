@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.configuration import preset
 from hqdm.cli.options import Parser
@@ -19,7 +17,7 @@ from hqdm.storage.run_files import LOSS
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 from hqdm.utils.progress import progress_bar
-from hqdm.utils.tables import Sheet
+from hqdm.utils.tables import Sheet, show
 
 CONFIG = "digits_qvunet"
 FILES = (*REPORT_FILES, *(f"samples/{name}" for name in SAMPLE_FILES))
@@ -73,8 +71,6 @@ def _score(out: Path, started: float, trained: float) -> None:
         started: A value of `time.monotonic`.
         trained: Seconds of training.
     """
-    console = Console()
-
     denoiser = load_denoiser(out / "last.ckpt")
     sampler = DDIM(SAMPLER_STEPS)
     with progress_bar() as progress:
@@ -86,9 +82,9 @@ def _score(out: Path, started: float, trained: float) -> None:
     report["seconds"] |= {"training": round(trained, 1)}
     report["val_loss"] = list(losses.values())[-1]
     write_report(report, images, out)
-    console.print(_sheet(report, time.monotonic() - started).rich())
+    show(_sheet(report, time.monotonic() - started))
     for name in (LOSS, *FILES):  # `cli.train` has named the checkpoint
-        console.print(f"wrote {out / name}", soft_wrap=True)
+        print(f"wrote {out / name}")
 
 
 def _sheet(report: dict[str, Any], seconds: float) -> Sheet:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from hqdm.cli.options import (
     Parser,
     add_checkpoint,
@@ -34,6 +32,7 @@ def run(args: Sequence[str]) -> None:
     from hqdm.evaluation.report import REPORT_FILES, score_sheet, write_report
     from hqdm.evaluation.report import evaluate as score
     from hqdm.utils.progress import progress_bar
+    from hqdm.utils.tables import show
 
     checkpoint = Path(options.checkpoint)
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
@@ -48,5 +47,5 @@ def run(args: Sequence[str]) -> None:
         with progress_bar() as progress:
             report, images = score(denoiser, sampler, protocol_of(options), progress)
         written = write_report({**model, **report}, images, out)
-    Console().print(score_sheet(report).rich())
+    show(score_sheet(report))
     print(f"wrote {written}")

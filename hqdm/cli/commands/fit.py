@@ -15,6 +15,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from hqdm.cli.configuration import (
@@ -30,6 +31,7 @@ from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.requirements import write_requirements
 from hqdm.training.module import DiffusionModule
 from hqdm.training.precision import set_precision, weights_dtype
+from hqdm.training.progress import TrainingProgress
 from hqdm.training.run import (
     CHECKPOINT_EVERY,
     RunFolder,
@@ -307,12 +309,14 @@ class TrainingCLI(LightningCLI):
         if max_steps >= 0:
             kwargs["max_steps"] = -1
             kwargs["max_epochs"] = -1 if options["max_epochs"] is None else options["max_epochs"]
+        given = options["callbacks"] or []
+        shown = options["enable_progress_bar"] is not False
+        others = any(isinstance(callback, ProgressBar) for callback in given)
+        bar = [TrainingProgress()] if shown and not others else []
         if options["logger"] is None:
             kwargs["logger"] = folder.loggers()
         try:
-            return super().instantiate_trainer(
-                callbacks=[*(options["callbacks"] or []), *own], **kwargs
-            )
+            return super().instantiate_trainer(callbacks=[*given, *bar, *own], **kwargs)
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise HQDMError(f"trainer: {first_line(error)}") from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from hqdm.cli.options import (
     Parser,
     add_checkpoint,
+    add_label,
     add_output,
     add_sampler,
     drawing_of,
@@ -28,7 +29,7 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument(
         "--resample", type=int, default=10, help="times that each step is taken, as in RePaint (10)"
     )
-    parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    add_label(parser)
     add_output(parser, "inpainting")
     options = parser.parse_args(args)
 
@@ -41,13 +42,14 @@ def run(args: Sequence[str]) -> None:
     denoiser = load_model(options)
     sampler = RePaint(sampler_of(options, denoiser), options.resample)
     known = read_known(Path(options.image), Path(options.mask), denoiser.image_shape)
+    given = drawing_of(options, denoiser)
     with claim(out, INPAINT_FILES, options.overwrite):
         with progress_bar() as progress:
             samples = sample_images(
                 denoiser,
                 sampler,
                 options.n,
-                **drawing_of(options),
+                **given,
                 around=known.around,
                 progress=progress,
             )

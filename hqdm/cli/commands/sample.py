@@ -1,6 +1,6 @@
 """`hqdm sample`: generate images with a trained model."""
 
-from argparse import SUPPRESS
+from argparse import SUPPRESS, Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +8,8 @@ from pathlib import Path
 from hqdm.cli.options import (
     Parser,
     add_checkpoint,
+    add_kinds,
+    add_label,
     add_output,
     add_sampler,
     drawing_of,
@@ -15,15 +17,22 @@ from hqdm.cli.options import (
     sampler_of,
 )
 from hqdm.storage.claims import claim
+from hqdm.utils.checks import whole
+from hqdm.utils.errors import HQDMError
 from hqdm.utils.tables import counted
+
+N = 64
 
 
 def run(args: Sequence[str]) -> None:
     """Generate images with a trained model."""
     parser = Parser("hqdm sample", description=run.__doc__)
     add_checkpoint(parser)
-    add_sampler(parser, n=64)
-    parser.add_argument("--label", type=int, help="class of all images (each class in turn)")
+    add_sampler(parser, n=N)
+    parser.set_defaults(n=None)
+    add_label(parser)
+    parser.add_argument("--per-class", type=int, help="number of images per class, in place of --n")
+    add_kinds(parser)
     parser.add_argument(
         "--processes", type=int, default=1, help="processes among which images are distributed (1)"
     )
@@ -37,16 +46,20 @@ def run(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
 
     from hqdm.diffusion.loading import model_digest
-    from hqdm.generation.sampling import SAMPLE_FILES, sample_images, write_samples
+    from hqdm.generation.files import check_no_others
+    from hqdm.generation.sampling import sample_files, sample_images, write_samples
     from hqdm.utils.progress import progress_bar, silent
 
     out = Path(options.out)
     denoiser = load_model(options)
     sampler = sampler_of(options, denoiser)
+    given = drawing_of(options, denoiser)
+    options.n = _number(options, denoiser.n_classes)
     settings = {**vars(options), "checkpoint_sha256": model_digest(options.checkpoint)}
-    given = drawing_of(options)
+    files = sample_files(denoiser, options.n, options.label, options.save)
     alone = (options.processes, options.strategy) == (1, "auto")
-    with claim(out, SAMPLE_FILES, options.overwrite) if alone or _is_first() else nullcontext():
+    with claim(out, files, options.overwrite) if alone or _is_first() else nullcontext():
+        check_no_others(out, files)
         with progress_bar() if alone or _is_first() else nullcontext(silent) as progress:
             if alone:
                 samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
@@ -66,8 +79,25 @@ def run(args: Sequence[str]) -> None:
                 if gathered is None:  # the first process has the images
                     return
                 samples = gathered
-        written = write_samples(sampler, samples, out, settings)
+        written = write_samples(sampler, samples, out, settings, options.save)
     print(f"{counted(options.n, 'image')}, {samples.effort}: {written}")
+
+
+def _number(options: Namespace, n_classes: int | None) -> int:
+    """The number of images of `--n` or `--per-class`.
+
+    Raises:
+        HQDMError: If both are given, or the model has no classes.
+    """
+    if options.per_class is None:
+        return N if options.n is None else int(options.n)
+    if options.n is not None:
+        raise HQDMError("--n and --per-class exclude each other: leave one out")
+    if n_classes is None:
+        raise HQDMError("the model has no class labels: give --n in place of --per-class")
+    label = options.label
+    classes = n_classes if label is None else len(label) if isinstance(label, list) else 1
+    return whole("--per-class", options.per_class, 1) * classes
 
 
 def _is_first() -> bool:
