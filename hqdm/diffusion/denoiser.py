@@ -100,6 +100,9 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Returns:
             The prediction, in the dtype of `x_t`; both parts reproduce `x_t = alpha x0 + sigma
             eps`.
+
+        Raises:
+            HQDMError: If the labels are not one per sample, or not classes of the network.
         """
         x = x_t.to(self._working_dtype(x_t))
         levels = Levels.at(self.schedule, t.expand(x.shape[0]), x)
@@ -124,6 +127,9 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
 
         Returns:
             The weighted loss, a scalar.
+
+        Raises:
+            HQDMError: If the labels are not one per sample, or not classes of the network.
         """
         x0 = x0.to(self._working_dtype(x0))
         if t is None:
@@ -135,6 +141,8 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
 
     def _output(self, x_t: Tensor, levels: Levels, y: Tensor | None) -> Tensor:
         """The output of the network, in the dtype of `x_t`."""
+        if y is not None and self.n_classes is not None and not torch.compiler.is_compiling():
+            check_labels(y, len(x_t), self.n_classes)
         x, t = self.objective.network_input(x_t, levels), levels.t
         dtype = main_dtype(self.parameters()) or x.dtype
         precise = getattr(self.network, "precise_times", False)
@@ -420,20 +428,23 @@ def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
         )
 
 
-def check_batch_labels(denoiser: Denoiser, y: Tensor) -> None:
-    """Refuse the labels of a batch that are not classes of the network.
+def check_labels(y: Tensor, n: int, n_classes: int, dropped: bool = True) -> None:
+    """Refuse labels that are not classes of a network.
 
     Args:
-        denoiser: The denoiser, of a network with classes.
-        y: Labels `(B,)`.
+        y: Labels.
+        n: Number of samples.
+        n_classes: Number of classes.
+        dropped: Allow the label `n_classes`, which means "no label".
 
     Raises:
-        HQDMError: If a label is not a whole number of the network's classes.
+        HQDMError: If there is not one label per sample, or one is not a whole number of a class.
     """
-    n_classes = denoiser.n_classes or 0
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise HQDMError(f"labels of type {y.dtype}: expected whole numbers, such as int64")
-    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < n_classes:
+    if y.shape != (n,):
+        raise HQDMError(f"labels of shape {tuple(y.shape)} for {n} samples: expected ({n},)")
+    if n and not 0 <= int(y.min()) <= int(y.max()) < n_classes + dropped:
         raise HQDMError(
             f"labels {int(y.min())} to {int(y.max())} in a batch for a network of {n_classes} "
             f"classes: expected 0 to {n_classes - 1}"

@@ -17,7 +17,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from hqdm.diffusion.denoiser import Denoiser, check_batch_labels, class_labels
+from hqdm.diffusion.denoiser import Denoiser, check_labels, class_labels
 from hqdm.diffusion.loading import denoiser_in
 from hqdm.guidance.clip import Clip
 from hqdm.nn.parts import classical_parameters, quantum_modules, quantum_parameters
@@ -181,7 +181,7 @@ class DiffusionModule(LightningModule):
                 "batches have none: use labelled data, or a network without classes"
             )
         if y is not None:
-            check_batch_labels(self.denoiser, y)
+            check_labels(y, len(x0), self.denoiser.n_classes or 0, dropped=False)
         return x0, y
 
     def _times_and_noise(self, x0: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:

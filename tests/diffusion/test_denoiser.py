@@ -343,3 +343,25 @@ def test_float64_samples_of_a_float32_model_keep_their_digits():
     x0, eps = model(x, t)
     alpha, sigma = model.schedule(t)
     torch.testing.assert_close(alpha * x0 + sigma * eps, x, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 4], "labels 0 to 4 in a batch for a network of 3 classes: expected 0 to 2"),
+        ([-1, 0], "labels -1 to 0 in a batch"),
+        ([1], r"labels of shape \(1,\) for 2 samples: expected \(2,\)"),
+        ([[1], [1]], r"labels of shape \(2, 1\) for 2 samples"),
+        ([0.0, 1.0], "labels of type torch.float32: expected whole numbers"),
+        ([True, False], "labels of type torch.bool"),
+    ],
+    ids=str,
+)
+def test_labels_that_are_not_classes_are_refused(labels, said):
+    """One label for a batch would be broadcast, and a wrong one is an IndexError of torch."""
+    denoiser = Denoiser(UNet(size=8, dim=4, mults=(1, 2), n_classes=3), CosineSchedule())
+    x, t = torch.zeros(2, 1, 8, 8), torch.tensor([0.5, 0.5])
+    for call in (lambda y: denoiser(x, t, y), lambda y: denoiser.loss(x, y, t=t)):
+        with pytest.raises(HQDMError, match=f"^{said}"):
+            call(torch.tensor(labels))
+        call(torch.tensor([3, 0]))  # 3 is "no label"
