@@ -20,6 +20,7 @@ from hqdm.metrics.distribution import (
 from hqdm.metrics.features import FeatureExtractor
 from hqdm.samplers import Sampler
 from hqdm.storage.digests import digest_of
+from hqdm.utils.checks import whole
 from hqdm.utils.progress import Progress, silent, stepwise
 
 
@@ -38,6 +39,9 @@ class ScoringProtocol:
         batch_size: Images per batch.
         offline: Do not access the network.
         skip_bad: Leave out real images that cannot be read.
+
+    Raises:
+        HQDMError: If the number of samples is not a whole number from 1.
     """
 
     data: str
@@ -50,6 +54,9 @@ class ScoringProtocol:
     batch_size: int = 256
     offline: bool = False
     skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        whole("n", self.n, 1)
 
     def draw(self, denoiser: Denoiser, sampler: Sampler, progress: Progress = silent) -> Samples:
         """Generate the samples to score; raises as `sample_images`."""

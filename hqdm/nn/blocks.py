@@ -9,6 +9,7 @@ The type of the convolutions is a parameter: a hybrid block is the same block wi
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -36,11 +37,18 @@ class Conditioning(nn.Module):
         super().__init__()
         self.n_classes = n_classes
         self.time_scale = time_scale
-        half = dim // 2
-        # Numbers, since a buffer would be rounded with the parameters of a half-precision network.
-        self.frequencies = [10_000.0 ** (-k / max(half - 1, 1)) for k in range(half)]
+        self.dim = dim
         self.mlp = nn.Sequential(nn.Linear(dim, out_dim), nn.GELU(), nn.Linear(out_dim, out_dim))
         self.labels = None if n_classes is None else nn.Embedding(n_classes + 1, out_dim)
+
+    @cached_property
+    def frequencies(self) -> list[float]:
+        """The angular frequencies, from 1 to 1e-4.
+
+        Numbers, since a buffer would be rounded with the parameters of a half-precision network.
+        """
+        half = self.dim // 2
+        return [10_000.0 ** (-k / max(half - 1, 1)) for k in range(half)]
 
     def forward(self, t: Tensor, y: Tensor | None) -> Tensor:
         """From times `(B,)` in [0, 1] and labels `(B,)` or None to embeddings `(B, out_dim)`.

@@ -139,6 +139,8 @@ def _in_words(hint: Any) -> str:
         return " or ".join(map(str, args))
     container = origin or hint
     text = _WORDS.get(container, getattr(container, "__name__", str(container)))
+    if text == "a list" and args and (get_origin(args[0]) or args[0]) in (dict, Mapping):
+        return "a list of keys with values"
     if text == "a list" and args[:1] in ((int,), (float,), (str,)):
         return f"{text} of {'texts' if args[0] is str else f'{_WORDS[args[0]][2:]}s'}"
     return text

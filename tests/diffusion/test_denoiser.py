@@ -207,6 +207,8 @@ def attempt(load):
 def leaves(plain, path=()):
     """The paths of all values in nested keys."""
     for key, value in plain.items():
+        if key == "provenance":  # for people, and not read
+            continue
         yield (*path, key)
         if isinstance(value, dict):
             yield from leaves(value, (*path, key))

@@ -27,7 +27,6 @@ def test_the_outline_has_the_shapes_of_the_network_and_draws_nothing(extra):
 @pytest.mark.parametrize("copies", [1, 5])
 def test_a_network_is_refused_from_its_first_byte_too_many(monkeypatch, copies):
     needed = 4 * copies * sum(p.numel() for p in build_network(SMALL).parameters())
-    needed += 4 * copies * 2  # the frequencies of the time embedding, dim / 2 of them
     monkeypatch.setattr(memory, "available_bytes", lambda: needed)
     build_network(SMALL, copies)
     monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
