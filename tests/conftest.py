@@ -62,6 +62,14 @@ def _features(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _programs():
+    """Circuits are traced and lowered by the code that is tested, not read from the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hqdm.simulators.program.disk_cache.cache_folder", lambda name: None)
+        yield
+
+
 @pytest.fixture
 def data_dir():
     """The folder of real data sets; tests that need it are skipped where there is none."""

@@ -13,6 +13,8 @@ import numpy as np
 from torch import Tensor
 
 ATOMS = (bool, int, str, bytes, type(None))
+CIRCUITS = __name__.rpartition(".")[0]
+LIBRARIES = ("builtins", "numpy", "torch")
 
 
 class _Same:
@@ -64,3 +66,24 @@ def state_of(value: object) -> Hashable:
     except TypeError:
         return _Same(value)
     return value
+
+
+def lasting(state: Hashable) -> str | None:
+    """A key as text that means the same in every process with the same sources of this room.
+
+    Args:
+        state: A key from `state_of`, or a tuple of such.
+
+    Returns:
+        The text; None if a part has no such meaning: a function or a class of a user, whose code
+        may be another one next time.
+    """
+    if isinstance(state, tuple):
+        parts = [lasting(part) for part in state]
+        known = [part for part in parts if part is not None]
+        return f"({', '.join(known)})" if len(known) == len(parts) else None
+    if isinstance(state, type):
+        module = state.__module__
+        named = module.startswith(f"{CIRCUITS}.") or module.partition(".")[0] in LIBRARIES
+        return f"{module}.{state.__qualname__}" if named else None
+    return repr(state) if type(state) in ATOMS else None

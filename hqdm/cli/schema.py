@@ -23,7 +23,10 @@ from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
 
 UNET = "UNet"
-UNET_OPTIONS = ("dim", "mults", "hybrid", "heads", "head_dim")
+UNET_OPTIONS = (
+    *("dim", "mults", "hybrid", "heads", "head_dim"),
+    *("attention_norm", "gelu", "norm_eps"),
+)
 TRAINING_COPIES = 5  # weights, their average, gradients, and the two moments of Adam
 
 
@@ -40,6 +43,11 @@ class NetworkConfig:
         n_classes: Number of class labels; null for an unconditional network.
         heads: Attention heads of a U-Net.
         head_dim: Features per attention head of a U-Net.
+        attention_norm: The axis over which the vertex of a U-Net normalises queries and keys;
+            "positions" in the published code.
+        gelu: GELU in the embedding of times of a U-Net; "tanh" in the published code.
+        norm_eps: Added to the variance in group normalisations of a U-Net; 1e-6 in the published
+            code.
         name: UNet, or a name registered with `hqdm.register_network`.
         options: The options of a network other than UNet.
     """
@@ -52,6 +60,9 @@ class NetworkConfig:
     n_classes: int | None = None
     heads: int = 4
     head_dim: int = 32
+    attention_norm: Literal["features", "positions"] = "features"
+    gelu: Literal["exact", "tanh"] = "exact"
+    norm_eps: float = 1e-5
     name: str = UNET
     options: dict[str, Any] = field(default_factory=dict)
 

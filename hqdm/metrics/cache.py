@@ -2,7 +2,7 @@
 
     CACHE/features/KEY.safetensors
 
-CACHE is that of the compiled code, see `hqdm.simulators.compiled.cache_folder`. KEY is a digest of
+CACHE is that of the compiled code, see `hqdm.simulators.program.cache_folder`. KEY is a digest of
 everything on which a result depends: the images, the weights, options and source of the feature
 extractor, the version of torch, and `CACHE_VERSION`. If the content of a file is not what was
 written, it is computed anew; where no folder can be written, every process computes anew. The
@@ -25,7 +25,7 @@ import hqdm.utils.pixels
 from hqdm.metrics.distribution import Extracted, extract
 from hqdm.metrics.features import FeatureExtractor
 from hqdm.metrics.memorisation import training_distances
-from hqdm.simulators.compiled.cache_folder import cache_folder
+from hqdm.simulators.program.cache_folder import cache_folder
 from hqdm.storage.digests import digest, digest_of
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import write_file

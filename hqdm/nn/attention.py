@@ -5,6 +5,9 @@ keys (Henry et al. 2020) costs O((H W)^2) and is used at the vertex only:
 
     linear:  out = softmax_d(q) / sqrt(d) (softmax_n(k) v^T / n)
     full:    out = softmax_n(10 q^T k / (|q| |k|)) v
+
+The norms |q| and |k| are those of the features at a position, or in `PositionNormAttention` those
+of a feature over all positions.
 """
 
 from typing import ClassVar
@@ -38,6 +41,7 @@ class Attention(nn.Module):
     """
 
     similarity_scale: ClassVar[float] = 10.0
+    norm_axis: ClassVar[int] = 2  # of (B, heads, head_dim, n)
 
     def __init__(self, channels: int, heads: int = 4, head_dim: int = 32) -> None:
         super().__init__()
@@ -52,7 +56,7 @@ class Attention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """From queries, keys and values `(B, heads, head_dim, n)` to values of that shape."""
-        q, k = F.normalize(q, dim=2), F.normalize(k, dim=2)
+        q, k = F.normalize(q, dim=self.norm_axis), F.normalize(k, dim=self.norm_axis)
         weights = (self.similarity_scale * q.transpose(2, 3) @ k).softmax(dim=-1)
         return v @ weights.transpose(2, 3)
 
@@ -62,6 +66,15 @@ class Attention(nn.Module):
         qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, self.head_dim, h * w)
         out = self._attend(*qkv.unbind(dim=1))
         return x + self.project(out.flatten(1, 2).unflatten(2, (h, w)))
+
+
+class PositionNormAttention(Attention):
+    """Full attention whose queries and keys are normalised over positions, feature by feature.
+
+    The similarity is no cosine then. The public code of De Falco et al. has this form.
+    """
+
+    norm_axis: ClassVar[int] = 3
 
 
 class LinearAttention(Attention):

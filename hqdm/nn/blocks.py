@@ -20,6 +20,9 @@ from hqdm.utils.errors import HQDMError
 ConvFactory = Callable[[int, int], nn.Module]
 """Returns a size-preserving convolution for given numbers of input and output channels."""
 
+GELU_FORMS = {"exact": "none", "tanh": "tanh"}
+"""Torch's names of x Phi(x) and of x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+
 
 class Conditioning(nn.Module):
     """The conditioning of the blocks: a perceptron on sinusoidal time features, plus class labels.
@@ -29,16 +32,23 @@ class Conditioning(nn.Module):
         out_dim: Size of the embedding.
         n_classes: Number of class labels, or None. Label `n_classes` means "no label".
         time_scale: Factor of t in [0, 1]; the papers have 1,000 discrete steps.
+        gelu: Form of the activation, see `GELU_FORMS`.
     """
 
     def __init__(
-        self, dim: int, out_dim: int, n_classes: int | None, time_scale: float = 1000.0
+        self,
+        dim: int,
+        out_dim: int,
+        n_classes: int | None,
+        time_scale: float = 1000.0,
+        gelu: str = "exact",
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
         self.time_scale = time_scale
         self.dim = dim
-        self.mlp = nn.Sequential(nn.Linear(dim, out_dim), nn.GELU(), nn.Linear(out_dim, out_dim))
+        activation = nn.GELU(GELU_FORMS[gelu])
+        self.mlp = nn.Sequential(nn.Linear(dim, out_dim), activation, nn.Linear(out_dim, out_dim))
         self.labels = None if n_classes is None else nn.Embedding(n_classes + 1, out_dim)
 
     @cached_property
@@ -79,6 +89,7 @@ class ResnetBlock(nn.Module):
         emb_dim: Size of the time (and class) embedding.
         conv: Factory of the two convolutions.
         norm_groups: Groups of the normalisations; divides `out_channels`.
+        norm_eps: Added to the variance of a group.
     """
 
     def __init__(
@@ -88,13 +99,14 @@ class ResnetBlock(nn.Module):
         emb_dim: int,
         conv: ConvFactory,
         norm_groups: int,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv_1 = conv(in_channels, out_channels)
-        self.norm_1 = nn.GroupNorm(norm_groups, out_channels)
+        self.norm_1 = nn.GroupNorm(norm_groups, out_channels, norm_eps)
         self.scale_shift = nn.Linear(emb_dim, 2 * out_channels)
         self.conv_2 = conv(out_channels, out_channels)
-        self.norm_2 = nn.GroupNorm(norm_groups, out_channels)
+        self.norm_2 = nn.GroupNorm(norm_groups, out_channels, norm_eps)
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 

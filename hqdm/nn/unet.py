@@ -10,20 +10,26 @@ with one more at the second encoder level and 429,369 with the whole vertex quan
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from hqdm.nn.attention import Attention, LinearAttention
+from hqdm.nn.attention import Attention, LinearAttention, PositionNormAttention
 from hqdm.nn.blocks import Conditioning, ConvFactory, ResnetBlock, Upsample, WSConv2d, downsample
 from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
-from hqdm.utils.checks import check_types
+from hqdm.utils.checks import check_types, finite
 from hqdm.utils.errors import HQDMError, check_names
 
 PARTS = ("stem", "embedding", "encoder", "vertex", "decoder", "head")
 """The parts of a U-Net, as `inspect` counts them and `--freeze` names them."""
+
+ATTENTION = {"features": Attention, "positions": PositionNormAttention}
+"""The attention of the vertex by the axis over which it normalises queries and keys."""
+
+LATER_OPTIONS = {"attention_norm": "features", "gelu": "exact", "norm_eps": 1e-5}
+"""Options that earlier versions do not know, which read a configuration without them."""
 
 
 class ResolutionLevel(nn.Module):
@@ -94,10 +100,14 @@ class UNet(nn.Module):
             `n_classes` means "no label".
         heads: Attention heads.
         head_dim: Features of one attention head.
+        attention_norm: The axis over which the attention of the vertex normalises queries and keys:
+            "features", which gives a cosine similarity, or "positions", as in the published code.
+        gelu: GELU in the embedding of times: "exact", or "tanh" as in the published code.
+        norm_eps: Added to the variance in group normalisations; 1e-6 in the published code.
 
     Raises:
-        HQDMError: If the size cannot be downsampled that often, a part does not exist, or there
-            are fewer channels than the quantum groups take.
+        HQDMError: If the size cannot be downsampled that often, a part does not exist, there are
+            fewer channels than the quantum groups take, or an option is out of range.
     """
 
     precise_times: ClassVar[bool] = True
@@ -112,6 +122,9 @@ class UNet(nn.Module):
         n_classes: int | None = None,
         heads: int = 4,
         head_dim: int = 32,
+        attention_norm: Literal["features", "positions"] = "features",
+        gelu: Literal["exact", "tanh"] = "exact",
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         _check_positive(channels=channels, size=size, dim=dim, heads=heads, head_dim=head_dim)
@@ -121,6 +134,10 @@ class UNet(nn.Module):
             raise HQDMError(f"dim needs an even number (sine and cosine features), got {dim}")
         if n_classes is not None and n_classes < 1:
             raise HQDMError(f"n_classes needs a positive number or null, got {n_classes}")
+        forms = {"attention_norm": attention_norm, "gelu": gelu}
+        check_types(forms, get_type_hints(UNet.__init__))
+        if finite("norm_eps", norm_eps) <= 0:
+            raise HQDMError(f"norm_eps needs a positive number, got {norm_eps}")
         self.channels = channels
         self.size = size
         self.dim = dim
@@ -129,6 +146,9 @@ class UNet(nn.Module):
         self.n_classes = n_classes
         self.heads = heads
         self.head_dim = head_dim
+        self.attention_norm = attention_norm
+        self.gelu = gelu
+        self.norm_eps = norm_eps
         self._check_hybrid_keys()
 
         emb_dim = 4 * dim
@@ -137,13 +157,14 @@ class UNet(nn.Module):
         sizes = _level_sizes(size, len(self.mults))
 
         def block(part: str, c_in: int, c_out: int) -> ResnetBlock:
-            return ResnetBlock(c_in, c_out, emb_dim, self._conv_for(part), norm_groups)
+            conv = self._conv_for(part)
+            return ResnetBlock(c_in, c_out, emb_dim, conv, norm_groups, norm_eps)
 
         def linear_attention(c: int) -> LinearAttention:
             return LinearAttention(c, heads, head_dim)
 
         self.stem = nn.Conv2d(channels, dim, 7, padding=3)
-        self.embedding = Conditioning(dim, emb_dim, n_classes)
+        self.embedding = Conditioning(dim, emb_dim, n_classes, gelu=gelu)
         self.encoder = nn.ModuleList(
             EncoderLevel(
                 block(f"encoder.{i}", widths[i], widths[i]),
@@ -154,9 +175,8 @@ class UNet(nn.Module):
             for i in range(len(self.mults))
         )
         c = widths[-1]
-        self.vertex = Vertex(
-            block("vertex", c, c), Attention(c, heads, head_dim), block("vertex", c, c)
-        )
+        attention = ATTENTION[attention_norm](c, heads, head_dim)
+        self.vertex = Vertex(block("vertex", c, c), attention, block("vertex", c, c))
         self.decoder = nn.ModuleList(
             DecoderLevel(
                 block("decoder", widths[i + 1] + widths[i], widths[i + 1]),
@@ -237,6 +257,7 @@ class UNet(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """The plain configuration from which `UNet.from_config` rebuilds the network."""
+        later = {key: getattr(self, key) for key in LATER_OPTIONS}
         return {
             "channels": self.channels,
             "size": self.size,
@@ -246,6 +267,7 @@ class UNet(nn.Module):
             "n_classes": self.n_classes,
             "heads": self.heads,
             "head_dim": self.head_dim,
+            **{key: value for key, value in later.items() if value != LATER_OPTIONS[key]},
         }
 
     @classmethod

@@ -1,10 +1,13 @@
 """Every shipped configuration builds; real data trains a step and is sampled."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.objective import P2, V
 from hqdm.storage.checkpoint import read_checkpoint
 
@@ -47,6 +50,41 @@ def test_keys_reach_the_model(tiny):
     assert (module.ema.decay, module.ema.every, module.ema.start) == (0.9, 3, 7)
     assert denoiser.config["network"]["hybrid"]["vertex"]["ansatz"] == "HQConv"
     assert denoiser.sample_shape == (1, 8, 8)
+
+
+def test_published_forms_from_yaml_and_flags_to_every_file(hqdm, refused, tiny, tmp_path):
+    config = tiny(model__network__attention_norm="positions")
+    flags = ("--model.network.gelu", "tanh", "--model.network.norm_eps", "1e-6")
+    run, model = tmp_path / "run", tmp_path / "model"
+    once = ("--out", run, "--trainer.max_steps", 1)
+    assert hqdm("fit", "--config", config, *flags, *once).code == 0
+    assert hqdm("export", "--checkpoint", run / "last.ckpt", "--out", model).code == 0
+    published = {"attention_norm": "positions", "gelu": "tanh", "norm_eps": 1e-6}
+    stated = json.loads((model / "config.json").read_text())["denoiser"]["network"]
+    x, t = torch.randn(2, 1, 8, 8), torch.rand(2)
+    outputs = []
+    for source in (run / "last.ckpt", model):
+        denoiser = load_denoiser(source)
+        assert denoiser.config["network"] == stated
+        assert stated.items() >= published.items()
+        outputs.append(denoiser.network(x, t))
+        shown = hqdm("inspect", "--checkpoint", source).out
+        assert "attention_norm positions, gelu tanh, norm_eps 1e-06" in shown
+    assert torch.equal(*outputs)
+    again = ("--out", run, "--resume", run / "last.ckpt", "--trainer.max_steps", 2)
+    assert "model.network.norm_eps" in refused("fit", "--config", config, *flags[:2], *again)
+    assert hqdm("fit", "--config", run / "config.yaml", *again).code == 0
+    # Weights go from one form to the other.
+    other = ("--init-from", run / "last.ckpt", "--out", tmp_path / "other")
+    assert hqdm("fit", "--config", tiny(), *other, "--trainer.max_steps", 1).code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("attention_norm", "feature"), ("gelu", "fast"), ("norm_eps", "-1")]
+)
+def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
+    change = (f"--model.network.{option}", value)
+    assert option in refused("fit", "--config", tiny(), *change, "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["mnist_qvunet", "fashion_mnist_qvunet", "cifar10_qvunet"])

@@ -1,8 +1,9 @@
 """Attention against its definition, written out position by position in float64."""
 
+import pytest
 import torch
 
-from hqdm.nn.attention import Attention, ChannelNorm, LinearAttention
+from hqdm.nn.attention import Attention, ChannelNorm, LinearAttention, PositionNormAttention
 
 
 def heads_of(module, x):
@@ -14,11 +15,13 @@ def heads_of(module, x):
     )
 
 
-def test_full_attention():
-    module = Attention(6, heads=2, head_dim=5).double()
+@pytest.mark.parametrize(("cls", "axis"), [(Attention, 3), (PositionNormAttention, 2)])
+def test_full_attention(cls, axis):
+    """Norms over features, or over positions."""
+    module = cls(6, heads=2, head_dim=5).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
     q, k, v = heads_of(module, x)
-    q, k = q / q.norm(dim=-1, keepdim=True), k / k.norm(dim=-1, keepdim=True)
+    q, k = (part / part.square().sum(axis, keepdim=True).sqrt() for part in (q, k))
     out = torch.empty_like(v)
     for i in range(12):
         weights = torch.exp(10 * (q[:, :, i, None] * k).sum(-1))

@@ -1,5 +1,7 @@
 """The blocks against their formulas."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,9 @@ def plain_conv(in_channels, out_channels):
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
-def test_resnet_block_is_its_formula():
-    block = ResnetBlock(4, 6, emb_dim=5, conv=plain_conv, norm_groups=2).double()
+@pytest.mark.parametrize("eps", [1e-5, 1e-6, 0.3])
+def test_resnet_block_is_its_formula(eps):
+    block = ResnetBlock(4, 6, emb_dim=5, conv=plain_conv, norm_groups=2, norm_eps=eps).double()
     x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
     emb = torch.randn(2, 5, dtype=torch.float64)
     scale, shift = (
@@ -23,11 +26,44 @@ def test_resnet_block_is_its_formula():
     def group_norm(h):
         grouped = h.reshape(2, 2, -1)
         centred = grouped - grouped.mean(-1, keepdim=True)
-        return (centred / (grouped.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()).view_as(h)
+        return (centred / (grouped.var(-1, correction=0, keepdim=True) + eps).sqrt()).view_as(h)
 
     h = group_norm(block.conv_1(x)) * (1 + scale[..., None, None]) + shift[..., None, None]
     h = F.silu(group_norm(block.conv_2(F.silu(h))))
     torch.testing.assert_close(block(x, emb), h + block.skip(x), rtol=1e-10, atol=1e-10)
+
+
+def test_the_constant_of_the_normalisation_matters_on_a_grey_image():
+    """Variances of 1e-6: the normalised contrast is that over sqrt(1e-6 + eps)."""
+
+    def pointwise(in_channels, out_channels):
+        conv = nn.Conv2d(in_channels, out_channels, 1)
+        nn.init.dirac_(conv.weight)
+        nn.init.zeros_(conv.bias)
+        return conv
+
+    pattern = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64).expand(1, 1, 2, 2)
+    for eps in (1e-5, 1e-6):
+        block = ResnetBlock(1, 1, emb_dim=2, conv=pointwise, norm_groups=1, norm_eps=eps).double()
+        out = block.norm_1(block.conv_1(0.5 + 1e-3 * pattern))
+        expected = 1e-3 / math.sqrt(1e-6 + eps) * pattern  # 0.30 and 0.71
+        torch.testing.assert_close(out, expected, rtol=1e-9, atol=0)
+        assert block.norm_2.eps == eps
+
+
+@pytest.mark.parametrize("form", ["exact", "tanh"])
+def test_the_forms_of_gelu(form):
+    embedding = Conditioning(4, 16, n_classes=None, gelu=form).double()
+    t = torch.rand(8, dtype=torch.float64)
+    angles = 1000 * t[:, None] * torch.tensor([1.0, 1e-4], dtype=torch.float64)
+    first, _, last = embedding.mlp
+    x = first(torch.cat([angles.sin(), angles.cos()], dim=1))
+    cdf = {
+        "exact": (1 + torch.erf(x / math.sqrt(2))) / 2,
+        "tanh": (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+    }
+    # The forms differ by about 1e-4 here.
+    torch.testing.assert_close(embedding(t, None), last(x * cdf[form]), rtol=0, atol=1e-12)
 
 
 def test_time_embedding_frequencies():

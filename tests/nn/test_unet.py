@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hqdm.utils.errors import HQDMError
 
 PAPER = {"channels": 1, "size": 28, "dim": 10, "mults": (1, 2, 3, 4)}
 SMALL = {"channels": 1, "size": 8, "dim": 8, "mults": (1, 2, 2)}
+PUBLISHED = {"attention_norm": "positions", "gelu": "tanh", "norm_eps": 1e-6}
 FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=2)
 
 
@@ -148,8 +151,45 @@ def test_parts_hold_every_parameter_once():
 
 
 def test_the_configuration_has_the_arguments_of_the_network():
-    expected = UNet().config | {"name": "UNet", "mults": (1, 2, 3, 4)}
-    assert NetworkConfig().config == expected
+    defaults = {name: option.default for name, option in signature(UNet).parameters.items()}
+    assert NetworkConfig().config == defaults | {"name": "UNet", "hybrid": {}}
+
+
+def test_the_published_forms_are_the_network_with_its_parts_exchanged():
+    network = UNet(**SMALL).double()
+    published = UNet(**SMALL, **PUBLISHED).double()
+    published.load_state_dict(network.state_dict())
+    x = 0.5 + 1e-3 * torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    t = torch.rand(2, dtype=torch.float64)
+
+    def attend(q, k, v):
+        q, k = (part / part.square().sum(3, keepdim=True).sqrt() for part in (q, k))
+        weights = torch.exp(10 * torch.einsum("bhdi,bhdj->bhij", q, k))
+        return torch.einsum("bhij,bhdj->bhdi", weights / weights.sum(3, keepdim=True), v)
+
+    outputs = [network(x, t)]
+    network.vertex.attention._attend = attend
+    outputs.append(network(x, t))
+    network.embedding.mlp[1] = torch.nn.GELU("tanh")
+    outputs.append(network(x, t))
+    for module in network.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.eps = 1e-6
+    outputs.append(network(x, t))
+    for before, after in pairwise(outputs):
+        assert (after - before).abs().max() > 1e-8
+    torch.testing.assert_close(published(x, t), outputs[-1], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("preset", [UNet, QVUNet, FullQVUNet, QuanvUNet])
+def test_the_published_forms_of_every_preset(preset):
+    """The same tensors as before; the configuration states the options, and only then."""
+    network, default = preset(**PAPER, **PUBLISHED), preset(**PAPER)
+    shapes = {name: tensor.shape for name, tensor in default.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in network.state_dict().items()} == shapes
+    assert network.config == default.config | PUBLISHED
+    assert not set(PUBLISHED) & set(default.config)
+    assert UNet.from_config(network.config).config == network.config
 
 
 @pytest.mark.parametrize(
@@ -161,6 +201,11 @@ def test_the_configuration_has_the_arguments_of_the_network():
         ({"dim": 0}, "dim needs a positive number"),
         ({"mults": ()}, "mults needs one positive multiplier"),
         ({"n_classes": 0}, "n_classes needs a positive number"),
+        ({"attention_norm": "feature"}, "attention_norm: expected features or positions, got 'fea"),
+        ({"gelu": ["tanh"]}, r"gelu: expected exact or tanh, got \['tanh'\]"),
+        ({"norm_eps": 0.0}, "norm_eps needs a positive number, got 0"),
+        ({"norm_eps": float("nan")}, "norm_eps needs a finite number"),
+        ({"norm_eps": "1e-6"}, "norm_eps needs a finite number, got '1e-6'"),
         ({"dim": 2, "mults": (1, 1), "hybrid": {"vertex": Hybrid()}}, "channels"),
     ],
 )

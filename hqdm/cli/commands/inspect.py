@@ -1,6 +1,6 @@
 """`hqdm inspect`: parameters by part, circuits with gates and depth, and simulators of a model."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -66,6 +66,9 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
         f"{type(denoiser.network).__name__} for samples of shape {shape}, predicts "
         f"{denoiser.predict}, {denoiser.schedule}, classes: {denoiser.n_classes or 'none'}"
     )
+    options = {k: v for k, v in denoiser.network.config.items() if not isinstance(v, Mapping)}
+    if options:
+        console.print("options:", ", ".join(f"{k} {v}" for k, v in options.items()), soft_wrap=True)
     console.print(parameter_sheet(denoiser).rich())
     layers = quantum_layers(denoiser)
     others = {name: m for name, m in quantum_modules(denoiser).items() if name not in layers}

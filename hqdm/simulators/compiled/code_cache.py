@@ -7,12 +7,9 @@ Threads of GNU OpenMP do not survive a fork, and Numba ends a forked process tha
 Such a process gets kernels without threads.
 """
 
-import ast
 import hashlib
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -21,10 +18,10 @@ import numba
 import torch
 from numba import njit
 
-from hqdm.simulators.compiled.cache_folder import cache_folder
+from hqdm.simulators.program.cache_folder import cache_folder
+from hqdm.simulators.program.sources import sources_digest
 
 DIGEST_LENGTH = 16
-PACKAGE = __name__.partition(".")[0]
 
 
 class Kernel:
@@ -89,27 +86,5 @@ def digest(module: str) -> str:
     versions of the compiler, and the processor, on which the number of lanes depends.
     """
     parts = [numba.__version__, llvmlite.__version__, llvm.get_host_cpu_name()]
-    parts.append(llvm.get_host_cpu_features().flatten())
-    for name in sorted(_imported(module, set())):
-        parts += [name, hashlib.sha256(_source(name).read_bytes()).hexdigest()]
+    parts += [llvm.get_host_cpu_features().flatten(), sources_digest(module)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
-
-
-def _source(module: str) -> Path:
-    return Path(str(sys.modules[module].__file__))
-
-
-def _imported(module: str, found: set[str]) -> set[str]:
-    """A module and all modules of this package that it imports at its top, directly or not."""
-    found.add(module)
-    for node in ast.parse(_source(module).read_text(encoding="utf-8")).body:
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            ours = name.partition(".")[0] == PACKAGE and name in sys.modules
-            if ours and name not in found:
-                _imported(name, found)
-    return found

@@ -10,6 +10,7 @@ for the bits c of its control wires is one instruction per c whose M_c is not al
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,13 +19,16 @@ from torch import Tensor
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.kernels import EXPVAL, PROBS, STATE, Tables
 from hqdm.simulators.program.caching import cached
+from hqdm.simulators.program.disk_cache import Arrays, arrays_key, remembered, stamp
 from hqdm.simulators.program.fusion import Block, Build, Wires, earliest, split_product
 from hqdm.simulators.program.statevector import compose
-from hqdm.simulators.program.tracing import Gate, Program, trace
+from hqdm.simulators.program.tracing import WORTH_KEEPING, Gate, Program, pack_gates, trace
 
 MAX_GATE_TARGETS = 2
 MAX_CONTROLS = 2  # of a block of several gates
 MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
+
+STAMP = stamp(__name__)
 
 IndexedGate = tuple[int, Gate]
 
@@ -324,4 +328,55 @@ def lower(circuit: Circuit, inverse: bool = False) -> Lowered:
 
 @cached
 def _lowered(circuit: Circuit, inverse: bool) -> Lowered:
-    return _Lowering(circuit, inverse).lower()
+    program = trace(circuit)
+    key = None
+    if len(program.gates) >= WORTH_KEEPING:
+        output = circuit.measure, circuit.measured_wires, circuit.n_outputs
+        stated = STAMP, inverse, *output, circuit.n_wires, program.embedding is None
+        inputs = {"input_gates": np.array(program.input_gates, np.int64)}
+        key = arrays_key(repr(stated), {**pack_gates(program.gates), **inputs})
+    return remembered(
+        key,
+        lambda: _Lowering(circuit, inverse).lower(),
+        _pack,
+        lambda arrays: _unpack(program, arrays),
+    )
+
+
+def _pack(lowered: Lowered) -> dict[str, np.ndarray]:
+    """A lowered circuit without its program as arrays, with equal matrices of factors once."""
+    factors = [factor for row in lowered.factors for factor in row]
+    keys = [_place_of(factor.matrices) for factor in factors]
+    matrices = dict(zip(keys, (factor.matrices for factor in factors), strict=True))
+    numbers = {key: i for i, key in enumerate(matrices)}
+    flat = [torch.empty(0, dtype=torch.complex128), *(m.flatten() for m in matrices.values())]
+    sizes = lowered.n_outputs, lowered.measure, lowered.largest_part
+    return {
+        "rows": np.array([len(row) for row in lowered.factors], np.int64),
+        "gates": np.array([factor.gate for factor in factors], np.int64),
+        "numbers": np.array([numbers[key] for key in keys], np.int64),
+        "sizes": np.array([m.shape[-1] for m in matrices.values()], np.int64),
+        "matrices": torch.cat(flat).numpy(),
+        "integers": np.array(sizes, np.int64),
+        "multiplications": np.array(lowered.multiplications, np.float64),
+        **{f"table_{name}": table for name, table in lowered.tables._asdict().items()},
+    }
+
+
+def _place_of(matrices: Tensor) -> tuple[object, ...]:
+    """The place of a tensor in memory, by which views of one part are recognised."""
+    return matrices.data_ptr(), matrices.shape, matrices.stride()
+
+
+def _unpack(program: Program, arrays: Arrays) -> Lowered:
+    """The lowered circuit of a program from what `_pack` returns."""
+    sizes = arrays["sizes"].tolist()
+    flat = torch.from_numpy(arrays["matrices"]).split([3 * size**2 for size in sizes])
+    matrices = [part.view(3, size, size) for part, size in zip(flat, sizes, strict=True)]
+    places = zip(arrays["gates"].tolist(), arrays["numbers"].tolist(), strict=True)
+    factors = (Factor(gate, matrices[number]) for gate, number in places)
+    rows = [list(islice(factors, n)) for n in arrays["rows"].tolist()]
+    n_outputs, measure, largest_part = arrays["integers"].tolist()
+    tables = Tables(*(arrays[f"table_{name}"] for name in Tables._fields))
+    multiplications = float(arrays["multiplications"])
+    return Lowered(program, rows, n_outputs, measure, tables, multiplications, largest_part)

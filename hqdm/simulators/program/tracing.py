@@ -11,9 +11,10 @@ in each call, vectorised over the batch.
 """
 
 import math
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
+from hqdm.circuits.identity import lasting
 from hqdm.circuits.operations import NOT_UNITARY, matrix_of
 from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.decomposition import (
@@ -34,11 +36,14 @@ from hqdm.simulators.program.decomposition import (
     native,
     sinusoid,
 )
+from hqdm.simulators.program.disk_cache import Arrays, arrays_key, remembered, stamp
 from hqdm.utils.errors import HQDMError
 
 PROBE_SCALES = (1e-2, 1.0, 1.0, 10.0, 1e3)  # of the random points, in radians
 PROBE_NUMBERS = 2**24  # phases in memory at once
 PROBE_PHASES = (0.0, 0.7, 2.0)
+WORTH_KEEPING = 200  # gates of a program on disk; smaller ones take less than 0.1 s
+STAMP = stamp(__name__)
 
 T = TypeVar("T")
 
@@ -201,7 +206,10 @@ class Program:
 
 @cached
 def trace(circuit: Circuit) -> Program:
-    """Trace a circuit, once.
+    """Trace a circuit, once; deep ones of the ansaetze of this package once on a machine.
+
+    The code of these is part of the stamp. That of a user's function, and of what it calls, cannot
+    be known, so that its program is not kept from one process to the next.
 
     Args:
         circuit: The circuit; its gates are queued twice, and more often if their phases are not
@@ -212,6 +220,17 @@ def trace(circuit: Circuit) -> Program:
             acts on wires that the circuit does not have, if the choice of gates depends on values,
             or if there are no gates.
     """
+    lasts = lasting(circuit.identity)
+    return remembered(
+        lasts and arrays_key(f"{STAMP} {lasts}", {}),
+        lambda: _trace(circuit),
+        _pack,
+        lambda arrays: _unpack(circuit, arrays),
+    )
+
+
+def _trace(circuit: Circuit) -> Program:
+    """See `trace`."""
     points = _random_points(circuit.n_inputs + torch.Size(circuit.weights_shape).numel())
     inputs, weights = _split(circuit, points)
     gates = _gates(circuit, inputs, weights)
@@ -224,14 +243,69 @@ def trace(circuit: Circuit) -> Program:
     affine, depends = _fit_affine(traced, circuit, points)
     if affine is None:
         depends = _depends_on_inputs(traced, inputs, weights)
+    return _program(circuit, gates, depends.nonzero().flatten().tolist(), affine or traced)
+
+
+def _program(
+    circuit: Circuit,
+    gates: Sequence[Gate],
+    input_gates: Sequence[int],
+    phases: AffinePhases | TracedPhases,
+) -> Program:
+    """The program of a circuit."""
     embedding = circuit.embedding
-    return Program(
-        circuit.n_wires,
-        embedding if isinstance(embedding, AmplitudeEmbedding) else None,
-        gates,
-        tuple(depends.nonzero().flatten().tolist()),
-        affine or traced,
-    )
+    prepared = embedding if isinstance(embedding, AmplitudeEmbedding) else None
+    return Program(circuit.n_wires, prepared, tuple(gates), tuple(input_gates), phases)
+
+
+def pack_gates(gates: Sequence[Gate]) -> dict[str, np.ndarray]:
+    """Gates as arrays, with the matrices of each kind once."""
+    kinds = {id(gate.known): gate for gate in gates}
+    numbers = {kind: i for i, kind in enumerate(kinds)}
+    return {
+        "kinds": np.array([numbers[id(gate.known)] for gate in gates]),
+        "n_wires": np.array([len(gate.wires) for gate in gates]),
+        "wires": np.array([wire for gate in gates for wire in gate.wires]),
+        "is_control": np.array([wire in gate.controls for gate in gates for wire in gate.wires]),
+        "names": np.array([gate.name for gate in kinds.values()]),
+        "frequencies": np.array([gate.frequency for gate in kinds.values()]),
+        "kind_wires": np.array([len(gate.wires) for gate in kinds.values()]),
+        "matrices": torch.cat([gate.matrices.flatten() for gate in kinds.values()]).numpy(),
+    }
+
+
+def _unpack_gates(arrays: Arrays) -> list[Gate]:
+    """The inverse of `pack_gates`."""
+    sizes = [2**n for n in arrays["kind_wires"].tolist()]
+    matrices = torch.from_numpy(arrays["matrices"]).split([3 * size**2 for size in sizes])
+    of_kind = zip(arrays["names"].tolist(), arrays["frequencies"].tolist(), sizes, strict=True)
+    kinds = [
+        Gate(name, (), matrix.view(3, size, size), frequency, frozenset())
+        for (name, frequency, size), matrix in zip(of_kind, matrices, strict=True)
+    ]
+    wires, is_control = arrays["wires"].tolist(), arrays["is_control"].tolist()
+    gates, start = [], 0
+    for kind, n_wires in zip(arrays["kinds"].tolist(), arrays["n_wires"].tolist(), strict=True):
+        own = slice(start, start := start + n_wires)
+        controls = frozenset(compress(wires[own], is_control[own]))
+        gates.append(replace(kinds[kind], wires=tuple(wires[own]), controls=controls))
+    return gates
+
+
+def _pack(program: Program) -> dict[str, np.ndarray] | None:
+    """A program as arrays; None if it is small or traced in every call."""
+    if len(program.gates) < WORTH_KEEPING or isinstance(program.phases, TracedPhases):
+        return None
+    phases = {name: tensor.numpy() for name, tensor in vars(program.phases).items()}
+    input_gates = np.array(program.input_gates, np.int64)
+    return {**pack_gates(program.gates), **phases, "input_gates": input_gates}
+
+
+def _unpack(circuit: Circuit, arrays: Arrays) -> Program:
+    """The program of a circuit from what `_pack` returns."""
+    phases = {field.name: torch.from_numpy(arrays[field.name]) for field in fields(AffinePhases)}
+    input_gates = arrays["input_gates"].tolist()
+    return _program(circuit, _unpack_gates(arrays), input_gates, AffinePhases(**phases))
 
 
 def _gates(circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Gate, ...]:

@@ -12,6 +12,7 @@ from numba import prange
 
 import hqdm
 from hqdm.simulators.compiled import code_cache, kernels, lanes, lowering
+from hqdm.simulators.program import sources as sources_of
 
 KERNELS = kernels.__name__
 
@@ -23,8 +24,8 @@ def test_the_digest_follows_every_file_that_the_kernels_are_compiled_from(monkey
         edited.write_text(Path(module.__file__).read_text() + "\n# another line\n")
         sources = {module.__name__: edited}
         with monkeypatch.context() as patch:
-            source = code_cache._source
-            patch.setattr(code_cache, "_source", lambda name: sources.get(name) or source(name))
+            source = sources_of._source
+            patch.setattr(sources_of, "_source", lambda name: sources.get(name) or source(name))
             return code_cache.digest(KERNELS)
 
     before = code_cache.digest(KERNELS)

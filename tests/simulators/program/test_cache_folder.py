@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from hqdm.simulators.compiled import cache_folder as caches
+from hqdm.simulators.program import cache_folder as caches
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def places(monkeypatch, tmp_path):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked / "numba"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked / "home"))
     monkeypatch.setattr(
-        caches, "__file__", str(blocked / "hqdm" / "simulators" / "compiled" / "file.py")
+        caches, "__file__", str(blocked / "hqdm" / "simulators" / "program" / "file.py")
     )
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -29,7 +29,7 @@ def test_the_first_folder_that_can_be_written(places, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(places / "home"))
     assert caches.cache_folder("code") == places / "home" / "hqdm" / "code"
     package = places / "package" / "hqdm"
-    monkeypatch.setattr(caches, "__file__", str(package / "simulators" / "compiled" / "file.py"))
+    monkeypatch.setattr(caches, "__file__", str(package / "simulators" / "program" / "file.py"))
     assert caches.cache_folder("code") == package / "__pycache__" / "code"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(places / "numba"))
     assert caches.cache_folder("code") == places / "numba" / "code"
