@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
-from hqdm.training.limits import Length, seconds_to_limit
+from hqdm.training.length import Length, seconds_to_limit
 from hqdm.training.optim import VAL_LOSS
 from hqdm.utils.progress import stepwise
 

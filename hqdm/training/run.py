@@ -43,7 +43,7 @@ from hqdm.training.callbacks import (
     WholeCheckpoints,
     best_score,
 )
-from hqdm.training.limits import StepLimit
+from hqdm.training.length import StepLimit
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.checks import check_types

@@ -9,7 +9,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from hqdm.data.module import ImageDataModule
 from hqdm.nn.outline import check_batch
 from hqdm.nn.parts import quantum_modules
-from hqdm.training.limits import Length
+from hqdm.training.length import Length
 from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS, check_length, check_rates, check_validations
 from hqdm.utils.checks import whole

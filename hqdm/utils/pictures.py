@@ -1,4 +1,4 @@
-"""Pictures of images and of training: grids, denoising strips, animations, loss curves."""
+"""Pictures: image files read upright (EXIF); grids, denoising strips, animations, loss curves."""
 
 import csv
 import io

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.training import progress as module
-from hqdm.training.limits import Length
+from hqdm.training.length import Length
 from hqdm.training.progress import Status, TrainingProgress, duration, fitting, speed
 from hqdm.utils.errors import HQDMError
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from lightning import Trainer
 
-from hqdm.training.limits import Length, StepLimit, seconds_to_limit
+from hqdm.training.length import Length, StepLimit, seconds_to_limit
 
 
 def trainer(*callbacks, **options):
