@@ -103,10 +103,13 @@ class Monomials:
     @cached_property
     def _parents(self) -> tuple[tuple[Integers, Integers], ...]:
         """Per degree from 1: indices of the monomials without the last variable, and the latter."""
-        last = [lists[:, -1] for lists in self.variables[1:]]
-        without = self.exponents[1:] - np.eye(self.dim, dtype=np.int64)[np.concatenate(last)]
-        starts = [self.start(degree) - 1 for degree in range(2, self.order + 1)]
-        return tuple(zip(np.split(self.indices(without), starts), last, strict=True))
+        found = []
+        for degree, lists in enumerate(self.variables[1:], start=1):
+            last = lists[:, -1]
+            without = self.exponents[self.start(degree) : self.start(degree + 1)].copy()
+            without[np.arange(len(last)), last] -= 1
+            found.append((self.indices(without), last))
+        return tuple(found)
 
     def lift(self, x: Vector) -> Vector:
         """Evaluate the monomials at points, by one multiplication per monomial.
@@ -140,7 +143,9 @@ class Monomials:
             counts = powers // 2 + 1  # He_k has the powers k, k - 2, ..., down to 1 or 0
             below = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
             powers = np.repeat(powers, counts)
-            rows, terms, values = (np.repeat(part, counts, axis=0) for part in (rows, terms, values))
+            rows, terms, values = (
+                np.repeat(part, counts, axis=0) for part in (rows, terms, values)
+            )
             terms[:, variable] = powers - 2 * below
             values *= one[powers, terms[:, variable]]
         entries = values, (rows, self.indices(terms))

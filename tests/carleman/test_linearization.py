@@ -277,7 +277,7 @@ def normal_points(t):
         ),
         (
             lambda: fit_closure(np.zeros(1), normal_points, dim=1, order=60, degree=3),
-            "the least-squares closure of order 60 has a norm of .*: lower the order",
+            "the least-squares closure of order 60 has a norm of .*; lower the order",
         ),
     ],
 )

@@ -41,9 +41,7 @@ def test_lift_is_the_product_of_powers(size):
 @given(sizes)
 def test_indices_of_exponents(size):
     monomials = Monomials(*size)
-    np.testing.assert_array_equal(
-        monomials.indices(monomials.exponents), np.arange(len(monomials))
-    )
+    np.testing.assert_array_equal(monomials.indices(monomials.exponents), np.arange(len(monomials)))
     assert monomials.indices(monomials.exponents[None, :1]).shape == (1, 1)
 
 
