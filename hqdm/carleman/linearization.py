@@ -111,7 +111,7 @@ class Structure:
     def _terms(self) -> list[tuple[Array, ...]]:
         """Rows, columns, indices into the flattened coefficients and weights gamma_i, in parts."""
         gamma, betas = self.rows.exponents, self.drift.exponents
-        parts = []
+        parts: list[tuple[Array, ...]] = []
         for variable in range(self.rows.dim):
             rows = np.flatnonzero(gamma[:, variable])
             weights = gamma[rows, variable].astype(np.float64)

@@ -143,9 +143,8 @@ class Monomials:
             counts = powers // 2 + 1  # He_k has the powers k, k - 2, ..., down to 1 or 0
             below = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
             powers = np.repeat(powers, counts)
-            rows, terms, values = (
-                np.repeat(part, counts, axis=0) for part in (rows, terms, values)
-            )
+            rows, values = np.repeat(rows, counts), np.repeat(values, counts)
+            terms = np.repeat(terms, counts, axis=0)
             terms[:, variable] = powers - 2 * below
             values *= one[powers, terms[:, variable]]
         entries = values, (rows, self.indices(terms))

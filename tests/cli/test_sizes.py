@@ -1,5 +1,6 @@
 """Numbers without sense on the command line: refused in one line, before anything is allocated."""
 
+import shutil
 import struct
 import zlib
 
@@ -100,14 +101,15 @@ def test_a_number_without_sense_is_refused_in_one_line(refused, model, tmp_path,
 
 @pytest.fixture
 def oversized(tmp_path):
-    """A PNG of a few bytes whose header claims 20000 x 20000 pixels, in a folder of its own."""
-    path = tmp_path / "pictures" / "oversized.png"
-    path.parent.mkdir()
+    """A PNG of a few bytes whose header claims 20000 x 20000 pixels, in both splits of a folder."""
+    path = tmp_path / "pictures" / "train" / "oversized.png"
+    path.parent.mkdir(parents=True)
     Image.new("L", (8, 8)).save(path)
     content = bytearray(path.read_bytes())
     content[16:24] = struct.pack(">II", 20000, 20000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))  # of the header
     path.write_bytes(content)
+    shutil.copytree(path.parent, path.parents[1] / "test")
     return path
 
 
@@ -124,7 +126,7 @@ def oversized(tmp_path):
 def test_an_oversized_picture_is_named_in_one_line(refused, model, tmp_path, oversized, command):
     good = tmp_path / "good.png"
     Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(good)
-    names = {"PICTURE": oversized, "GOOD": good, "FOLDER": oversized.parent}
+    names = {"PICTURE": oversized, "GOOD": good, "FOLDER": oversized.parents[1]}
     words = [names.get(word, word) for word in command]
     line = refused(*words, *model, "--out", tmp_path / "out")
     assert "oversized.png" in line
