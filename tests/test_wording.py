@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted((ROOT / "benchmarks").rglob("*.py"))
 PAGES = sorted(
     chain(
-        [ROOT / "README.md", ROOT / "CHANGELOG.md"],
+        [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"],
         (ROOT / "docs").glob("*.md"),
         (ROOT / "benchmarks" / "results").glob("*.md"),
         (ROOT / "notebooks").glob("*.ipynb"),

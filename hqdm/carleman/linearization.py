@@ -32,8 +32,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import spsolve_triangular
 
 from hqdm.carleman.drift import Coefficients
-from hqdm.carleman.magnus import Matrix, Vector
-from hqdm.carleman.monomials import Integers, Monomials, n_monomials, orthonormal_hermite
+from hqdm.carleman.magnus import Matrix, Vector, check_norm
+from hqdm.carleman.monomials import Monomials, n_monomials, orthonormal_hermite
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 
@@ -44,7 +44,7 @@ MEMORY_LIMIT = 4 * 2**30
 CLOSURE_LIMIT = 2**30
 MAX_ORDER = 10_000
 BYTES_PER_ENTRY = 80  # of the structure during construction: indices, weights, sorting
-BYTES_PER_VARIABLE = 24  # of the products of one degree during sorting: three copies
+BYTES_PER_EXPONENT = 40  # of the rows: those of the monomials and of products, and their sums
 RIDGE = 1e-8  # of the least-squares closure, relative to the mean square of a feature
 
 
@@ -52,11 +52,9 @@ def structure_bytes(dim: int, degree: int, order: int, reach: int) -> int:
     """Estimate of the bytes that building a `Structure` with the same arguments takes."""
     sizes = [comb(dim + k - 1, k) for k in range(max(order, reach) + 1)]
     rows, columns = sizes[: order + 1], sizes[: reach + 1]
-    drift = n_monomials(dim, degree)
-    entries = drift * sum(size * min(k, dim) for k, size in enumerate(rows))
+    entries = n_monomials(dim, degree) * sum(size * min(k, dim) for k, size in enumerate(rows))
     lists = 8 * sum(size * k for part in (rows, columns) for k, size in enumerate(part))
-    widest = drift * max(size * (k + degree) for k, size in enumerate(rows))
-    return entries * BYTES_PER_ENTRY + lists + widest * BYTES_PER_VARIABLE
+    return entries * BYTES_PER_ENTRY + lists + sum(rows) * dim * BYTES_PER_EXPONENT
 
 
 def check_order(order: int) -> None:
@@ -112,36 +110,20 @@ class Structure:
 
     def _terms(self) -> list[tuple[Array, ...]]:
         """Rows, columns, indices into the flattened coefficients and weights gamma_i, in parts."""
-        parts = []
-        for k, lists in enumerate(self.rows.variables):
-            for slot in range(k):
-                first = lists[:, slot] != lists[:, slot - 1] if slot else np.ones(len(lists), bool)
-                chosen = lists[first]
-                rest, variable = np.delete(chosen, slot, axis=1), chosen[:, slot]
-                rows = self.rows.start(k) + np.flatnonzero(first)
-                weights = (chosen == variable[:, None]).sum(axis=1).astype(np.float64)
-                for q in range(min(self.drift.order, self.columns.order - k + 1) + 1):
-                    parts.append(self._products(rows, rest, variable, weights, q))
+        gamma, betas = self.rows.exponents, self.drift.exponents
+        parts: list[tuple[Array, ...]] = []
+        for variable in range(self.rows.dim):
+            rows = np.flatnonzero(gamma[:, variable])
+            weights = gamma[rows, variable].astype(np.float64)
+            rest = gamma[rows]
+            rest[:, variable] -= 1
+            for source, beta in enumerate(betas, start=variable * len(betas)):
+                # rows are sorted by degree, so that those within the reach come first
+                most = self.columns.order - beta.sum() + 1
+                n = int(np.searchsorted(rows, n_monomials(self.rows.dim, max(most, 0))))
+                columns = self.columns.indices(rest[:n] + beta)
+                parts.append((rows[:n], columns, np.full(n, source), weights[:n]))
         return parts
-
-    def _products(
-        self, rows: Integers, rest: Integers, variable: Integers, weights: Vector, q: int
-    ) -> tuple[Array, ...]:
-        """The terms in which monomials of degree q of the drift replace one variable."""
-        betas = self.drift.variables[q]
-        shape = len(rest), len(betas)
-        joined = np.concatenate(
-            [
-                np.broadcast_to(rest[:, None], (*shape, rest.shape[1])),
-                np.broadcast_to(betas[None], (*shape, q)),
-            ],
-            axis=2,
-        )
-        columns = self.columns.places(np.sort(joined, axis=2))
-        source = variable[:, None] * len(self.drift) + self.drift.start(q) + np.arange(shape[1])
-        spread = (np.broadcast_to(part[:, None], shape).ravel() for part in (rows, weights))
-        row, weight = spread
-        return row, columns.ravel(), source.ravel(), weight
 
     def matrix(self, coefficients: Vector) -> Matrix:
         """The matrix `(n, n_reach)` of a drift with these coefficients `(d, n_p)`."""
@@ -245,8 +227,8 @@ def fit_closure(
         memory_limit: Memory limit of the matrices in bytes.
 
     Raises:
-        HQDMError: If the order is not in [1, `MAX_ORDER`], or the matrices would exceed the memory
-            limit.
+        HQDMError: If the order is not in [1, `MAX_ORDER`], the matrices would exceed the memory
+            limit, or their entries are too large for double precision.
     """
     check_order(order)
     outer, inner = Monomials(dim, order + degree - 1), Monomials(dim, order)
@@ -267,6 +249,7 @@ def fit_closure(
         gram[np.diag_indices_from(gram)] += RIDGE
         weights = cho_solve(cho_factor(gram), features.T @ lifted[:, n:] / len(lifted))
         values.append(weights.T @ change)
+        check_norm(f"the least-squares closure of order {order}", values[-1])
     return LeastSquares(np.asarray(nodes), np.stack(values))
 
 

@@ -5,12 +5,11 @@ r"""Monomials, the coordinates in which a polynomial equation becomes linear.
 each once: there are C(d + N, N) of them, fewer than the (d^(N+1) - 1) / (d - 1) entries of the
 tensor powers (1, x, x (x) x, ...). They are ordered by degree. Within a degree, a monomial is the
 sorted list of its variables, x_1 x_1 x_3 = (0, 0, 2), and lists are ordered lexicographically. The
-position of a list i_1 <= ... <= i_k has a closed form: j_m = i_m + m - 1 increases strictly, and of
-the C(M, k) combinations of M = d + k - 1 numbers
+position has a closed form. With s_i = gamma_{i+1} + ... + gamma_d, a monomial follows all of lower
+degree, C(s_0 - 1 + d, d) of them, and for each i those with the same gamma_1, ..., gamma_{i-1} and
+a larger gamma_i:
 
-    rank = C(M, k) - 1 - sum_m C(M - 1 - j_m, k - m + 1)
-
-precede it.
+    index = sum_{i=0}^{d-1} C(s_i - 1 + d - i, d - i).
 
 The probabilists' Hermite polynomials He_gamma(x) = prod_i He_{gamma_i}(x_i), orthogonal under
 N(0, I), span the same space: He = T x^gamma with a unit lower triangular T.
@@ -24,7 +23,6 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.special import comb as binomial
 from scipy.special import gamma as gamma_function
 
 from hqdm.carleman.magnus import Matrix, Vector
@@ -36,25 +34,6 @@ Integers = NDArray[np.int64]
 def n_monomials(dim: int, order: int) -> int:
     """C(d + N, N), the number of monomials of d variables up to degree N."""
     return comb(dim + order, order)
-
-
-def rank(variables: Integers, dim: int) -> Integers:
-    """The positions of monomials among those of the same degree.
-
-    Args:
-        variables: Sorted lists of variables, `(..., k)`.
-        dim: Number of variables, d.
-
-    Returns:
-        Positions from 0, `(...)`.
-    """
-    k = variables.shape[-1]
-    size = dim + k - 1
-    after = [
-        binomial(size - 1 - (variables[..., m] + m), k - m, exact=False).round().astype(np.int64)
-        for m in range(k)
-    ]
-    return comb(size, k) - 1 - sum(after, np.zeros(variables.shape[:-1], dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -107,15 +86,30 @@ class Monomials:
         ]
         return np.concatenate(counts)
 
-    def places(self, variables: Integers) -> Integers:
-        """The indices of monomials of one degree, given as sorted lists `(..., k)`."""
-        return self.start(variables.shape[-1]) + rank(variables, self.dim)
+    @cached_property
+    def _counts(self) -> Integers:
+        """The binomials of the closed form by s_i and i, `(N + 1, d)`."""
+        left = range(self.dim, 0, -1)
+        return np.array(
+            [[comb(s - 1 + k, k) for k in left] for s in range(self.order + 1)], dtype=np.int64
+        )
+
+    def indices(self, exponents: Integers) -> Integers:
+        """The indices of monomials given as exponents `(..., d)`, `(...)`."""
+        sums = exponents[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        found: Integers = self._counts[sums, np.arange(self.dim)].sum(axis=-1)
+        return found
 
     @cached_property
     def _parents(self) -> tuple[tuple[Integers, Integers], ...]:
         """Per degree from 1: indices of the monomials without the last variable, and the latter."""
-        lists = self.variables[1:]
-        return tuple((self.places(v[:, :-1]), v[:, -1]) for v in lists)
+        found = []
+        for degree, lists in enumerate(self.variables[1:], start=1):
+            last = lists[:, -1]
+            without = self.exponents[self.start(degree) : self.start(degree + 1)].copy()
+            without[np.arange(len(last)), last] -= 1
+            found.append((self.indices(without), last))
+        return tuple(found)
 
     def lift(self, x: Vector) -> Vector:
         """Evaluate the monomials at points, by one multiplication per monomial.
@@ -141,23 +135,20 @@ class Monomials:
 
     def hermite(self) -> Matrix:
         """T `(n, n)`, the coefficients of the Hermite polynomials in the monomials."""
-        rows, columns, values = [], [], []
         one = _hermite_coefficients(self.order)
-        for degree, lists in enumerate(self.variables):
-            for place, gamma in enumerate(lists.tolist(), start=self.start(degree)):
-                terms: dict[tuple[int, ...], float] = {(): 1.0}
-                for variable in dict.fromkeys(gamma):
-                    factor = one[gamma.count(variable)]
-                    terms = {
-                        (*done, *[variable] * power): value * factor[power]
-                        for done, value in terms.items()
-                        for power in np.flatnonzero(factor)
-                    }
-                for term, value in terms.items():
-                    rows.append(place)
-                    columns.append(int(self.places(np.array(term, dtype=np.int64))))
-                    values.append(value)
-        return sparse.csr_array((values, (rows, columns)), shape=(len(self), len(self)))
+        rows, terms = np.arange(len(self)), self.exponents
+        values = np.ones(len(rows))
+        for variable in range(self.dim):
+            powers = terms[:, variable]
+            counts = powers // 2 + 1  # He_k has the powers k, k - 2, ..., down to 1 or 0
+            below = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+            powers = np.repeat(powers, counts)
+            rows, values = np.repeat(rows, counts), np.repeat(values, counts)
+            terms = np.repeat(terms, counts, axis=0)
+            terms[:, variable] = powers - 2 * below
+            values *= one[powers, terms[:, variable]]
+        entries = values, (rows, self.indices(terms))
+        return sparse.csr_array(entries, shape=(len(self), len(self)))
 
 
 def _hermite_coefficients(order: int) -> Vector:

@@ -67,7 +67,9 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     parser.add_argument("--sampler", default=sampler, help=names)
     steps = "sampler steps (ddpm 1000, ddim 50, heun 20, carleman 8, others 10)"
     parser.add_argument("--steps", type=int, help=steps)
-    parser.add_argument("--tolerance", type=float, help="error per step of dpm-adaptive (0.05)")
+    error = "error per step of dpm-adaptive"
+    parser.add_argument("--tolerance", type=float, help=f"relative {error} (0.05)")
+    parser.add_argument("--absolute", type=float, help=f"absolute {error} (0.156 of --tolerance)")
     add_drawing(parser, n)
 
 
@@ -190,7 +192,7 @@ def grid_of(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> 
 
 
 def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
-    """The sampler of `--sampler`, `--steps`, `--grid` and `--tolerance`.
+    """The sampler of `--sampler`, `--steps`, `--grid`, `--tolerance` and `--absolute`.
 
     Raises:
         HQDMError: If there is no such sampler, or it does not accept one of the options.
@@ -200,7 +202,8 @@ def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
     sampler_entry(options.sampler)  # refuses an unknown name before files are read
     grid = grid_of(options, options.sampler, denoiser)
     loaded = loaded_for(options.sampler, options, denoiser)
-    return build_sampler(options.sampler, options.steps, grid, options.tolerance, **loaded)
+    tolerances = options.tolerance, options.absolute
+    return build_sampler(options.sampler, options.steps, grid, *tolerances, **loaded)
 
 
 def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.files import write_file
 from hqdm.utils.pictures import encoded, save_animation
 from hqdm.utils.pixels import to_uint8
+from hqdm.utils.progress import Progress, silent, stepwise
 
 KINDS = ("png", "npz", "gif", "webp")
 SINGLE = {"npz": "samples.npz", "gif": "strip.gif", "webp": "strip.webp"}
@@ -88,6 +89,7 @@ def write_kinds(
     trajectory: Tensor,
     times: Tensor,
     out: Path,
+    progress: Progress = silent,
 ) -> None:
     """Write the files that `file_names` names.
 
@@ -98,6 +100,7 @@ def write_kinds(
         trajectory: The first images at every grid point, `(n + 1, B, C, H, W)`.
         times: The grid of times `(n + 1,)`.
         out: The folder.
+        progress: Reports the single images, each of which is written to the disk.
     """
     pixels = to_uint8(images).cpu().permute(0, 2, 3, 1).numpy()
     if "npz" in kinds:
@@ -105,9 +108,11 @@ def write_kinds(
         np.savez(buffer, *([pixels] if labels is None else [pixels, labels.cpu().numpy()]))
         write_file(out / SINGLE["npz"], buffer.getvalue())
     if "png" in kinds:
+        done = stepwise(progress, "writing images", len(pixels))
         for name, each in zip(png_names(len(pixels), labels), pixels, strict=True):
             picture = Image.fromarray(each[:, :, 0] if each.shape[2] == 1 else each)
             write_file(out / name, encoded([picture], "png"))
+            done()
     shown = None if labels is None else labels[: trajectory.shape[1]]
     for kind in ("gif", "webp"):
         if kind in kinds:

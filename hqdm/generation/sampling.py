@@ -226,6 +226,7 @@ def write_samples(
     out: Path,
     settings: dict[str, Any],
     kinds: Sequence[str] = (),
+    progress: Progress = silent,
 ) -> str:
     """Write a grid of images, a strip of denoising trajectories, the images and a record.
 
@@ -235,6 +236,7 @@ def write_samples(
         out: Folder to write to.
         settings: Settings that `sample.json` records in addition to the sampler.
         kinds: Other files to write, see `hqdm.generation.files`.
+        progress: Reports the images that are written one by one.
 
     Returns:
         The names of the files, for a message.
@@ -245,7 +247,7 @@ def write_samples(
     with together():
         save_grid(shown, out / GRID_FILE, labels=None if labels is None else labels[: len(shown)])
         save_strip(*recorded, out / STRIP_FILE, first)
-        write_kinds(kinds, samples.images, labels, *recorded, out)
+        write_kinds(kinds, samples.images, labels, *recorded, out, progress)
         save_samples(samples, sampler, out, RECORD_FILE, settings)
     return ", ".join(str(out / name) for name in (*SAMPLE_FILES, *names_in_words(kinds)))
 

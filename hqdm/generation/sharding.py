@@ -19,6 +19,7 @@ from hqdm.diffusion.denoiser import Denoiser, class_labels
 from hqdm.generation.sampling import Samples, draw, gather, guided, image_batches
 from hqdm.samplers import Result, Sampler
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.memory import check_processes
 from hqdm.utils.progress import Progress, silent
 from hqdm.utils.tables import counted
 
@@ -182,6 +183,8 @@ def sample_sharded(
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
+            if trainer.is_global_zero:  # the process that starts the others
+                check_processes(processes)
             trainer.predict(drawing, return_predictions=False)
         except MisconfigurationException as error:
             raise HQDMError(str(error).strip().splitlines()[0]) from None

@@ -92,7 +92,12 @@ class AdaptiveDPMSolver(SingleStep):
     @property
     def settings(self) -> dict[str, Any]:
         """See `Sampler`: there is no number of steps."""
-        return {"sampler": self.name, "tolerance": self.tolerance, "order": self.order}
+        return {
+            "sampler": self.name,
+            "tolerance": self.tolerance,
+            "absolute": self.absolute,
+            "order": self.order,
+        }
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
         """Start, cut and end."""
@@ -103,9 +108,15 @@ class AdaptiveDPMSolver(SingleStep):
         """See `SingleStep.advance`; takes as many steps as the tolerance requires.
 
         Raises:
-            HQDMError: If the end is not reached within `MAX_TRIALS` steps, or values are not
-                finite.
+            HQDMError: If the tolerances are below the rounding error of the images, the end is not
+                reached within `MAX_TRIALS` steps, or values are not finite.
         """
+        rounding = torch.finfo(x.dtype).eps
+        if max(self.tolerance, self.absolute) < rounding:
+            raise HQDMError(
+                f"tolerance {self.tolerance:g} is below the rounding error of the images, "
+                f"{rounding:.1e} ({str(x.dtype).removeprefix('torch.')}): use a larger one"
+            )
         evaluate = ByImage(denoise, x.dtype)
         lam = a.lam.to(x.device).expand(x.shape[0], 1, 1, 1)
         h = torch.full_like(lam, FIRST_STEP)

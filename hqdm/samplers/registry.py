@@ -21,7 +21,7 @@ from hqdm.samplers.unipc import UniPC
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.registry import Registry
 
-STEPS, GRID, TOLERANCE = "steps", "grid", "tolerance"
+STEPS, GRID, TOLERANCE, ABSOLUTE = "steps", "grid", "tolerance", "absolute"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ _BUILT_IN: dict[str, Callable[..., Sampler]] = {
 }
 for _name, _make in _BUILT_IN.items():
     SAMPLERS.register(_name, SamplerEntry(_make))
-SAMPLERS.register("dpm-adaptive", SamplerEntry(AdaptiveDPMSolver, (TOLERANCE,)))
+SAMPLERS.register("dpm-adaptive", SamplerEntry(AdaptiveDPMSolver, (TOLERANCE, ABSOLUTE)))
 
 
 def sampler_entry(name: str) -> SamplerEntry:
@@ -129,6 +129,7 @@ def build_sampler(
     steps: int | None = None,
     grid: str | Sequence[float] | None = None,
     tolerance: float | None = None,
+    absolute: float | None = None,
     **loaded: Any,
 ) -> Sampler:
     """Build a sampler by name.
@@ -140,6 +141,7 @@ def build_sampler(
         grid: A key of `hqdm.samplers.grids.GRIDS`, or decreasing times; None is the sampler's
             default.
         tolerance: Relative error per step of an adaptive sampler; None is its default.
+        absolute: Absolute error per step of an adaptive sampler; None is its default.
         **loaded: The arguments that `load_arguments` returns.
 
     Returns:
@@ -150,7 +152,7 @@ def build_sampler(
             out of range.
     """
     entry = sampler_entry(name)
-    options = {STEPS: steps, GRID: grid, TOLERANCE: tolerance}
+    options = {STEPS: steps, GRID: grid, TOLERANCE: tolerance, ABSOLUTE: absolute}
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in entry.options:

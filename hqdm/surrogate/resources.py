@@ -45,6 +45,7 @@ from hqdm.utils.versions import provenance
 
 INITIAL_VALUES = 200
 NETWORK_EVALUATIONS = 10
+LARGEST_DIM = 10**12  # far beyond images; the gates of 10^77 and more overflow
 MAX_STEPS = 1000  # Runge-Kutta steps per segment
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 TIME_FACTORS = (1, 2, 4, 8)
@@ -76,7 +77,8 @@ class Study:
         degree: Degree of the polynomials.
         segments: Number of segments per sample.
         tolerance: Tolerance of |dx| / |x|.
-        extrapolate: Dimensions to extrapolate to; those within the measured range are ignored.
+        extrapolate: Dimensions to extrapolate to, up to `LARGEST_DIM`; those within the measured
+            range are ignored.
         samples: Noised images per node of the fits.
         seed: Random seed.
 
@@ -104,6 +106,8 @@ class Study:
             )
         whole("segments", self.segments, 1, base.MAX_STEPS)
         whole("samples", self.samples, 1)
+        for dim in self.extrapolate:
+            whole("a dimension to extrapolate to", dim, 1, LARGEST_DIM)
         whole("seed", self.seed)
         if not 0 < self.tolerance < 1:
             raise HQDMError(f"resources need a tolerance between 0 and 1, got {self.tolerance}")

@@ -14,6 +14,7 @@ from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS, check_length, check_rates, check_validations
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, check_names
+from hqdm.utils.memory import check_processes
 
 OWN_CALLBACKS = ("hqdm", "lightning")
 """Packages whose callbacks log no metrics of their own."""
@@ -34,6 +35,8 @@ def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Train
     whole("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
     if trainer.check_val_every_n_epoch is not None:
         whole("trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1)
+    if trainer.is_global_zero:  # the process that starts the others
+        check_processes(trainer.num_devices)
     data.check_processes(trainer.world_size)
     _check_launcher(trainer)
     _check_finders(trainer)

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from secrets import token_hex
@@ -35,8 +35,8 @@ def write_file(path: str | Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         with writing_to(path):
-            target.parent.mkdir(parents=True, exist_ok=True)
             check_replaceable(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("xb") as file:
                 file.write(data)
                 file.flush()
@@ -44,7 +44,7 @@ def write_file(path: str | Path, content: bytes | str) -> None:
             if target.exists():
                 shutil.copymode(target, part)
     except BaseException:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise
     group = _group.get()
     if group is None:
@@ -60,7 +60,7 @@ def _put(part: Path, path: Path) -> None:
         with writing_to(path):
             part.replace(os.path.realpath(path))
     except BaseException:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise
 
 
@@ -81,7 +81,13 @@ def together() -> Iterator[None]:
             _put(*parts.pop(0))
     finally:
         for part, _ in parts:  # those left after an error
-            part.unlink(missing_ok=True)
+            _discard(part)
+
+
+def _discard(part: Path) -> None:
+    """Remove an unfinished file, if there is one; the error that ended its writing is reported."""
+    with suppress(OSError):
+        part.unlink()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 _PAGES = Path("/proc/self/statm")
+PROCESS_BYTES = 300 * 2**20  # of a process that has imported torch, Lightning and Numba
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -54,6 +55,15 @@ def check_memory(what: str, n_bytes: float, advice: str) -> None:
             f"{what} would take {in_units(n_bytes)} of memory, {in_units(available)} are "
             f"available: {advice}"
         )
+
+
+def check_processes(n: int) -> None:
+    """Refuse more processes on this machine than fit into memory, even without any data.
+
+    Raises:
+        HQDMError: If they do not fit.
+    """
+    check_memory(f"{n:,} processes", n * PROCESS_BYTES, "use fewer")
 
 
 def in_units(n_bytes: float) -> str:

@@ -80,6 +80,13 @@ def test_matrix_is_the_chain_rule(dim, degree, order, seed):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_matrix_of_a_high_order():
+    """The logistic equation by hand, as above."""
+    k = np.arange(401.0)
+    expected = np.diag(-k) + np.diag(k[:-1] / 2, 1)
+    np.testing.assert_array_equal(CarlemanSystem(LOGISTIC, 400).matrix(0.0).toarray(), expected)
+
+
 def test_truncation_keeps_the_monomials_up_to_the_order():
     drift = coefficients(3, 3)
     wide, narrow = (Structure(3, 3, 4, reach).matrix(drift).toarray() for reach in (6, 4))
@@ -247,6 +254,10 @@ def test_estimate_of_memory_covers_what_is_built():
     assert held < structure_bytes(4, 3, 5, 7) < 100 * held
 
 
+def normal_points(t):
+    return np.random.default_rng(0).normal(size=(200, 1))
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -263,6 +274,10 @@ def test_estimate_of_memory_covers_what_is_built():
         (
             lambda: fit_closure(np.zeros(17), np.zeros, dim=16, order=3, degree=3),
             "needs 2,553,973,920 bytes, the limit is 1,073,741,824: lower the order, or drop",
+        ),
+        (
+            lambda: fit_closure(np.zeros(1), normal_points, dim=1, order=60, degree=3),
+            "the least-squares closure of order 60 has a norm of .*; lower the order",
         ),
     ],
 )

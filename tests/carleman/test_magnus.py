@@ -75,3 +75,11 @@ def test_bad_input_is_refused():
         generators(rotating(), np.array([0.0, 1.0]), order=3)
     with pytest.raises(HQDMError, match="two times or more, got 1"):
         generators(rotating(), np.array([0.0]))
+
+
+@pytest.mark.parametrize("entry", [1e16, np.inf, np.nan])
+def test_a_generator_that_rounding_destroys_is_refused(entry):
+    """Its action would take 1e16 products, and have no correct digit."""
+    made = sparse.csr_array(np.array([[0.0, entry], [0.0, 0.0]]))
+    with pytest.raises(HQDMError, match="no digit of the solution is correct"):
+        Direct().solve([made], np.ones(2))

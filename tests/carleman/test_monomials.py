@@ -1,7 +1,7 @@
 """Monomials against products of powers, and Hermite polynomials against numpy's."""
 
 import pickle
-from math import comb
+from math import comb, factorial
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import hermite_e
 
-from hqdm.carleman.monomials import Monomials, orthonormal_hermite, rank
+from hqdm.carleman.monomials import Monomials, orthonormal_hermite
 from hqdm.utils.errors import HQDMError
 
 sizes = st.tuples(st.integers(1, 5), st.integers(0, 4))
@@ -39,11 +39,10 @@ def test_lift_is_the_product_of_powers(size):
 
 @settings(deadline=None, max_examples=30)
 @given(sizes)
-def test_places_are_the_indices_of_monomials(size):
+def test_indices_of_exponents(size):
     monomials = Monomials(*size)
-    for degree, lists in enumerate(monomials.variables):
-        expected = monomials.start(degree) + np.arange(len(lists))
-        np.testing.assert_array_equal(monomials.places(lists), expected)
+    np.testing.assert_array_equal(monomials.indices(monomials.exponents), np.arange(len(monomials)))
+    assert monomials.indices(monomials.exponents[None, :1]).shape == (1, 1)
 
 
 def test_order_by_hand():
@@ -51,12 +50,13 @@ def test_order_by_hand():
     assert Monomials(2, 2).exponents.tolist() == expected
 
 
-def test_ranks_of_many_variables_are_exact():
-    # 64 variables, degree 4: the last of C(67, 4) lists, and one in the middle counted by hand:
-    # before (1, 1, 1, 1) stand the lists that begin with 0, C(66, 3) of them.
-    last = np.array([63, 63, 63, 63])
-    assert rank(last, 64) == comb(67, 4) - 1
-    assert rank(np.array([1, 1, 1, 1]), 64) == comb(66, 3)
+def test_indices_of_many_variables_are_exact():
+    # 64 variables, degree 4: the last of all, and x_2^4, counted by hand: before it are those of
+    # lower degree, and those of degree 4 that begin with x_1, C(66, 3) of them.
+    monomials = Monomials(64, 4)
+    fourth = 4 * np.eye(64, dtype=np.int64)
+    assert monomials.indices(fourth[63]) == comb(68, 4) - 1
+    assert monomials.indices(fourth[1]) == comb(67, 3) + comb(66, 3)
 
 
 def test_linear_part_is_x():
@@ -81,6 +81,24 @@ def test_hermite_change_is_unit_lower_triangular():
     change = Monomials(3, 4).hermite().toarray()
     np.testing.assert_array_equal(np.diag(change), 1)
     np.testing.assert_array_equal(np.triu(change, 1), 0)
+
+
+def test_hermite_polynomials_of_high_degree():
+    """Coefficients in closed form: (-1)^k n! / (2^k k! (n - 2 k)!), exact in Python's integers."""
+    n, m = 37, 23
+    monomials = Monomials(2, n + m)
+    row = monomials.hermite()[[int(monomials.indices(np.array([n, m])))]].toarray()[0]
+
+    def closed(n, k):
+        return (-1) ** k * factorial(n) // (2**k * factorial(k) * factorial(n - 2 * k))
+
+    expected = np.zeros(len(monomials))
+    for j in range(n // 2 + 1):
+        for k in range(m // 2 + 1):
+            place = monomials.indices(np.array([n - 2 * j, m - 2 * k]))
+            expected[place] = closed(n, j) * closed(m, k)
+    # the recurrence subtracts numbers of opposite signs only, so that no digits cancel
+    np.testing.assert_allclose(row, expected, rtol=1e-13)
 
 
 def test_monomials_pickle():

@@ -103,19 +103,23 @@ def test_samplers_grids_and_tolerances_reach_the_images(hqdm, refused, last, tmp
             ("--sampler", "unipc3", "--steps", 4, "--grid", "karras"),
             ("--sampler", "dpm-adaptive", "--tolerance", 2),
             ("--sampler", "dpm-adaptive", "--tolerance", 0.5),
+            ("--sampler", "dpm-adaptive", "--tolerance", 0.01),
+            ("--sampler", "dpm-adaptive", "--tolerance", 0.01, "--absolute", 0.5),
         )
     ):
         assert hqdm(*args, *options, "--out", tmp_path / str(i)).code == 0
-    drawn = [images(tmp_path / str(i)) for i in range(5)]
+    drawn = [images(tmp_path / str(i)) for i in range(6)]
     assert all(not torch.equal(a, b) for a, b in combinations(drawn, 2))
-    records = [json.loads((tmp_path / str(i) / "sample.json").read_text()) for i in range(5)]
+    records = [json.loads((tmp_path / str(i) / "sample.json").read_text()) for i in range(7)]
     assert (records[2]["sampler"], records[2]["grid"], records[2]["steps"]) == (
         "unipc3",
         "karras",
         4,
     )
     assert (records[3]["tolerance"], records[4]["tolerance"]) == (2.0, 0.5)
-    assert records[3]["evaluations"] < records[4]["evaluations"]
+    assert records[3]["evaluations"] < records[4]["evaluations"] < records[5]["evaluations"]
+    assert records[6]["evaluations"] < records[5]["evaluations"]
+    assert (records[4]["absolute"], records[6]["absolute"]) == (pytest.approx(0.078), 0.5)
     wrong = ("--sampler", "dpm-adaptive", "--tolerance", 0, "--out", tmp_path / "no")
     assert "a tolerance needs more than 0, got 0.0" in refused(*args, *wrong)
 
@@ -256,6 +260,7 @@ def test_files_that_are_there_stay(hqdm, refused, last, tmp_path):
         (("--sampler", "dpm4"), "unknown sampler 'dpm4': expected one of"),
         (("--sampler", "dpm-adaptive"), "dpm-adaptive takes no steps: it takes tolerance"),
         (("--tolerance", 0.1), "ddim takes no tolerance: it takes steps and grid"),
+        (("--absolute", 0.1), "ddim takes no absolute: it takes steps and grid"),
         (("--grid", "logarithmic"), "unknown grid 'logarithmic': expected one of"),
         (("--device", "meta"), "device 'meta' is not available"),
         (("--device", "abacus"), "device 'abacus' is not available: use auto, cpu or cuda"),

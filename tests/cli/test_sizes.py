@@ -1,5 +1,9 @@
 """Numbers without sense on the command line: refused in one line, before anything is allocated."""
 
+import shutil
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,6 +75,12 @@ def model(trained, tmp_path_factory):
         (("carleman", "resources", "--segments", MANY), "up to 100000"),
         (("carleman", "resources", "--seed", -1), "seed needs a whole number from 0, got -1"),
         (("carleman", "resources", "--tolerance", "nan"), "tolerance between 0 and 1, got nan"),
+        (("carleman", "resources", "--extrapolate", "1e30"), "expected whole numbers from 1"),
+        (
+            ("carleman", "resources", "--extrapolate", 10**30),
+            "a dimension to extrapolate to needs a whole number up to 1000000000000, got 1000",
+        ),
+        (("sample", "--n", 10**6, "--processes", 10**6), "1,000,000 processes would take"),
         (("carleman", "resources", "--dims", f"2,{MANY}"), "latent dimension needs to be 2 to"),
     ],
 )
@@ -87,3 +97,38 @@ def test_a_number_without_sense_is_refused_in_one_line(refused, model, tmp_path,
     out = tmp_path / ("grid.json" if words[0] == "optimise-grid" else "out")
     assert said in refused(*words, *model, "--out", out)
     assert not out.exists()
+
+
+@pytest.fixture
+def oversized(tmp_path):
+    """A PNG of a few bytes whose header claims 20000 x 20000 pixels, in both splits of a folder."""
+    path = tmp_path / "pictures" / "train" / "oversized.png"
+    path.parent.mkdir(parents=True)
+    Image.new("L", (8, 8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 20000, 20000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))  # of the header
+    path.write_bytes(content)
+    shutil.copytree(path.parent, path.parents[1] / "test")
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inpaint", "--image", "PICTURE", "--mask", "GOOD"),
+        ("inpaint", "--image", "GOOD", "--mask", "PICTURE"),
+        ("interpolate", "--images", "GOOD", "PICTURE"),
+        ("evaluate", "--n", 2, "--data", "FOLDER"),
+        ("carleman", "fit", "--data", "FOLDER"),
+    ],
+)
+def test_an_oversized_picture_is_named_in_one_line(refused, model, tmp_path, oversized, command):
+    good = tmp_path / "good.png"
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(good)
+    names = {"PICTURE": oversized, "GOOD": good, "FOLDER": oversized.parents[1]}
+    words = [names.get(word, word) for word in command]
+    line = refused(*words, *model, "--out", tmp_path / "out")
+    assert "oversized.png" in line
+    assert "400000000 pixels" in line
+    assert not (tmp_path / "out").exists()

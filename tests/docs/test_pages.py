@@ -20,7 +20,7 @@ from hqdm.cli.main import COMMANDS, split_plugins
 from hqdm.utils.registry import ENTRY_POINT_GROUP, Registry
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 PACKAGE = ROOT / "hqdm"
 
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)

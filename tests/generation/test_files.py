@@ -35,6 +35,16 @@ def test_the_files_have_the_names_that_are_asked_for(tmp_path, labels):
     assert names_in_words(("png", "gif")) == ["strip.gif", "png/"]
 
 
+def test_single_images_are_reported_as_they_are_written(tmp_path):
+    told = []
+
+    def progress(*now):
+        told.append((*now, len(written(tmp_path))))
+
+    write_kinds(("png",), IMAGES, None, TRAJECTORY, TIMES, tmp_path, progress)
+    assert told == [("writing images", i, 11, i) for i in range(12)]
+
+
 def test_numbers_have_equally_many_digits():
     assert png_names(10, None) == [f"png/{i}.png" for i in range(10)]
     assert png_names(101, None)[::50] == ["png/000.png", "png/050.png", "png/100.png"]

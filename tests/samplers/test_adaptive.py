@@ -107,6 +107,26 @@ def test_an_impossible_tolerance_ends(denoiser, monkeypatch):
         AdaptiveDPMSolver(1e-12, absolute=1e-14)(denoiser, X1)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "refused"),
+    [
+        (torch.float32, 1e-30, "below the rounding error of the images, 1.2e-07 (float32)"),
+        (torch.float64, 1e-30, "below the rounding error of the images, 2.2e-16 (float64)"),
+        (torch.float32, 1e-8, "below the rounding error"),
+        (torch.float64, 1e-8, ""),
+    ],
+)
+def test_a_tolerance_below_rounding_is_refused_before_any_evaluation(
+    denoiser, monkeypatch, dtype, tolerance, refused
+):
+    monkeypatch.setattr("hqdm.samplers.adaptive.MAX_TRIALS", 0)
+    recording = Recording(denoiser)
+    with pytest.raises(HQDMError) as error:
+        AdaptiveDPMSolver(tolerance)(recording, X1[:1].to(dtype))
+    assert (refused or "was not met in 0 steps") in str(error.value)
+    assert recording.seen == []
+
+
 def solve(order, x, lam, end, tolerance, absolute, eps_of):
     """DPM-Solver-12 or -23 with adaptive steps, for one image (Lu et al. 2022, appendix C).
 

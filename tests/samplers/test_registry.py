@@ -53,7 +53,10 @@ def test_options_reach_the_sampler():
     sampler = build_sampler("unipc2", 7, "karras")
     assert sampler.settings == {"sampler": "unipc2", "steps": 7, "grid": "karras"}
     sampler = build_sampler("dpm-adaptive", tolerance=0.3)
-    assert sampler.settings == {"sampler": "dpm-adaptive", "tolerance": 0.3, "order": 3}
+    absolute = pytest.approx(0.3 * 0.156)
+    expected = {"sampler": "dpm-adaptive", "tolerance": 0.3, "absolute": absolute, "order": 3}
+    assert sampler.settings == expected
+    assert build_sampler("dpm-adaptive", tolerance=0.3, absolute=0.01).settings["absolute"] == 0.01
     assert build_sampler("ddim", grid=[1.0, 0.4, 0.0]).steps == 2
 
 

@@ -29,6 +29,7 @@ REFUSED = [
         "val_check_interval is 3, and an epoch has 2 batches",
     ),
     ({"val_check_interval": 1.5}, "invalid value 1.5 for val_check_interval"),
+    ({"devices": 1_000_000}, "1,000,000 processes would take"),
     ({"devices": 3}, "batch_size 16 cannot be split over 3 processes: use a multiple of 3"),
     ({"strategy": "ddp_spawn"}, "multiprocessing are not supported: set ddp"),
     ({"max_steps": 5, "min_steps": 6}, "min_steps needs 6 steps, and trainer.max_steps is 5"),

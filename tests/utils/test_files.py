@@ -112,6 +112,23 @@ def test_protected_files_and_folders_are_not_replaced(tmp_path):
     assert (tmp_path / "a").read_text() == "old"
 
 
+@pytest.mark.parametrize("below", ["a/b", "a/b/c", "link/b"])
+def test_nothing_is_written_below_a_file(tmp_path, below):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(HQDMError, match="is a file, not a folder: move it"):
+        write_file(tmp_path / below, "new")
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_the_error_of_the_writing_is_reported_not_that_of_the_cleaning(tmp_path, monkeypatch):
+    """Such as on a disk that becomes read-only, or a folder that another program removes."""
+    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
+    monkeypatch.setattr(Path, "unlink", fail_with(errno.EROFS))
+    with pytest.raises(HQDMError, match="No space left"):
+        write_file(tmp_path / "a", "new")
+
+
 def contents(folder):
     return {f.name: f.read_text() for f in folder.iterdir()}
 

@@ -7,7 +7,7 @@ import pytest
 
 from hqdm.utils import memory
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.memory import available_bytes, check_memory, in_units
+from hqdm.utils.memory import available_bytes, check_memory, check_processes, in_units
 
 
 def test_available_memory_is_the_least_of_system_and_container(tmp_path, monkeypatch):
@@ -40,6 +40,13 @@ def test_only_what_does_not_fit_is_refused(monkeypatch):
         HQDMError, match=r"^a table would take 2\.5 KiB of memory, 2 KiB are available: use fewer"
     ):
         check_memory("a table", 2560, "use fewer rows")
+
+
+def test_processes_are_counted_before_they_are_started(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
+    check_processes(3)
+    with pytest.raises(HQDMError, match=r"4 processes would take .* of memory, .*: use fewer"):
+        check_processes(4)
 
 
 @pytest.mark.parametrize(

@@ -169,11 +169,12 @@ def sample(args: Sequence[str]) -> None:
     with claim(out, files, options.overwrite):
         check_no_others(out, files)
         given = {key: vars(options)[key] for key in ("seed", "batch_size")}
-        with progress_bar() as progress:
+        with progress_bar() as bar:
+            progress = bar
             if options.backend != "direct":
-                progress = _estimating(progress, options.backend, options.n * sampler.steps)
+                progress = _estimating(bar, options.backend, options.n * sampler.steps)
             samples = sample_images(denoiser, sampler, options.n, **given, progress=progress)
-        written = write_samples(sampler, samples, out, settings, options.save)
+            written = write_samples(sampler, samples, out, settings, options.save, bar)
     facts = {
         "images": str(options.n),
         "seconds": f"{samples.seconds:.2f}",

@@ -79,7 +79,7 @@ def run(args: Sequence[str]) -> None:
                 if gathered is None:  # the first process has the images
                     return
                 samples = gathered
-        written = write_samples(sampler, samples, out, settings, options.save)
+            written = write_samples(sampler, samples, out, settings, options.save, progress)
     print(f"{counted(options.n, 'image')}, {samples.effort}: {written}")
 
 
