@@ -36,12 +36,10 @@ class MultistepState:
     Attributes:
         points: Levels and the evaluations at them, the newest first.
         x: The images at the newest level, after correction.
-        order: The order of the predictor that was used.
     """
 
     points: tuple[tuple[NoiseLevel, Tensor], ...]
     x: Tensor
-    order: int
 
 
 class UniPC(Sampler):
@@ -96,13 +94,12 @@ class UniPC(Sampler):
         prediction = denoise(x, t)
         value = getattr(prediction, self.predict)
         if state is not None and self.corrector:
-            x = self._advance(state.x, state.points[: state.order], a, (a, value))
+            x = self._advance(state.x, state.points, a, (a, value))
         points = ((a, value), *(state.points if state else ()))[: self.order]
-        order = min(self.order, len(points))
         if b.is_data:
             data = value if self.predict == "x0" else (x - a.sigma * value) / a.alpha
-            return data, MultistepState(points, x, 1)
-        return self._advance(x, points[:order], b, None), MultistepState(points, x, order)
+            return data, MultistepState(points, x)
+        return self._advance(x, points, b, None), MultistepState(points, x)
 
     def _advance(
         self,

@@ -17,6 +17,14 @@ REPOSITORY = Path(__file__).parents[2]
 MODEL = REPOSITORY / "benchmarks" / "models" / "mnist_unet"
 BEFORE = Path(__file__).parents[1] / "fixtures" / "format_1" / "shipped_unipc10.safetensors"
 
+PINNED = [
+    [-0.91273442022, -0.88782670517, -0.88152744957, -0.94297487768],
+    [-0.91634850426, -0.88224021051, -0.86344908867, -0.92873383283],
+    [-0.76070701873, 1.02274346765, 1.03855407555, -0.64639957256],
+    [-0.77774671564, -0.43059572367, -0.32715207010, -0.42596391785],
+]
+"""Every ninth pixel of the x0 that is predicted from a ramp at t = 1/2."""
+
 
 @pytest.fixture
 def module():
@@ -50,6 +58,18 @@ def test_it_samples_the_images_of_format_1():
     expected = load_file(BEFORE)["images"]
     assert (images.int() - expected.int()).abs().max() <= 1
     assert (images == expected).float().mean() > 0.99
+
+
+def test_one_prediction_is_pinned():
+    """The numbers were computed by the U-Net written out in `tests/plain_unet.py`, in float64."""
+    denoiser = load_denoiser(MODEL)
+    ramp = torch.linspace(-2, 2, 784, dtype=torch.float64).view(1, 1, 28, 28)
+    t = torch.tensor(0.5, dtype=torch.float64)
+    expected = torch.tensor(PINNED, dtype=torch.float64)
+    for dtype, atol in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        x0 = denoiser.to(dtype)(ramp.to(dtype), t).x0[0, 0, ::9, ::9]
+        # Rounding, 1e-16 or 6e-8, is multiplied a few times by each of some thirty layers.
+        torch.testing.assert_close(x0.double(), expected, rtol=0, atol=atol)
 
 
 def test_ten_evaluations_draw_digits_of_every_class():

@@ -124,6 +124,19 @@ def test_copies_are_equal_and_hash_alike():
     assert Circuit(AngleEmbedding(4), Basic(4)) != Circuit(AngleEmbedding(4), Basic(4), "probs")
 
 
+def outcomes(n_outcomes, measure="probs", wires=(1, 0)):
+    return Circuit(AngleEmbedding(3), Basic(3), measure, wires, n_outcomes)
+
+
+def test_from_one_outcome_to_all_are_kept():
+    """Two measured wires of three have four outcomes."""
+    assert [outcomes(n).n_outputs for n in (1, 4, None)] == [1, 4, 4]
+    for n_outcomes, measure in ((0, "probs"), (5, "probs"), (1, "expval_z")):
+        said = f"measure='probs' and 1 to 4 outcomes, got n_outcomes={n_outcomes} with "
+        with pytest.raises(HQDMError, match=f"{said}measure='{measure}'"):
+            outcomes(n_outcomes, measure)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

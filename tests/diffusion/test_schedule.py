@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 from hqdm.diffusion.schedule import (
     SCHEDULES as REGISTERED,
@@ -53,21 +54,40 @@ def test_infinite_lambda_is_the_data_end(schedule):
     assert schedule.lam(torch.zeros((), dtype=torch.float64)) == math.inf
 
 
-def test_cosine_follows_the_published_curve():
-    """Nichol and Dhariwal, eq. 17, at the time that has the same phase."""
-    schedule = CosineSchedule(s=0.008, lam_min=-6.0)
-    phi_0, phi_1 = schedule._phi
+@pytest.mark.parametrize(
+    ("schedule", "s", "lam_min"),
+    [(CosineSchedule(), 0.008, -6.0), (CosineSchedule(s=0.1, lam_min=-3.0), 0.1, -3.0)],
+    ids=["default", "other"],
+)
+def test_cosine_follows_the_published_curve(schedule, s, lam_min):
+    """Nichol and Dhariwal, eq. 17, as far as alpha^2 / sigma^2 = exp(2 lam_min), found by search.
+
+    By default with their offset of 0.008, and to a half log-SNR of -6.
+    """
+
+    def alpha_squared(u):
+        f = [math.cos((v + s) / (1 + s) * math.pi / 2) ** 2 for v in (u, 0)]
+        return f[0] / f[1]
+
+    def excess(u):
+        return alpha_squared(u) - 1 / (1 + math.exp(-2 * lam_min))
+
+    end = brentq(excess, 0.5, 1.0, xtol=1e-15)
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
-    u = t * (phi_1 - phi_0) / (math.pi / 2 - phi_0)
+    expected = torch.tensor([alpha_squared(end * float(u)) for u in t], dtype=torch.float64)
+    # At the end alpha^2 is 6e-6, and its slope 0.01: an error of 1e-15 in the end of the curve
+    # is a relative one of 1e-12.
+    torch.testing.assert_close(schedule(t)[0] ** 2, expected, rtol=1e-11, atol=0)
+    torch.testing.assert_close(schedule.lam(t)[-1].item(), lam_min, rtol=1e-9, atol=0)
 
-    def f(u):
-        return torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
 
-    torch.testing.assert_close(
-        schedule(t)[0] ** 2, f(u) / f(torch.zeros_like(u)), rtol=1e-12, atol=0
-    )
-    assert u[-1] > 0.998
-    torch.testing.assert_close(schedule.lam(t)[-1].item(), -6.0, rtol=1e-9, atol=0)
+def test_the_other_defaults_are_the_published_ones():
+    """Song et al. 2021: beta from 0.1 to 20, so alpha_1 = exp(-5.025); Karras et al.: sigma 80."""
+    alpha, _ = LinearSchedule()(torch.tensor([0.5, 1.0]).double())
+    expected = torch.tensor([-1.26875, -5.025], dtype=torch.float64)
+    torch.testing.assert_close(alpha.log(), expected, rtol=1e-12, atol=0)
+    _, sigma = VarianceExplodingSchedule()(torch.tensor([0.5, 1.0]).double())
+    torch.testing.assert_close(sigma, torch.tensor([10.0, 80.0]).double())
 
 
 def test_linear_solves_its_differential_equation():
@@ -153,10 +173,17 @@ def test_an_exploding_variance_increases(options):
         VarianceExplodingSchedule(**options)
 
 
-@pytest.mark.parametrize("lam_min", [1e30, -1e30, float("nan"), float("-inf"), 0.0])
+@pytest.mark.parametrize("lam_min", [1e30, -1e30, float("nan"), float("-inf"), 0.0, -20.1])
 def test_a_cosine_schedule_without_noise_or_signal_at_t_1_is_refused(lam_min):
     with pytest.raises(HQDMError, match=r"needs lam_min in \[-20.0, 0\), got"):
         CosineSchedule(lam_min=lam_min)
+
+
+def test_a_cosine_schedule_may_end_at_the_least_lambda():
+    """alpha_1 = exp(-20) there: small, with all its digits."""
+    end = torch.ones((), dtype=torch.float64)
+    # Rounding of phi_1 near pi / 2, 1e-16, relative to 2e-9.
+    assert CosineSchedule(lam_min=-20.0)(end)[0].item() == pytest.approx(math.exp(-20), rel=1e-6)
 
 
 def test_infinite_rates_are_refused():

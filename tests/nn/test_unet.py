@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from plain_unet import plain_unet
+from safetensors.torch import load_file
 
 from hqdm.cli.schema import NetworkConfig
 from hqdm.nn.parts import count, part, quantum_parameters
 from hqdm.nn.quantum_conv import Hybrid, HybridConv
 from hqdm.nn.unet import PARTS, FullQVUNet, QuanvUNet, QVUNet, UNet
+from hqdm.storage.shipped import shipped
 from hqdm.utils.errors import HQDMError
 
 PAPER = {"channels": 1, "size": 28, "dim": 10, "mults": (1, 2, 3, 4)}
@@ -58,6 +61,33 @@ def test_quantum_parameters_of_the_paper():
     assert count(quantum_parameters(UNet(**PAPER))) == 0
     assert count(quantum_parameters(QVUNet(**PAPER))) == 4 * 72
     assert count(quantum_parameters(FullQVUNet(**PAPER))) == 4 * (13 * 72 + 16)
+
+
+def trained():
+    """The shipped network with its weights."""
+    weights = load_file(shipped("models") / "mnist_unet" / "model.safetensors")
+    network = UNet(**PAPER)
+    network.load_state_dict({name.removeprefix("network."): w for name, w in weights.items()})
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "y"),
+    [(trained, None), (lambda: UNet(1, 10, 8, (1, 2, 2), n_classes=3, heads=2), [0, 2, 3])],
+    ids=["28x28, trained", "10x10, labels"],
+)
+def test_the_network_is_the_published_one_written_out(network, y):
+    """Stem, blocks, attentions, changes of size (28, 14, 7, 2 and 10, 5, 1), every skip."""
+    network = network().double()
+    x = torch.randn(3, *network.sample_shape, dtype=torch.float64)
+    t = torch.tensor([1e-3, 0.4, 1.0], dtype=torch.float64)
+    y = None if y is None else torch.tensor(y)
+    groups = {10: 10, 8: 8}[network.dim]
+    sizes = {"levels": len(network.mults), "heads": network.heads, "groups": groups}
+    with torch.no_grad():
+        expected = plain_unet(network.state_dict(), x, t, y, **sizes)
+        # Outputs of about 1; each of some thirty layers multiplies rounding, 1e-16, a few times.
+        torch.testing.assert_close(network(x, t, y), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("preset", ["UNet", "QVUNet", "FullQVUNet", "QuanvUNet"])

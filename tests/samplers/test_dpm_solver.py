@@ -75,6 +75,29 @@ def test_the_sde_solver_has_the_moments_of_the_data():
     assert abs(x0.var() - variance) < 3 * variance * (2 / n) ** 0.5 + 1e-3
 
 
+def test_the_two_step_solver_is_the_published_algorithm():
+    """Lu et al. 2022b, algorithm 2, on steps of unequal widths in lambda.
+
+    Its order does not show a ratio of widths in place of its inverse: the errors of consecutive
+    steps then cancel in leading order.
+    """
+    denoiser, times = mixture(), [1.0, 0.8, 0.75, 0.5, 0.4, 0.1]
+    x1 = torch.linspace(-2, 2, 5).double().view(5, 1, 1, 1)
+    grid = torch.tensor(times, dtype=torch.float64)
+    (alpha, sigma), lam = denoiser.schedule(grid), denoiser.schedule.lam(grid)
+    x, data = x1, []
+    for i in range(1, len(grid)):
+        h = lam[i] - lam[i - 1]
+        data.append(denoiser(x, grid[i - 1]).x0)
+        mixed = data[-1]
+        if i > 1:
+            r = (lam[i - 1] - lam[i - 2]) / h
+            mixed = (1 + 1 / (2 * r)) * data[-1] - 1 / (2 * r) * data[-2]
+        x = sigma[i] / sigma[i - 1] * x - alpha[i] * ((-h).exp() - 1) * mixed
+    found = DPMSolverPP(grid=times).run(denoiser, x1, t_end=0.1).x0
+    torch.testing.assert_close(found, x, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("solver", [DPMSolver, DPMSolverExact])
 def test_orders(solver):
     with pytest.raises(HQDMError, match="DPM-Solver needs an order of 1, 2, 3, got 4"):

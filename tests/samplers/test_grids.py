@@ -38,6 +38,30 @@ def test_what_is_even(schedule):
     is_even(build_grid("time", schedule, 1.0, 0.0, 8))
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=["cosine", "linear"])
+def test_the_karras_grid_is_the_published_one(schedule):
+    """Karras et al. 2022, eq. 5 with rho = 7, from t = 1 to 0.01, then 0."""
+    n, rho = 9, 7
+    times = build_grid("karras", schedule, 1.0, 0.0, n)
+    assert times[-2:].tolist() == [pytest.approx(0.01, rel=1e-9), 0.0]
+    alpha, sigma = schedule(torch.tensor([1.0, 0.01], dtype=torch.float64))
+    most, least = ((sigma / alpha) ** (1 / rho)).tolist()
+    share = torch.arange(n).double() / (n - 1)
+    expected = (most + share * (least - most)) ** rho
+    alpha, sigma = schedule(times[:-1])
+    torch.testing.assert_close(sigma / alpha, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("grid", ["lambda", "karras"])
+def test_the_last_step_begins_at_a_hundredth(grid):
+    """And a grid that starts there or later is uniform in t."""
+    schedule = CosineSchedule()
+    assert build_grid(grid, schedule, 0.5, 0.0, 4)[-2].item() == pytest.approx(0.01, rel=1e-9)
+    times = build_grid(grid, schedule, 0.01, 0.0, 4)
+    expected = torch.linspace(0.01, 0, 5, dtype=torch.float64)
+    torch.testing.assert_close(times, expected, rtol=0, atol=1e-12)
+
+
 def test_times_of_your_own():
     sampler = DDIM(grid=[0.9, 0.5, 0.1])
     assert sampler.steps == 2

@@ -64,12 +64,16 @@ def problems(schedule):
     return {"gaussian": gaussian, "mixture": mixture}
 
 
-def warm_grid(schedule, n):
-    """Even in lambda, the first step in n pieces: multistep solvers start with lower orders."""
+def warm_grid(schedule, n, widths=(1,)):
+    """Of n steps in lambda, the first in n pieces: multistep solvers start with lower orders.
+
+    The steps are equal, or of the given widths in turn.
+    """
     start, end = schedule.lam(torch.tensor([T_START, T_END]).double())
-    even = torch.linspace(0, 1, n + 1).double()
-    first = even[1] * torch.linspace(0, 1, n + 1).double()
-    lam = start + torch.cat([first, even[2:]]) * (end - start)
+    edges = torch.tensor([0, *widths * (n // len(widths))]).double().cumsum(0)
+    edges = edges / edges[-1]
+    first = edges[1] * torch.linspace(0, 1, n + 1).double()
+    lam = start + torch.cat([first, edges[2:]]) * (end - start)
     return schedule.inverse(lam).tolist()
 
 
@@ -99,6 +103,18 @@ def test_the_error_falls_with_the_order(name, problem, schedule):
     # The flow of a Gaussian is linear, and some solvers are better on it than in general.
     assert slope > order - 0.2, (slope, errors)
     assert slope < order + 0.2 or problem == "gaussian", (slope, errors)
+
+
+@pytest.mark.parametrize("name", ["unip3-x0-expm1", "unipc2-x0-expm1", "unipc3-x0-expm1"])
+def test_multistep_solvers_know_the_widths_of_their_steps(name):
+    """Steps of widths 1, 2, 1, 2, ...: their ratios, all one on an even grid, matter in each."""
+    order, make = SOLVERS[name]
+    schedule = CosineSchedule()
+    steps = np.array([32, 48, 72])
+    grids = [warm_grid(schedule, n, (1, 2)) for n in steps]
+    errors = errors_of(make, problems(schedule)["mixture"], grids)
+    slope = np.polyfit(np.log(1 / steps), np.log(errors), 1)[0]
+    assert abs(slope - order) < 0.25, (slope, errors)
 
 
 @pytest.mark.parametrize("name", ["unipc3-x0-expm1", "dpm++2m"])

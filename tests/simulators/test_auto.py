@@ -83,6 +83,26 @@ def test_estimates_grow_with_the_work():
     assert all(cheaper[name] < base[name] for name in ("compiled", "statevector"))
 
 
+@pytest.mark.parametrize("needed", [(), ("inputs",), ("weights",), ("inputs", "weights")])
+def test_gradients_of_inputs_or_weights_are_counted(monkeypatch, needed):
+    """A training step needs those of the weights only, evaluation needs none."""
+    works = []
+
+    def choose_and_note(work, device):
+        works.append(work)
+        return choose(work, device)
+
+    monkeypatch.setattr("hqdm.simulators.auto.choose", choose_and_note)
+    circuit = Circuit(AngleEmbedding(2), Basic(2, 1))
+    inputs, weights = (tensor.detach() for tensor in sample(circuit))
+    inputs.requires_grad_("inputs" in needed)
+    weights.requires_grad_("weights" in needed)
+    AutoSimulator()(circuit, inputs, weights)
+    with torch.no_grad():
+        AutoSimulator()(circuit, inputs, weights)
+    assert [work.gradients for work in works] == [bool(needed), False]
+
+
 def test_multiply_adds_are_counted_from_the_program():
     # One RX on one qubit: a complex 2x2 matrix, 16 real multiplications; the state is written
     # directly by the embedding, and the gate joins it, so that nothing is left of a single qubit.

@@ -4,7 +4,7 @@ import torch
 from programs import sample
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, StronglyEntangling
-from hqdm.simulators import UnitarySimulator
+from hqdm.simulators import PennyLaneSimulator, UnitarySimulator
 from hqdm.simulators.unitary import is_applicable, measured_rows, n_rows
 from hqdm.utils.errors import HQDMError
 
@@ -30,6 +30,20 @@ def test_only_the_measured_rows_are_computed(measure, wires, n_outcomes, expecte
         unitary = qml.matrix(ansatz.queue, wire_order=range(3))(weights[i].detach())
         rows = torch.complex(real[i], imag[i]).detach().T
         torch.testing.assert_close(rows, unitary[expected], rtol=0, atol=1e-13)
+
+
+def test_expectations_are_in_the_order_of_the_measured_wires():
+    circuit = Circuit(AmplitudeEmbedding(3), StronglyEntangling(3, 1), wires=(2, 0))
+    inputs, weights = sample(circuit, 1)
+    outer, inner = UnitarySimulator()(circuit, inputs, weights).unbind(-1)
+    for wire, expected in ((2, outer), (0, inner)):
+        alone = Circuit(circuit.embedding, circuit.ansatz, wires=(wire,))
+        torch.testing.assert_close(
+            PennyLaneSimulator("default.qubit")(alone, inputs, weights)[..., 0],
+            expected,
+            rtol=0,
+            atol=1e-13,
+        )
 
 
 def test_where_it_applies():

@@ -42,6 +42,13 @@ def test_scale_gives_the_largest_variance():
     assert not Latents.fit(points, 3, largest=1.2).dissipative
 
 
+def test_the_largest_variance_is_that_of_the_documentation_by_default():
+    """0.81: the drift of the first latent is dissipative, and its deviation is 0.9."""
+    latents = Latents.fit(data(), 3)
+    assert latents.largest == pytest.approx(0.81)
+    assert latents.scale == pytest.approx(np.sqrt(latents.variances[0]) / 0.9)
+
+
 def test_noised_latents_are_a_variance_preserving_process():
     # z of a noised point has signal level alpha' and noise level sigma' at lambda + log s.
     latents = Latents.fit(data(), 2)

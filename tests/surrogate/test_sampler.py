@@ -21,7 +21,7 @@ from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.latents import Latents
 from hqdm.surrogate.noise_polynomial import DiffusionDrift, NoisePolynomial, gaussian_noise
-from hqdm.surrogate.sampler import HYBRID, HYBRIDS, Carleman
+from hqdm.surrogate.sampler import Carleman
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
 from hqdm.utils.seeds import ImageNoise
@@ -177,15 +177,19 @@ def test_copies_draw_the_same(digits):
 
 def test_named_hybrids_spend_their_steps_between_the_switch_and_the_cut(digits):
     fit, denoiser, _ = digits
-    for steps in (1, 2, 3, 6):
-        switch, cut = HYBRIDS.get(steps, HYBRID)
+    # docs/carleman.md, "Hybrid mode"
+    documented = {1: (0, None), 2: (-1, 0.2), 3: (-1.5, 0.15), 5: (-2, 0.1), None: (-2, 0.1)}
+    for steps, (switch, cut) in documented.items():
         sampler = build_sampler("carleman+unipc", steps, fit=fit)
         found = sampler.run(denoiser, ImageNoise(0, 2).draw((1, 8, 8)))
-        times = found.times[-steps - 1 :]
-        assert found.evaluations == steps
+        n = steps or 5
+        times = found.times[-n - 1 :]
+        assert found.evaluations == n
         assert SCHEDULE.lam(times[0]).item() == pytest.approx(switch)
         assert times[-1] == 0
-        assert steps == 1 or times[-2] == pytest.approx(cut)
+        assert cut is None or times[-2] == pytest.approx(cut)
+        ratios = (-SCHEDULE.lam(times[:-1]) / 7).exp()  # a Karras grid from the switch to the cut
+        torch.testing.assert_close(ratios.diff().diff(), torch.zeros(max(0, n - 2)).double())
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,19 @@ def test_simulations_meet_their_error(time, digits):
     assert left_out <= eps + 1e-15  # rounding of the Bessel functions
 
 
+@pytest.mark.parametrize("time", [0.1, 3.0, 50.0])
+@pytest.mark.parametrize("eps", [0.1, 1e-4, 1e-10])
+def test_the_degree_is_the_lowest_that_solves_its_equation(time, eps):
+    """Gilyen et al. 2019, lemma 59: (e t / (2 r))^r = 5 eps / 8, and the next whole number."""
+    degree = simulation_degree(time, eps)
+
+    def left_out(r):
+        return (math.e * time / 2 / r) ** r
+
+    assert left_out(degree) <= 5 / 8 * eps
+    assert left_out(degree - 1) > 5 / 8 * eps
+
+
 def test_simulations_scale_as_in_the_theory():
     assert simulation_degree(0.0, 1e-3) == 0
     assert simulation_degree(1e6, 1e-3) == pytest.approx(math.e / 2 * 1e6, rel=1e-4)

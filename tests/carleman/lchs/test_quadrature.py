@@ -1,13 +1,22 @@
 """The kernels of LCHS against the scalar identity, their integrals and their bounds."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.special import exp1
+from scipy.special import ellipk, exp1
 
-from hqdm.carleman.lchs.quadrature import Cauchy, NearOptimal, quadrature, spacing_error
+from hqdm.carleman.lchs.quadrature import (
+    Cauchy,
+    NearOptimal,
+    mass,
+    quadrature,
+    sizes,
+    spacing_error,
+)
 from hqdm.utils.errors import HQDMError
 
 KERNELS = (Cauchy(), NearOptimal(0.5), NearOptimal(0.75), NearOptimal(0.9))
@@ -49,6 +58,46 @@ def test_the_kernel_has_integral_one(kernel):
     # f and g are complex: the imaginary parts of k and -k cancel
     value = 2 * quad(lambda u: np.exp(u) * kernel(np.exp(u)).real, -30, 30, limit=500)[0]
     assert value == pytest.approx(1, abs=1e-7)  # g is of order one: exp(-30) is left out below
+
+
+@pytest.mark.parametrize("height", [-0.9, 0.0, 0.5])
+def test_the_mass_of_the_cauchy_kernel_is_an_elliptic_integral(height):
+    """1 / |1 + (k + i a)^2| = 1 / sqrt((k^2 + (1 - a)^2) (k^2 + (1 + a)^2)), over pi."""
+    small, large = 1 - abs(height), 1 + abs(height)
+    expected = 2 / np.pi * ellipk(1 - (small / large) ** 2) / large
+    # Tails of 1e-8 are left out.
+    assert mass(Cauchy(), height) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("height", [-0.9, 0.0, 0.9])
+def test_the_mass_of_the_near_optimal_kernel_is_its_integral(height):
+    """Over an angle, k = tan(u), of the absolute value written out."""
+
+    def density(u):
+        k = np.tan(u)
+        z = 1 + 1j * (k + 1j * height)
+        weight = np.exp(2**0.75 - (z**0.75).real) / (2 * np.pi * abs(2 - z))
+        return weight / np.cos(u) ** 2
+
+    edges = np.arctan([0, 0.1, 1, 10, 100, 1000])
+    expected = 2 * sum(quad(density, a, b)[0] for a, b in pairwise(edges))
+    # exp(-0.38 * 1000^0.75) is left out, and 1e-8 by the rule.
+    assert mass(NearOptimal(0.75), height) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [Cauchy(), NearOptimal(0.75)], ids=str)
+def test_the_strip_needs_few_more_nodes_than_the_best_one(kernel):
+    """Any half width below 1 gives a bound; the best one depends on extent and tolerance."""
+
+    def spacing(extent, tolerance, a):
+        masses = mass(kernel, -a) + mass(kernel, a) * np.exp(a * extent)
+        return 2 * np.pi * a / np.log(1 + masses / (tolerance / 2))
+
+    for extent, tolerance in ((0.5, 1e-3), (2.0, 1e-6), (10.0, 1e-8)):
+        found, _ = sizes(kernel, extent, tolerance)
+        assert found == pytest.approx(spacing(extent, tolerance, 0.9), rel=1e-9)
+        best = max(spacing(extent, tolerance, a) for a in np.linspace(0.3, 0.99, 24))
+        assert found > 0.9 * best
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)

@@ -94,6 +94,18 @@ def test_the_order_is_the_lowest_that_meets_the_tolerance():
         taylor_order(0.8, 5, 0)
 
 
+@pytest.mark.parametrize("order", [2, 6])
+def test_the_bound_on_the_series_is_the_sum_over_all_steps(order):
+    """Of scalars 0.6, 1.6 and 2.4: one step, two of 0.8 and three of 0.8."""
+    system = block_system(
+        [sparse.csr_array([[g]]) for g in (0.6, 1.6, 2.4)], np.ones(1), order=order
+    )
+    tails = [sum(g**j / math.factorial(j) for j in range(order + 1, 40)) for g in [0.6] + 5 * [0.8]]
+    assert system.steps == 6
+    # All steps are counted as the largest; and the bound on a tail is at most 1.1 times the tail.
+    assert sum(tails) <= system.taylor_bound <= 1.1 * 6 * max(tails)
+
+
 def test_the_bound_on_the_tail_holds_and_is_close():
     for order in (1, 4, 9):
         tail = sum(0.7**j / math.factorial(j) for j in range(order + 1, 40))

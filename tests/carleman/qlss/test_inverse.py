@@ -13,6 +13,7 @@ from hqdm.carleman.qlss.inverse import (
     POLYNOMIALS,
     InversePolynomial,
     cks_coefficients,
+    cks_power,
     inverse_polynomial,
     needed_degree,
 )
@@ -49,6 +50,24 @@ def test_all_terms_together_are_the_power_that_they_expand():
     x, b = np.linspace(0.05, 1, 50), 12
     g = InversePolynomial(cks_coefficients(b, b), kappa=2.0, bound=1.0)
     np.testing.assert_allclose(g(x), (1 - (1 - x**2) ** b) / x, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kappa", "eps", "power", "degree"),
+    [
+        # 100 log(200) = 529.8; sqrt(530 log(42400)) = 75.2
+        (10, 0.1, 530, 2 * 76 + 1),
+        # 2500 log(1e5) = 28782.3; sqrt(28783 log(230,264,000)) = 744.7
+        (50, 1e-3, 28_783, 2 * 745 + 1),
+    ],
+)
+def test_power_and_degree_are_those_of_the_paper(kappa, eps, power, degree):
+    """b = kappa^2 log(2 kappa / eps), D = sqrt(b log(8 b / eps)), each rounded up."""
+    assert cks_power(kappa, eps) == power
+    assert needed_degree("cks", kappa, eps) == degree
+    # By this power alone, g differs from 1 / x by (1 - x^2)^b / x: by eps / 2 at 1 / kappa.
+    left = kappa * (1 - 1 / kappa**2) ** power
+    assert 0.9 * eps / 2 < left < eps / 2
 
 
 @both

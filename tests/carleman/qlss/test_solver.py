@@ -78,8 +78,9 @@ def test_the_norm_is_recovered_and_the_start_may_be_of_any():
     assert probabilities[0] == pytest.approx(probabilities[1], rel=1e-12)
 
 
-def test_probabilities_are_those_of_the_singular_value_decomposition():
-    inversion = small("emulate").solve([SPIRAL], Y0).account.inversion
+def test_state_and_probabilities_are_those_of_the_singular_value_decomposition():
+    solution = small("emulate").solve([SPIRAL], Y0)
+    inversion = solution.account.inversion
     system = block_system([SPIRAL], Y0, order=3, padding=3)
     W, S, Vt = np.linalg.svd(system.matrix.toarray())
     g = inverse_polynomial("minimax", inversion.alpha / S[-1], 1e-3)
@@ -89,6 +90,10 @@ def test_probabilities_are_those_of_the_singular_value_decomposition():
     assert inversion.sigma_min == pytest.approx(S[-1], rel=1e-9)
     assert inversion.inverse_probability == pytest.approx(amplitudes @ amplitudes, rel=1e-9)
     assert inversion.success_probability == pytest.approx(finals @ finals, rel=1e-9)
+    copies = (finals * g.normalisation * np.linalg.norm(Y0) / inversion.alpha).reshape(4, 2)
+    # They differ by the error of the inverse, below 1e-3: their mean is none of them.
+    assert (np.abs(copies - copies.mean(0)).max(1) > 1e-6).all()
+    np.testing.assert_allclose(solution.y, copies.mean(0), rtol=1e-9)
 
 
 def test_padding_raises_the_probability_of_the_final_state():

@@ -133,6 +133,50 @@ def test_other_phases_are_traced_in_every_call(f):
     torch.testing.assert_close(of_inputs, expected, rtol=0, atol=1e-14)
 
 
+def test_a_phase_that_is_nearly_affine_is_no_affine_one():
+    """x + 1e-6 sin(pi x) is x at every whole number, where slopes are measured."""
+
+    def fn(x, w):
+        qml.PhaseShift(w[0] + 1e-6 * torch.sin(torch.pi * w[0]), wires=0)
+        qml.PhaseShift(x[0] + 1e-6 * torch.sin(torch.pi * x[0]), wires=1)
+
+    traced = program(fn)
+    assert isinstance(traced.phases, TracedPhases)
+    inputs, weights = torch.full((2, 1, 2), 0.5).double(), torch.full((2, 2), -0.5).double()
+    of_weights = traced.phases.of_weights(inputs, weights)
+    of_inputs = traced.phases.of_inputs(inputs, weights, of_weights, torch.tensor([1]))
+    for phases, expected in ((of_weights[:, :1], -0.5 - 1e-6), (of_inputs, 0.5 + 1e-6)):
+        torch.testing.assert_close(phases, torch.full_like(phases, expected), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("phase", "of_weights", "of_inputs", "n_calls"),
+    [
+        (lambda x, w: 1e-5 * w[1], [0, 1e-5], [0, 0], 2),
+        (lambda x, w: w[1] + 1e-5 * w[0] - 1e-5 * x[1], [1e-5, 1], [0, -1e-5], 3),
+    ],
+    ids=["one argument", "several"],
+)
+def test_small_slopes_are_kept(phase, of_weights, of_inputs, n_calls):
+    """And found without a call of the function for every sample."""
+    calls = []
+
+    def fn(x, w):
+        calls.append(1)
+        qml.PhaseShift(phase(x, w), wires=0)
+
+    phases = program(fn).phases
+    assert isinstance(phases, AffinePhases)
+    assert len(calls) == n_calls
+    for index, value, expected in (
+        (phases.weight_index, phases.weight_value, of_weights),
+        (phases.input_index, phases.input_value, of_inputs),
+    ):
+        slopes = torch.zeros(2).double().index_add(0, index.flatten(), value.flatten())
+        expected = torch.tensor(expected, dtype=torch.float64)
+        torch.testing.assert_close(slopes, expected, rtol=0, atol=1e-14)
+
+
 def test_inputs_that_matter_at_some_weights_only():
     def fn(x, w):
         qml.RX(torch.relu(w[0]) * x[0], wires=0)
