@@ -87,7 +87,14 @@ def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
     assert option in refused("fit", "--config", tiny(), *change, "--out", tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["mnist_qvunet", "fashion_mnist_qvunet", "cifar10_qvunet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mnist_qvunet",
+        pytest.param("fashion_mnist_qvunet", marks=pytest.mark.slow),
+        "cifar10_qvunet",
+    ],
+)
 def test_real_data_trains_one_step_and_is_sampled(hqdm, data_dir, tmp_path, repository, name):
     config = repository / "configs" / f"{name}.yaml"
     small = ("--data.batch_size", 8, "--data.val_limit", 8, "--trainer.max_steps", 1)

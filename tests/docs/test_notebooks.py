@@ -9,7 +9,13 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "carleman"))
+        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+    ],
+)
 def test_notebook_runs(path, tmp_path):
     """Executed as it stands, but for fewer training steps."""
     notebook = nbformat.read(path, as_version=4)

@@ -26,9 +26,9 @@ from hqdm.generation import sampling
 
 write = sampling.write_samples
 
-def keep(sampler, samples, out, record, kinds):
+def keep(sampler, samples, out, *rest):
     save_file({"images": samples.images, "labels": samples.labels}, out / "exact.safetensors")
-    return write(sampler, samples, out, record, kinds)
+    return write(sampler, samples, out, *rest)
 
 sampling.write_samples = keep
 sys.exit(main(sys.argv[1:]))

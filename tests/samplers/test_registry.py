@@ -119,8 +119,14 @@ def test_what_is_read_beside_a_model(names, tmp_path):
     "code",
     [
         "from hqdm.samplers import SAMPLERS; print('carleman' in SAMPLERS)",
-        "from hqdm.samplers.registry import sampler_entry as e; print(e('carleman+ddim').hybrid)",
-        "import hqdm.evaluation.comparison as c; print(bool(c.parse_entries('gaussian', '5')))",
+        pytest.param(
+            "import hqdm.samplers.registry as r; print(r.sampler_entry('carleman+ddim').hybrid)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "import hqdm.evaluation.comparison as c; print(bool(c.parse_entries('gaussian', '5')))",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_samplers_of_the_rooms_above_are_found_in_a_fresh_process(code):

@@ -56,7 +56,16 @@ def test_a_precision_is_refused_in_python():
         trainer.fit(module, ImageDataModule.from_images(images, batch_size=8))
 
 
-@pytest.mark.parametrize("precision", WEIGHTS)
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "64-true",
+        "bf16-mixed",
+        "bf16-true",
+        pytest.param("32-true", marks=pytest.mark.slow),  # all other tests
+        pytest.param("16-mixed", marks=pytest.mark.slow),  # bf16-mixed on the CPU
+    ],
+)
 def test_a_precision_trains_draws_resumes_and_reloads(hqdm, tiny, tmp_path, same_run, precision):
     """With a quantum layer and a sample grid; stopped in the first epoch."""
     args = ("fit", "--config", tiny(sample_every=1), "--trainer.precision", precision)

@@ -56,8 +56,16 @@ def train(config, out, *args, keep=None):
     [
         pytest.param({}, id="plain"),
         pytest.param({"data__flip": True, **LABELS}, id="flip and labels"),
-        pytest.param({"trainer__check_val_every_n_epoch": 2}, id="validation every other epoch"),
-        pytest.param({"trainer__accumulate_grad_batches": 2}, id="accumulated gradients"),
+        pytest.param(
+            {"trainer__check_val_every_n_epoch": 2},
+            id="validation every other epoch",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"trainer__accumulate_grad_batches": 2},
+            id="accumulated gradients",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_checkpoint_resumes_the_run_bit_for_bit(tiny, same_run, tmp_path, changes):

@@ -131,7 +131,7 @@ def sums(config, out):
     return kept.sums
 
 
-@pytest.mark.parametrize(("share", "repeated"), [(1, 1), (2, 2), (0.67, 2), (1.0, 3), (9, 3)])
+@pytest.mark.parametrize(("share", "repeated"), [(1, 1), (0.67, 2), (9, 3)])
 def test_overfit_batches_trains_on_the_first_batches_in_every_epoch(
     tiny, tmp_path, share, repeated
 ):
@@ -142,7 +142,7 @@ def test_overfit_batches_trains_on_the_first_batches_in_every_epoch(
     assert some == 3 * every[:repeated]
 
 
-@pytest.mark.parametrize("stop", [2, 3, 4])
+@pytest.mark.parametrize("stop", [3, 4])
 def test_overfitting_resumes_with_the_same_batches(tiny, same_run, tmp_path, stop):
     config = tiny(trainer__overfit_batches=2, trainer__max_epochs=3, data__val_limit=32)
     whole = train(config, tmp_path / "whole")

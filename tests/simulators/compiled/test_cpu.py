@@ -175,6 +175,7 @@ print(sum(kernels.forward.parallel.stats.cache_misses.values()), "compiled")
 """
 
 
+@pytest.mark.slow
 def test_compiling_is_announced_and_done_once(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     runs = [

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-FAST = ("start fork", "start spawn", "loader fork", "nested fork")
+FAST = ("start fork", "loader fork")
 SLOW = (
-    *("start forkserver", "loader forkserver", "loader spawn"),
+    *("start spawn", "start forkserver", "nested fork", "loader forkserver", "loader spawn"),
     *("joblib loky", "joblib multiprocessing"),
 )
 
