@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import is_dataclass
 from functools import cached_property
+from types import FunctionType
 
 import numpy as np
 from torch import Tensor
@@ -55,17 +56,29 @@ def state_of(value: object) -> Hashable:
         return kind, value.shape, str(value.dtype), digest
     queues = hasattr(kind, "queue") or (hasattr(kind, "apply") and hasattr(value, "n_inputs"))
     if (queues or is_dataclass(value)) and not isinstance(value, type):
-        attributes = vars(value) if hasattr(value, "__dict__") else {}
         return kind, tuple(
             (name, state_of(item))
-            for name, item in attributes.items()
+            for name, item in _attributes(value).items()
             if not isinstance(getattr(kind, name, None), cached_property)
         )
+    if isinstance(value, (set, frozenset)):
+        return kind, frozenset(map(state_of, value))
     try:
         hash(value)
     except TypeError:
         return _Same(value)
-    return value
+    return kind, value  # members of two enumerations may be equal
+
+
+def _attributes(value: object) -> dict[str, object]:
+    """The attributes of an object, in its `__dict__` or in slots."""
+    found: dict[str, object] = dict(vars(value)) if hasattr(value, "__dict__") else {}
+    for cls in type(value).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
 
 
 def lasting(state: Hashable) -> str | None:
@@ -84,6 +97,19 @@ def lasting(state: Hashable) -> str | None:
         return f"({', '.join(known)})" if len(known) == len(parts) else None
     if isinstance(state, type):
         module = state.__module__
-        named = module.startswith(f"{CIRCUITS}.") or module.partition(".")[0] in LIBRARIES
+        ours = module.startswith(f"{CIRCUITS}.") and not _is_patched(state)
+        named = ours or module.partition(".")[0] in LIBRARIES
         return f"{module}.{state.__qualname__}" if named else None
     return repr(state) if type(state) in ATOMS else None
+
+
+def _is_patched(kind: type) -> bool:
+    """True if a method or property of a class of this room was defined in another module."""
+    for cls in kind.__mro__:
+        if not cls.__module__.startswith(f"{CIRCUITS}."):
+            continue
+        for item in vars(cls).values():
+            function = getattr(item, "fget", getattr(item, "__func__", item))
+            if isinstance(function, FunctionType) and function.__module__ != cls.__module__:
+                return True
+    return False

@@ -40,6 +40,9 @@ def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Train
     data.check_processes(trainer.world_size)
     _check_launcher(trainer)
     _check_finders(trainer)
+    if (clip := trainer.gradient_clip_val) is not None and not clip >= 0:
+        raise HQDMError(f"trainer.gradient_clip_val needs a number from 0, got {clip}")
+    _check_shares(data, trainer)
     _check_validation_interval(data, trainer)
     _check_least_steps(data, trainer)
     check_monitors(module, trainer)
@@ -78,6 +81,25 @@ def _check_finders(trainer: Trainer) -> None:
             raise HQDMError(
                 f"trainer.callbacks: {type(callback).__name__} trains before the run, in its "
                 f"folder, and is not supported: set {key} yourself"
+            )
+
+
+def _check_shares(data: ImageDataModule, trainer: Trainer) -> None:
+    """Check that a share of the batches is one batch or more.
+
+    Raises:
+        HQDMError: If it is less than one.
+    """
+    for name, share, n in (
+        ("limit_train_batches", trainer.limit_train_batches, data.batches_per_epoch),
+        ("limit_val_batches", trainer.limit_val_batches, len(data.val_dataloader())),
+    ):
+        if isinstance(share, float) and 0 < share * n < 1:
+            key = "overfit_batches" if getattr(trainer, "overfit_batches", 0) else name
+            kind = "training" if name == "limit_train_batches" else "validation"
+            raise HQDMError(
+                f"trainer.{key} {share:g} of {n} {kind} batches is less than one: give a larger "
+                "share, or a whole number of batches"
             )
 
 

@@ -3,14 +3,17 @@
 import copy
 import pickle
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 
-from hqdm.circuits import AngleEmbedding, Basic
-from hqdm.circuits.identity import state_of
+from hqdm.circuits import AngleEmbedding, Ansatz, Basic, Circuit
+from hqdm.circuits.identity import lasting, state_of
+from hqdm.simulators import CompiledSimulator
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,54 @@ def test_computed_attributes_do_not_count():
 
 
 def test_objects_without_attributes_or_hash_are_themselves():
-    unhashable = {1, 2}
+    unhashable = bytearray(b"ab")
     assert state_of(unhashable) == state_of(unhashable)
-    assert state_of(unhashable) != state_of({1, 2})
+    assert state_of(unhashable) != state_of(bytearray(b"ab"))
     assert state_of(object()) != state_of(object())
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted(Ansatz):
+    """An ansatz whose own field is in a slot, not in `__dict__`."""
+
+    gate: str = "RX"
+
+    @property
+    def weights_shape(self):
+        return (self.n_layers, self.n_wires)
+
+    def queue(self, weights):
+        for layer in weights:
+            for i, angle in enumerate(layer):
+                getattr(qml, self.gate)(angle, wires=i)
+
+
+def test_fields_in_slots_count():
+    """<Z> after RX(x) is cos(x + w) with RX(w), cos(x) cos(w) with RY(w) and cos(x) with RZ(w)."""
+    assert len({state_of(Slotted(2, n, gate)) for n in (1, 2) for gate in ("RX", "RY", "RZ")}) == 6
+    x, w = torch.full((1, 5, 2), 0.3).double(), torch.full((1, 1, 2), 0.5).double()
+    angle, weight = x[0, 0, 0], w[0, 0, 0]
+    expected = {
+        "RX": (angle + weight).cos(),
+        "RY": angle.cos() * weight.cos(),
+        "RZ": angle.cos(),
+    }
+    for gate, value in expected.items():
+        circuit = Circuit(AngleEmbedding(2), Slotted(2, 1, gate))
+        outputs = CompiledSimulator()(circuit, x, w)
+        torch.testing.assert_close(outputs, value.expand_as(outputs))
+
+
+def test_equal_members_of_two_enumerations_differ():
+    first, second = IntEnum("First", {"RX": 1}), IntEnum("Second", {"RZ": 1})
+    assert first.RX == second.RZ
+    assert state_of(first.RX) != state_of(second.RZ)
+    assert state_of(frozenset({1})) != state_of(frozenset({True}))
+    assert state_of({1, 2}) == state_of({2, 1})
+
+
+def test_a_patched_class_has_no_lasting_key(monkeypatch):
+    """Its gates would be kept on disk as those of the class in the package."""
+    assert lasting(state_of(Basic(2, 3))) is not None
+    monkeypatch.setattr(Basic, "queue", lambda self, weights: None)
+    assert lasting(state_of(Basic(2, 3))) is None

@@ -172,6 +172,9 @@ def test_repeated_batches_are_the_first_of_the_first_epoch():
         kept = list(ShuffledBatches(23, 4, 1, lambda k=position: k, repeated=3))
         assert len(kept) == 3 - position % 3
         assert all(map(torch.equal, kept, first[position % 3 : 3]))
+    whole = list(ShuffledBatches(23, 4, 1, lambda: 6, repeated=9))
+    assert len(whole) == 4  # from the second of five batches, in the second epoch
+    assert all(map(torch.equal, whole, first[1:]))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 0.5])

@@ -34,6 +34,10 @@ REFUSED = [
     ({"strategy": "ddp_spawn"}, "multiprocessing are not supported: set ddp"),
     ({"max_steps": 5, "min_steps": 6}, "min_steps needs 6 steps, and trainer.max_steps is 5"),
     ({"max_steps": 5, "min_epochs": 2}, "min_epochs needs 6 steps, and trainer.max_steps is 5"),
+    ({"overfit_batches": 0.2}, "overfit_batches 0.2 of 3 training batches is less than one"),
+    ({"limit_train_batches": 0.2}, "limit_train_batches 0.2 of 3 training batches"),
+    ({"limit_val_batches": 0.9}, "limit_val_batches 0.9 of 1 validation batches"),
+    ({"gradient_clip_val": -1.0}, "gradient_clip_val needs a number from 0, got -1.0"),
     ({"profiler": "quick"}, "only be one of ['simple', 'advanced'"),
     (
         {"logger": {"class_path": "CometLogger"}},

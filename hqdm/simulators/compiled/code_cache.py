@@ -10,6 +10,8 @@ Such a process gets kernels without threads.
 import hashlib
 import os
 from collections.abc import Callable
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import llvmlite
@@ -17,6 +19,7 @@ import llvmlite.binding as llvm
 import numba
 import torch
 from numba import njit
+from numba.core import caching
 
 from hqdm.simulators.program.cache_folder import cache_folder
 from hqdm.simulators.program.sources import sources_digest
@@ -39,8 +42,17 @@ class Kernel:
         self.serial = _compiled(function, parallel=False)
 
     def __call__(self, *args: Any) -> Any:
-        """Call the compiled function."""
-        return (self.serial if Kernel.forked else self.parallel)(*args)
+        """Call the compiled function; compile it again if its files on disk are damaged."""
+        kernel = self.serial if Kernel.forked else self.parallel
+        try:
+            return kernel(*args)
+        except Exception as error:
+            modules = [frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)]
+            if caching.__name__ not in modules:
+                raise
+            for file in Path(kernel.stats.cache_path).glob("*.nb[ic]"):
+                file.unlink(missing_ok=True)
+            return kernel(*args)
 
 
 def _after_fork() -> None:

@@ -121,3 +121,24 @@ def test_without_a_folder_the_code_is_not_kept(monkeypatch):
     assert x.tolist() == [2, 2]
     assert sum(kernel.parallel.stats.cache_hits.values()) == 0
     assert kernel.parallel.stats.cache_path is None
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_damaged_code_is_compiled_again(monkeypatch, tmp_path, suffix):
+    monkeypatch.setattr(code_cache, "cache_folder", lambda name: tmp_path)
+    for _ in range(2):  # the second one finds damaged files
+        kernel, x = code_cache.Kernel(scaled), np.ones(2)
+        kernel(x, 2)
+        assert x.tolist() == [2, 2]
+        assert sum(kernel.parallel.stats.cache_misses.values()) > 0
+        files = list(tmp_path.rglob(f"*.{suffix}"))
+        assert files
+        for file in files:
+            file.write_bytes(file.read_bytes()[:20])
+
+
+def test_an_error_of_a_kernel_is_not_one_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_cache, "cache_folder", lambda name: tmp_path)
+    kernel = code_cache.Kernel(scaled)
+    with pytest.raises(TypeError):
+        kernel(np.ones(2))

@@ -298,3 +298,8 @@ def test_another_process_reads_them(tmp_path):
 
     assert run("1") == "trace lower"
     assert run("2") == ""
+
+
+def test_the_key_of_arrays_has_their_dtype():
+    same = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.float64)
+    assert len({disk_cache.arrays_key("", {"a": array}) for array in same}) == 2
