@@ -34,6 +34,12 @@ class StepLimit(Callback):
             trainer.should_stop = True
 
 
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """The callbacks of a trainer, an attribute that Lightning does not declare."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
+    return callbacks
+
+
 @dataclass(frozen=True)
 class Length:
     """The length of a run, infinite where it has no limit.
@@ -54,8 +60,11 @@ class Length:
             trainer: The trainer, possibly with a `StepLimit`.
             batches: Training batches per epoch; infinite if unknown.
         """
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
-        limits = [callback.max_steps for callback in callbacks if isinstance(callback, StepLimit)]
+        limits = [
+            callback.max_steps
+            for callback in callbacks_of(trainer)
+            if isinstance(callback, StepLimit)
+        ]
         limits += [trainer.max_steps] if trainer.max_steps >= 0 else []
         steps: float = min(limits, default=math.inf)
         unlimited = trainer.max_epochs is None or trainer.max_epochs < 0
@@ -69,6 +78,5 @@ class Length:
 
 def seconds_to_limit(trainer: Trainer) -> float:
     """Seconds that `max_time` leaves to the training; infinite without it."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
-    left = [timer.time_remaining() for timer in callbacks if isinstance(timer, Timer)]
+    left = [timer.time_remaining() for timer in callbacks_of(trainer) if isinstance(timer, Timer)]
     return min((seconds for seconds in left if seconds is not None), default=math.inf)

@@ -2,14 +2,14 @@
 
 import math
 
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from hqdm.data.module import ImageDataModule
 from hqdm.nn.outline import check_batch
 from hqdm.nn.parts import quantum_modules
-from hqdm.training.length import Length
+from hqdm.training.length import Length, callbacks_of
 from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS, check_length, check_rates, check_validations
 from hqdm.utils.checks import whole
@@ -50,11 +50,6 @@ def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Train
     check_batches(module, data, trainer)
 
 
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set when used
-    return callbacks
-
-
 def _check_launcher(trainer: Trainer) -> None:
     """Refuse strategies that train in processes started by Python's `multiprocessing`.
 
@@ -75,7 +70,7 @@ def _check_finders(trainer: Trainer) -> None:
     Raises:
         HQDMError: If there is one.
     """
-    for callback in _callbacks(trainer):
+    for callback in callbacks_of(trainer):
         if isinstance(callback, BatchSizeFinder | LearningRateFinder):
             key = "data.batch_size" if isinstance(callback, BatchSizeFinder) else "model.lr"
             raise HQDMError(
@@ -154,7 +149,7 @@ def check_monitors(module: DiffusionModule, trainer: Trainer) -> None:
     Raises:
         HQDMError: If a callback reads another one.
     """
-    callbacks = _callbacks(trainer)
+    callbacks = callbacks_of(trainer)
     if any(type(c).__module__.partition(".")[0] not in OWN_CALLBACKS for c in callbacks):
         return
     logged = ["train_loss", VAL_LOSS, "grad_norm/classical", "epoch", "step"]

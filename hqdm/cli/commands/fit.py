@@ -101,44 +101,29 @@ def _seed(value: int) -> int:
 def given_configurations(args: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Path]]:
     """The configurations in the arguments, from files and inline, with the folders of the files.
 
-    What is missing or is not YAML is left out: the parser reports it.
+    What is missing or is not YAML is left out: the parser reports it. The values of all other
+    options are checked, too.
 
     Raises:
         HQDMError: If YAML would be read silently in another way, see `hqdm.cli.configuration`.
     """
     words = [part for arg in args for part in arg.split("=", 1)]
     for flag, value in pairwise(words):
-        keys = flag.removeprefix("--").split(".")
-        if flag not in CONFIGURATIONS:
-            if flag.startswith("--"):
-                check_inline(flag, value)
+        if not flag.startswith("--"):
             continue
+        is_configuration = flag in CONFIGURATIONS
         try:
-            is_file = flag != "--plugins" and Path(value).is_file()
             path = Path(value)
+            is_file = is_configuration and flag != "--plugins" and path.is_file()
             content = read_configuration(path) if is_file else parse_configuration(value, flag)
         except HQDMError:
             raise
         except (OSError, ValueError, yaml.YAMLError):
             continue
-        for key in reversed(keys if flag != "--config" else []):
+        for key in reversed(flag.removeprefix("--").split(".") if flag != "--config" else []):
             content = {key: content}
-        if isinstance(content, Mapping):
-            yield content, Path(value).parent if is_file else Path()
-
-
-def check_inline(flag: str, value: str) -> None:
-    """Refuse YAML in the value of an option that would be read silently in another way.
-
-    Raises:
-        HQDMError: See `hqdm.cli.configuration.parse_configuration`.
-    """
-    try:
-        parse_configuration(value, flag)
-    except HQDMError:
-        raise
-    except (ValueError, yaml.YAMLError):  # not YAML: the parser reports it
-        pass
+        if is_configuration and isinstance(content, Mapping):
+            yield content, path.parent if is_file else Path()
 
 
 def load_plugins_of(configurations: Configurations) -> None:

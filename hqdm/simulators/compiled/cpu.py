@@ -237,8 +237,11 @@ def _in_turn() -> AbstractContextManager[object]:
         return _turn
 
 
-if hasattr(os, "register_at_fork"):  # a thread that holds the lock is not there in the child
+_compiled: set[tuple[torch.dtype, str]] = set()
+
+if hasattr(os, "register_at_fork"):  # a thread that holds the lock is not there in the child,
     os.register_at_fork(after_in_child=_turn._at_fork_reinit)  # type: ignore[attr-defined]
+    os.register_at_fork(after_in_child=_compiled.clear)  # which has other kernels, see `Kernel`
 
 
 @contextmanager
@@ -251,11 +254,6 @@ def _threads(n: int) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != of_torch:  # both share OpenMP; the start of Numba sets it
             torch.set_num_threads(of_torch)
-
-
-_compiled: set[tuple[torch.dtype, str]] = set()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_compiled.clear)  # other kernels, see `Kernel`
 
 
 class _Announcement(event.Listener):
