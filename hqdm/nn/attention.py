@@ -83,7 +83,7 @@ class LinearAttention(Attention):
     Values and outputs, with 128 channels, are never formed: both are linear maps of C channels.
     With x the normalised input, P the projection, and K and Q after their softmaxes,
 
-        P (K V^T)^T Q = [P (K x^T W_v^T)^T] Q,
+        P (K V^T)^T Q = [P W_v (K x^T)^T] Q,
 
     where the bracket is one small matrix per sample.
     """
@@ -103,15 +103,14 @@ class LinearAttention(Attention):
         projection, final_norm = self.project.children()
         assert isinstance(projection, nn.Conv2d)
         assert projection.bias is not None
-        mix = self._mix(k @ normed.transpose(1, 2), to_v, projection.weight)
-        scale = self.head_dim**-0.5 / (h * w)
-        out = (scale * mix @ q).view(b, c, h, w) + projection.bias[:, None, None]
+        pooled = (k @ normed.transpose(1, 2)).view(b, self.heads, self.head_dim, c)
+        mix = torch.einsum("bhdi,hoi->bohd", pooled, self.value_maps() / (h * w))
+        out = (mix.flatten(2) @ q).view(b, c, h, w) + projection.bias[:, None, None]
         return x + final_norm(out)
 
-    def _mix(self, pooled: Tensor, value_weight: Tensor, out_weight: Tensor) -> Tensor:
-        """The bracket in the class docstring `(B, C, heads * d)`, for K x^T `(B, heads * d, C)`."""
-        b, hidden, c = pooled.shape
-        pooled = pooled.view(b, self.heads, self.head_dim, c)
-        values = value_weight.view(self.heads, self.head_dim, c)
-        projection = out_weight.view(c, self.heads, self.head_dim)
-        return torch.einsum("bhdi,hei,ohe->bohd", pooled, values, projection).reshape(b, c, hidden)
+    def value_maps(self) -> Tensor:
+        """The product of values and projection for each head, over sqrt(d), `(heads, C, C)`."""
+        weight = cast(nn.Conv2d, next(self.project.children())).weight
+        projection = weight.view(-1, self.heads, self.head_dim)
+        values = self.qkv.weight.view(3, self.heads, self.head_dim, -1)[2]
+        return torch.einsum("hei,ohe->hoi", values, projection) * self.head_dim**-0.5

@@ -117,6 +117,20 @@ class ResnetBlock(nn.Module):
         return F.silu(self.norm_2(self.conv_2(h))) + self.skip(x)
 
 
+class Vertex(nn.Module):
+    """The bottleneck of the U-Net: ResNet block, full attention, ResNet block."""
+
+    def __init__(self, block_1: ResnetBlock, attention: nn.Module, block_2: ResnetBlock) -> None:
+        super().__init__()
+        self.block_1 = block_1
+        self.attention = attention
+        self.block_2 = block_2
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """Keep shape."""
+        return self.block_2(self.attention(self.block_1(x, emb)), emb)
+
+
 def downsample(in_channels: int, out_channels: int, size: int) -> tuple[nn.Module, int]:
     """The strided convolution for a feature map of a given size, and the size of its output.
 
@@ -169,10 +183,11 @@ class WSConv2d(nn.Conv2d):
         self.eps = eps
         self.gain = gain
 
+    def standardised(self) -> Tensor:
+        """The kernels `(out_channels, in_channels, h, w)` that are used."""
+        kernels = F.layer_norm(self.weight, self.weight.shape[1:], eps=self.eps)
+        return kernels if self.gain == 1 else self.gain * kernels
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` of shape `(B, in_channels, H, W)`."""
-        axes = (1, 2, 3)
-        mean = self.weight.mean(axes, keepdim=True)
-        variance = self.weight.var(axes, unbiased=False, keepdim=True)
-        weight = (self.weight - mean) * (self.gain * (variance + self.eps).rsqrt())
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        return F.conv2d(x, self.standardised(), self.bias, padding=self.padding)

@@ -16,7 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.nn.attention import Attention, LinearAttention, PositionNormAttention
-from hqdm.nn.blocks import Conditioning, ConvFactory, ResnetBlock, Upsample, WSConv2d, downsample
+from hqdm.nn.blocks import (
+    Conditioning,
+    ConvFactory,
+    ResnetBlock,
+    Upsample,
+    Vertex,
+    WSConv2d,
+    downsample,
+)
+from hqdm.nn.compiled.choice import uses_kernels
+from hqdm.nn.compiled.modules import TORCH, LaneModules, Modules, is_plain
 from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.utils.checks import check_types, finite
@@ -48,37 +58,27 @@ class ResolutionLevel(nn.Module):
 class EncoderLevel(ResolutionLevel):
     """An encoder level: stores a skip connection after each block."""
 
-    def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, emb: Tensor, skips: list[Tensor], apply: Modules = TORCH
+    ) -> Tensor:
         """Push two skips at this resolution and return the next resolution."""
-        x = self.block_1(x, emb)
+        x = apply(self.block_1, x, emb)
         skips.append(x)
-        x = self.attention(self.block_2(x, emb))
+        x = apply(self.attention, apply(self.block_2, x, emb))
         skips.append(x)
-        return self.resize(x)
+        return apply(self.resize, x)
 
 
 class DecoderLevel(ResolutionLevel):
     """A decoder level: each block takes a skip connection, last stored first."""
 
-    def forward(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, emb: Tensor, skips: list[Tensor], apply: Modules = TORCH
+    ) -> Tensor:
         """Pop two skips at this resolution and return the next resolution."""
-        x = self.block_1(torch.cat([x, skips.pop()], dim=1), emb)
-        x = self.block_2(torch.cat([x, skips.pop()], dim=1), emb)
-        return self.resize(self.attention(x))
-
-
-class Vertex(nn.Module):
-    """The bottleneck of the U-Net: ResNet block, full attention, ResNet block."""
-
-    def __init__(self, block_1: ResnetBlock, attention: nn.Module, block_2: ResnetBlock) -> None:
-        super().__init__()
-        self.block_1 = block_1
-        self.attention = attention
-        self.block_2 = block_2
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """Keep shape."""
-        return self.block_2(self.attention(self.block_1(x, emb)), emb)
+        x = apply(self.block_1, torch.cat([x, skips.pop()], dim=1), emb)
+        x = apply(self.block_2, torch.cat([x, skips.pop()], dim=1), emb)
+        return apply(self.resize, apply(self.attention, x))
 
 
 def _ws_conv(in_channels: int, out_channels: int) -> nn.Module:
@@ -233,16 +233,29 @@ class UNet(nn.Module):
                 f"the network needs images of shape (B, {self.channels}, {self.size}, "
                 f"{self.size}), got {tuple(x.shape)}"
             )
-        emb = self.embedding(t, y)
-        x = self.stem(x)
+        apply = self._application(x, t)
+        with apply.precision():
+            return apply.leave(self._predict(apply.enter(x), self.embedding(t, y), apply))
+
+    def _application(self, x: Tensor, t: Tensor) -> Modules:
+        """The application of the modules: by kernels, if they can be, and are faster."""
+        levels = [*self.encoder, *self.decoder]
+        usual = all(type(level) in (EncoderLevel, DecoderLevel) for level in levels)
+        if usual and is_plain(*levels) and uses_kernels(self, self.dim, x, t):
+            return LaneModules(len(x))
+        return TORCH
+
+    def _predict(self, x: Tensor, emb: Tensor, apply: Modules) -> Tensor:
+        """The prediction in the layout of `apply`."""
+        x = apply(self.stem, x)
         skips = [x]
         for encoder_level in self.encoder:
-            x = encoder_level(x, emb, skips)
-        x = self.vertex(x, emb)
+            x = apply.level(encoder_level, x, emb, skips)
+        x = apply(self.vertex, x, emb)
         for decoder_level in self.decoder:
-            x = decoder_level(x, emb, skips)
-        x = self.head["block"](torch.cat([x, skips.pop()], dim=1), emb)
-        return self.head["conv"](x)
+            x = apply.level(decoder_level, x, emb, skips)
+        x = apply(self.head["block"], torch.cat([x, skips.pop()], dim=1), emb)
+        return apply(self.head["conv"], x)
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.cpu import (
     CompiledSimulator,
-    Evolve,
     is_differentiated_forward,
     is_supported,
     plan,
@@ -108,5 +107,5 @@ class UnitarySimulator:
         basis = torch.eye(2**circuit.n_wires, dtype=inputs.dtype)[:, measured_rows(circuit)]
         basis = basis.expand(len(inputs), -1, -1)
         phases = basis.new_empty(len(inputs), 0, basis.shape[2])
-        columns = Evolve.apply(ready, entries, phases, basis).unflatten(1, (-1, 2))
+        columns = ready.evolve(entries, phases, basis).unflatten(1, (-1, 2))
         return columns[:, :, 0], -columns[:, :, 1]

@@ -9,7 +9,8 @@ Such a process gets kernels without threads.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -18,7 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import torch
-from numba import njit
+from numba import cfunc, njit
 from numba.core import caching
 
 from hqdm.simulators.program.cache_folder import cache_folder
@@ -73,20 +74,45 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+class FunctionPointer:
+    """A compiled function that kernels call by its address.
+
+    Args:
+        function: The Python function.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.compiled: list[Any] = []  # whose code must not be freed
+
+    def address(self, signature: Any) -> int:
+        """The address of the function for a signature of Numba; compile it if necessary."""
+        with _folder(self.function.__module__, "") as cached:
+            compiled = cfunc(signature, error_model="numpy", cache=cached)(self.function)
+        self.compiled.append(compiled)
+        return compiled.address
+
+
 def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
     """A function compiled at its first call, with the code kept on disk.
 
     Where no folder can be written, every process compiles anew.
     """
     options = {"error_model": "numpy", "parallel": parallel, "nogil": True}
-    threads = "" if parallel else "-serial"  # which Numba's own key does not have
-    folder = cache_folder(f"kernels-{digest(function.__module__)}{threads}")
-    if folder is None:
-        return njit(**options)(function)
+    # Numba's own key does not have the threads.
+    with _folder(function.__module__, "" if parallel else "-serial") as cached:
+        return njit(cache=cached, **options)(function)
+
+
+@contextmanager
+def _folder(module: str, suffix: str) -> Iterator[bool]:
+    """Let Numba keep code in the folder for a module; false if there can be none."""
+    folder = cache_folder(f"kernels-{digest(module)}{suffix}")
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)  # read when the cache is made, here
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)  # read when the cache is made, here
     try:
-        return njit(cache=True, **options)(function)
+        yield folder is not None
     finally:
         numba.config.CACHE_DIR = before
 

@@ -6,26 +6,20 @@
 Numba compiles the kernels at first use, once per precision, and caches them on disk (`code_cache`).
 """
 
-import logging
-import os
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
-import numba
 import numpy as np
 import torch
-from numba.core import event
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled import kernels
+from hqdm.simulators.compiled.calls import KernelFunction, call, n_threads
 from hqdm.simulators.compiled.kernels import SampleArrays
 from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.simulators.compiled.lowering import Lowered, lower, unknown_gates
@@ -37,17 +31,11 @@ from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
-log = logging.getLogger(__name__)
-
 MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
-SILENT_SECONDS = 1.0  # loading a CUDA kernel takes less time, compiling one takes more
-COMPILING = (
-    "compiling the %s kernel of the simulator for %s: about 10 seconds, once on this machine"
-)
 
 
 class Run(Protocol):
-    """One call of the kernels; see `Evolve` for the shapes."""
+    """One call of the kernels; see `KernelPlan` for the shapes."""
 
     def forward(self) -> Tensor:
         """The outputs."""
@@ -57,7 +45,11 @@ class Run(Protocol):
 
 
 class KernelPlan:
-    """A lowered circuit in one precision.
+    """A lowered circuit in one precision, an operation of the compiled kernels.
+
+    Its arguments are entries of the matrices `(n_circuits, n_entries)`, phases of the samples
+    `(n_circuits, n_phases, B)` and initial amplitudes `(n_circuits, 2**n_wires, B)` or none; its
+    value is `(n_circuits, n_outputs, B)`. The states are not saved, but computed again.
 
     Args:
         lowered: The circuit.
@@ -81,14 +73,28 @@ class KernelPlan:
         amplitudes = inputs.new_empty(len(inputs), 0, inputs.shape[1])
         if self.lowered.program.embedding is not None:
             amplitudes = self.lowered.program.embedding.amplitudes(inputs).mT
-        return Evolve.apply(self, self.entries(weight_phases), phases.mT, amplitudes).mT
+        return self.evolve(self.entries(weight_phases), phases.mT, amplitudes).mT
+
+    def evolve(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
+        """The outputs, differentiable."""
+        return KernelFunction.apply(self, entries, phases, amplitudes)[0]
 
     def run(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Run:
-        """A call of the kernels; see `Evolve` for the arguments."""
+        """A call of the kernels."""
         return _KernelRun(self, entries, phases, amplitudes)
 
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The outputs; see `Operation`."""
+        return (self.run(*tensors).forward(),)
+
+    def backward(
+        self, grad: Tensor, needed: tuple[bool, ...], *tensors: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients; see `Operation`. One pass through the circuit computes all of them."""
+        return self.run(*tensors).backward(grad)
+
     def reference(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
-        """`Evolve` in torch operations."""
+        """The outputs in torch operations."""
         return evolve(self.tables, self.lowered, entries, phases, amplitudes)
 
 
@@ -98,66 +104,12 @@ def plan(circuit: Circuit, dtype: torch.dtype, inverse: bool = False) -> KernelP
     return KernelPlan(lower(circuit, inverse), dtype, torch.device("cpu"))
 
 
-class Evolve(torch.autograd.Function):
-    """The kernels as a torch function.
-
-    Inputs are the plan, entries `(n_circuits, n_entries)`, phases of the samples
-    `(n_circuits, n_phases, B)` and initial amplitudes `(n_circuits, 2**n_wires, B)` or none; the
-    output is `(n_circuits, n_outputs, B)`. Derivatives beyond the gradient come from torch
-    (`reference.evolve`).
-    """
-
-    @staticmethod
-    def forward(plan: KernelPlan, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
-        """Evaluate."""
-        return plan.run(entries, phases, amplitudes).forward()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Save the inputs; the states are recomputed."""
-        ctx.plan = inputs[0]
-        ctx.save_for_backward(*inputs[1:])
-        ctx.save_for_forward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients from the gradient with respect to the outputs."""
-        if torch.is_grad_enabled():
-            pull_back = torch.func.vjp(ctx.plan.reference, *ctx.saved_tensors)[1]
-            return None, *pull_back(grad)
-        return None, *ctx.plan.run(*ctx.saved_tensors).backward(grad)
-
-    @staticmethod
-    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Tensor:
-        """Forward-mode derivative, by the torch reference."""
-        filled = tuple(
-            torch.zeros_like(tensor) if tangent is None else tangent
-            for tensor, tangent in zip(ctx.saved_tensors, tangents, strict=True)
-        )
-        return torch.func.jvp(ctx.plan.reference, ctx.saved_tensors, filled)[1]
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, plan: KernelPlan, *tensors: Tensor) -> tuple[Tensor, int]:
-        """Evaluate sequentially."""
-        outputs = [
-            Evolve.apply(
-                plan,
-                *(
-                    tensor if dim is None else tensor.select(dim, i)
-                    for tensor, dim in zip(tensors, in_dims[1:], strict=True)
-                ),
-            )
-            for i in range(info.batch_size)
-        ]
-        return torch.stack(outputs), 0
-
-
 class _KernelRun:
     """One call of the kernels: tensors as arrays, padded to whole groups of lanes.
 
     Args:
         plan: The plan.
-        entries: Entries of the matrices; shapes as in `Evolve`.
+        entries: Entries of the matrices; shapes as in `KernelPlan`.
         phases: Phases of the samples.
         amplitudes: Initial amplitudes.
     """
@@ -183,7 +135,6 @@ class _KernelRun:
             n_phases,
             phases.shape[2],
         )
-        self.n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
         # The leading arguments of both kernels.
         self.arguments = (
             plan.tables,
@@ -191,7 +142,7 @@ class _KernelRun:
             samples,
             plan.lowered.measure,
             chunk,
-            self.n_threads,
+            n_threads(),
         )
 
     def _padded(self, tensor: Tensor) -> Tensor:
@@ -201,17 +152,15 @@ class _KernelRun:
         """The outputs."""
         n_padded = self.n_samples + self.padding
         out = self.cos.new_zeros(self.n_circuits, self.n_outputs, n_padded)
-        with announced(self.cos.dtype, "forward"), _in_turn(), _threads(self.n_threads):
-            kernels.forward(*self.arguments, _flat(out))
+        call(kernels.forward, "forward", out.dtype, *self.arguments, _flat(out))
         return out[..., : self.n_samples]
 
     def backward(self, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients with respect to entries, phases and amplitudes."""
         sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
         grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
-        with announced(self.cos.dtype, "backward"), _in_turn(), _threads(self.n_threads):
-            grad = _flat(self._padded(grad_out))
-            kernels.backward(*self.arguments, grad, sums.numpy(), tuple(map(_flat, grads)))
+        outputs = _flat(self._padded(grad_out)), sums.numpy(), tuple(map(_flat, grads))
+        call(kernels.backward, "backward", self.cos.dtype, *self.arguments, *outputs)
         grad_cos, grad_sin, grad_amplitudes = grads
         grad_phases = self.cos * grad_sin - self.sin * grad_cos
         n = self.n_samples
@@ -220,87 +169,6 @@ class _KernelRun:
 
 def _flat(tensor: Tensor) -> np.ndarray:
     return tensor.view(-1).numpy()
-
-
-_turn = threading.Lock()
-
-
-def _in_turn() -> AbstractContextManager[object]:
-    """The lock of the kernels, if they may be called by one thread of Python at a time only.
-
-    Numba's own threads, which it takes where it finds neither OpenMP nor TBB, end the process
-    otherwise. Which ones it takes is known after the first call.
-    """
-    try:
-        return _turn if numba.threading_layer() == "workqueue" else nullcontext()
-    except ValueError:
-        return _turn
-
-
-_compiled: set[tuple[torch.dtype, str]] = set()
-
-if hasattr(os, "register_at_fork"):  # a thread that holds the lock is not there in the child,
-    os.register_at_fork(after_in_child=_turn._at_fork_reinit)  # type: ignore[attr-defined]
-    os.register_at_fork(after_in_child=_compiled.clear)  # which has other kernels, see `Kernel`
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Let Numba use n threads without changing the number of threads of torch."""
-    of_torch = torch.get_num_threads()
-    numba.set_num_threads(n)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != of_torch:  # both share OpenMP; the start of Numba sets it
-            torch.set_num_threads(of_torch)
-
-
-class _Announcement(event.Listener):
-    """Logs a message when Numba compiles, which it does not do for kernels in its cache.
-
-    Args:
-        dtype: The precision of the kernel.
-        kernel: The name of the kernel.
-    """
-
-    def __init__(self, dtype: torch.dtype, kernel: str) -> None:
-        self.words: tuple[object, ...] | None = kernel, dtype
-
-    def on_start(self, _: object) -> None:
-        """Log the message, once: a kernel and its functions are compiled one after the other."""
-        if self.words is not None:
-            log.warning(COMPILING, *self.words)
-            self.words = None
-
-    def on_end(self, _: object) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
-    """Log a message if the first call of a kernel compiles it."""
-    if (dtype, kernel) in _compiled:
-        yield
-        return
-    with event.install_listener("numba:compile", _Announcement(dtype, kernel)):
-        yield
-    _compiled.add((dtype, kernel))
-
-
-@contextmanager
-def announced_if_slow(dtype: torch.dtype, kernel: str) -> Iterator[None]:
-    """Log a message if the first call of a CUDA kernel takes long: Numba reports no compilation."""
-    if (dtype, kernel) in _compiled:
-        yield
-        return
-    timer = threading.Timer(SILENT_SECONDS, log.warning, (COMPILING, kernel, dtype))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-    _compiled.add((dtype, kernel))
 
 
 @lru_cache(maxsize=256)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from hqdm.circuits import Circuit
+from hqdm.simulators.compiled.calls import announced_if_slow
 from hqdm.simulators.compiled.cpu import (
     KernelPlan,
-    announced_if_slow,
     is_differentiated_forward,
     is_supported,
     largest_part,
@@ -97,7 +97,7 @@ class CudaPlan(KernelPlan):
         )
 
     def run(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> "_CudaRun":
-        """A call of the kernels; see `Evolve` for the arguments."""
+        """A call of the kernels; see `KernelPlan` for the arguments."""
         return _CudaRun(self, entries, phases, amplitudes)
 
 
@@ -155,7 +155,7 @@ class _CudaRun:
 
     Args:
         plan: The plan.
-        entries: Entries of the matrices; shapes as in `Evolve`.
+        entries: Entries of the matrices; shapes as in `KernelPlan`.
         phases: Phases of the samples.
         amplitudes: Initial amplitudes.
     """

@@ -56,7 +56,7 @@ class LanesModel(models.PrimitiveModel):
     """The representation of real lanes, an LLVM vector."""
 
     def __init__(self, manager: Any, lanes: Lanes) -> None:
-        super().__init__(manager, lanes, _vector_of(lanes.dtype))
+        super().__init__(manager, lanes, vector_of(lanes.dtype))
 
 
 @register_model(ComplexLanes)
@@ -68,11 +68,12 @@ class ComplexLanesModel(models.StructModel):
         super().__init__(manager, lanes, [("real", real), ("imag", real)])
 
 
-def _vector_of(dtype: types.Float) -> ir.VectorType:
+def vector_of(dtype: types.Float) -> ir.VectorType:
+    """The LLVM type of real lanes."""
     return ir.VectorType(IR_TYPES[dtype], n_lanes(dtype.bitwidth // 8))
 
 
-def _spread(builder: ir.IRBuilder, number: ir.Value, vector: ir.VectorType) -> ir.Value:
+def spread_number(builder: ir.IRBuilder, number: ir.Value, vector: ir.VectorType) -> ir.Value:
     """The same number in all lanes."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(INDEX, 0))
@@ -87,16 +88,16 @@ def _parts(context: Any, builder: ir.IRBuilder, kind: Any, value: Any, dtype: An
     if isinstance(kind, ComplexLanes):
         pair = cgutils.create_struct_proxy(kind)(context, builder, value)
         return pair.real, pair.imag
-    vector = _vector_of(dtype)
+    vector = vector_of(dtype)
     if isinstance(kind, types.Complex):
         number = context.make_complex(builder, kind, value)
         parts = (
             context.cast(builder, part, kind.underlying_float, dtype)
             for part in (number.real, number.imag)
         )
-        real, imag = (_spread(builder, part, vector) for part in parts)
+        real, imag = (spread_number(builder, part, vector) for part in parts)
         return real, imag
-    return _spread(builder, context.cast(builder, value, kind, dtype), vector), None
+    return spread_number(builder, context.cast(builder, value, kind, dtype), vector), None
 
 
 def _value(context: Any, builder: ir.IRBuilder, kind: Any, parts: Parts) -> ir.Value:
@@ -266,7 +267,7 @@ def lane_sum(typing: Any, x: Any) -> Any:
 def _address(context: Any, builder: Any, array_type: Any, array: Any, i: Any) -> ir.Value:
     """Address of the lanes that begin at index i of a contiguous array."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [i]), _vector_of(array_type.dtype).as_pointer())
+    return builder.bitcast(builder.gep(data, [i]), vector_of(array_type.dtype).as_pointer())
 
 
 def _next_lanes(context: Any, builder: Any, dtype: Any, i: ir.Value) -> ir.Value:

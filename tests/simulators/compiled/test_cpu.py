@@ -21,7 +21,7 @@ from programs import (
 from hqdm import CosineSchedule, Denoiser, Hybrid, UNet
 from hqdm.circuits import AngleEmbedding, Basic, Circuit, HQConv, StronglyEntangling
 from hqdm.simulators import CompiledSimulator, StatevectorSimulator
-from hqdm.simulators.compiled.cpu import Evolve, plan
+from hqdm.simulators.compiled.cpu import plan
 from hqdm.simulators.compiled.kernels import STATE
 from hqdm.utils.errors import HQDMError
 
@@ -50,7 +50,7 @@ def assert_evolves_like_reference(circuit, n_samples, inverse):
     n_amplitudes = 2**circuit.n_wires if ready.lowered.program.embedding else 0
     amplitudes = torch.randn(2, n_amplitudes, n_samples, generator=generator).double()
     tensors = [t.requires_grad_() for t in (entries, phases, amplitudes)]
-    ours, theirs = Evolve.apply(ready, *tensors), ready.reference(*tensors)
+    ours, theirs = ready.evolve(*tensors), ready.reference(*tensors)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     cotangent = torch.randn(ours.shape, generator=generator).double()
     gradients = [

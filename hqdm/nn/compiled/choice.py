@@ -1,0 +1,79 @@
+"""The choice between torch and the compiled kernels for a network on the CPU.
+
+The environment variable `HQDM_BACKEND` is "auto" (the kernels where they compute the same and are
+faster), "torch", or "compiled" (the kernels wherever they compute the same).
+"""
+
+import os
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from hqdm.simulators.compiled.lanes import n_lanes
+from hqdm.utils.errors import HQDMError
+
+BACKENDS = ("auto", "torch", "compiled")
+VARIABLE = "HQDM_BACKEND"
+MAX_WIDTH = 48
+"""Channels of a level above which the convolutions of torch are as fast, see benchmarks/unet.py."""
+
+
+def backend() -> str:
+    """The value of `HQDM_BACKEND`.
+
+    Raises:
+        HQDMError: If it has another value than the three.
+    """
+    value = os.environ.get(VARIABLE, "auto")
+    if value not in BACKENDS:
+        raise HQDMError(f"{VARIABLE} is {value!r}: expected one of {', '.join(BACKENDS)}")
+    return value
+
+
+def uses_kernels(network: nn.Module, width: int, *inputs: Tensor) -> bool:
+    """True if a network is computed by kernels.
+
+    Args:
+        network: The network.
+        width: The channels of its first level.
+        *inputs: Samples `(B, ...)` and times.
+    """
+    chosen = backend()
+    if chosen == "torch" or not len(inputs[0]) or not is_computable(network, *inputs):
+        return False
+    return chosen == "compiled" or is_faster(width, len(inputs[0]), inputs[0].element_size())
+
+
+def is_faster(width: int, n: int, itemsize: int) -> bool:
+    """True if kernels are faster than torch: a group of lanes takes as long as one sample."""
+    return width <= MAX_WIDTH and 4 * n >= n_lanes(itemsize)
+
+
+def is_computable(network: nn.Module, *inputs: Tensor) -> bool:
+    """True if kernels compute the network and its gradient: plain tensors, real, on the CPU.
+
+    They are not recorded or transformed by torch: compiled, traced, exported, or differentiated in
+    forward mode.
+    """
+    dtype = inputs[0].dtype
+    if dtype not in (torch.float32, torch.float64) or is_recorded():
+        return False
+    parameters = tuple(network.parameters())
+    return all(parameter.dtype == dtype for parameter in parameters) and all(
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.device.type == "cpu"
+        and forward_ad.unpack_dual(tensor).tangent is None
+        for tensor in (*inputs, *parameters)
+    )
+
+
+def is_recorded() -> bool:
+    """True if torch compiles, traces or transforms what it computes."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or is_in_torch_dispatch_mode()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
