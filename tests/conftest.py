@@ -14,7 +14,9 @@ from programs import CIRCUITS, sample, value_and_gradients
 from threadpoolctl import threadpool_limits
 
 from hqdm.cli.main import main
+from hqdm.nn import UNet
 from hqdm.simulators import CompiledSimulator
+from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.utils import plugins
 from hqdm.utils.registry import Registry
 
@@ -41,7 +43,7 @@ def _seeded():
 
 @pytest.fixture(scope="session", autouse=True)
 def _kernels(tmp_path_factory):
-    """Workers compile the simulator's kernels one after the other, before their tests.
+    """Workers compile the kernels of simulator and networks one after the other, before their tests.
 
     Two processes that add to Numba's cache at once may give two kernels the same file.
     """
@@ -51,6 +53,9 @@ def _kernels(tmp_path_factory):
                 value_and_gradients(
                     CompiledSimulator(), CIRCUITS[0], *sample(CIRCUITS[0], dtype=dtype)
                 )
+                network, n = UNet(1, 8, 4, (1, 2)).to(dtype), n_lanes(dtype.itemsize)
+                x = torch.zeros(n, 1, 8, 8, dtype=dtype, requires_grad=True)
+                network(x, torch.zeros(n, dtype=dtype)).sum().backward()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ The norms |q| and |k| are those of the features at a position, or in `PositionNo
 of a feature over all positions.
 """
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F

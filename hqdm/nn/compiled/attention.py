@@ -474,7 +474,7 @@ class Query:
         """Y."""
         out = x.new_empty(len(x), len(bias), *x.shape[2:])
         arrays = flat(x), flat(weight.T), flat(mix), flat(bias), flat(out)
-        call(query, "attention query", x.dtype, *arrays, _plan(x, weight, self.n_heads))
+        call(query, "attention query", x.dtype, *arrays, _plan(x, weight, self.n_heads, len(bias)))
         return (out,)
 
     def backward(
@@ -491,7 +491,7 @@ class Query:
         of_mix = mix.new_empty(mix.shape)
         arrays = tuple(map(flat, (x, weight.T, weight, mix, grad)))
         outs = flat(of_x), flat(of_weight), flat(of_mix)
-        plan = _plan(x, weight, self.n_heads)
+        plan = _plan(x, weight, self.n_heads, len(bias))
         call(query_backward, "attention query gradient", x.dtype, arrays, *outs, plan)
         return of_x, of_weight.sum(0), of_mix, grad.sum((0, 2, 3))
 
@@ -502,9 +502,9 @@ class Query:
         return torch.einsum("gofl,gfnl->gonl", mix, queries) + bias[:, None, None]
 
 
-def _plan(x: Tensor, weight: Tensor, n_heads: int) -> Plan:
+def _plan(x: Tensor, weight: Tensor, n_heads: int, n_out: int = 0) -> Plan:
     (g, c, n, _), features = x.shape, len(weight)
-    zeros = np.zeros(max(c, features), flat(weight).dtype)
+    zeros = np.zeros(max(c, features, n_out), flat(weight).dtype)
     return Plan(contraction_of(x.dtype), zeros, g, c, n, n_heads, features // n_heads)
 
 
