@@ -43,7 +43,7 @@ def _seeded():
 
 @pytest.fixture(scope="session", autouse=True)
 def _kernels(tmp_path_factory):
-    """Workers compile the kernels of simulator and networks one after the other, before their tests.
+    """Workers compile the kernels one after the other, before their tests.
 
     Two processes that add to Numba's cache at once may give two kernels the same file.
     """
