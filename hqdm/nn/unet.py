@@ -26,7 +26,7 @@ from hqdm.nn.blocks import (
     downsample,
 )
 from hqdm.nn.compiled.choice import uses_kernels
-from hqdm.nn.compiled.modules import TORCH, LaneModules, Modules, is_plain
+from hqdm.nn.modules import TORCH, LaneModules, Modules, is_plain
 from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.utils.checks import check_types, finite

@@ -32,7 +32,7 @@ from hqdm.nn.compiled.contraction import (
     over,
 )
 from hqdm.nn.compiled.elementary import divide, exp, maximum
-from hqdm.nn.compiled.layout import flat
+from hqdm.nn.compiled.layout import GRADIENT, VALUE, flat
 from hqdm.simulators.compiled.calls import call, compute
 from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import lane_sum, load, multiply_add, spread, store, width
@@ -434,7 +434,7 @@ class Pool:
         extremes = x.new_empty(g, features, 2, lanes)
         outs = flat(pooled), flat(extremes)
         plan = _plan(x, weight, self.n_heads)
-        call(pool, "attention pool", x.dtype, flat(x), flat(weight.T), outs, plan)
+        call(pool, VALUE, x.dtype, flat(x), flat(weight.T), outs, plan)
         return pooled, pooled.clone(), extremes
 
     def backward(
@@ -451,7 +451,7 @@ class Pool:
         arrays = tuple(map(flat, (x, weight.T, weight, pooled, extremes, grad)))
         outs = flat(of_x), flat(of_weight)
         plan = _plan(x, weight, self.n_heads)
-        call(pool_backward, "attention pool gradient", x.dtype, arrays, *outs, plan)
+        call(pool_backward, GRADIENT, x.dtype, arrays, *outs, plan)
         return of_x, of_weight.sum(0)
 
     def reference(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -474,7 +474,7 @@ class Query:
         """Y."""
         out = x.new_empty(len(x), len(bias), *x.shape[2:])
         arrays = flat(x), flat(weight.T), flat(mix), flat(bias), flat(out)
-        call(query, "attention query", x.dtype, *arrays, _plan(x, weight, self.n_heads, len(bias)))
+        call(query, VALUE, x.dtype, *arrays, _plan(x, weight, self.n_heads, len(bias)))
         return (out,)
 
     def backward(
@@ -492,7 +492,7 @@ class Query:
         arrays = tuple(map(flat, (x, weight.T, weight, mix, grad)))
         outs = flat(of_x), flat(of_weight), flat(of_mix)
         plan = _plan(x, weight, self.n_heads, len(bias))
-        call(query_backward, "attention query gradient", x.dtype, arrays, *outs, plan)
+        call(query_backward, GRADIENT, x.dtype, arrays, *outs, plan)
         return of_x, of_weight.sum(0), of_mix, grad.sum((0, 2, 3))
 
     def reference(self, x: Tensor, weight: Tensor, mix: Tensor, bias: Tensor) -> Tensor:

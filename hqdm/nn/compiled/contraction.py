@@ -26,6 +26,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from hqdm.simulators.compiled.calls import announced
 from hqdm.simulators.compiled.code_cache import FunctionPointer
 from hqdm.simulators.compiled.lanes import VECTOR_BYTES, spread_number, vector_of
 
@@ -329,7 +330,8 @@ def contraction_of(dtype: torch.dtype) -> int:
     """The address of the compiled contraction for a dtype, the first argument of `contract`."""
     numbers = types.CPointer({torch.float32: types.float32, torch.float64: types.float64}[dtype])
     arrays = (numbers,) * 4
-    return _pointer.address(types.void(*arrays, types.CPointer(types.int64)))
+    with announced(dtype, "contraction of the U-Net"):
+        return _pointer.address(types.void(*arrays, types.CPointer(types.int64)))
 
 
 def _contract(per_sample: bool) -> Callable[..., None]:

@@ -28,7 +28,7 @@ from hqdm.nn.compiled.contraction import (
     contraction_of,
     inlined,
 )
-from hqdm.nn.compiled.layout import flat
+from hqdm.nn.compiled.layout import GRADIENT, VALUE, flat
 from hqdm.simulators.compiled.calls import call, compute
 from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import lane_sum, load, width
@@ -199,7 +199,7 @@ class Convolution:
         out = weight.new_empty(len(x), c_in, h, w, c_out)
         arrays = flat(x), flat(grad), flat(out)
         plan = _plan(x, grad, weight, self.stride)
-        call(correlate, "convolution gradient", x.dtype, *arrays, plan)
+        call(correlate, GRADIENT, x.dtype, *arrays, plan)
         return out.sum(0).permute(3, 0, 1, 2)
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
     (c_out, _, h, w), (g, _, rows, columns, lanes) = weight.shape, x.shape
     out = x.new_empty(g, c_out, (rows - h) // stride + 1, (columns - w) // stride + 1, lanes)
     arrays = flat(x), flat(weight.permute(1, 2, 3, 0)), flat(bias), flat(out)
-    call(convolve, "convolution", x.dtype, *arrays, _plan(x, out, weight, stride))
+    call(convolve, VALUE, x.dtype, *arrays, _plan(x, out, weight, stride))
     return out
 
 

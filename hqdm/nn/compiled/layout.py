@@ -11,6 +11,9 @@ from torch import Tensor
 
 from hqdm.simulators.compiled.lanes import n_lanes
 
+# Names of the kernels in messages.
+VALUE, GRADIENT = "kernels of the U-Net", "gradient kernels of the U-Net"
+
 
 def to_lanes(x: Tensor) -> Tensor:
     """From `(B, ...)` to `(G, ..., L)`."""

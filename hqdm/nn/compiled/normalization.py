@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hqdm.nn.compiled.contraction import Array, inlined
 from hqdm.nn.compiled.elementary import divide, exp, sqrt
-from hqdm.nn.compiled.layout import flat
+from hqdm.nn.compiled.layout import GRADIENT, VALUE, flat
 from hqdm.simulators.compiled.calls import call, compute
 from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import (
@@ -168,7 +168,7 @@ class NormSiLU:
         """The values, of the shape of x."""
         out = x.new_empty(x.shape)
         arrays = flat(x), flat(a), flat(b), flat(out)
-        call(norm_silu, "normalisation", x.dtype, *arrays, self.n_groups, _sizes(x), self.eps)
+        call(norm_silu, VALUE, x.dtype, *arrays, self.n_groups, _sizes(x), self.eps)
         return (out,)
 
     def backward(
@@ -177,8 +177,8 @@ class NormSiLU:
         """Gradients with respect to x, a and b, which are computed together."""
         grads = x.new_empty(x.shape), a.new_empty(a.shape), b.new_empty(b.shape)
         arrays = flat(x), flat(a), flat(b), flat(grad), tuple(map(flat, grads))
-        name, sizes = "normalisation gradient", _sizes(x)
-        call(norm_silu_backward, name, x.dtype, *arrays, self.n_groups, sizes, self.eps)
+        sizes = _sizes(x)
+        call(norm_silu_backward, GRADIENT, x.dtype, *arrays, self.n_groups, sizes, self.eps)
         return grads
 
     def reference(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -275,7 +275,7 @@ class ChannelNormalization:
         """The values, of the shape of x."""
         out = x.new_empty(x.shape)
         arrays = flat(x), flat(gain), flat(out)
-        call(channel_norm, "channel normalisation", x.dtype, *arrays, _sizes(x), self.eps)
+        call(channel_norm, VALUE, x.dtype, *arrays, _sizes(x), self.eps)
         return (out,)
 
     def backward(
@@ -284,8 +284,7 @@ class ChannelNormalization:
         """Gradients with respect to x and gain, which are computed together."""
         of_x, of_gain = x.new_empty(x.shape), gain.new_empty(len(x), len(gain))
         arrays = flat(x), flat(gain), flat(grad), flat(of_x), flat(of_gain)
-        name = "channel normalisation gradient"
-        call(channel_norm_backward, name, x.dtype, *arrays, _sizes(x), self.eps)
+        call(channel_norm_backward, GRADIENT, x.dtype, *arrays, _sizes(x), self.eps)
         return of_x, of_gain.sum(0)
 
     def reference(self, x: Tensor, gain: Tensor) -> Tensor:

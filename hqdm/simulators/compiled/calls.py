@@ -19,9 +19,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 SILENT_SECONDS = 1.0  # loading a CUDA kernel takes less time, compiling one takes more
-COMPILING = (
-    "compiling the %s kernel of the simulator for %s: about 10 seconds, once on this machine"
-)
+COMPILING = "compiling the %s for %s: about 10 seconds, once on this machine"
 
 
 class Operation(Protocol):
@@ -114,8 +112,15 @@ def compute(operation: Operation, *tensors: Tensor) -> Tensor:
 
 
 def call(kernel: Callable[..., Any], name: str, dtype: torch.dtype, *arguments: Any) -> None:
-    """Call a kernel with the threads of torch, and say so if this compiles it."""
-    with announced(dtype, name), in_turn(), threads():
+    """Call a kernel with the threads of torch, and say so if this compiles it.
+
+    Args:
+        kernel: The kernel.
+        name: Its name in the message, which several kernels may share: there is one message.
+        dtype: The precision.
+        *arguments: The arguments of the kernel.
+    """
+    with announced(dtype, name, kernel), in_turn(), threads():
         kernel(*arguments)
 
 
@@ -139,11 +144,13 @@ def in_turn() -> AbstractContextManager[object]:
         return _turn
 
 
-_compiled: set[tuple[torch.dtype, str]] = set()
+_compiled: set[tuple[torch.dtype, str, object]] = set()
+_messages: set[tuple[str, torch.dtype]] = set()
 
 if hasattr(os, "register_at_fork"):  # a thread that holds the lock is not there in the child,
     os.register_at_fork(after_in_child=_turn._at_fork_reinit)  # type: ignore[attr-defined]
-    os.register_at_fork(after_in_child=_compiled.clear)  # which has other kernels, see `Kernel`
+    for known in (_compiled, _messages):
+        os.register_at_fork(after_in_child=known.clear)  # which has other kernels, see `Kernel`
 
 
 @contextmanager
@@ -163,43 +170,43 @@ class _Announcement(event.Listener):
 
     Args:
         dtype: The precision of the kernel.
-        kernel: The name of the kernel.
+        name: The name of the kernel.
     """
 
-    def __init__(self, dtype: torch.dtype, kernel: str) -> None:
-        self.words: tuple[object, ...] | None = kernel, dtype
+    def __init__(self, dtype: torch.dtype, name: str) -> None:
+        self.words = name, dtype
 
     def on_start(self, _: object) -> None:
         """Log the message, once: a kernel and its functions are compiled one after the other."""
-        if self.words is not None:
+        if self.words not in _messages:
             log.warning(COMPILING, *self.words)
-            self.words = None
+            _messages.add(self.words)
 
     def on_end(self, _: object) -> None:
         """Nothing."""
 
 
 @contextmanager
-def announced(dtype: torch.dtype, kernel: str) -> Iterator[None]:
+def announced(dtype: torch.dtype, name: str, kernel: object = None) -> Iterator[None]:
     """Log a message if the first call of a kernel compiles it."""
-    if (dtype, kernel) in _compiled:
+    if (dtype, name, kernel) in _compiled:
         yield
         return
-    with event.install_listener("numba:compile", _Announcement(dtype, kernel)):
+    with event.install_listener("numba:compile", _Announcement(dtype, name)):
         yield
-    _compiled.add((dtype, kernel))
+    _compiled.add((dtype, name, kernel))
 
 
 @contextmanager
-def announced_if_slow(dtype: torch.dtype, kernel: str) -> Iterator[None]:
+def announced_if_slow(dtype: torch.dtype, name: str) -> Iterator[None]:
     """Log a message if the first call of a CUDA kernel takes long: Numba reports no compilation."""
-    if (dtype, kernel) in _compiled:
+    if (dtype, name, None) in _compiled:
         yield
         return
-    timer = threading.Timer(SILENT_SECONDS, log.warning, (COMPILING, kernel, dtype))
+    timer = threading.Timer(SILENT_SECONDS, log.warning, (COMPILING, name, dtype))
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-    _compiled.add((dtype, kernel))
+    _compiled.add((dtype, name, None))

@@ -31,6 +31,7 @@ from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
+FORWARD, BACKWARD = (f"{name} kernel of the simulator" for name in ("forward", "backward"))
 MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
 
 
@@ -152,7 +153,7 @@ class _KernelRun:
         """The outputs."""
         n_padded = self.n_samples + self.padding
         out = self.cos.new_zeros(self.n_circuits, self.n_outputs, n_padded)
-        call(kernels.forward, "forward", out.dtype, *self.arguments, _flat(out))
+        call(kernels.forward, FORWARD, out.dtype, *self.arguments, _flat(out))
         return out[..., : self.n_samples]
 
     def backward(self, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -160,7 +161,7 @@ class _KernelRun:
         sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
         grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
         outputs = _flat(self._padded(grad_out)), sums.numpy(), tuple(map(_flat, grads))
-        call(kernels.backward, "backward", self.cos.dtype, *self.arguments, *outputs)
+        call(kernels.backward, BACKWARD, self.cos.dtype, *self.arguments, *outputs)
         grad_cos, grad_sin, grad_amplitudes = grads
         grad_phases = self.cos * grad_sin - self.sin * grad_cos
         n = self.n_samples

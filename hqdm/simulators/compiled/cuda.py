@@ -203,7 +203,7 @@ class _CudaRun:
             *args,
         )
         kernel = getattr(self.kernels, name)
-        with announced_if_slow(dtype, f"CUDA {name}"), torch.cuda.device_of(self.entries):
+        with announced_if_slow(dtype, f"CUDA {name} kernel"), torch.cuda.device_of(self.entries):
             configured = kernel[self.n_blocks, layout.n_threads, self._stream(), n_bytes]
             configured(*map(_as_arrays, arguments))
 

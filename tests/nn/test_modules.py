@@ -73,7 +73,7 @@ def test_kernels_are_used(by, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr("hqdm.nn.compiled.modules.convolution", refuse)
+    monkeypatch.setattr("hqdm.nn.modules.convolution", refuse)
     by("torch", network, *batch)
     with pytest.raises(AssertionError):
         by("compiled", network, *batch)
