@@ -9,7 +9,10 @@ from pathlib import Path
 import hqdm
 
 PACKAGE = Path(hqdm.__file__).parent
-UNNEEDED = {"datasets", "jsonargparse", "lightning", "torch._dynamo", "torchmetrics"}
+UNNEEDED = {
+    *("datasets", "jsonargparse", "lightning", "matplotlib", "numba", "pennylane", "scipy"),
+    *("torch._dynamo", "torchmetrics"),
+}
 
 
 def typed_imports():
