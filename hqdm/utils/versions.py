@@ -3,7 +3,6 @@
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ GIT_SECONDS = 10  # of a command; a repository on a slow disk is left out
 
 def versions() -> dict[str, str]:
     """The versions and the machine, for reports."""
-    import torch  # slow to import, and `hqdm --version` does not need it
+    from importlib.metadata import version  # slow to import, and `hqdm --version` needs neither
+
+    import torch
 
     return {
         "hqdm": VERSION,
