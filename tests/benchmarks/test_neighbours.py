@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-NAMES = ["hqdm UNet", "hqdm FullQVUNet", "diffusers UNet2DModel"]
+NAMES = ["hqdm UNet", "diffusers UNet2DModel"]
 
 
 @pytest.fixture
@@ -32,9 +32,7 @@ def test_quick_run(run):
     assert list(rows) == NAMES
     for row in rows.values():
         assert all(len(taken) == 1 and taken[0] > 0 for taken in row["seconds"].values())
-    ours, full, _ = rows.values()
-    # The circuits have fewer parameters than the convolutions that they replace.
-    assert 0 < full["parameters"] < ours["parameters"]
+        assert min(row["parameters"], row["multiply_adds"]) > 0
     (line,) = (line for line in table.splitlines() if line.startswith("| hqdm UNet |"))
     assert line.count("| 1.00 (1.00 to 1.00) |") == 2
 
