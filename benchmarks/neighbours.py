@@ -149,7 +149,7 @@ def table(section: dict[str, Any]) -> Table:
     notes += [
         "Multiply-adds are those of one evaluation of one image. Samples: a batch by UniPC, "
         f"{EVALUATIONS} evaluations. Medians of {n_turns} turns, in parentheses their 95 % "
-        "intervals.",
+        "intervals. Relative to ours: above 1 is slower than our UNet in the same turn.",
         machine_line(section["machine"]),
     ]
     side = section["size"]

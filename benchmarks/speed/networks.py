@@ -147,7 +147,10 @@ class Kind:
     installed: bool = True
 
 
-FULL = "group normalisation without weight standardisation, 3x3 stem, 2x nearest upsampling"
+OF_DIFFUSERS = (
+    "1 or 2 layers per block, whichever is closer to the parameters of the UNet of hqdm; 3x3 stem, "
+    "no weight standardisation"
+)
 KINDS = {
     "hqdm UNet": Kind(
         partial(preset, "UNet"),
@@ -172,12 +175,12 @@ KINDS = {
     "diffusers UNet2DModel": Kind(
         partial(diffusers, 2),
         "diffusers",
-        f"softmax attention at the two coarsest levels and the middle; {FULL}",
+        f"softmax attention at the two coarsest levels and the middle; {OF_DIFFUSERS}",
     ),
     "diffusers UNet2DModel, attention everywhere": Kind(
         partial(diffusers, None),
         "diffusers",
-        f"softmax attention at every level and the middle; {FULL}",
+        f"softmax attention at every level and the middle; {OF_DIFFUSERS}",
     ),
 }
 OURS = next(iter(KINDS))
