@@ -5,9 +5,10 @@
 Three tables: the training step (loss, gradient, Adam) of the papers' networks at batch 128; 256
 images of the shipped model by UniPC with 10 evaluations; and evaluations of U-Nets of other widths
 and batch sizes, from which `hqdm.nn.compiled.choice` has its rule. Backends take turns, of which
-the first is excluded from timings. The tables show medians, and the ratio to torch
-within a turn, in parentheses its 95 % interval. Mixed precision (bf16) is that of torch; the kernels compute in float32.
-The last column is the largest difference from torch in float32, relative to the largest number.
+the first is excluded from timings. The tables show medians, and the ratio to torch within a turn,
+in parentheses its 95 % interval. Mixed precision (bf16) is that of torch; the kernels compute in
+float32. The last column is the largest difference from torch in float32, relative to the largest
+number.
 """
 
 import argparse

@@ -32,15 +32,19 @@ def make_environment() -> None:
     Path(paths["purelib"], "hqdm-environment.pth").write_text("\n".join(ours) + "\n")
 
 
-def install(packages: tuple[str, ...]) -> str | None:
+def install(packages: tuple[str, ...], *options: str) -> str | None:
     """Install some packages, at the versions in `peers.txt` and `constraints.txt`.
+
+    Args:
+        packages: The packages.
+        *options: Options of pip, such as `--no-deps`.
 
     Returns:
         None, or the last line of the error message of pip.
     """
     pins = dict(line.split("==") for line in REQUIREMENTS.read_text().split() if "==" in line)
     pinned = [f"{name}=={pins[name]}" if name in pins else name for name in packages]
-    command = [str(PYTHON), *PIP_INSTALL, CONSTRAINTS, *pinned]
+    command = [str(PYTHON), *PIP_INSTALL, CONSTRAINTS, *options, *pinned]
     done = subprocess.run(command, capture_output=True, text=True)
     if not done.returncode:
         return None

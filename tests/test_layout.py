@@ -12,6 +12,7 @@ TRIVIAL = 20  # statements in functions; shorter files are tested where they are
 ELSEWHERE = {
     "circuits/qfunc.py": "circuits/test_qnode.py",  # recordings are what a QNode is translated from
     "cli/options.py": "cli/test_main.py",  # options show in the commands that take them
+    "cli/circuit_report.py": "cli/commands/test_inspect.py",  # which prints it
     "cli/commands/sample.py": "cli/test_main.py",  # and so do the commands' own lines
     "cli/commands/optimise_grid.py": "samplers/test_optimised.py",
     "cli/commands/compare_samplers.py": "evaluation/test_comparison.py",

@@ -9,6 +9,10 @@ from pathlib import Path
 import hqdm
 
 PACKAGE = Path(hqdm.__file__).parent
+UNNEEDED = {
+    *("datasets", "jsonargparse", "lightning", "matplotlib", "pennylane", "scipy"),
+    *("torch._dynamo", "torchmetrics"),
+}
 
 
 def typed_imports():
@@ -66,3 +70,17 @@ def test_the_command_line_starts_without_torch():
     code = "import sys, hqdm.cli.main; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_images_of_a_classical_model_do_not_load_what_they_do_not_need(tmp_path):
+    """Each of these takes a fresh process up to a second to import."""
+    code = (
+        "import sys; from hqdm.cli.main import main; code = main(sys.argv[1:]); "
+        "print(' '.join(sys.modules)); sys.exit(code)"
+    )
+    options = ["--checkpoint", "mnist", "--n", "1", "--steps", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", code, "sample", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"torch", "hqdm.nn.unet"} < loaded
+    assert not loaded & UNNEEDED

@@ -7,6 +7,7 @@ they are timed alternately, so that fluctuations of the machine affect all of th
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from speed.memory import peak_bytes, reset_peak
@@ -22,23 +23,23 @@ REPEATS = 7
 MEMORY_STEPS = 3  # from the second on with Adam's moments
 
 
-class Stepper:
-    """A model that is trained on random images.
+class Trained:
+    """A network that is trained on random images.
 
     Args:
-        name: The preset.
+        build: Builds the network, after torch's random seed is set.
         batch: Batch size.
     """
 
-    def __init__(self, name: str, batch: int) -> None:
+    def __init__(self, build: Callable[[], Any], batch: int) -> None:
         import torch
 
         import hqdm
 
         torch.manual_seed(SEED)
-        self.denoiser = hqdm.Denoiser(getattr(hqdm, name)(), hqdm.CosineSchedule())
+        self.denoiser = hqdm.Denoiser(build(), hqdm.CosineSchedule())
         self.optimizer = torch.optim.Adam(self.denoiser.parameters(), 1e-3)
-        self.images = 2 * torch.rand(batch, 1, 28, 28) - 1
+        self.images = 2 * torch.rand(batch, *self.denoiser.sample_shape) - 1
 
     def seconds(self) -> float:
         """Take a step."""
@@ -47,6 +48,20 @@ class Stepper:
         self.denoiser.loss(self.images).backward()
         self.optimizer.step()
         return time.perf_counter() - started
+
+
+class Stepper(Trained):
+    """A preset of 28x28 images that is trained.
+
+    Args:
+        name: The preset.
+        batch: Batch size.
+    """
+
+    def __init__(self, name: str, batch: int) -> None:
+        import hqdm
+
+        super().__init__(getattr(hqdm, name), batch)
 
     def memory(self) -> dict[str, int]:
         """Take the first steps; return the peak memory and the memory before them, in bytes."""

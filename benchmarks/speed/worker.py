@@ -40,7 +40,7 @@ class Worker:
             env={
                 **os.environ,
                 **counts,
-                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3])),
                 "JAX_PLATFORMS": "cpu",
             },
             pass_fds=[theirs.fileno()],

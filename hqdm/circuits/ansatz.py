@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-import pennylane as qml
 from torch import Tensor
 
+from hqdm.circuits.lazy import qml
 from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.registry import Registry
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pennylane as qml
 import torch
 from torch import Tensor
 
 from hqdm.circuits.ansatz import Ansatz
 from hqdm.circuits.embeddings import Embedding
 from hqdm.circuits.identity import state_of
-from hqdm.circuits.openqasm import openqasm
+from hqdm.circuits.lazy import qml
 from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs")
@@ -246,12 +245,14 @@ class Circuit:
         Raises:
             HQDMError: If the version is unknown, or an operation is no gate.
         """
+        from hqdm.circuits.openqasm import openqasm  # imports PennyLane, see `lazy`
+
         with qml.queuing.AnnotatedQueue() as queue:
             self.queue(x.detach().double(), weights.detach().double())
         operations = qml.tape.QuantumScript.from_queue(queue).operations
         return openqasm(operations, self.n_wires, version)
 
-    def _qnode(self) -> qml.QNode:
+    def _qnode(self) -> "qml.QNode":
         return qml.QNode(self.qfunc, qml.device("default.qubit", wires=self.n_wires))
 
     def _example(self) -> tuple[Tensor, Tensor]:

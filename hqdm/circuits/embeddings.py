@@ -7,10 +7,10 @@ Amplitude embedding:  |x> = sum_i x_i / |x|  |i>                      (2^n featu
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import pennylane as qml
 import torch
 from torch import Tensor
 
+from hqdm.circuits.lazy import qml
 from hqdm.utils.errors import HQDMError, unknown
 
 ROTATIONS = ("X", "Y", "Z")

@@ -108,14 +108,16 @@ class EMAConfig:
     """The exponential moving average of the weights.
 
     Attributes:
-        decay: Decay at each update.
+        decay: Decay at each update, 0.995 by default; null with `sigma_rel`.
         every: Steps between updates.
         start: The step up to which the average is a copy of the weights.
+        sigma_rel: Relative width of an average whose horizon follows the run (power-function EMA).
     """
 
-    decay: float = 0.995
+    decay: float | None = None
     every: int = 10
     start: int = 100
+    sigma_rel: float | None = None
 
 
 def build_module(

@@ -6,8 +6,8 @@ their own.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, cast
+from contextlib import AbstractContextManager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,71 +16,11 @@ from torch import Tensor, nn
 from hqdm.nn.attention import ChannelNorm, LinearAttention
 from hqdm.nn.blocks import ResnetBlock, Upsample, Vertex, WSConv2d
 from hqdm.nn.compiled.attention import pool_of, query_of
+from hqdm.nn.compiled.choice import is_plain
 from hqdm.nn.compiled.convolution import convolution
 from hqdm.nn.compiled.layout import from_lanes, to_lanes
 from hqdm.nn.compiled.normalization import channel_norm_of, norm_silu_of
 from hqdm.nn.quantum_conv import HybridConv
-
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
-
-
-def is_plain(*modules: nn.Module) -> bool:
-    """True if nothing but its class decides what a module computes."""
-    return not any(
-        "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
-        for module in modules
-    )
-
-
-class Modules(Protocol):
-    """The application of modules to tensors in some layout."""
-
-    def enter(self, x: Tensor) -> Tensor:
-        """From the usual layout `(B, C, H, W)`."""
-
-    def leave(self, x: Tensor) -> Tensor:
-        """To the usual layout."""
-
-    def precision(self) -> AbstractContextManager[None]:
-        """The context of the computation."""
-
-    def __call__(self, module: nn.Module, x: Tensor, *arguments: Tensor) -> Tensor:
-        """Apply a module; further arguments have the usual layout."""
-
-    def level(self, level: nn.Module, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
-        """Apply a level of a U-Net, with skip connections in this layout."""
-
-
-class TorchModules:
-    """Modules as torch computes them."""
-
-    def enter(self, x: Tensor) -> Tensor:
-        """The same tensor."""
-        return x
-
-    def leave(self, x: Tensor) -> Tensor:
-        """The same tensor."""
-        return x
-
-    def precision(self) -> AbstractContextManager[None]:
-        """That of the caller, which may be mixed."""
-        return nullcontext()
-
-    def __call__(self, module: nn.Module, x: Tensor, *arguments: Tensor) -> Tensor:
-        """Call the module."""
-        return module(x, *arguments)
-
-    def level(self, level: nn.Module, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
-        """Call the level."""
-        return level(x, emb, skips)
-
-
-TORCH = TorchModules()
 
 
 class LaneModules:

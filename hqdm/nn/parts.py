@@ -5,13 +5,15 @@ the methods `quantum_parameters()` and `reset_parameters()`, see `QuantumModule`
 """
 
 from collections.abc import Iterator
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from torch import nn
 
 from hqdm.nn.network import Network
-from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.utils.errors import unknown
+
+if TYPE_CHECKING:
+    from hqdm.nn.quantum_layer import QuantumLayer
 
 
 class QuantumModule(Protocol):
@@ -38,9 +40,14 @@ def quantum_modules(module: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:
+def quantum_layers(module: nn.Module) -> "dict[str, QuantumLayer]":
     """The quantum layers inside a module, by name."""
-    return {name: m for name, m in module.named_modules() if isinstance(m, QuantumLayer)}
+    modules = quantum_modules(module)
+    if not modules:
+        return {}
+    from hqdm.nn.quantum_layer import QuantumLayer  # imports PennyLane and the simulators
+
+    return {name: m for name, m in modules.items() if isinstance(m, QuantumLayer)}
 
 
 def quantum_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

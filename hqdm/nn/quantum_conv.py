@@ -3,11 +3,14 @@
 The quantum convolution is that of De Falco et al. (arXiv 2402.16147, KI 2024): a circuit is applied
 to the 2x2 patches of a group of up to three channels with stride 2, and replaces each number of a
 patch by an expectation value.
+
+Every U-Net imports this file. PennyLane and the simulators, which are slow to import, are imported
+when a convolution is configured or built.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +19,12 @@ from torch.nn import functional as F
 from hqdm.circuits import ANSATZE, AngleEmbedding, Ansatz, Basic, Circuit, build_ansatz
 from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
-from hqdm.nn.quantum_layer import QuantumLayer
-from hqdm.simulators import Simulator, resolve_simulator
 from hqdm.utils.checks import check_fields
 from hqdm.utils.errors import HQDMError
+
+if TYPE_CHECKING:
+    from hqdm.nn.quantum_layer import QuantumLayer
+    from hqdm.simulators import Simulator
 
 PATCH = 2  # side of a patch
 PATCH_SIZE = PATCH * PATCH  # qubits per channel
@@ -39,7 +44,7 @@ class PatchCircuits(nn.Module):
         layer: The circuits; `n_inputs` and `n_outputs` are four times the channels of a group.
     """
 
-    def __init__(self, layer: QuantumLayer) -> None:
+    def __init__(self, layer: "QuantumLayer") -> None:
         super().__init__()
         self.layer = layer
 
@@ -89,9 +94,11 @@ class HybridConv(nn.Module):
         channels_per_group: int = 3,
         ansatz: str | Ansatz = "FQConv",
         n_layers: int = 3,
-        simulator: str | Simulator = "auto",
+        simulator: "str | Simulator" = "auto",
         ansatz_options: Mapping[str, Any] | None = None,
     ) -> None:
+        from hqdm.nn.quantum_layer import QuantumLayer
+
         super().__init__()
         if isinstance(ansatz, Ansatz):
             channels_per_group = channels_of(ansatz)
@@ -149,6 +156,8 @@ class Hybrid:
     ansatz_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        from hqdm.simulators import resolve_simulator
+
         if isinstance(self.ansatz, Ansatz):
             self._replace_object(self.ansatz)
         _check_groups(self.groups, self.channels_per_group)

@@ -25,8 +25,7 @@ from hqdm.nn.blocks import (
     WSConv2d,
     downsample,
 )
-from hqdm.nn.compiled.choice import uses_kernels
-from hqdm.nn.modules import TORCH, LaneModules, Modules, is_plain
+from hqdm.nn.compiled.choice import TORCH, Modules, is_plain, uses_kernels
 from hqdm.nn.network import register_network
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.utils.checks import check_types, finite
@@ -242,6 +241,8 @@ class UNet(nn.Module):
         levels = [*self.encoder, *self.decoder]
         usual = all(type(level) in (EncoderLevel, DecoderLevel) for level in levels)
         if usual and is_plain(*levels) and uses_kernels(self, self.dim, x, t):
+            from hqdm.nn.modules import LaneModules  # loads Numba
+
             return LaneModules(len(x))
         return TORCH
 

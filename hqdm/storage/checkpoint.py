@@ -45,9 +45,10 @@ class ModuleOptions(TypedDict, total=False):
 
     lr: float | None
     betas: list[float] | None
-    ema_decay: float
+    ema_decay: float | None
     ema_every: int
     ema_start: int
+    ema_sigma_rel: float | None
     label_dropout: float
 
 

@@ -35,6 +35,12 @@ from hqdm.utils.seeds import ImageNoise, generator
 
 NOISE_STREAM, VALIDATION_STREAM = 2, 3
 LR, BETAS = 1e-3, (0.9, 0.99)
+EXCLUDED = {
+    "optimizer": ("lr", "betas"),
+    "ema_decay": ("ema_sigma_rel",),
+    "ema_sigma_rel": ("ema_decay",),
+}
+"""The saved options that an argument of `load_from_checkpoint` takes the place of."""
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
@@ -50,9 +56,11 @@ class DiffusionModule(LightningModule):
         denoiser: The denoiser to train.
         lr: Learning rate of Adam; None is 0.001. Excludes `optimizer`.
         betas: Decay rates of Adam's moments; None is 0.9 and 0.99. Excludes `optimizer`.
-        ema_decay: Decay of the average at each update.
+        ema_decay: Decay of the average at each update; None is 0.995. Excludes `ema_sigma_rel`.
         ema_every: Steps between updates of the average.
         ema_start: The step up to which the average is a copy of the weights.
+        ema_sigma_rel: Relative width of an average that follows the run, see `hqdm.training.ema`;
+            None is a constant decay.
         label_dropout: Fraction of the labels that are dropped, for classifier-free guidance.
         seed: Random seed of the times, the noise and the dropped labels.
         optimizer: Builds the optimiser from the parameters; None is Adam.
@@ -65,7 +73,8 @@ class DiffusionModule(LightningModule):
         sampler: The sampler of `predict_step`.
 
     Raises:
-        HQDMError: If a number is out of range, or `lr` or `betas` are given with an `optimizer`.
+        HQDMError: If a number is out of range, or `lr` or `betas` are given with an `optimizer`,
+            or `ema_decay` with `ema_sigma_rel`.
     """
 
     def __init__(
@@ -73,9 +82,10 @@ class DiffusionModule(LightningModule):
         denoiser: Denoiser,
         lr: float | None = None,
         betas: tuple[float, float] | None = None,
-        ema_decay: float = 0.995,
+        ema_decay: float | None = None,
         ema_every: int = 10,
         ema_start: int = 100,
+        ema_sigma_rel: float | None = None,
         label_dropout: float = 0.1,
         seed: int = 0,
         optimizer: OptimizerFactory | None = None,
@@ -103,7 +113,7 @@ class DiffusionModule(LightningModule):
                 raise HQDMError(f"{name} needs {expected}, got {came}")
         whole("seed", seed)
         self.denoiser = denoiser
-        self.ema = EMA(denoiser, ema_decay, ema_every, ema_start)
+        self.ema = EMA(denoiser, ema_decay, ema_every, ema_start, ema_sigma_rel)
         self.label_dropout = label_dropout
         self.seed = seed
         self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
@@ -314,6 +324,7 @@ class DiffusionModule(LightningModule):
             "ema_decay": self.ema.decay,
             "ema_every": self.ema.every,
             "ema_start": self.ema.start,
+            "ema_sigma_rel": self.ema.sigma_rel,
             "label_dropout": self.label_dropout,
         }
 
@@ -357,14 +368,15 @@ class DiffusionModule(LightningModule):
         device = device_named(map_location or "cpu")
         if not weights_only:
             raise HQDMError("checkpoints are read with weights_only=True: leave it out")
-        known = ("lr", "betas", "ema_decay", "ema_every", "ema_start", "label_dropout", "seed")
+        known = (*ModuleOptions.__annotations__, "seed")
         for option in options:
             if option not in (*known, "optimizer", "lr_scheduler"):
                 raise unknown("option of load_from_checkpoint", option, known)
         checkpoint = read_checkpoint(Path(checkpoint_path))
         saved: dict[str, Any] = {**checkpoint.module, "seed": checkpoint.seed}
-        if options.get("optimizer") is not None:
-            saved = {key: value for key, value in saved.items() if key not in ("lr", "betas")}
+        for key, excluded in EXCLUDED.items():
+            if options.get(key) is not None:
+                saved = {name: value for name, value in saved.items() if name not in excluded}
         module = cls(denoiser_in(checkpoint, "raw").train(), **{**saved, **options})
         averaged = denoiser_in(checkpoint, "averaged")
         module.averaged.load_state_dict(averaged.state_dict())

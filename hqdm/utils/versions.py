@@ -12,16 +12,16 @@ GIT_SECONDS = 10  # of a command; a repository on a slow disk is left out
 
 def versions() -> dict[str, str]:
     """The versions and the machine, for reports."""
-    import lightning  # slow to import, and `hqdm --version` does not need it
-    import pennylane
+    from importlib.metadata import version  # slow to import, and `hqdm --version` needs neither
+
     import torch
 
     return {
         "hqdm": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "pennylane": pennylane.__version__,
-        "lightning": lightning.__version__,
+        "pennylane": version("pennylane"),
+        "lightning": version("lightning"),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
 

@@ -1,57 +1,22 @@
 """The speed benchmark: its quick mode for what comes with hqdm, and its parts."""
 
-import importlib
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hqdm.circuits import AngleEmbedding, Circuit, FQConv, StronglyEntangling
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 OURS = ["hqdm auto", "hqdm compiled", "hqdm statevector"]
 PENNYLANE = ["default.qubit", "lightning.qubit"]
 
 
 @pytest.fixture
-def load(monkeypatch):
-    """Imports a module of the benchmark."""
-    monkeypatch.syspath_prepend(FOLDER)
-    yield importlib.import_module
-    for name in list(sys.modules):
-        if name.split(".")[0] in ("speed", "simulators", "install_peers"):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def run(load, monkeypatch, tmp_path):
+def run(load, in_this_process, monkeypatch, tmp_path):
     """Runs the benchmark's quick mode without starting processes; returns the folder."""
-    error = load("speed.worker").WorkerError
-
-    class InThisProcess:
-        def __init__(self, python, target, threads):
-            module, name = target.split(":")
-            self.kind = getattr(load(module), name)
-
-        def make(self, *arguments):
-            self.served = self._try(self.kind, *arguments)
-
-        def call(self, method, *arguments, timeout=None):
-            return self._try(getattr(self.served, method), *arguments)
-
-        def _try(self, function, *arguments):
-            try:
-                return function(*arguments)
-            except NotImplementedError as reason:
-                raise error(str(reason)) from reason
-
-        def close(self):
-            pass
-
     for section in ("peers", "step", "scaling"):
-        monkeypatch.setattr(load(f"speed.{section}"), "Worker", InThisProcess)
+        monkeypatch.setattr(load(f"speed.{section}"), "Worker", in_this_process)
 
     def main(*arguments):
         argv = ["simulators.py", "--quick", "--out", str(tmp_path), *arguments]

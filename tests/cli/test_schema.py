@@ -52,6 +52,14 @@ def test_keys_reach_the_model(tiny):
     assert denoiser.sample_shape == (1, 8, 8)
 
 
+def test_an_average_that_follows_the_run(tiny):
+    config = tiny(model__ema={"sigma_rel": 0.1, "every": 1})
+    ema = TrainingCLI(["--config", str(config)]).model.ema
+    assert (ema.sigma_rel, ema.decay, ema.every, ema.start) == (0.1, None, 1, 100)
+    flags = ("--model.ema.decay", "null", "--model.ema.sigma_rel", "0.2")
+    assert TrainingCLI(["--config", str(tiny()), *flags]).model.ema.sigma_rel == 0.2
+
+
 def test_published_forms_from_yaml_and_flags_to_every_file(hqdm, refused, tiny, tmp_path):
     config = tiny(model__network__attention_norm="positions")
     flags = ("--model.network.gelu", "tanh", "--model.network.norm_eps", "1e-6")

@@ -1,9 +1,10 @@
 """The average of the weights: by hand, and when it is updated."""
 
+import numpy as np
 import pytest
 import torch
 
-from hqdm.training.ema import EMA
+from hqdm.training.ema import EMA, exponent
 from hqdm.utils.errors import HQDMError
 
 
@@ -22,6 +23,60 @@ def test_the_average_is_that_of_the_formula():
         assert float(ema.module.weight) == pytest.approx(expected, rel=1e-12)
 
 
+def profile(steps, **options):
+    """The weight of the weights of each step in the average after the last one."""
+    model = torch.nn.Linear(steps, 1, bias=False).double()
+    ema = EMA(model, **options)
+    for step in range(1, steps + 1):
+        model.weight.data = torch.eye(steps)[step - 1 : step].double()
+        ema.after_step(model, step)
+    return ema.module.weight.detach()[0].numpy()
+
+
+@pytest.mark.parametrize(("every", "start"), [(1, 0), (1, 40), (5, 0), (10, 40), (10, 33)])
+def test_the_average_that_follows_the_run_has_the_power_profile(every, start):
+    """A step weighs the integral of tau^gamma since the last one; the copy, all up to `start`."""
+    steps, sigma_rel = 200, 0.1
+    gamma = exponent(sigma_rel)
+    used = [step for step in range(1, steps + 1) if step > start and step % every == 0]
+    used = [start, *used] if start else used
+    edges = np.array([0, *used]) / steps
+    expected = np.zeros(steps)
+    expected[np.array(used) - 1] = np.diff(edges ** (gamma + 1))
+    np.testing.assert_allclose(
+        profile(steps, every=every, start=start, sigma_rel=sigma_rel), expected, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("sigma_rel", [0.02, 0.1, 0.25, 12**-0.5])
+@pytest.mark.parametrize("steps", [100, 400])
+def test_the_relative_width_is_the_given_one_at_any_length(sigma_rel, steps):
+    """Up to the width 1 / T of a step: the profile is a sum in place of an integral."""
+    weights = profile(steps, every=1, start=0, sigma_rel=sigma_rel)
+    at = np.arange(1, steps + 1) / steps
+    mean = (weights * at).sum()
+    assert weights.sum() == pytest.approx(1, rel=1e-12)
+    assert ((weights * (at - mean) ** 2).sum()) ** 0.5 == pytest.approx(sigma_rel, abs=1 / steps)
+
+
+def test_exponents_of_relative_widths():
+    """The cubic, by the formula of the width; the mean of all steps has gamma = 0."""
+    for gamma in (0.5, 1, 6.94, 16.97, 100):
+        sigma_rel = ((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3))) ** 0.5
+        assert exponent(sigma_rel) == pytest.approx(gamma, rel=1e-9)
+    assert exponent(12**-0.5) == pytest.approx(0, abs=1e-12)
+    # Karras et al. 2024, section 3.1
+    assert [round(exponent(width), 2) for width in (0.05, 0.1)] == [16.97, 6.94]
+
+
+def test_the_two_kinds_of_average_exclude_each_other():
+    model = torch.nn.Linear(1, 1)
+    assert EMA(model).decay == 0.995
+    assert EMA(model, sigma_rel=0.1).decay is None
+    with pytest.raises(HQDMError, match="got 0.9 and 0.1: set one of them to null"):
+        EMA(model, decay=0.9, sigma_rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -30,6 +85,9 @@ def test_the_average_is_that_of_the_formula():
         ({"every": 2.5}, "ema_every needs a whole number from 1, got 2.5"),
         ({"start": -1}, "ema_start needs a whole number from 0, got -1"),
         ({"decay": "x"}, "ema_decay needs a finite number, got 'x'"),
+        ({"sigma_rel": 0.0}, "ema_sigma_rel needs a positive number up to 0.288, such as 0.1"),
+        ({"sigma_rel": 0.29}, "ema_sigma_rel needs a positive number up to 0.288"),
+        ({"sigma_rel": float("nan")}, "ema_sigma_rel needs a finite number, got nan"),
     ],
 )
 def test_bad_numbers_are_refused(options, said):

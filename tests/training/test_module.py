@@ -244,6 +244,8 @@ def test_a_checkpoint_gives_the_module_back(trained):
     assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
     assert (module.ema.decay, module.ema.every, module.ema.start) == (0.5, 2, 2)
     assert (module.lr, module.seed, module.batches_seen) == (1e-3, 3, 6)
+    power = DiffusionModule.load_from_checkpoint(trained / "last.ckpt", ema_sigma_rel=0.1)
+    assert (power.ema.decay, power.options["ema_sigma_rel"]) == (None, 0.1)
     other = DiffusionModule.load_from_checkpoint(trained / "last.ckpt", optimizer=torch.optim.SGD)
     assert type(other.configure_optimizers()) is torch.optim.SGD
     with pytest.raises(HQDMError, match="unknown option of load_from_checkpoint 'rate'"):

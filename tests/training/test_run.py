@@ -18,6 +18,7 @@ from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pictures import read_metric
 
+POWER = {"sigma_rel": 0.2, "every": 2, "start": 1}
 LABELS = {"data__labelled": True, "model__network__n_classes": 10, "model__label_dropout": 0.5}
 
 
@@ -59,6 +60,11 @@ def train(config, out, *args, keep=None):
         pytest.param(
             {"trainer__check_val_every_n_epoch": 2},
             id="validation every other epoch",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"model__ema": POWER},
+            id="an average that follows the run",
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -104,6 +110,14 @@ def test_finished_run_is_extended_bit_for_bit(tiny, same_run, tmp_path, first, t
     assert expected == actual
     expected, actual = (read_metric(folder, "val_loss") for folder in logs)
     assert expected.items() <= actual.items()  # the first part ended with a validation, too
+
+
+def test_an_average_that_follows_the_run_is_resumed_bit_for_bit(tiny, same_run, tmp_path):
+    config, out = tiny(model__ema=POWER), tmp_path / "parts"
+    whole = train(config, tmp_path / "whole", "--trainer.max_steps", 5)
+    train(config, out, "--trainer.max_steps", 3)
+    more = ("--trainer.max_steps", 5, "--resume", out / "last.ckpt")
+    same_run(whole, train(config, out, *more))
 
 
 def test_finished_run_is_not_trained_further(tiny, same_run, tmp_path):

@@ -5,19 +5,82 @@ faster), "torch", or "compiled" (the kernels wherever they compute the same).
 """
 
 import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.utils.errors import HQDMError
 
 BACKENDS = ("auto", "torch", "compiled")
 VARIABLE = "HQDM_BACKEND"
 MAX_WIDTH = 48
 """Channels of a level above which the convolutions of torch are as fast, see benchmarks/unet.py."""
+
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def is_plain(*modules: nn.Module) -> bool:
+    """True if nothing but its class decides what a module computes."""
+    return not any(
+        "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
+        for module in modules
+    )
+
+
+class Modules(Protocol):
+    """The application of modules to tensors in some layout."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """From the usual layout `(B, C, H, W)`."""
+
+    def leave(self, x: Tensor) -> Tensor:
+        """To the usual layout."""
+
+    def precision(self) -> AbstractContextManager[None]:
+        """The context of the computation."""
+
+    def __call__(self, module: nn.Module, x: Tensor, *arguments: Tensor) -> Tensor:
+        """Apply a module; further arguments have the usual layout."""
+
+    def level(self, level: nn.Module, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
+        """Apply a level of a U-Net, with skip connections in this layout."""
+
+
+class TorchModules:
+    """Modules as torch computes them."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """The same tensor."""
+        return x
+
+    def leave(self, x: Tensor) -> Tensor:
+        """The same tensor."""
+        return x
+
+    def precision(self) -> AbstractContextManager[None]:
+        """That of the caller, which may be mixed."""
+        return nullcontext()
+
+    def __call__(self, module: nn.Module, x: Tensor, *arguments: Tensor) -> Tensor:
+        """Call the module."""
+        return module(x, *arguments)
+
+    def level(self, level: nn.Module, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
+        """Call the level."""
+        return level(x, emb, skips)
+
+
+TORCH = TorchModules()
 
 
 def backend() -> str:
@@ -48,6 +111,8 @@ def uses_kernels(network: nn.Module, width: int, *inputs: Tensor) -> bool:
 
 def is_faster(width: int, n: int, itemsize: int) -> bool:
     """True if kernels are faster than torch: a group of lanes takes as long as one sample."""
+    from hqdm.simulators.compiled.lanes import n_lanes  # loads Numba
+
     return width <= MAX_WIDTH and 4 * n >= n_lanes(itemsize)
 
 

@@ -45,15 +45,20 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         """Call the compiled function; compile it again if its files on disk are damaged."""
         kernel = self.serial if Kernel.forked else self.parallel
-        try:
-            return kernel(*args)
-        except Exception as error:
-            modules = [frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)]
-            if caching.__name__ not in modules:
-                raise
-            for file in Path(kernel.stats.cache_path).glob("*.nb[ic]"):
-                file.unlink(missing_ok=True)
-            return kernel(*args)
+        return _repaired(lambda: kernel(*args), kernel.stats.cache_path)
+
+
+def _repaired(task: Callable[[], Any], folder: str | Path | None) -> Any:
+    """Do a task that may read compiled code; again, without that code, if it is damaged."""
+    try:
+        return task()
+    except Exception as error:
+        modules = [frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)]
+        if caching.__name__ not in modules or folder is None:
+            raise
+        for file in Path(folder).rglob("*.nb[ic]"):
+            file.unlink(missing_ok=True)
+        return task()
 
 
 def _after_fork() -> None:
@@ -87,8 +92,9 @@ class FunctionPointer:
 
     def address(self, signature: Any) -> int:
         """The address of the function for a signature of Numba; compile it if necessary."""
-        with _folder(self.function.__module__, "") as cached:
-            compiled = cfunc(signature, error_model="numpy", cache=cached)(self.function)
+        with _folder(self.function.__module__, "") as folder:
+            options = {"error_model": "numpy", "cache": folder is not None}
+            compiled = _repaired(lambda: cfunc(signature, **options)(self.function), folder)
         self.compiled.append(compiled)
         return compiled.address
 
@@ -100,19 +106,19 @@ def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
     """
     options = {"error_model": "numpy", "parallel": parallel, "nogil": True}
     # Numba's own key does not have the threads.
-    with _folder(function.__module__, "" if parallel else "-serial") as cached:
-        return njit(cache=cached, **options)(function)
+    with _folder(function.__module__, "" if parallel else "-serial") as folder:
+        return njit(cache=folder is not None, **options)(function)
 
 
 @contextmanager
-def _folder(module: str, suffix: str) -> Iterator[bool]:
-    """Let Numba keep code in the folder for a module; false if there can be none."""
+def _folder(module: str, suffix: str) -> Iterator[Path | None]:
+    """Let Numba keep code in the folder for a module; None if there can be none."""
     folder = cache_folder(f"kernels-{digest(module)}{suffix}")
     before = numba.config.CACHE_DIR
     if folder is not None:
         numba.config.CACHE_DIR = str(folder)  # read when the cache is made, here
     try:
-        yield folder is not None
+        yield folder
     finally:
         numba.config.CACHE_DIR = before
 

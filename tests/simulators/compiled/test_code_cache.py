@@ -142,3 +142,36 @@ def test_an_error_of_a_kernel_is_not_one_of_the_cache(tmp_path, monkeypatch):
     kernel = code_cache.Kernel(scaled)
     with pytest.raises(TypeError):
         kernel(np.ones(2))
+
+
+POINTER = """
+import ctypes
+from pathlib import Path
+from numba import types
+from hqdm.nn.compiled import contraction
+from hqdm.simulators.compiled.code_cache import FunctionPointer
+import torch
+address = contraction.contraction_of(torch.float64)
+compiled = contraction._pointer.compiled[0]
+print(address == compiled.address, compiled.cache_hits, Path(compiled._cache.cache_path))
+"""
+
+
+def test_functions_that_are_called_by_address_are_kept(tmp_path):
+    """Compiled once, then loaded; damaged files are compiled again."""
+
+    def run():
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", POINTER]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        same, hits, folder = done.stdout.split()
+        assert same == "True"
+        return int(hits), Path(folder), "compiling the contraction of the U-Net" in done.stderr
+
+    assert run()[::2] == (0, True)
+    hits, folder, message = run()
+    assert (hits, message) == (1, False)
+    for file in folder.glob("*contraction*.nbc"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert run()[::2] == (0, True)
+    assert run()[::2] == (1, False)
