@@ -2,7 +2,6 @@
 
 from hqdm.simulators.auto import AutoSimulator, Choice, choose
 from hqdm.simulators.compiled.cpu import CompiledSimulator
-from hqdm.simulators.compiled.cuda import CudaSimulator
 from hqdm.simulators.costs import Work
 from hqdm.simulators.pennylane import PennyLaneSimulator
 from hqdm.simulators.program.base import Simulator
@@ -14,7 +13,6 @@ __all__ = [
     "AutoSimulator",
     "Choice",
     "CompiledSimulator",
-    "CudaSimulator",
     "PennyLaneSimulator",
     "Simulator",
     "StatevectorSimulator",
