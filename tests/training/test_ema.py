@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from simulated_gpu import SimulatedGPU, on_gpu
 
 from hqdm.training.ema import EMA
 from hqdm.utils.errors import HQDMError
@@ -20,6 +21,15 @@ def test_the_average_is_that_of_the_formula():
         elif step % 2 == 0:
             expected = 0.9 * expected + 0.1 * step
         assert float(ema.module.weight) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_gpu_is_not_waited_for():
+    model = torch.nn.Linear(2, 1)
+    ema = on_gpu(EMA(model, decay=0.9, every=1, start=0))
+    with torch.no_grad(), SimulatedGPU() as gpu:
+        for step in (1, 2):
+            ema.after_step(on_gpu(torch.nn.Linear(2, 1)), step)
+    assert gpu.waits == []
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ class BlockPlan:
         self.embedding = program.embedding
         self.dtype = dtype.to_complex()
         self.phases = program.phases.to(device, dtype)
+        self.ground = torch.tensor([[1], [0]], dtype=self.dtype, device=device)
         gates = list(enumerate(program.gates))
         self.product: list[Block] = []
         if self.embedding is None:
@@ -286,8 +287,7 @@ class BlockPlan:
             inputs: `(n_circuits, B, n_inputs)`.
             product: The matrices `(n_circuits, B, 1, 2, 2)` of the blocks in `product`.
         """
-        ground = torch.tensor([[1], [0]], dtype=self.dtype, device=inputs.device)
-        ground = ground.expand(inputs.shape[0], 2, inputs.shape[1])
+        ground = self.ground.expand(inputs.shape[0], 2, inputs.shape[1])
         vectors = dict.fromkeys(range(self.circuit.n_wires), ground)
         for block, matrix in zip(self.product, product, strict=True):
             vectors[block.targets[0]] = matrix[:, :, 0, :, 0].mT
@@ -319,7 +319,8 @@ class BlockPlan:
         """The outputs of all parts in the order of the measured wires, `(n_circuits, B, n)`."""
         measured = [order.index(wire) for wire in self.circuit.measured_wires]
         if self.circuit.measure == "expval_z":
-            return torch.cat(outputs, 1)[:, measured].mT
+            rows = torch.cat(outputs, 1).unbind(1)  # a list as an index is copied to a GPU
+            return torch.stack([rows[row] for row in measured], -1)
         joint = kronecker(outputs).unflatten(1, (2,) * len(order))
         outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2)
         return outcomes[:, : self.circuit.n_outputs].mT
