@@ -26,7 +26,7 @@ def resolve_simulator(simulator: str | Simulator) -> Simulator:
 
     Args:
         simulator: "auto" (per call the fastest exact simulator), "compiled" (on the CPU), "unitary"
-            (amplitude embeddings, on the CPU), "statevector" (in torch, on any device), "cuda"
+            (amplitude embeddings), "statevector" (in torch, on any device), "cuda"
             (experimental, see `hqdm.simulators.experimental`), "pennylane:DEVICE" with a PennyLane
             device such as `default.qubit` or `lightning.qubit`, or a `Simulator`.
 
