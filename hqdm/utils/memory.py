@@ -103,7 +103,7 @@ class Arriving:
     """A copy of a tensor on its way to the CPU, which the host can read later.
 
     Args:
-        tensor: The tensor; its device has to be current, if there are several.
+        tensor: The tensor.
     """
 
     def __init__(self, tensor: "torch.Tensor") -> None:
