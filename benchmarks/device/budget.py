@@ -23,10 +23,10 @@ class Part:
 
 
 PARTS = (
-    Part("correctness", 100, 20),
+    Part("correctness", 80, 20),
     Part("kernel", 70, 20),
     Part("steps", 70, 20),
-    Part("compiling", 80, 20),
+    Part("compiling", 110, 20),
     Part("sampling", 45, 15),
     Part("training", None, 60),
 )
