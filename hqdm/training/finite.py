@@ -30,6 +30,10 @@ class LossCheck:
     def __init__(self) -> None:
         self._pending: _Pending | None = None
 
+    def __getstate__(self) -> dict[str, None]:
+        """The state of a copy, which does not report the loss again."""
+        return {"_pending": None}
+
     def add(self, loss: Tensor, step: int, rate: Callable[[], float]) -> None:
         """Check the previous loss; check this one on the CPU now, on a GPU at the next call.
 
