@@ -9,7 +9,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all bench docs lint format clean
+.PHONY: help env demo test test-all bench gpu gpu-wheels docs lint format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,16 @@ test-all: $(STAMP)  ## Run all tests, including slow ones
 bench: $(STAMP)  ## Compare the simulators with others (about 15 minutes on an idle machine)
 	$(BIN)/python benchmarks/simulators.py
 
+# Without $(STAMP): that machine has no network, and torch for its GPU.
+gpu:  ## Check and measure on an NVIDIA GPU, 8 minutes, offline: WHEELS=folder (docs/gpu.md)
+	@started=$$(date +%s); \
+	$(PYTHON) benchmarks/gpu_environment.py install $(WHEELS) && \
+	.venv-gpu/bin/python benchmarks/gpu.py --started $$started \
+		$(if $(WHEELS),--commit "$$(cat $(WHEELS)/commit.txt)") $(GPU_OPTIONS)
+
+gpu-wheels: $(STAMP)  ## Collect the packages for `make gpu`: WHEELS=folder
+	$(BIN)/python benchmarks/gpu_environment.py download $(WHEELS) $(WHEELS_OPTIONS)
+
 $(DOCS_STAMP): $(STAMP)
 	@echo "Installing the documentation tools into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
@@ -52,4 +62,4 @@ format: $(STAMP)  ## Format the code and apply automatic corrections
 	$(BIN)/ruff format .
 
 clean:  ## Remove the virtual environment, the built documentation and caches
-	rm -rf $(VENV) .venv-bench site .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-gpu site .mypy_cache .ruff_cache .hypothesis

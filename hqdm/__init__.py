@@ -6,9 +6,9 @@ The names in `__all__` can be imported from here. Each is loaded when it is firs
 the command line starts without torch; type checkers see the imports below.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hqdm.utils import loader
 from hqdm.utils.versions import VERSION
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ _MODULES = {
     "hqdm.utils.plugins": ("load_plugin",),
     "hqdm.utils.seeds": ("ImageNoise",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__getattr__ = loader(__name__, _MODULES)
 
 __all__ = [
     "DDIM",
@@ -198,13 +198,6 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'hqdm' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
 def __dir__() -> list[str]:
     """The public names, for completion."""
-    return [*globals(), *_HOME]
+    return [*globals(), *__all__]

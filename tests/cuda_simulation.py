@@ -14,9 +14,9 @@ from numba.cuda.simulator.kernel import BlockThread, FakeCUDAKernel
 from programs import GateList, circuit_of, sample, value_and_gradients
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Circuit, FQConv, StronglyEntangling
-from hqdm.simulators.compiled import cuda, cuda_kernels
 from hqdm.simulators.compiled.cpu import KernelPlan, plan
 from hqdm.simulators.compiled.lowering import lower
+from hqdm.simulators.experimental import cuda, cuda_kernels
 
 # All sizes of matrices, the same for all samples and not; parts of three wires and of one.
 GATES = GateList(

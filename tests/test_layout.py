@@ -18,7 +18,7 @@ ELSEWHERE = {
     "cli/commands/compare_samplers.py": "evaluation/test_comparison.py",
     # The kernels, and what prepares their arguments, are compared with one another.
     "simulators/compiled/kernels.py": "simulators/compiled/test_cpu.py",
-    "simulators/compiled/cuda_kernels.py": "simulators/compiled/test_cuda.py",
+    "simulators/experimental/cuda_kernels.py": "simulators/experimental/test_cuda.py",
     "simulators/compiled/reference.py": "simulators/compiled/test_cpu.py",
     "simulators/compiled/matrices.py": "simulators/compiled/test_lowering.py",
     "simulators/costs.py": "simulators/test_auto.py",  # which chooses by them

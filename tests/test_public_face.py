@@ -23,16 +23,17 @@ def typed_imports():
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module.startswith("hqdm.")
         for alias in node.names
-        if alias.name != "VERSION"
+        if alias.name not in ("VERSION", "loader")
     }
 
 
 def test_every_name_is_there_and_typed():
     names = set(hqdm.__all__) - {"__version__"}
-    assert names == set(typed_imports()) == set(hqdm._HOME)
+    home = {name: module for module, names in hqdm._MODULES.items() for name in names}
+    assert names == set(typed_imports()) == set(home)
     assert len(hqdm.__all__) == len(set(hqdm.__all__))
     for name, module in typed_imports().items():
-        assert hqdm._HOME[name] == module
+        assert home[name] == module
         value = getattr(hqdm, name)
         assert value is getattr(import_module(module), name)
         assert getattr(value, "__module__", module) == module, f"{name} is defined elsewhere"

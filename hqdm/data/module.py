@@ -17,6 +17,7 @@ from torch import Tensor
 from hqdm.data.images import ImageSet, canonical_name, load_images
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, check_names
+from hqdm.utils.memory import to_device
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import generator
 from hqdm.utils.tables import counted
@@ -349,6 +350,13 @@ class ImageDataModule(LightningDataModule):
         seen = getattr(self.trainer.lightning_module, "batches_seen", None)
         return cast(int, self.trainer.fit_loop.total_batch_idx + 1 if seen is None else seen)
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Copy a batch to a device, without waiting for a GPU."""
+        x, y = batch
+        return to_device(x, device), None if y is None else to_device(y, device)
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mirror training images at random, as a function of the seed and the batch index."""
         trainer = self.trainer
@@ -361,7 +369,8 @@ class ImageDataModule(LightningDataModule):
             dtype=torch.float32,
         )
         share = coins.chunk(trainer.world_size)[trainer.global_rank]
-        mirrored = torch.where((share < 0.5).to(x.device)[:, None, None, None], x.flip(-1), x)
+        flipped = to_device(share < 0.5, x.device)[:, None, None, None]
+        mirrored = torch.where(flipped, x.flip(-1), x)
         return mirrored, y
 
 

@@ -23,6 +23,7 @@ from hqdm.diffusion.objective import (
     Levels,
     Objective,
     Prediction,
+    as_times,
     build_objective,
     objective_config,
 )
@@ -44,6 +45,7 @@ from hqdm.storage.folder import (
 from hqdm.utils.checks import device_named, whole
 from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import together, write_file
+from hqdm.utils.memory import to_device
 from hqdm.utils.seeds import ImageNoise
 
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -105,7 +107,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             HQDMError: If the labels are not one per sample, or not classes of the network.
         """
         x = x_t.to(self._working_dtype(x_t))
-        levels = Levels.at(self.schedule, t.expand(x.shape[0]), x)
+        levels = Levels.at(self.schedule, as_times(t, x).expand(x.shape[0]), x)
         parts = self.objective.prediction(x, self._output(x, levels, y), levels)
         return Prediction(*(part.to(x_t.dtype) for part in parts))
 
@@ -192,7 +194,8 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
             Normal samples `(n, *sample_shape)` of standard deviation `schedule.prior_std`.
         """
         device = next(self.parameters()).device
-        return noise.draw(self.sample_shape).to(device, self.dtype) * self.schedule.prior_std
+        x1 = to_device(noise.draw(self.sample_shape), device, self.dtype)
+        return x1 * self.schedule.prior_std
 
     @property
     def n_classes(self) -> int | None:
@@ -431,6 +434,8 @@ def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
 def check_labels(y: Tensor, n: int, n_classes: int, dropped: bool = True) -> None:
     """Refuse labels that are not classes of a network.
 
+    The values of labels on a GPU are not read, since that would wait for it.
+
     Args:
         y: Labels.
         n: Number of samples.
@@ -444,7 +449,7 @@ def check_labels(y: Tensor, n: int, n_classes: int, dropped: bool = True) -> Non
         raise HQDMError(f"labels of type {y.dtype}: expected whole numbers, such as int64")
     if y.shape != (n,):
         raise HQDMError(f"labels of shape {tuple(y.shape)} for {n} samples: expected ({n},)")
-    if n and not 0 <= int(y.min()) <= int(y.max()) < n_classes + dropped:
+    if n and y.device.type == "cpu" and not 0 <= int(y.min()) <= int(y.max()) < n_classes + dropped:
         raise HQDMError(
             f"labels {int(y.min())} to {int(y.max())} in a batch for a network of {n_classes} "
             f"classes: expected 0 to {n_classes - 1}"

@@ -45,6 +45,17 @@ def expand(level: Tensor, like: Tensor) -> Tensor:
     return level.reshape(level.shape + (1,) * (like.ndim - level.ndim)) if level.ndim else level
 
 
+def as_times(t: Tensor, like: Tensor) -> Tensor:
+    """Times `(B,)` or `()` on the device of samples, in their dtype, in float32 at least.
+
+    A single time is not copied to a GPU but added there, since a copy would wait for it.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    if t.ndim or t.device == like.device:
+        return t.to(like.device, dtype)
+    return (like.new_zeros((), dtype=dtype) + t).to(dtype)
+
+
 class Levels(NamedTuple):
     """Signal and noise levels of a batch, shaped to multiply its samples.
 
@@ -66,7 +77,7 @@ class Levels(NamedTuple):
 
         They are computed in the dtype of `like`, in float32 at least.
         """
-        t = t.to(like.device, torch.promote_types(like.dtype, torch.float32))
+        t = as_times(t, like)
         alpha, sigma = (expand(level, like) for level in schedule(t))
         return cls(schedule, t, alpha, sigma)
 

@@ -21,7 +21,7 @@ from hqdm.samplers import Result, Sampler
 from hqdm.storage.digests import digest
 from hqdm.utils.checks import finite, whole
 from hqdm.utils.files import together, write_file
-from hqdm.utils.memory import check_memory
+from hqdm.utils.memory import check_memory, to_device
 from hqdm.utils.pictures import save_grid, save_strip
 from hqdm.utils.pixels import to_uint8
 from hqdm.utils.progress import Progress, silent, stepwise
@@ -169,19 +169,19 @@ def draw(
     """
     device = next(denoiser.parameters()).device
     noise = ImageNoise(seed, len(indices), int(indices[0]))
-    y = None if labels is None else labels[indices].to(device)
+    y = None if labels is None else to_device(labels[indices], device)
     x1 = denoiser.prior(noise)
     n_steps = len(sampler.grid(denoising.schedule, 1.0, 0.0)) - 1
     stepped = stepwise(progress, sampler.name, n_steps)
     rows = max(0, STRIP_ROWS - int(indices[0]))
-    path = [x1[:rows].clone().cpu()]
+    path = [x1[:rows].clone()]
 
     def kept(_step: int, _time: Tensor, x: Tensor) -> None:
-        path.append(x[:rows].clone().cpu())
+        path.append(x[:rows].clone())  # to the CPU after the last step: a copy waits for a GPU
         stepped()
 
     result = sampler.run(denoising, x1, y, noise=noise, callback=kept)
-    result.trajectory = torch.stack(path)
+    result.trajectory = torch.stack(path).cpu()
     return result
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.objective import Prediction
+from hqdm.diffusion.objective import Prediction, as_times
 from hqdm.utils.errors import HQDMError
 
 
@@ -34,8 +34,7 @@ class ClassifierFreeGuidance(nn.Module):
         if y is None or self.scale == 1:
             return self.denoiser(x_t, t, y)
         null = torch.full_like(y, self.denoiser.n_classes or 0)
-        both = self.denoiser(
-            torch.cat([x_t, x_t]), t.expand(x_t.shape[0]).repeat(2), torch.cat([null, y])
-        )
+        times = as_times(t, x_t).expand(x_t.shape[0]).repeat(2)
+        both = self.denoiser(torch.cat([x_t, x_t]), times, torch.cat([null, y]))
         free, labelled = zip(*(part.chunk(2) for part in both), strict=True)
         return Prediction(*(f + self.scale * (c - f) for f, c in zip(free, labelled, strict=True)))

@@ -13,6 +13,7 @@ from torch.func import grad
 from hqdm.diffusion.denoiser import Denoising, differentiable
 from hqdm.diffusion.objective import Levels, Prediction
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.memory import to_device
 
 Operator = Callable[[Tensor], Tensor]
 """A linear map from images `(B, C, H, W)` to measurements `(B, ...)`."""
@@ -92,5 +93,5 @@ class PosteriorSampling(nn.Module):
                 f"the measurement has shape {tuple(self.measurement.shape)}, the operator gives "
                 f"{tuple(one)} of an image: expected that, for one image or for {batch}"
             )
-        residual = self.measurement.to(measured) - measured
+        residual = to_device(self.measurement, measured.device, measured.dtype) - measured
         return torch.linalg.vector_norm(residual.flatten(1), dim=1)

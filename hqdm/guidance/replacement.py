@@ -9,6 +9,7 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoising
 from hqdm.guidance.correction import DataCorrection
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.memory import to_device
 
 
 class Replacement(DataCorrection):
@@ -49,7 +50,8 @@ class Replacement(DataCorrection):
                 f"the known image is {by_size(self.image)}, the model generates {by_size(x0)}: "
                 "use an image of that size"
             )
-        return torch.where(self.mask.to(x0.device), self.image.to(x0), x0)
+        mask, image = to_device(self.mask, x0.device), to_device(self.image, x0.device, x0.dtype)
+        return torch.where(mask, image, x0)
 
 
 def check_mask(image: Tensor, mask: Tensor) -> None:

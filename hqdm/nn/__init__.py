@@ -4,18 +4,21 @@ Quantum layers are loaded when they are first asked for: PennyLane and Numba are
 classical networks do not need them.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hqdm.nn.blocks import WSConv2d
 from hqdm.nn.quantum_conv import Hybrid, HybridConv
 from hqdm.nn.unet import FullQVUNet, QuanvUNet, QVUNet, UNet
+from hqdm.utils import loader
 
 if TYPE_CHECKING:
     from hqdm.nn.qnode_layer import QNodeLayer
     from hqdm.nn.quantum_layer import QuantumLayer
 
-_LAYERS = {"QNodeLayer": "qnode_layer", "QuantumLayer": "quantum_layer"}
+__getattr__ = loader(
+    __name__,
+    {"hqdm.nn.qnode_layer": ("QNodeLayer",), "hqdm.nn.quantum_layer": ("QuantumLayer",)},
+)
 
 __all__ = [
     "FullQVUNet",
@@ -28,10 +31,3 @@ __all__ = [
     "UNet",
     "WSConv2d",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Load a quantum layer."""
-    if name not in _LAYERS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAYERS[name]}"), name)

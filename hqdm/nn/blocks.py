@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.memory import to_device
 
 ConvFactory = Callable[[int, int], nn.Module]
 """Returns a size-preserving convolution for given numbers of input and output channels."""
@@ -68,7 +69,8 @@ class Conditioning(nn.Module):
         Raises:
             HQDMError: If labels are given to a network without classes.
         """
-        phase = self.time_scale * t[:, None] * t.new_tensor(self.frequencies)
+        frequencies = to_device(torch.tensor(self.frequencies, dtype=t.dtype), t.device)
+        phase = self.time_scale * t[:, None] * frequencies
         features = torch.cat([phase.sin(), phase.cos()], dim=1)
         emb = self.mlp(features.to(next(self.mlp.parameters()).dtype))
         if self.labels is None:

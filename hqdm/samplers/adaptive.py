@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
-from hqdm.samplers.base import Evaluator, SingleStep, check_finite
+from hqdm.samplers.base import Evaluator, FiniteCheck, SingleStep
 from hqdm.samplers.dpm_solver import check_order, embedded_step
 from hqdm.samplers.exponential import NoiseLevel, level_of
 from hqdm.samplers.grids import T_CUT
@@ -131,7 +131,9 @@ class AdaptiveDPMSolver(SingleStep):
             low, high = embedded_step(evaluate, self.order, now, here, there)
             error = self._error(low, high, before)
             if bad := error.isnan().flatten().nonzero().flatten().tolist():
-                check_finite((low + high)[bad], here.t[bad[0]], there.t[bad[0]])
+                check = FiniteCheck()
+                check.add((low + high)[bad], here.t[bad[0]], there.t[bad[0]])
+                check.end()
             taken = going & (error <= 1)
             denoise.rejected = denoise.rejected + (going & ~taken).flatten().cpu()
             now, before = torch.where(taken, high, now), torch.where(taken, low, before)

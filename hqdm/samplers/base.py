@@ -288,35 +288,61 @@ class Sampler(ABC):
         """Take one step per interval between the times."""
         state = self.init(x)
         trajectory = [x] if return_trajectory else []
+        check = FiniteCheck()
         for i, (t, s) in enumerate(pairwise(times), start=1):
             x, state = self.step(evaluator, x, t, s, state, noise)
-            check_finite(x, t, s)
+            check.add(x, t, s)
             if return_trajectory:
                 trajectory.append(x)
             if callback:
                 callback(i, s, x)
+        check.end()
         kept = torch.stack(trajectory) if return_trajectory else torch.empty(0)
         return Result(x, times, evaluator.count, evaluator.rejected, kept)
 
 
-def check_finite(x: Tensor, t: Tensor, s: Tensor) -> None:
-    """Refuse the images that a step reached if they contain NaN or infinite values.
+class FiniteCheck:
+    """Refuses images with NaN or infinite values.
 
-    Args:
-        x: Images `(B, C, H, W)`.
-        t: The time at which the step began.
-        s: The time that it reached.
-
-    Raises:
-        HQDMError: If a value is not finite.
+    On the CPU they are refused after the step that reached them. On a GPU they are counted, and
+    refused after the last step: reading a number after each step would wait for the GPU.
     """
-    finite = x.isfinite().flatten(1).all(1)
-    if not finite.all():
-        raise HQDMError(
-            f"{int((~finite).sum())} of {len(x)} samples have values that are not finite after the "
-            f"step from t = {float(t):.3g} to {float(s):.3g}: take more steps, another sampler or "
-            "a smaller guidance scale, or check the model"
-        )
+
+    def __init__(self) -> None:
+        self._counts: list[Tensor] = []
+        self._steps: list[tuple[int, Tensor, Tensor]] = []
+
+    def add(self, x: Tensor, t: Tensor, s: Tensor) -> None:
+        """Check the images that a step reached.
+
+        Args:
+            x: Images `(B, C, H, W)`.
+            t: The time at which the step began.
+            s: The time that it reached.
+
+        Raises:
+            HQDMError: On the CPU, if a value is not finite.
+        """
+        self._counts.append((~x.isfinite().flatten(1).all(1)).sum())
+        self._steps.append((len(x), t, s))
+        if x.device.type == "cpu":
+            self.end()
+
+    def end(self) -> None:
+        """Refuse the images of the first step whose count is not zero.
+
+        Raises:
+            HQDMError: If there is one.
+        """
+        counts = torch.stack(self._counts).cpu().tolist() if self._counts else []
+        for count, (n, t, s) in zip(counts, self._steps, strict=True):
+            if count:
+                raise HQDMError(
+                    f"{count} of {n} samples have values that are not finite after the step from "
+                    f"t = {float(t):.3g} to {float(s):.3g}: take more steps, another sampler or "
+                    "a smaller guidance scale, or check the model"
+                )
+        self._counts, self._steps = [], []
 
 
 class SingleStep(Sampler):

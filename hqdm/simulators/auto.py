@@ -1,4 +1,8 @@
-"""The simulator "auto": per call the fastest exact simulator, by the estimates of `costs`."""
+"""The simulator "auto": per call the fastest exact simulator, by the estimates of `costs`.
+
+On the CPU it chooses among the compiled kernels, the unitary path and the torch state vector; on
+other devices among the last two, in torch operations.
+"""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +14,13 @@ from torch import Tensor
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.cpu import CompiledSimulator
-from hqdm.simulators.costs import Work, compiled_seconds, statevector_seconds, unitary_seconds
+from hqdm.simulators.costs import (
+    Work,
+    compiled_seconds,
+    statevector_seconds,
+    unitary_seconds,
+    unitary_torch_seconds,
+)
 from hqdm.simulators.program.base import Simulator, check_shapes
 from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.unitary import UnitarySimulator
@@ -40,16 +50,18 @@ def choose(work: Work, device: torch.device) -> Choice:
         device: Device of the inputs.
     """
     statevector = StatevectorSimulator(work.memory_limit)
-    if device.type != "cpu":
-        return Choice(statevector, {}, f"inputs are on {device.type}")
-    candidates: dict[Simulator, float] = {
-        CompiledSimulator(work.memory_limit): compiled_seconds(work),
-        UnitarySimulator(work.memory_limit): unitary_seconds(work),
-        statevector: statevector_seconds(work),
-    }
+    by_rows = UnitarySimulator(work.memory_limit)
+    candidates: dict[Simulator, float] = {statevector: statevector_seconds(work)}
+    if device.type == "cpu":
+        candidates[CompiledSimulator(work.memory_limit)] = compiled_seconds(work)
+        candidates[by_rows] = unitary_seconds(work)
+        estimated = "estimated"
+    else:
+        candidates[by_rows] = unitary_torch_seconds(work)
+        estimated = f"inputs are on {device.type}; estimated with the rates of a CPU"
     best = min(candidates, key=candidates.__getitem__)
     seconds = {simulator.name: estimate for simulator, estimate in candidates.items()}
-    return Choice(best, seconds, f"estimated {_in_words(seconds)}")
+    return Choice(best, seconds, f"{estimated} {_in_words(seconds)}")
 
 
 def _in_words(seconds: dict[str, float]) -> str:

@@ -5,11 +5,12 @@ The unit of work is a multiply-add of real numbers. One pass of the compiled ker
     n_circuits * B * sum over instructions (multiplications per amplitude) * 2^n.
 
 The choice depends on ratios only. The rates below were measured on one core of a recent x86-64
-processor; `benchmarks/simulators.py` prints the estimates next to measured seconds.
+processor; `benchmarks/simulators.py` prints the estimates next to measured seconds. No GPU has been
+measured: there the ratio of the rates of a CPU decides between the two simulators in torch.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -112,8 +113,19 @@ def unitary_seconds(work: Work) -> float:
     return rows + products / _rate(MATMUL_RATE, work) + amplitudes / work.n_threads
 
 
+def unitary_torch_seconds(work: Work) -> float:
+    """Estimated seconds of the unitary simulator in torch operations, by the rates of a CPU."""
+    circuit, n_samples = work.circuit, work.n_circuits * work.n_samples
+    needed = unitary.row_bytes(circuit, work.n_circuits, work.n_samples, work.itemsize)
+    if not unitary.is_applicable(circuit) or needed > work.memory_limit:
+        return math.inf
+    columns = statevector_seconds(replace(work, n_samples=circuit.n_inputs))
+    products = 2 * n_samples * unitary.n_rows(circuit) * circuit.n_inputs
+    return columns + (3 if work.gradients else 1) * products / _rate(MATMUL_RATE, work)
+
+
 def statevector_seconds(work: Work) -> float:
-    """Estimated seconds of the torch state vector on a CPU."""
+    """Estimated seconds of the torch state vector, by the rates of a CPU."""
     n_blocks, multiplications = _torch_blocks(work.circuit)
     amount = work.n_circuits * work.n_samples * multiplications
     passes = TORCH_PASSES if work.gradients else 1

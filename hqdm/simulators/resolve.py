@@ -2,7 +2,7 @@
 
 from hqdm.simulators.auto import AutoSimulator
 from hqdm.simulators.compiled.cpu import CompiledSimulator
-from hqdm.simulators.compiled.cuda import CudaSimulator
+from hqdm.simulators.experimental.cuda import CudaSimulator
 from hqdm.simulators.pennylane import PREFIX, PennyLaneSimulator
 from hqdm.simulators.program.base import Simulator
 from hqdm.simulators.program.statevector import StatevectorSimulator
@@ -26,9 +26,9 @@ def resolve_simulator(simulator: str | Simulator) -> Simulator:
 
     Args:
         simulator: "auto" (per call the fastest exact simulator), "compiled" (on the CPU), "unitary"
-            (amplitude embeddings, on the CPU), "cuda" (on an NVIDIA GPU; not yet tested on one),
-            "statevector" (in torch, on any device), "pennylane:DEVICE" with a PennyLane device such
-            as `default.qubit` or `lightning.qubit`, or a `Simulator`.
+            (amplitude embeddings), "statevector" (in torch, on any device), "cuda"
+            (experimental, see `hqdm.simulators.experimental`), "pennylane:DEVICE" with a PennyLane
+            device such as `default.qubit` or `lightning.qubit`, or a `Simulator`.
 
     Raises:
         HQDMError: If the name is unknown.

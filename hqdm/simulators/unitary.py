@@ -2,7 +2,8 @@
 
 For embedded amplitudes a, outcome r has probability |<r| U |a>|^2. The rows <r| U are the
 conjugates of U^dag |r>, which the compiled kernels compute with the measured basis states r as a
-batch of samples. The method is advantageous if the batch is larger than the state.
+batch of samples. On other devices than the CPU the torch state vector computes the columns U |i>
+for all inputs i. The method is advantageous if the batch is larger than the state.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from hqdm.simulators.compiled.cpu import (
 )
 from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
 from hqdm.simulators.program.caching import cached
-from hqdm.simulators.program.statevector import z_signs
+from hqdm.simulators.program.statevector import StatevectorSimulator, z_signs
 from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
@@ -41,15 +42,21 @@ def n_rows(circuit: Circuit) -> int:
 
 
 @cached
-def measured_rows(circuit: Circuit) -> Tensor:
+def measured_rows(circuit: Circuit, device: torch.device) -> Tensor:
     """The measured basis states; for probabilities, those of one outcome are contiguous."""
     n = circuit.n_wires
     if circuit.measure == "expval_z":
-        return torch.arange(2**n)
+        return torch.arange(2**n, device=device)
     rest = tuple(wire for wire in range(n) if wire not in circuit.measured_wires)
-    basis = torch.arange(2**n).reshape((2,) * n)
+    basis = torch.arange(2**n, device=device).reshape((2,) * n)
     by_outcome = basis.permute(*circuit.measured_wires, *rest).reshape(-1, 2 ** len(rest))
     return by_outcome[: circuit.n_outputs].flatten()
+
+
+@cached
+def signs(circuit: Circuit, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Eigenvalues of Z of the measured wires per basis state, `(2**n_wires, n_outputs)`."""
+    return z_signs(circuit.n_wires, device, dtype)[list(circuit.measured_wires)].T
 
 
 def row_bytes(circuit: Circuit, n_circuits: int, n_samples: int, itemsize: int) -> int:
@@ -59,7 +66,7 @@ def row_bytes(circuit: Circuit, n_circuits: int, n_samples: int, itemsize: int) 
 
 @dataclass(frozen=True)
 class UnitarySimulator:
-    """Exact simulation of amplitude-embedded circuits by matrix products, on the CPU.
+    """Exact simulation of amplitude-embedded circuits by matrix products.
 
     Attributes:
         memory_limit: Memory limit of the unitaries and the final amplitudes in bytes.
@@ -84,28 +91,44 @@ class UnitarySimulator:
             )
         if not inputs.shape[1]:
             return no_outputs(circuit, inputs, weights)
-        if is_differentiated_forward(inputs, weights) or not is_supported(circuit):
-            return CompiledSimulator(self.memory_limit)(circuit, inputs, weights)
         n_bytes = row_bytes(circuit, len(inputs), inputs.shape[1], inputs.element_size())
-        n_bytes += work_bytes(circuit, inputs.element_size())
+        if inputs.device.type == "cpu":
+            if is_differentiated_forward(inputs, weights) or not is_supported(circuit):
+                return CompiledSimulator(self.memory_limit)(circuit, inputs, weights)
+            n_bytes += work_bytes(circuit, inputs.element_size())
         what = f"{inputs.shape[1]} samples of {len(inputs)} x {circuit.n_wires} qubits"
         refuse_memory(what, n_bytes, self.memory_limit)
-        real, imag = self.rows(circuit, inputs, weights)
+        rows = self.rows if inputs.device.type == "cpu" else self.rows_in_torch
+        real, imag = rows(circuit, inputs, weights)
         embedding = trace(circuit).embedding
         assert embedding is not None
-        amplitudes = embedding.amplitudes(inputs)
+        amplitudes = embedding.amplitudes(inputs)[..., : real.shape[1]]
         probabilities = (amplitudes @ real).square() + (amplitudes @ imag).square()
         if circuit.measure == "expval_z":
-            signs = z_signs(circuit.n_wires, inputs.device, inputs.dtype)
-            return probabilities @ signs[list(circuit.measured_wires)].T
+            return probabilities @ signs(circuit, inputs.device, inputs.dtype)
         return probabilities.unflatten(-1, (circuit.n_outputs, -1)).sum(-1)
 
     def rows(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary parts of the measured rows, `(n_circuits, 2**n_wires, n_rows)`."""
         ready = plan(circuit, inputs.dtype, inverse=True)
         entries = ready.entries.inverse(ready.phases.of_weights(inputs, weights))
-        basis = torch.eye(2**circuit.n_wires, dtype=inputs.dtype)[:, measured_rows(circuit)]
+        basis = torch.eye(2**circuit.n_wires, dtype=inputs.dtype)[
+            :, measured_rows(circuit, inputs.device)
+        ]
         basis = basis.expand(len(inputs), -1, -1)
         phases = basis.new_empty(len(inputs), 0, basis.shape[2])
         columns = ready.evolve(entries, phases, basis).unflatten(1, (-1, 2))
         return columns[:, :, 0], -columns[:, :, 1]
+
+    def rows_in_torch(
+        self, circuit: Circuit, inputs: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Real and imaginary parts of the measured rows, `(n_circuits, n_inputs, n_rows)`.
+
+        Further amplitudes of the inputs are zero.
+        """
+        basis = torch.eye(circuit.n_inputs, dtype=inputs.dtype, device=inputs.device)
+        simulator = StatevectorSimulator(self.memory_limit)
+        columns = simulator.states(circuit, basis.expand(len(inputs), -1, -1), weights)
+        rows = columns[..., measured_rows(circuit, inputs.device)]
+        return rows.real, rows.imag

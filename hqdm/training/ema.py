@@ -105,9 +105,13 @@ class EMA(AveragedModel):
 
         Buffers are copied.
         """
-        first = not self.n_averaged
-        for average, weight in zip(self.module.parameters(), model.parameters(), strict=True):
-            average.lerp_(weight.detach().to(average), 1.0 if first else 1 - decay)
+        averages = list(self.module.parameters())
+        first = self.n_averaged == 0  # a tensor, since reading it would wait for a GPU
+        shares = {
+            dtype: first.to(dtype).clamp_min(1 - decay) for dtype in {p.dtype for p in averages}
+        }
+        for average, weight in zip(averages, model.parameters(), strict=True):
+            average.lerp_(weight.detach().to(average), shares[average.dtype])
         for own, value in zip(self.module.buffers(), model.buffers(), strict=True):
             own.copy_(value)
         self.n_averaged += 1

@@ -25,11 +25,13 @@ from hqdm.samplers import DDIM, Sampler
 from hqdm.storage.checkpoint import CHECKPOINT_KEY, Checkpoint, ModuleOptions, read_checkpoint
 from hqdm.storage.formats import MODEL_VERSION
 from hqdm.training.ema import EMA
+from hqdm.training.finite import LossCheck
 from hqdm.training.optim import VAL_LOSS, check_rates, check_validations, explained
 from hqdm.training.precision import set_precision
 from hqdm.training.transfer import freeze
 from hqdm.utils.checks import device_named, finite, whole
 from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.memory import to_device
 from hqdm.utils.registry import requirements
 from hqdm.utils.seeds import ImageNoise, generator
 
@@ -120,6 +122,8 @@ class DiffusionModule(LightningModule):
         self.compile_network = compile
         self.sampler: Sampler = DDIM()
         self.batches_seen = 0
+        self._losses = LossCheck()
+        self._labels_read = False
         self._predicted = 0
         self.frozen: list[str] = []
 
@@ -127,19 +131,15 @@ class DiffusionModule(LightningModule):
         """The loss of one batch.
 
         Raises:
-            HQDMError: If the loss is not a finite number, or the network takes labels that the
-                batch does not have.
+            HQDMError: If the loss is not a finite number (on a GPU that of the step before), or
+                the network takes labels that the batch does not have.
         """
         x0, y = self._parts(batch)
         draws = generator(self.seed, self.batches_seen, NOISE_STREAM)
         t, eps = self._times_and_noise(x0, draws)
         y = self._drop_labels(y, draws)
         loss = self.denoiser.loss(x0, y, t=t, eps=eps)
-        if not torch.isfinite(loss):
-            raise HQDMError(
-                f"the loss is {loss.item()} at step {self.global_step}: lower the learning rate "
-                f"(now {self._rate():g}), and start again or --resume a checkpoint"
-            )
+        self._losses.add(loss, self.global_step, self._rate)
         self.batches_seen += 1
         self.log("train_loss", loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
         return loss
@@ -191,7 +191,10 @@ class DiffusionModule(LightningModule):
                 "batches have none: use labelled data, or a network without classes"
             )
         if y is not None:
-            check_labels(y, len(x0), self.denoiser.n_classes or 0, dropped=False)
+            # Reading labels waits for a GPU: there the values of the first batch are read only.
+            read = y if self._labels_read else y.cpu()
+            check_labels(read, len(x0), self.denoiser.n_classes or 0, dropped=False)
+            self._labels_read = True
         return x0, y
 
     def _times_and_noise(self, x0: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -202,7 +205,7 @@ class DiffusionModule(LightningModule):
         t = 1 - torch.rand(n, generator=draws, dtype=torch.float32)
         eps = torch.randn((n, *x0.shape[1:]), generator=draws, dtype=torch.float32)
         dtype = torch.promote_types(x0.dtype, torch.float32)
-        t, eps = (part.chunk(world)[rank].to(x0.device, dtype) for part in (t, eps))
+        t, eps = (to_device(part.chunk(world)[rank], x0.device, dtype) for part in (t, eps))
         return t, eps
 
     def _drop_labels(self, y: Tensor | None, draws: torch.Generator) -> Tensor | None:
@@ -212,7 +215,7 @@ class DiffusionModule(LightningModule):
         coins = torch.rand(y.shape[0] * world, generator=draws, dtype=torch.float32)
         dropped = coins.chunk(world)[rank] < self.label_dropout
         assert self.denoiser.n_classes is not None
-        return y.masked_fill(dropped.to(y.device), self.denoiser.n_classes)
+        return y.masked_fill(to_device(dropped, y.device), self.denoiser.n_classes)
 
     @property
     def averaged(self) -> Denoiser:
@@ -302,13 +305,22 @@ class DiffusionModule(LightningModule):
     def _rate(self) -> float:
         return float(self._optimizer().param_groups[0]["lr"])
 
+    def on_train_end(self) -> None:
+        """Check the last loss.
+
+        Raises:
+            HQDMError: If it is not finite.
+        """
+        self._losses.end()
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norms of quantum and classical parameters, and the learning rate."""
         self.log("grad_norm/classical", _gradient_norm(classical_parameters(self.denoiser)))
         if quantum_modules(self.denoiser):
             self.log("grad_norm/quantum", _gradient_norm(quantum_parameters(self.denoiser)))
         if self.scheduler_factory is not None:
-            self.log("lr", float(optimizer.param_groups[0]["lr"]))
+            # A tensor on the CPU: Lightning copies a number to the GPU, which waits for it.
+            self.log("lr", torch.tensor(float(optimizer.param_groups[0]["lr"])))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step and update the average, before any callback saves a checkpoint."""
@@ -329,7 +341,12 @@ class DiffusionModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration from which the model is rebuilt, and the state of the run."""
+        """Add the configuration from which the model is rebuilt, and the state of the run.
+
+        Raises:
+            HQDMError: If the last loss is not finite.
+        """
+        self._losses.end()
         config = self.denoiser.config
         checkpoint[CHECKPOINT_KEY] = {
             "format_version": MODEL_VERSION,
@@ -393,6 +410,5 @@ def _are_betas(values: object) -> bool:
     return pair and all(0 <= finite("betas", value) < 1 for value in cast(Sequence[Any], values))
 
 
-def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> float:
-    # One norm of all gradients: a norm per parameter would synchronise with the GPU for each.
-    return float(get_total_norm([p.grad for p in parameters if p.grad is not None]))
+def _gradient_norm(parameters: Iterator[torch.nn.Parameter]) -> Tensor:
+    return get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hqdm.utils.memory import check_memory
+from hqdm.utils.memory import check_memory, to_device
 
 STREAM_BYTES = 1100  # of a random generator
 
@@ -52,4 +52,4 @@ class ImageNoise:
 
     def draw_like(self, x: Tensor) -> Tensor:
         """The next noise of each image, with the shape, dtype and device of `x` `(n, C, H, W)`."""
-        return self.draw(x.shape[1:]).to(x)
+        return to_device(self.draw(x.shape[1:]), x.device, x.dtype)

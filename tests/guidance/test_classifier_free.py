@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from networks import Toy
+from simulated_gpu import SimulatedGPU, on_gpu
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
@@ -19,6 +21,17 @@ def test_guidance_extrapolates_from_free_to_labelled(denoiser):
         for part in ("x0", "eps"):
             f, c = getattr(free, part), getattr(labelled, part)
             torch.testing.assert_close(getattr(guided, part), f + scale * (c - f))
+
+
+def test_a_gpu_is_not_waited_for():
+    labelled = Toy()
+    labelled.n_classes = 3
+    guided = ClassifierFreeGuidance(Denoiser(labelled, CosineSchedule()), 2.0)
+    x, t, y = torch.randn(2, 1, 2, 2), torch.tensor(0.6, dtype=torch.float64), torch.tensor([1, 2])
+    with SimulatedGPU() as gpu:
+        prediction = guided(on_gpu(x), t, on_gpu(y))
+    assert gpu.waits == []
+    assert torch.equal(prediction.x0.held, guided(x, t, y).x0)
 
 
 def test_scale_one_is_no_guidance(denoiser):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from networks import Toy
+from simulated_gpu import SimulatedGPU, on_gpu
 
 from hqdm.diffusion.analytic import GaussianDenoiser
 from hqdm.diffusion.denoiser import Denoiser
@@ -15,6 +16,7 @@ from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.guidance.clip import Clip
 from hqdm.nn.unet import UNet
 from hqdm.samplers import DDIM, DDPM, AdaptiveDPMSolver, DPMSolver, DPMSolverPP, UniPC
+from hqdm.samplers.base import FiniteCheck
 from hqdm.samplers.registry import SAMPLERS, build_sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
@@ -154,6 +156,28 @@ def test_the_time_of_the_first_value_that_is_not_finite_is_named(denoiser, x1, n
     expected = r"0\.(5|25) to 0(\.25)?" if name in steps else r"0\.25 to 0"
     with pytest.raises(HQDMError, match=rf"^1 of 6 samples .* step from t = {expected}:"):
         sampler.run(Exploding(denoiser, 0.3), x1)
+
+
+# Forward-mode derivatives copy a noise level per evaluation to the device.
+@pytest.mark.parametrize("name", [name for name in FIXED if not name.startswith("dpm-exact")])
+def test_a_gpu_is_waited_for_after_the_last_step_only(name, x1):
+    denoiser = Clip(Denoiser(Toy(), CosineSchedule()))
+    with SimulatedGPU() as gpu:
+        x0 = build_sampler(name, 4)(denoiser, on_gpu(x1.float()))
+    assert ["tolist" in wait for wait in gpu.waits] == [True]
+    assert torch.equal(x0.held, build_sampler(name, 4)(denoiser, x1.float()))
+
+
+def test_values_that_are_not_finite_are_refused_after_the_last_step_on_a_gpu():
+    finite, bad = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    bad[1] = torch.inf
+    times = torch.tensor([0.75, 0.5, 0.25, 0])
+    check = FiniteCheck()
+    with SimulatedGPU():
+        for x, t, s in zip((finite, bad, bad), times, times[1:], strict=False):
+            check.add(on_gpu(x), t, s)
+        with pytest.raises(HQDMError, match=r"^1 of 2 samples .* step from t = 0\.5 to 0\.25:"):
+            check.end()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -1,10 +1,13 @@
 import pennylane as qml
 import pytest
 import torch
-from programs import sample
+from programs import assert_close, sample, value_and_gradients
+from simulated_gpu import GPU, SimulatedGPU, on_gpu
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, StronglyEntangling
-from hqdm.simulators import PennyLaneSimulator, UnitarySimulator
+from hqdm.simulators import PennyLaneSimulator, UnitarySimulator, unitary
+from hqdm.simulators.program import statevector
+from hqdm.simulators.program.statevector import BlockPlan
 from hqdm.simulators.unitary import is_applicable, measured_rows, n_rows
 from hqdm.utils.errors import HQDMError
 
@@ -21,7 +24,7 @@ from hqdm.utils.errors import HQDMError
 def test_only_the_measured_rows_are_computed(measure, wires, n_outcomes, expected):
     ansatz = StronglyEntangling(3, 2)
     circuit = Circuit(AmplitudeEmbedding(3), ansatz, measure, wires, n_outcomes)
-    assert measured_rows(circuit).tolist() == expected
+    assert measured_rows(circuit, torch.device("cpu")).tolist() == expected
     assert n_rows(circuit) == len(expected)
     inputs, weights = sample(circuit, 2)
     real, imag = UnitarySimulator().rows(circuit, inputs, weights)
@@ -44,6 +47,30 @@ def test_expectations_are_in_the_order_of_the_measured_wires():
             rtol=0,
             atol=1e-13,
         )
+
+
+@pytest.mark.parametrize(
+    ("measure", "wires", "n_outcomes"),
+    [("expval_z", (2, 0), None), ("probs", None, 3), ("probs", (2, 1), 2)],
+)
+def test_on_a_gpu_it_runs_in_torch_without_waiting(measure, wires, n_outcomes, monkeypatch):
+    embedding = AmplitudeEmbedding(3, 5)
+    circuit = Circuit(embedding, StronglyEntangling(3, 2), measure, wires, n_outcomes)
+    inputs, weights = sample(circuit, 2, 7)
+    with SimulatedGPU():  # plans and tables are built once, in another thread
+        ready = BlockPlan(circuit, GPU, inputs.dtype)
+        rows = on_gpu(measured_rows(circuit, torch.device("cpu")))
+        z = on_gpu(unitary.signs(circuit, torch.device("cpu"), inputs.dtype))
+    monkeypatch.setattr(statevector, "plan", lambda *_: ready)
+    monkeypatch.setattr(unitary, "measured_rows", lambda *_: rows)
+    monkeypatch.setattr(unitary, "signs", lambda *_: z)
+    with SimulatedGPU() as gpu:
+        call = (on_gpu(x).requires_grad_() for x in (inputs, weights))
+        ours = value_and_gradients(UnitarySimulator(), circuit, *call)
+    assert gpu.waits == []
+    monkeypatch.undo()
+    theirs = value_and_gradients(UnitarySimulator(), circuit, inputs, weights)
+    assert_close([tensor.held for tensor in ours], theirs, 1e-13)
 
 
 def test_where_it_applies():

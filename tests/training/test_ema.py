@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from simulated_gpu import SimulatedGPU, on_gpu
 
 from hqdm.training.ema import EMA, exponent
 from hqdm.utils.errors import HQDMError
@@ -75,6 +76,15 @@ def test_the_two_kinds_of_average_exclude_each_other():
     assert EMA(model, sigma_rel=0.1).decay is None
     with pytest.raises(HQDMError, match="got 0.9 and 0.1: set one of them to null"):
         EMA(model, decay=0.9, sigma_rel=0.1)
+
+
+def test_a_gpu_is_not_waited_for():
+    model = torch.nn.Linear(2, 1)
+    ema = on_gpu(EMA(model, decay=0.9, every=1, start=0))
+    with torch.no_grad(), SimulatedGPU() as gpu:
+        for step in (1, 2):
+            ema.after_step(on_gpu(torch.nn.Linear(2, 1)), step)
+    assert gpu.waits == []
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import pickle
 import subprocess
 import sys
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning import Callback, Trainer
+from simulated_gpu import GPU, SimulatedGPU, on_gpu
+from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from hqdm.cli.commands.fit import TrainingCLI
@@ -145,6 +148,41 @@ def test_validation_scores_the_averaged_weights(trained):
     logged = list(read_metric(trained / "csv", "val_loss").values())[-1]
     assert logged == pytest.approx(losses["averaged"], rel=1e-6)
     assert logged != pytest.approx(losses["raw"], rel=1e-3)
+
+
+def test_a_step_does_not_wait_for_a_gpu(monkeypatch):
+    """Except for the table of the time embedding, which it copies in each evaluation."""
+    module = DiffusionModule(
+        denoiser(), lr_scheduler=lambda o: LinearLR(o), ema_start=0, ema_every=1
+    )
+    optimizer = module.configure_optimizers()["optimizer"]
+    one = SimpleNamespace(world_size=1, global_rank=0)
+    monkeypatch.setattr(DiffusionModule, "trainer", one)
+    logged = {}
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    on_gpu(module)
+    optimizer = torch.optim.Adam(module.denoiser.parameters())
+    data = ImageDataModule("digits", size=8)
+    with SimulatedGPU() as gpu:
+        for step in (1, 2):
+            batch = data.transfer_batch_to_device((torch.rand(4, 1, 8, 8), None), GPU, 0)
+            loss = module.training_step(batch, step)
+            loss.backward()
+            module.on_before_optimizer_step(optimizer)
+            optimizer.step()
+            optimizer.zero_grad()
+            module.ema.after_step(module.denoiser, step)
+    assert gpu.waits == []
+    assert {"train_loss", "grad_norm/classical", "lr"} == set(logged)
+    assert all(isinstance(value, torch.Tensor) for value in logged.values())
+
+
+def test_a_checkpoint_is_not_saved_after_a_loss_that_is_not_finite():
+    module = DiffusionModule(denoiser())
+    with SimulatedGPU():
+        module._losses.add(on_gpu(torch.tensor(float("nan"))), 7, lambda: 0.1)
+        with pytest.raises(HQDMError, match="the loss is nan at step 7"):
+            module.on_save_checkpoint({})
 
 
 def test_module_copies_and_pickles():

@@ -4,10 +4,19 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from simulated_gpu import GPU, SimulatedGPU
 
 from hqdm.utils import memory
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.memory import available_bytes, check_memory, check_processes, in_units
+from hqdm.utils.memory import (
+    Arriving,
+    available_bytes,
+    check_memory,
+    check_processes,
+    in_units,
+    to_device,
+)
 
 
 def test_available_memory_is_the_least_of_system_and_container(tmp_path, monkeypatch):
@@ -54,3 +63,22 @@ def test_processes_are_counted_before_they_are_started(monkeypatch):
 )
 def test_units(n, text):
     assert in_units(n) == text
+
+
+def test_copies_to_and_from_a_gpu_do_not_wait_for_it():
+    x = torch.arange(4.0)
+    with SimulatedGPU() as gpu:
+        there = to_device(x, GPU, torch.float64)
+        back = Arriving(there).get()
+        assert gpu.waits == []
+        x.to(GPU)
+        there.cpu()
+        assert len(gpu.waits) == 2  # as plain copies do
+    assert there.held.dtype == back.dtype == torch.float64
+    assert there.held.tolist() == back.tolist() == x.tolist()
+
+
+def test_copies_on_the_cpu_are_the_tensor_itself():
+    x = torch.arange(4.0)
+    assert to_device(x, torch.device("cpu")) is x
+    assert torch.equal(Arriving(x).get(), x)

@@ -1,1 +1,1 @@
-"""Simulation by compiled kernels, on the CPU and on NVIDIA GPUs."""
+"""Simulation by compiled kernels on the CPU."""

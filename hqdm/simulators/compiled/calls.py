@@ -58,7 +58,7 @@ class KernelFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Save the inputs and what the operation needs further."""
         ctx.operation, *tensors = inputs
-        ctx.n_tensors = len(tensors)
+        ctx.n_tensors, ctx.n_further = len(tensors), len(output) - 1
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *output[1:])
@@ -77,13 +77,12 @@ class KernelFunction(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Forward-mode derivative, by the reference."""
-        tensors = ctx.saved_tensors[: ctx.n_tensors]
         filled = tuple(
             torch.zeros_like(tensor) if tangent is None else tangent
-            for tensor, tangent in zip(tensors, tangents, strict=True)
+            for tensor, tangent in zip(ctx.saved_tensors, tangents, strict=True)
         )
-        further = len(ctx.saved_tensors) - ctx.n_tensors
-        return torch.func.jvp(ctx.operation.reference, tensors, filled)[1], *(None,) * further
+        tangent = torch.func.jvp(ctx.operation.reference, ctx.saved_tensors, filled)[1]
+        return tangent, *(None,) * ctx.n_further
 
     @staticmethod
     def vmap(

@@ -11,7 +11,7 @@ over control bits c, target bits t, the other bits r and the samples b.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import ClassVar
@@ -219,6 +219,7 @@ class BlockPlan:
         self.embedding = program.embedding
         self.dtype = dtype.to_complex()
         self.phases = program.phases.to(device, dtype)
+        self.ground = torch.tensor([[1], [0]], dtype=self.dtype, device=device)
         gates = list(enumerate(program.gates))
         self.product: list[Block] = []
         if self.embedding is None:
@@ -257,6 +258,26 @@ class BlockPlan:
         Returns:
             `(n_circuits, B, n_outputs)`.
         """
+        outputs: list[Tensor] = []
+        measured: list[int] = []
+        for part, state, order in self._evolve(inputs, weights, weight_phases, *matrices):
+            output, order = self._measure(part, state, order)
+            outputs.append(output)
+            measured += order
+        return self._collect(outputs, measured)
+
+    def states(
+        self, inputs: Tensor, weights: Tensor, weight_phases: Tensor, *matrices: Tensor
+    ) -> Tensor:
+        """The final states of a circuit of one part, `(n_circuits, B, 2**n_wires)`; see `run`."""
+        ((_, state, order),) = self._evolve(inputs, weights, weight_phases, *matrices)
+        axes = (1 + order.index(wire) for wire in range(self.circuit.n_wires))
+        return state.permute(0, -1, *axes).flatten(2)
+
+    def _evolve(
+        self, inputs: Tensor, weights: Tensor, weight_phases: Tensor, *matrices: Tensor
+    ) -> Iterator[tuple[Part, Tensor, Wires]]:
+        """The parts with their final states and the order of their axes; see `run`."""
         phases = torch.cat(
             [
                 self.phases.of_inputs(inputs, weights, weight_phases, self.input_gates),
@@ -267,17 +288,12 @@ class BlockPlan:
         per_sample = self.sample_matrices(phases)
         vectors = self._vectors(inputs, per_sample[: len(self.product)])
         of_blocks = {True: iter(per_sample[len(self.product) :]), False: iter(matrices)}
-        outputs: list[Tensor] = []
-        measured: list[int] = []
         for part in self.parts:
             state, order = self._initial_state(part, inputs, vectors), part.order
             for block in part.blocks:
                 matrix = next(of_blocks[block.per_sample])
                 state, order = apply_matrix(matrix, state, order, block.controls, block.targets)
-            output, order = self._measure(part, state, order)
-            outputs.append(output)
-            measured += order
-        return self._collect(outputs, measured)
+            yield part, state, order
 
     def _vectors(self, inputs: Tensor, product: list[Tensor]) -> dict[int, Tensor]:
         """The one-qubit states `(n_circuits, 2, B)` of all wires, before the blocks.
@@ -286,8 +302,7 @@ class BlockPlan:
             inputs: `(n_circuits, B, n_inputs)`.
             product: The matrices `(n_circuits, B, 1, 2, 2)` of the blocks in `product`.
         """
-        ground = torch.tensor([[1], [0]], dtype=self.dtype, device=inputs.device)
-        ground = ground.expand(inputs.shape[0], 2, inputs.shape[1])
+        ground = self.ground.expand(inputs.shape[0], 2, inputs.shape[1])
         vectors = dict.fromkeys(range(self.circuit.n_wires), ground)
         for block, matrix in zip(self.product, product, strict=True):
             vectors[block.targets[0]] = matrix[:, :, 0, :, 0].mT
@@ -319,7 +334,8 @@ class BlockPlan:
         """The outputs of all parts in the order of the measured wires, `(n_circuits, B, n)`."""
         measured = [order.index(wire) for wire in self.circuit.measured_wires]
         if self.circuit.measure == "expval_z":
-            return torch.cat(outputs, 1)[:, measured].mT
+            rows = torch.cat(outputs, 1).unbind(1)  # a list as an index is copied to a GPU
+            return torch.stack([rows[row] for row in measured], -1)
         joint = kronecker(outputs).unflatten(1, (2,) * len(order))
         outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2)
         return outcomes[:, : self.circuit.n_outputs].mT
@@ -370,9 +386,23 @@ class StatevectorSimulator:
                 limit, or if the circuit cannot be traced.
         """
         check_shapes(circuit, inputs, weights)
-        n_circuits, n_samples = inputs.shape[:2]
-        if not n_samples:
+        if not inputs.shape[1]:
             return no_outputs(circuit, inputs, weights)
+        return self._in_chunks(BlockPlan.run, circuit, inputs, weights)
+
+    def states(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """The final states of embedded amplitudes, `(n_circuits, B, 2**n_wires)`; see `Simulator`.
+
+        Raises:
+            HQDMError: If the states of one sample exceed the memory limit.
+        """
+        return self._in_chunks(BlockPlan.states, circuit, inputs, weights)
+
+    def _in_chunks(
+        self, method: Callable[..., Tensor], circuit: Circuit, inputs: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Run a method of the plan on chunks of the samples that fit into the memory limit."""
+        n_circuits, n_samples = inputs.shape[:2]
         amplitudes = sum(2 ** len(wires) for wires in trace(circuit).components)
         n_outcomes = 2 ** len(circuit.measured_wires) if circuit.measure == "probs" else 0
         n_numbers = n_circuits * max(amplitudes, n_outcomes)
@@ -385,9 +415,9 @@ class StatevectorSimulator:
         # The backward pass needs one state per block, and the first and the last.
         depth = 2 + max(len(part.blocks) for part in ready.parts)
         chunk = self.memory_limit // (state_bytes * depth)
-        run: Callable[..., Tensor] = ready.run
+        run: Callable[..., Tensor] = partial(method, ready)
         if torch.is_grad_enabled() and n_samples > chunk:
-            run = partial(checkpoint, ready.run, use_reentrant=False, preserve_rng_state=False)
+            run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
         if inputs.device.type == "cpu":
             chunk = min(chunk, CPU_STATE_BYTES // state_bytes)
         return torch.cat([run(part, *shared) for part in inputs.split(max(chunk, 1), 1)], 1)

@@ -3,10 +3,12 @@ import pickle
 import pytest
 import torch
 from programs import CIRCUITS, sample, value_and_gradients
+from simulated_gpu import GPU, SimulatedGPU, on_gpu
 
 from hqdm.circuits import AngleEmbedding, Basic, Circuit, FQConv, HQConv
 from hqdm.simulators import StatevectorSimulator
-from hqdm.simulators.program.statevector import plan
+from hqdm.simulators.program import statevector
+from hqdm.simulators.program.statevector import BlockPlan, plan
 from hqdm.utils.errors import HQDMError
 
 
@@ -71,6 +73,22 @@ def test_too_many_qubits_are_refused_before_anything_is_allocated():
 def test_the_simulator_pickles():
     simulator = StatevectorSimulator(memory_limit=123)
     assert pickle.loads(pickle.dumps(simulator)) == simulator
+
+
+@pytest.mark.parametrize("circuit", CIRCUITS, ids=str)
+def test_a_gpu_is_not_waited_for(circuit, monkeypatch):
+    inputs, weights = sample(circuit)
+    with SimulatedGPU():
+        ready = BlockPlan(circuit, GPU, inputs.dtype)
+    monkeypatch.setattr(statevector, "plan", lambda *_: ready)
+    with SimulatedGPU() as gpu:
+        call = (on_gpu(x).requires_grad_() for x in (inputs, weights))
+        ours = value_and_gradients(StatevectorSimulator(), circuit, *call)
+    assert gpu.waits == []
+    monkeypatch.undo()
+    theirs = value_and_gradients(StatevectorSimulator(), circuit, inputs, weights)
+    for on_device, on_cpu in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(on_device.held, on_cpu)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

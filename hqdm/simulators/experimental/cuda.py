@@ -1,4 +1,6 @@
-"""The fused simulator for NVIDIA GPUs: the function of `cpu` with the kernels of `cuda_kernels`.
+"""The fused simulator for NVIDIA GPUs: the function of `compiled.cpu` with `cuda_kernels`.
+
+Experimental: no device has run it, see `hqdm.simulators.experimental`.
 
 Torch and Numba share memory and stream, so that no copies or synchronisations are needed. Inputs
 and outputs of the kernels are contiguous per sample, as in the surrounding layers:
@@ -145,7 +147,7 @@ def load_kernels() -> ModuleType:
             "'hqdm[cuda]' with 'numba-cuda[cu12]' or 'numba-cuda[cu13]', to match "
             "torch.version.cuda"
         )
-    from hqdm.simulators.compiled import cuda_kernels
+    from hqdm.simulators.experimental import cuda_kernels
 
     return cuda_kernels
 
@@ -223,6 +225,15 @@ def _as_arrays(argument: Any) -> Any:
     return load_kernels().cuda.as_cuda_array(argument) if argument.is_cuda else argument.numpy()
 
 
+@lru_cache(maxsize=1)
+def _warn_once() -> None:
+    warnings.warn(
+        "simulator 'cuda' is experimental: its kernels have never run on a GPU; compare its "
+        "results with those of 'statevector', or use 'auto'",
+        stacklevel=4,
+    )
+
+
 @lru_cache(maxsize=256)
 def fits(circuit: Circuit, dtype: torch.dtype) -> bool:
     """True if the states fit into shared memory; otherwise warn, once per circuit.
@@ -247,8 +258,9 @@ def fits(circuit: Circuit, dtype: torch.dtype) -> bool:
 class CudaSimulator:
     """Exact simulation on an NVIDIA GPU, with memory independent of depth.
 
-    The kernels are tested in Numba's CUDA simulator and compile for GPUs, but have never run on
-    one: "auto" does not choose this simulator. Compare it with "statevector" before use.
+    Experimental (a warning says so once): the kernels are tested in Numba's CUDA simulator and
+    compile for GPUs, but have never run on one. "auto" does not choose this simulator. Compare it
+    with "statevector" before use.
 
     Forward-mode derivatives, and circuits with gates that the kernels do not support or with states
     that do not fit into shared memory (with a warning), run on the torch state vector.
@@ -260,6 +272,10 @@ class CudaSimulator:
     memory_limit: int = 2**30
 
     name: ClassVar[str] = "cuda"
+
+    def __post_init__(self) -> None:
+        """Warn, once per process."""
+        _warn_once()
 
     def __call__(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         """Evaluate the circuits; see `Simulator`.

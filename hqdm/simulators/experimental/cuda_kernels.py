@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import cuda
-from numba.core.errors import NumbaPerformanceWarning
 
 from hqdm.simulators.compiled.kernels import (
     COUNT,
@@ -46,8 +45,9 @@ Array = np.ndarray
 N_LANES = LAST_OUTPUT + 1  # an additional column of the table of parts
 N_ENTRIES = MAX_SIZE**2  # of the largest matrix
 
-# Numba warns that a small batch does not occupy a large GPU, which users cannot change.
-warnings.filterwarnings("ignore", "Grid size", NumbaPerformanceWarning)
+# Numba warns that a small batch does not occupy a large GPU, which users cannot change. The class
+# of the warning is that of numba or of numba-cuda, depending on the version.
+warnings.filterwarnings("ignore", "Grid size .* low occupancy", Warning)
 
 
 class DeviceTables(NamedTuple):

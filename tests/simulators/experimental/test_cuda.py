@@ -22,9 +22,18 @@ from programs import (
 )
 
 from hqdm.circuits import AngleEmbedding, Basic, Circuit, FQConv, HQConv, StronglyEntangling
-from hqdm.simulators import CudaSimulator, StatevectorSimulator, resolve_simulator
-from hqdm.simulators.compiled.cuda import SHARED_BYTES, Layout, fits, load_kernels, members
+from hqdm.nn import Hybrid
+from hqdm.simulators import StatevectorSimulator, resolve_simulator
 from hqdm.simulators.compiled.lowering import lower
+from hqdm.simulators.experimental import cuda
+from hqdm.simulators.experimental.cuda import (
+    SHARED_BYTES,
+    CudaSimulator,
+    Layout,
+    fits,
+    load_kernels,
+    members,
+)
 from hqdm.utils.errors import HQDMError
 
 SCRIPT = Path(__file__).parents[2] / "cuda_simulation.py"
@@ -126,6 +135,14 @@ def test_the_simulator_is_found_by_name_and_pickles():
     assert pickle.loads(pickle.dumps(simulator)) == simulator
 
 
+def test_choosing_it_warns_once_that_it_is_experimental():
+    cuda._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="experimental: its kernels have never run on a GPU"):
+        Hybrid(simulator="cuda")  # as a configuration does
+    with warnings.catch_warnings(action="error"):
+        resolve_simulator("cuda")
+
+
 def test_inputs_on_other_devices_are_refused():
     circuit = Circuit(AngleEmbedding(2), Basic(2, 1))
     with pytest.raises(HQDMError, match="runs on an NVIDIA GPU, got inputs on cpu"):
@@ -140,7 +157,8 @@ def test_without_a_gpu_the_requirements_are_named():
 
 # From here on with a GPU.
 
-SIMULATOR = CudaSimulator()
+with warnings.catch_warnings(action="ignore"):
+    SIMULATOR = CudaSimulator()
 
 
 @on_gpu
