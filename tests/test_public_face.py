@@ -10,7 +10,7 @@ import hqdm
 
 PACKAGE = Path(hqdm.__file__).parent
 UNNEEDED = {
-    *("datasets", "jsonargparse", "lightning", "matplotlib", "pennylane", "scipy"),
+    *("datasets", "jsonargparse", "lightning", "matplotlib", "pennylane"),
     *("torch._dynamo", "torchmetrics"),
 }
 
