@@ -28,6 +28,8 @@ MAX_GATE_TARGETS = 2
 MAX_CONTROLS = 2  # of a block of several gates
 MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
 
+KINDS = {"expval_z": EXPVAL, "probs": PROBS, "state": STATE}
+
 STAMP = stamp(__name__)
 
 IndexedGate = tuple[int, Gate]
@@ -161,9 +163,7 @@ class _Lowering:
     def __init__(self, circuit: Circuit, inverse: bool) -> None:
         self.circuit = circuit
         self.inverse = inverse
-        self.measure = EXPVAL if circuit.measure == "expval_z" else PROBS
-        if inverse:
-            self.measure = STATE
+        self.measure = STATE if inverse else KINDS[circuit.measure]
         self.program = trace(circuit)
         self.input_gates = frozenset(self.program.input_gates)
         self.columns = {index: i for i, index in enumerate(self.program.input_gates)}

@@ -31,13 +31,24 @@ ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding error
 INVERTED_BY = {"RX": qml.Z, "RY": qml.X, "RZ": qml.X}
 
 
-def native(operation: Operator) -> Iterator[Operator]:
-    """The gates of an operation, in order, without global phases.
+def native(operation: Operator, with_phases: bool = False) -> Iterator[Operator]:
+    """The gates of an operation, in order.
+
+    Args:
+        operation: The operation.
+        with_phases: Whether global phases become gates on wire 0; they are left out otherwise.
 
     Raises:
         HQDMError: If there are none; the message gives the reason, in one line.
     """
-    return (part for part in _parts(operation) if part.wires and part.name != "GlobalPhase")
+    for part in _parts(operation):
+        if part.name != "GlobalPhase":
+            if part.wires:
+                yield part
+        elif with_phases:
+            with qml.QueuingManager.stop_recording():
+                shift, flip = qml.PhaseShift(-part.parameters[0], wires=0), qml.X(0)
+            yield from (shift, flip, shift, flip)
 
 
 def _parts(operation: Operator) -> Iterator[Operator]:

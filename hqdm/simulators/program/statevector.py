@@ -302,7 +302,9 @@ class BlockPlan:
         return state.unflatten(1, (2,) * len(part.order))
 
     def _measure(self, part: Part, state: Tensor, order: Wires) -> tuple[Tensor, Wires]:
-        """Outputs of a part, `(n_circuits, n_outputs, B)`, and their wires."""
+        """Outputs of a part, `(n_circuits, n_outputs, B)`, and their wires; or its amplitudes."""
+        if self.circuit.measure == "state":
+            return state.flatten(1, -2), order
         probabilities = torch.view_as_real(state).square().sum(-1)
         if self.circuit.measure == "probs":
             rest = [i for i, wire in enumerate(order, 1) if wire not in self.circuit.measured_wires]
@@ -321,8 +323,10 @@ class BlockPlan:
         if self.circuit.measure == "expval_z":
             return torch.cat(outputs, 1)[:, measured].mT
         joint = kronecker(outputs).unflatten(1, (2,) * len(order))
-        outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2)
-        return outcomes[:, : self.circuit.n_outputs].mT
+        outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2).mT
+        if self.circuit.measure == "state":
+            return torch.view_as_real(outcomes.resolve_conj().contiguous()).flatten(-2)
+        return outcomes[..., : self.circuit.n_outputs]
 
 
 @cached
@@ -374,7 +378,7 @@ class StatevectorSimulator:
         if not n_samples:
             return no_outputs(circuit, inputs, weights)
         amplitudes = sum(2 ** len(wires) for wires in trace(circuit).components)
-        n_outcomes = 2 ** len(circuit.measured_wires) if circuit.measure == "probs" else 0
+        n_outcomes = 0 if circuit.measure == "expval_z" else 2 ** len(circuit.measured_wires)
         n_numbers = n_circuits * max(amplitudes, n_outcomes)
         state_bytes = 2 * inputs.element_size() * n_numbers
         what = f"a sample of {n_circuits} x {circuit.n_wires} qubits"

@@ -1,0 +1,355 @@
+"""The device: PennyLane's interface around programs and measurements.
+
+    torch       diff_method="backprop": tensors in and out, of any order of differentiation
+    others      diff_method="adjoint": vector-Jacobian products by the same backward pass
+
+The backward pass is the adjoint method in the compiled kernels: the state is evolved back, not
+stored. Parameter-shift, finite differences and other gradients are PennyLane's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from pennylane import math
+from pennylane.devices import Device, ExecutionConfig, MCMConfig
+from pennylane.devices.default_qubit import (
+    accepted_analytic_measurement,
+    accepted_sample_measurement,
+)
+from pennylane.devices.modifiers import simulator_tracking, single_tape_support
+from pennylane.devices.preprocess import (
+    decompose,
+    device_resolve_dynamic_wires,
+    no_sampling,
+    validate_device_wires,
+    validate_measurements,
+)
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
+from pennylane.tape import QuantumScript
+from pennylane.transforms import broadcast_expand, defer_measurements
+from pennylane.transforms.core import CompilePipeline, transform
+from torch import Tensor
+
+from hqdm.device.gates import ANGLES, FIXED, has_scalars, is_supported, takes_angles
+from hqdm.device.tapes import Simulation, as_numpy
+from hqdm.simulators import AutoSimulator
+from hqdm.utils.memory import available_bytes
+
+METHODS = ("best", "adjoint", "device", "backprop")
+GATES = frozenset(kind.__name__ for kind in ANGLES | FIXED)
+"""Names of the gates that PennyLane's decomposition ends with."""
+
+
+def _first(results: Sequence[Any]) -> Any:
+    return results[0]
+
+
+@transform
+def _expand_where_needed(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Any]:
+    """Split a tape into its samples if they differ in more than angles and the initial state."""
+    operations = tape.operations[tape.num_preps :]
+    if any(o.batch_size is not None and not takes_angles(o) for o in operations) or any(
+        isinstance(m, (ClassicalShadowMP, ShadowExpvalMP)) for m in tape.measurements
+    ):
+        return broadcast_expand(tape)
+    return (tape,), _first
+
+
+@simulator_tracking
+@single_tape_support
+class HqdmQubit(Device):
+    """The simulators of hqdm as the PennyLane device `hqdm.qubit`.
+
+    Any number of samples run at once (PennyLane's parameter broadcasting), in the precision of the
+    parameters, and programs are kept: a second call of a QNode costs PennyLane's handling of its
+    operations and the simulation.
+
+    Args:
+        wires: Number of wires, or their labels; None for those of each circuit.
+        shots: Default number of shots, which PennyLane deprecates: use `qml.set_shots`.
+        seed: Seed of the samples, as of `numpy.random.default_rng`; "global" draws one from
+            NumPy's global generator.
+    """
+
+    def __init__(self, wires: Any = None, shots: Any = None, seed: Any = "global") -> None:
+        super().__init__(wires=wires, shots=shots)
+        seed = np.random.randint(2**31) if isinstance(seed, str) and seed == "global" else seed  # noqa: NPY002
+        self._rng = np.random.default_rng(seed)
+        # A state, its copies and its gradient leave room for the results.
+        self._simulator = AutoSimulator(max(2**30, available_bytes() // 2))
+
+    @property
+    def name(self) -> str:
+        """The name of the device."""
+        return "hqdm.qubit"
+
+    def supports_derivatives(
+        self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+    ) -> bool:
+        """True if the device computes the gradient of a circuit: without shots.
+
+        `backprop` is offered for torch, whose automatic differentiation the simulators use.
+        """
+        if execution_config is None:
+            return True
+        method, interface = execution_config.gradient_method, execution_config.interface
+        if method not in METHODS or (circuit is not None and circuit.shots):
+            return False
+        if method == "backprop":
+            return _is_torch(interface, circuit)
+        return True
+
+    def supports_vjp(
+        self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+    ) -> bool:
+        """As `supports_derivatives`."""
+        return self.supports_derivatives(execution_config, circuit)
+
+    def setup_execution_config(
+        self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+    ) -> ExecutionConfig:
+        """Choose the gradient method and how measurements before the end are run.
+
+        Raises:
+            DeviceError: If an option is unknown, if measurements before the end shall not be
+                deferred, or if a second derivative is asked of the adjoint method.
+        """
+        config = config or ExecutionConfig()
+        for option in config.device_options:
+            raise DeviceError(f"hqdm.qubit has no device option {option!r}: leave it out")
+        method = config.gradient_method
+        changes: dict[str, Any] = {"mcm_config": _deferred(config.mcm_config)}
+        if method in METHODS:
+            if method == "best":
+                method = "backprop" if _is_torch(config.interface, circuit) else "adjoint"
+            by_products = method != "backprop"
+            if by_products and config.derivative_order > 1:
+                raise DeviceError(
+                    f"diff_method={method!r} of hqdm.qubit has first derivatives only: use "
+                    "diff_method='backprop' with torch, or 'parameter-shift'"
+                )
+            changes["gradient_method"] = method
+            changes["use_device_gradient"] = True
+            # Cheaper than a Jacobian, which is PennyLane's default (device_vjp=False).
+            changes["use_device_jacobian_product"] = by_products
+            changes["grad_on_execution"] = False
+        return replace(config, **changes)
+
+    def preprocess_transforms(
+        self, execution_config: ExecutionConfig | None = None
+    ) -> CompilePipeline:
+        """What PennyLane does to a tape before the device: defer, decompose, check, split."""
+        config = execution_config or ExecutionConfig()
+        is_jit = config.interface == math.Interface.JAX_JIT  # whose Jacobians are of scalars
+        pipeline = CompilePipeline()
+        pipeline.add_transform(defer_measurements, allow_postselect=True)
+        pipeline.add_transform(
+            decompose,
+            stopping_condition=has_scalars if is_jit else is_supported,
+            device_wires=self.wires,
+            target_gates=GATES,
+            name=self.name,
+        )
+        pipeline.add_transform(device_resolve_dynamic_wires, wires=self.wires, allow_resets=False)
+        pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
+        pipeline.add_transform(
+            validate_measurements,
+            analytic_measurements=accepted_analytic_measurement,
+            sample_measurements=accepted_sample_measurement,
+            name=self.name,
+        )
+        pipeline.add_transform(_expand_where_needed)
+        if config.gradient_method in METHODS:
+            pipeline.add_transform(no_sampling, name=f"{config.gradient_method} + {self.name}")
+            if _needs_single_samples(config):
+                pipeline.add_transform(broadcast_expand)
+        return pipeline
+
+    def execute(
+        self,
+        circuits: Sequence[QuantumScript],
+        execution_config: ExecutionConfig | None = None,
+    ) -> Any:
+        """The results of circuits: torch tensors if a parameter is one, else NumPy arrays."""
+        config = execution_config or ExecutionConfig()
+        return tuple(self._result(circuit, config) for circuit in circuits)
+
+    def _result(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
+        simulation = self._simulation(circuit, config)
+        if circuit.shots:
+            return simulation.samples(self._rng, config.mcm_config.postselect_mode)
+        differentiates = config.gradient_method == "backprop"
+        with torch.set_grad_enabled(differentiates and torch.is_grad_enabled()):
+            results = simulation.results()
+        torch_out = simulation.in_torch or (
+            config.interface == math.Interface.TORCH and config.gradient_method == "backprop"
+        )
+        found = tuple(results if torch_out else map(as_numpy, results))
+        return found[0] if len(found) == 1 else found
+
+    def _simulation(self, circuit: QuantumScript, config: ExecutionConfig) -> Simulation:
+        # JAX expects float64 wherever it is enabled, and rounds the results itself otherwise.
+        is_jax = config.interface in (math.Interface.JAX, math.Interface.JAX_JIT)
+        return Simulation(circuit, self._simulator, torch.float64 if is_jax else None)
+
+    def compute_vjp(
+        self,
+        circuits: Sequence[QuantumScript],
+        cotangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,
+    ) -> tuple[tuple[np.ndarray, ...], ...]:
+        """Vector-Jacobian products with the trainable parameters, of their shapes.
+
+        Args:
+            circuits: The circuits.
+            cotangents: For each circuit a vector per measurement, of the shape of its result; with
+                one more axis in front, several at once.
+            execution_config: The configuration.
+        """
+        config = execution_config or ExecutionConfig()
+        return tuple(
+            self._vjp(circuit, cotangent, config)
+            for circuit, cotangent in zip(circuits, cotangents, strict=True)
+        )
+
+    def _vjp(
+        self, circuit: QuantumScript, cotangents: Any, config: ExecutionConfig
+    ) -> tuple[np.ndarray, ...]:
+        leaves, results = self._differentiable(circuit, config)
+        vectors = [cotangents] if len(results) == 1 else list(cotangents)
+        vectors = [torch.as_tensor(np.asarray(math.unwrap(vector))) for vector in vectors]
+        if all(v.ndim == r.ndim for v, r in zip(vectors, results, strict=True)):
+            return _pulled_back(results, vectors, leaves)
+        rows = [
+            _pulled_back(results, [vector[i] for vector in vectors], leaves)
+            for i in range(len(vectors[0]))
+        ]
+        return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+    def execute_and_compute_vjp(
+        self,
+        circuits: Sequence[QuantumScript],
+        cotangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,
+    ) -> tuple[Any, Any]:
+        """The results and `compute_vjp`."""
+        results = self.execute(circuits, execution_config)
+        return results, self.compute_vjp(circuits, cotangents, execution_config)
+
+    def compute_derivatives(
+        self,
+        circuits: Sequence[QuantumScript],
+        execution_config: ExecutionConfig | None = None,
+    ) -> tuple[Any, ...]:
+        """The Jacobians, for each measurement an array per trainable parameter."""
+        config = execution_config or ExecutionConfig()
+        return tuple(self._jacobian(circuit, config) for circuit in circuits)
+
+    def _jacobian(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
+        leaves, results = self._differentiable(circuit, config)
+        of_results = []
+        for result in results:
+            numbers = torch.view_as_real(result) if result.is_complex() else result
+            rows = []
+            for one in torch.eye(numbers.numel(), dtype=numbers.dtype):
+                vector = one.reshape(numbers.shape)
+                rows.append(_gradients([numbers], [vector], leaves))
+            columns = []
+            for k in range(len(leaves)):
+                entries = torch.stack([row[k] for row in rows])
+                shaped = entries.reshape((*numbers.shape, *leaves[k].shape))
+                if result.is_complex():
+                    shaped = shaped.movedim(result.ndim, -1).contiguous()
+                    shaped = torch.view_as_complex(shaped)
+                columns.append(as_numpy(shaped))
+            of_results.append(columns[0] if len(columns) == 1 else tuple(columns))
+        return of_results[0] if len(of_results) == 1 else tuple(of_results)
+
+    def execute_and_compute_derivatives(
+        self,
+        circuits: Sequence[QuantumScript],
+        execution_config: ExecutionConfig | None = None,
+    ) -> tuple[Any, Any]:
+        """The results and `compute_derivatives`."""
+        results = self.execute(circuits, execution_config)
+        return results, self.compute_derivatives(circuits, execution_config)
+
+    def _differentiable(
+        self, circuit: QuantumScript, config: ExecutionConfig
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The trainable parameters as torch tensors, and the results as functions of them."""
+        numbers = circuit.get_parameters()
+        leaves = [torch.as_tensor(np.asarray(math.unwrap(n))).clone() for n in numbers]
+        leaves = [
+            leaf if leaf.is_floating_point() or leaf.is_complex() else leaf.double()
+            for leaf in leaves
+        ]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        bound = circuit.bind_new_parameters(leaves, circuit.trainable_params)
+        with torch.enable_grad():
+            return leaves, self._simulation(bound, config).results()
+
+
+def _is_torch(interface: Any, circuit: QuantumScript | None) -> bool:
+    """True if parameters and results are those of torch."""
+    if interface == math.Interface.AUTO and circuit is not None:
+        return math.get_interface(*circuit.get_parameters(trainable_only=False)) == "torch"
+    return interface == math.Interface.TORCH
+
+
+def _deferred(config: MCMConfig) -> MCMConfig:
+    """The configuration of measurements before the end.
+
+    Raises:
+        DeviceError: If they shall not be deferred.
+    """
+    if config.mcm_method not in (None, "deferred", "device"):
+        raise DeviceError(
+            f"hqdm.qubit defers measurements to the end, got mcm_method={str(config.mcm_method)!r}:"
+            " use 'deferred'"
+        )
+    return replace(config, mcm_method="deferred")
+
+
+def _needs_single_samples(config: ExecutionConfig) -> bool:
+    """True if PennyLane cannot take gradients of a batch from the device.
+
+    Its torch interface expects vector-Jacobian products of equal shapes, and that of jax.jit takes
+    Jacobians, which have no axis of samples.
+    """
+    by_products = config.gradient_method != "backprop"
+    return by_products and config.interface in (math.Interface.TORCH, math.Interface.JAX_JIT)
+
+
+def _pulled_back(
+    results: Sequence[Tensor], vectors: Sequence[Tensor], leaves: Sequence[Tensor]
+) -> tuple[np.ndarray, ...]:
+    """Vector-Jacobian products without complex conjugation, as PennyLane defines them."""
+    return tuple(map(as_numpy, _gradients(results, [vector.conj() for vector in vectors], leaves)))
+
+
+def _gradients(
+    results: Sequence[Tensor], vectors: Sequence[Tensor], leaves: Sequence[Tensor]
+) -> list[Tensor]:
+    pairs = [
+        (result, vector.to(result) if result.is_complex() else vector.real.to(result))
+        for result, vector in zip(results, vectors, strict=True)
+        if result.requires_grad
+    ]
+    if not pairs or not leaves:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return list(
+        torch.autograd.grad(
+            [result for result, _ in pairs],
+            list(leaves),
+            [vector for _, vector in pairs],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
