@@ -15,25 +15,29 @@ import pennylane as qml
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.ops.functions import bind_new_parameters
-from pennylane.ops.op_math import Adjoint, Controlled, Pow
+from pennylane.ops.op_math import Adjoint, Controlled, Exp, Pow
 from torch import Tensor
 
 from hqdm.circuits.identity import state_of
 from hqdm.circuits.operations import NO_EFFECT
+from hqdm.simulators.program.decomposition import exponential, has_tensors
 
 DIRECT: tuple[type[Operator], ...] = (
     *(qml.RX, qml.RY, qml.RZ, qml.PhaseShift, qml.U1, qml.U2, qml.U3, qml.Rot, qml.GlobalPhase),
     *(qml.CRX, qml.CRY, qml.CRZ, qml.CRot, qml.ControlledPhaseShift),
     *(qml.IsingXX, qml.IsingYY, qml.IsingZZ, qml.IsingXY, qml.PSWAP, qml.MultiRZ),
     *(qml.SingleExcitation, qml.SingleExcitationPlus, qml.SingleExcitationMinus),
-    qml.DoubleExcitation,
+    *(qml.DoubleExcitation, qml.DoubleExcitationPlus, qml.DoubleExcitationMinus),
+    qml.FermionicSWAP,
 )
 """Gates whose matrix is a function of their angles, fixed by their type and number of wires."""
 
-BY_OPTIONS: tuple[type[Operator], ...] = (
-    *(qml.PauliRot, qml.AngleEmbedding, qml.StronglyEntanglingLayers, qml.BasicEntanglerLayers),
-)
-"""Gates and layers whose matrix also depends on their hyperparameters."""
+LAYERS: dict[type[Operator], int] = {
+    qml.AngleEmbedding: 1,
+    qml.BasicEntanglerLayers: 2,
+    qml.StronglyEntanglingLayers: 3,
+}
+"""Layers of such gates, and the number of axes of their parameter."""
 
 WITHOUT_ANGLES: tuple[type[Operator], ...] = (
     *(qml.Hadamard, qml.X, qml.Y, qml.Z, qml.S, qml.T, qml.SX, qml.SWAP, qml.ISWAP, qml.SISWAP),
@@ -41,7 +45,7 @@ WITHOUT_ANGLES: tuple[type[Operator], ...] = (
 )
 """Gates that are fixed by their type and the order of their wires."""
 
-ANGLES = frozenset(DIRECT + BY_OPTIONS)
+ANGLES = frozenset((*DIRECT, qml.PauliRot, *LAYERS))
 FIXED = frozenset(DIRECT + WITHOUT_ANGLES)
 CONSTANT = (
     *(qml.QubitUnitary, qml.ControlledQubitUnitary, qml.DiagonalQubitUnitary),
@@ -58,6 +62,9 @@ def is_supported(operation: Operator) -> bool:
         DeviceError: If the operation has parameters whose gradient the device cannot compute.
     """
     kind = type(operation)
+    if kind in LAYERS:  # PennyLane passes other shapes on to the gates, as batches
+        n_axes = qml.math.ndim(operation.data[0]) - (operation.batch_size is not None)
+        return n_axes == LAYERS[kind]
     if kind in ANGLES or kind in FIXED or operation.name in NO_EFFECT:
         return True
     if isinstance(operation, (qml.Projector, qml.allocation.Allocate, qml.allocation.Deallocate)):
@@ -79,11 +86,19 @@ def is_supported(operation: Operator) -> bool:
     return operation.has_matrix
 
 
+def decomposition(operation: Operator) -> list[Operator]:
+    """PennyLane's decomposition, except for exponentials of angles, which it has not for torch."""
+    if isinstance(operation, Exp) and has_tensors(operation):
+        with qml.QueuingManager.stop_recording():
+            parts = exponential(operation)
+        if parts is not None:
+            return parts
+    return list(operation.decomposition())
+
+
 def has_scalars(operation: Operator) -> bool:
     """As `is_supported`, for operations whose parameters are single numbers."""
-    if type(operation) in ANGLES and any(operation.ndim_params):
-        return False
-    return is_supported(operation)
+    return not any(operation.ndim_params) and is_supported(operation)
 
 
 def takes_angles(operation: Operator) -> bool:

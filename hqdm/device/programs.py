@@ -18,6 +18,7 @@ from pennylane.operation import Operator
 from torch import Tensor
 
 from hqdm.circuits import Circuit
+from hqdm.device.arrays import as_real
 from hqdm.device.gates import Layout, queued
 from hqdm.simulators import Simulator
 from hqdm.simulators.program.tracing import trace
@@ -150,11 +151,3 @@ def _joined(numbers: list[Any], dtype: torch.dtype, device: torch.device) -> Ten
         return torch.tensor([complex(item).real for item in flat], dtype=dtype, device=device)
     parts = [as_real(number, dtype, device).reshape(-1) for number in numbers]
     return torch.cat(parts)
-
-
-def as_real(number: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A parameter as a real tensor; PennyLane makes angles complex in some methods."""
-    tensor = torch.as_tensor(number, device=device)
-    if tensor.is_complex():
-        tensor = tensor.real
-    return tensor.to(dtype)

@@ -1,8 +1,10 @@
 """The device: PennyLane's interface around programs and measurements.
 
-    torch       diff_method="backprop": tensors in and out, of any order of differentiation
-    others      diff_method="adjoint": vector-Jacobian products by the same backward pass
+    torch       tensors in and out
+    autograd    the same, as a function of autograd (`autograd_lift`)
+    JAX         vector-Jacobian products; so for torch with diff_method="adjoint"
 
+The first two can be differentiated any number of times, JAX refuses to differentiate the products.
 The backward pass is the adjoint method in the compiled kernels: the state is evolved back, not
 stored. Parameter-shift, finite differences and other gradients are PennyLane's own.
 """
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from autograd.tracer import isbox
 from pennylane import math
 from pennylane.devices import Device, ExecutionConfig, MCMConfig
 from pennylane.devices.default_qubit import (
@@ -34,11 +37,16 @@ from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
 from torch import Tensor
 
-from hqdm.device.gates import ANGLES, FIXED, has_scalars, is_supported, takes_angles
-from hqdm.device.tapes import Simulation, as_numpy
+from hqdm.device.arrays import as_numpy
+from hqdm.device.autograd_lift import flat, lifted, split
+from hqdm.device.gates import ANGLES, FIXED, decomposition, has_scalars, is_supported, takes_angles
+from hqdm.device.tapes import Simulation
 from hqdm.simulators import AutoSimulator
 from hqdm.utils.memory import available_bytes
 
+TORCH = math.Interface.TORCH
+JAX = (math.Interface.JAX, math.Interface.JAX_JIT)
+TENSORFLOW = (math.Interface.TF, math.Interface.TF_AUTOGRAPH)
 METHODS = ("best", "adjoint", "device", "backprop")
 GATES = frozenset(kind.__name__ for kind in ANGLES | FIXED)
 """Names of the gates that PennyLane's decomposition ends with."""
@@ -92,16 +100,14 @@ class HqdmQubit(Device):
     ) -> bool:
         """True if the device computes the gradient of a circuit: without shots.
 
-        `backprop` is offered for torch, whose automatic differentiation the simulators use.
+        All methods but those of PennyLane itself are the same backward pass.
         """
         if execution_config is None:
             return True
         method, interface = execution_config.gradient_method, execution_config.interface
         if method not in METHODS or (circuit is not None and circuit.shots):
             return False
-        if method == "backprop":
-            return _is_torch(interface, circuit)
-        return True
+        return interface not in TENSORFLOW
 
     def supports_vjp(
         self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
@@ -115,8 +121,8 @@ class HqdmQubit(Device):
         """Choose the gradient method and how measurements before the end are run.
 
         Raises:
-            DeviceError: If an option is unknown, if measurements before the end shall not be
-                deferred, or if a second derivative is asked of the adjoint method.
+            DeviceError: If an option is unknown, or measurements before the end shall not be
+                deferred.
         """
         config = config or ExecutionConfig()
         for option in config.device_options:
@@ -124,15 +130,14 @@ class HqdmQubit(Device):
         method = config.gradient_method
         changes: dict[str, Any] = {"mcm_config": _deferred(config.mcm_config)}
         if method in METHODS:
-            if method == "best":
-                method = "backprop" if _is_torch(config.interface, circuit) else "adjoint"
-            by_products = method != "backprop"
-            if by_products and config.derivative_order > 1:
-                raise DeviceError(
-                    f"diff_method={method!r} of hqdm.qubit has first derivatives only: use "
-                    "diff_method='backprop' with torch, or 'parameter-shift'"
-                )
-            changes["gradient_method"] = method
+            interface = config.interface
+            if interface == math.Interface.AUTO and circuit is not None:
+                numbers = circuit.get_parameters(trainable_only=False)
+                interface = math.Interface(math.get_interface(*numbers))
+            by_products = interface in JAX or (
+                interface == TORCH and method in ("adjoint", "device")
+            )
+            changes["gradient_method"] = "adjoint" if by_products else "backprop"
             changes["use_device_gradient"] = True
             # Cheaper than a Jacobian, which is PennyLane's default (device_vjp=False).
             changes["use_device_jacobian_product"] = by_products
@@ -150,6 +155,7 @@ class HqdmQubit(Device):
         pipeline.add_transform(
             decompose,
             stopping_condition=has_scalars if is_jit else is_supported,
+            decomposer=decomposition,
             device_wires=self.wires,
             target_gates=GATES,
             name=self.name,
@@ -179,22 +185,45 @@ class HqdmQubit(Device):
         return tuple(self._result(circuit, config) for circuit in circuits)
 
     def _result(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
+        differentiates = config.gradient_method == "backprop"
+        numbers = circuit.get_parameters(trainable_only=False)
+        if differentiates and any(map(isbox, numbers)):
+            return self._traced_by_autograd(circuit, config)
         simulation = self._simulation(circuit, config)
         if circuit.shots:
             return simulation.samples(self._rng, config.mcm_config.postselect_mode)
-        differentiates = config.gradient_method == "backprop"
         with torch.set_grad_enabled(differentiates and torch.is_grad_enabled()):
             results = simulation.results()
-        torch_out = simulation.in_torch or (
-            config.interface == math.Interface.TORCH and config.gradient_method == "backprop"
-        )
+        torch_out = simulation.in_torch or (config.interface == TORCH and differentiates)
         found = tuple(results if torch_out else map(as_numpy, results))
+        return found[0] if len(found) == 1 else found
+
+    def _traced_by_autograd(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
+        """The results as functions of the parameters that autograd traces."""
+        numbers = circuit.get_parameters(trainable_only=False)
+        places = [i for i, number in enumerate(numbers) if isbox(number)]
+        shapes = [math.shape(numbers[i]) for i in places]
+        forms: list[tuple[tuple[int, ...], bool]] = []
+
+        def vector_of(vector: Tensor) -> Tensor:
+            bound = circuit.bind_new_parameters(split(vector, shapes), places)
+            results = self._simulation(bound, config).results()
+            forms[:] = [(tuple(result.shape), result.is_complex()) for result in results]
+            real = [torch.view_as_real(r) if r.is_complex() else r for r in results]
+            return torch.cat([r.reshape(-1) for r in real])
+
+        vector = lifted(vector_of)(flat([numbers[i] for i in places]))
+        parts = split(vector, [(*shape, 2) if is_complex else shape for shape, is_complex in forms])
+        found = tuple(
+            part[..., 0] + 1j * part[..., 1] if is_complex else part
+            for part, (_, is_complex) in zip(parts, forms, strict=True)
+        )
         return found[0] if len(found) == 1 else found
 
     def _simulation(self, circuit: QuantumScript, config: ExecutionConfig) -> Simulation:
         # JAX expects float64 wherever it is enabled, and rounds the results itself otherwise.
-        is_jax = config.interface in (math.Interface.JAX, math.Interface.JAX_JIT)
-        return Simulation(circuit, self._simulator, torch.float64 if is_jax else None)
+        dtype = torch.float64 if config.interface in JAX else None
+        return Simulation(circuit, self._simulator, dtype)
 
     def compute_vjp(
         self,
@@ -295,13 +324,6 @@ class HqdmQubit(Device):
             return leaves, self._simulation(bound, config).results()
 
 
-def _is_torch(interface: Any, circuit: QuantumScript | None) -> bool:
-    """True if parameters and results are those of torch."""
-    if interface == math.Interface.AUTO and circuit is not None:
-        return math.get_interface(*circuit.get_parameters(trainable_only=False)) == "torch"
-    return interface == math.Interface.TORCH
-
-
 def _deferred(config: MCMConfig) -> MCMConfig:
     """The configuration of measurements before the end.
 
@@ -323,7 +345,7 @@ def _needs_single_samples(config: ExecutionConfig) -> bool:
     Jacobians, which have no axis of samples.
     """
     by_products = config.gradient_method != "backprop"
-    return by_products and config.interface in (math.Interface.TORCH, math.Interface.JAX_JIT)
+    return by_products and config.interface in (TORCH, math.Interface.JAX_JIT)
 
 
 def _pulled_back(

@@ -18,6 +18,7 @@ from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 from torch import Tensor
 
+from hqdm.device.arrays import as_numpy, precision
 from hqdm.device.measurements import Direct, plan
 from hqdm.device.programs import STATE, run
 from hqdm.simulators import Simulator
@@ -162,28 +163,3 @@ class Simulation:
 
 class _FlexibleShots(Shots):
     """Shots of which there may be none."""
-
-
-def precision(numbers: Sequence[Any]) -> torch.dtype:
-    """The real dtype of a computation: single precision if all arrays among numbers are in it.
-
-    Python's numbers take the precision of the arrays, as in torch. If there are torch tensors, they
-    decide alone.
-    """
-    tensors = [number for number in numbers if isinstance(number, Tensor)]
-    if tensors:
-        kinds = {
-            tensor.dtype for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()
-        }
-        doubles = {torch.float64, torch.complex128}
-        return torch.float32 if kinds and not kinds & doubles else torch.float64
-    arrays = [number for number in numbers if isinstance(number, np.ndarray | np.float32)]
-    single = bool(arrays) and all(a.dtype in (np.float32, np.complex64) for a in arrays)
-    return torch.float32 if single else torch.float64
-
-
-def as_numpy(tensor: Any) -> Any:
-    """A tensor as an array; anything else as it is."""
-    return (
-        tensor.detach().resolve_conj().numpy(force=True) if isinstance(tensor, Tensor) else tensor
-    )

@@ -106,7 +106,7 @@ def _by_rule(operation: Operator) -> list[Operator] | None:
     """The parts of an operation of angles by the rules of this module, or None without a rule."""
     with qml.QueuingManager.stop_recording():
         if isinstance(operation, Exp):
-            return _exponential(operation)
+            return exponential(operation)
         if _is_native(operation):
             return None
         if isinstance(operation, Adjoint) and operation.wires:
@@ -184,7 +184,7 @@ def _controlled_rotation(base: Operator, controls: list[int], values: list[bool]
     return [flip, back, flip, forth]
 
 
-def _exponential(operation: Exp) -> list[Operator] | None:
+def exponential(operation: Exp) -> list[Operator] | None:
     """exp(i t H) for a real t that may depend on inputs and weights.
 
     Returns:
