@@ -75,9 +75,11 @@ def pulled_back(function: Callable[..., Tensor], place: int) -> Callable[..., Te
     """The vector-Jacobian product of a function in the argument at a place."""
 
     def product(*tensors: Tensor) -> Tensor:
+        differentiates = torch.is_grad_enabled()
         *arguments, vector = tensors
+        arguments = [a if a.requires_grad else a.requires_grad_() for a in arguments]
         with torch.enable_grad():
-            return gradient(function(*arguments), arguments[place], vector, True)
+            return gradient(function(*arguments), arguments[place], vector, differentiates)
 
     return product
 

@@ -5,7 +5,6 @@ measure (`hqdm.circuits.readout`), so that no state is stored. All others come f
 expectations and variances by sparse matrices, the rest by PennyLane's own functions of a state.
 """
 
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -27,6 +26,7 @@ from hqdm.circuits.readout import (
 )
 from hqdm.device.gates import structure
 from hqdm.device.observables import SparseObservable, sparse_observable
+from hqdm.device.recent import Recent
 
 MAX_PLANS = 256
 
@@ -88,7 +88,7 @@ def _measured(
 
 Plan = Direct | FromState
 
-_plans: OrderedDict[Hashable, Plan] = OrderedDict()
+plans: Recent[Plan] = Recent(MAX_PLANS)
 
 
 def plan(measurements: Sequence[MeasurementProcess], may_be_direct: bool) -> Plan:
@@ -101,12 +101,7 @@ def plan(measurements: Sequence[MeasurementProcess], may_be_direct: bool) -> Pla
     keys = tuple(map(_key, measurements))
     if None in keys:
         return _made(measurements, may_be_direct)
-    key = keys, may_be_direct
-    if key not in _plans:
-        _plans[key] = _made(measurements, may_be_direct)
-        while len(_plans) > MAX_PLANS:
-            _plans.popitem(last=False)
-    return _plans[key]
+    return plans.get((keys, may_be_direct), lambda: _made(measurements, may_be_direct))
 
 
 def _key(measurement: MeasurementProcess) -> Hashable:

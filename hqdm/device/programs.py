@@ -6,9 +6,6 @@ for all samples at once. If |psi_in> = |a> + i |b> is complex, U runs on the rea
 the results are added, which the measurements other than the state do not allow.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -20,8 +17,11 @@ from torch import Tensor
 from hqdm.circuits import Circuit
 from hqdm.device.arrays import as_real
 from hqdm.device.gates import Layout, queued
+from hqdm.device.recent import Recent
 from hqdm.simulators import Simulator
+from hqdm.simulators.program.decomposition import HINT
 from hqdm.simulators.program.tracing import trace
+from hqdm.utils.errors import HQDMError
 from hqdm.utils.memory import check_memory
 
 MAX_PROGRAMS = 128
@@ -32,8 +32,7 @@ Readout = tuple[str, tuple[int, ...] | None]
 
 STATE: Readout = ("state", None)
 
-_programs: OrderedDict[Hashable, Circuit] = OrderedDict()
-_lock = threading.Lock()
+programs: Recent[Circuit] = Recent(MAX_PROGRAMS)
 
 
 def circuit_of(
@@ -41,27 +40,21 @@ def circuit_of(
 ) -> Circuit:
     """The circuit of some operations, from the cache if there is one of the same structure."""
     key = layout.key(operations), n_wires, prepares, readout
-    with _lock:
-        if key in _programs:
-            _programs.move_to_end(key)
-            return _programs[key]
-    circuit = _built(operations, layout, n_wires, prepares, readout)
-    trace(circuit)  # its errors come before the program is kept
-    with _lock:
-        _programs[key] = circuit
-        while len(_programs) > MAX_PROGRAMS:
-            _programs.popitem(last=False)
-    return circuit
+    return programs.get(key, lambda: _built(operations, layout, n_wires, prepares, readout))
 
 
 def _built(
     operations: list[Operator], layout: Layout, n_wires: int, prepares: bool, readout: Readout
 ) -> Circuit:
-    """A circuit that queues the operations; a program needs one gate and one input at least."""
+    """A circuit that queues the operations; a program needs one gate and one input at least.
+
+    Raises:
+        HQDMError: If an operation is not unitary, or has neither a matrix nor a decomposition.
+    """
     with qml.QueuingManager.stop_recording():
         idle = qml.PhaseShift(0.0, wires=0)
     fn = partial(queued, [*operations, idle], [*layout.slots, None])
-    return Circuit.from_qfunc(
+    circuit = Circuit.from_qfunc(
         fn,
         n_wires=n_wires,
         n_inputs=max(layout.n_inputs, 1) + (2**n_wires if prepares else 0),
@@ -70,6 +63,12 @@ def _built(
         wires=readout[1],
         prepares=prepares,
     )
+    try:
+        trace(circuit)  # before the circuit is kept
+    except HQDMError as error:
+        reason = str(error).removesuffix(HINT).rstrip(" :;")
+        raise HQDMError(f"hqdm.qubit cannot run this circuit: {reason}") from error
+    return circuit
 
 
 def run(

@@ -2,9 +2,9 @@
 
     torch       tensors in and out
     autograd    the same, as a function of autograd (`autograd_lift`)
-    JAX         vector-Jacobian products; so for torch with diff_method="adjoint"
+    JAX         vector-Jacobian products, as for torch with diff_method="adjoint"; with
+                diff_method="backprop" a function of JAX (`jax_lift`), for higher derivatives
 
-The first two can be differentiated any number of times, JAX refuses to differentiate the products.
 The backward pass is the adjoint method in the compiled kernels: the state is evolved back, not
 stored. Parameter-shift, finite differences and other gradients are PennyLane's own.
 """
@@ -31,7 +31,7 @@ from pennylane.devices.preprocess import (
     validate_measurements,
 )
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
+from pennylane.measurements import ClassicalShadowMP, MeasurementProcess, ShadowExpvalMP
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
@@ -130,12 +130,9 @@ class HqdmQubit(Device):
         method = config.gradient_method
         changes: dict[str, Any] = {"mcm_config": _deferred(config.mcm_config)}
         if method in METHODS:
-            interface = config.interface
-            if interface == math.Interface.AUTO and circuit is not None:
-                numbers = circuit.get_parameters(trainable_only=False)
-                interface = math.Interface(math.get_interface(*numbers))
-            by_products = interface in JAX or (
-                interface == TORCH and method in ("adjoint", "device")
+            interface = _interface(config, circuit)
+            by_products = (interface == "jax" and method != "backprop") or (
+                interface == "torch" and method in ("adjoint", "device")
             )
             changes["gradient_method"] = "adjoint" if by_products else "backprop"
             changes["use_device_gradient"] = True
@@ -147,10 +144,14 @@ class HqdmQubit(Device):
     def preprocess_transforms(
         self, execution_config: ExecutionConfig | None = None
     ) -> CompilePipeline:
-        """What PennyLane does to a tape before the device: defer, decompose, check, split."""
+        """What PennyLane does to a tape before the device: check, defer, decompose, split.
+
+        Wires are checked first: deferred measurements may take wires that the device has not.
+        """
         config = execution_config or ExecutionConfig()
         is_jit = config.interface == math.Interface.JAX_JIT  # whose Jacobians are of scalars
         pipeline = CompilePipeline()
+        pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
         pipeline.add_transform(defer_measurements, allow_postselect=True)
         pipeline.add_transform(
             decompose,
@@ -161,7 +162,6 @@ class HqdmQubit(Device):
             name=self.name,
         )
         pipeline.add_transform(device_resolve_dynamic_wires, wires=self.wires, allow_resets=False)
-        pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
         pipeline.add_transform(
             validate_measurements,
             analytic_measurements=accepted_analytic_measurement,
@@ -186,9 +186,10 @@ class HqdmQubit(Device):
 
     def _result(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
         differentiates = config.gradient_method == "backprop"
-        numbers = circuit.get_parameters(trainable_only=False)
-        if differentiates and any(map(isbox, numbers)):
-            return self._traced_by_autograd(circuit, config)
+        if differentiates and not circuit.shots:
+            traced = self._traced(circuit, config)
+            if traced is not None:
+                return traced
         simulation = self._simulation(circuit, config)
         if circuit.shots:
             return simulation.samples(self._rng, config.mcm_config.postselect_mode)
@@ -198,27 +199,47 @@ class HqdmQubit(Device):
         found = tuple(results if torch_out else map(as_numpy, results))
         return found[0] if len(found) == 1 else found
 
-    def _traced_by_autograd(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
-        """The results as functions of the parameters that autograd traces."""
+    def _traced(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
+        """The results as functions of the parameters that autograd or JAX traces, if any."""
         numbers = circuit.get_parameters(trainable_only=False)
-        places = [i for i, number in enumerate(numbers) if isbox(number)]
-        shapes = [math.shape(numbers[i]) for i in places]
-        forms: list[tuple[tuple[int, ...], bool]] = []
+        if config.interface in JAX:
+            from hqdm.device import jax_lift  # JAX is no requirement
 
-        def vector_of(vector: Tensor) -> Tensor:
+            places = [i for i, number in enumerate(numbers) if jax_lift.is_traced(number)]
+        else:
+            places = [i for i, number in enumerate(numbers) if isbox(number)]
+        if not places:
+            return None
+        shapes = [math.shape(numbers[i]) for i in places]
+
+        def results_of(vector: Tensor) -> Tensor:
             bound = circuit.bind_new_parameters(split(vector, shapes), places)
             results = self._simulation(bound, config).results()
-            forms[:] = [(tuple(result.shape), result.is_complex()) for result in results]
             real = [torch.view_as_real(r) if r.is_complex() else r for r in results]
             return torch.cat([r.reshape(-1) for r in real])
 
-        vector = lifted(vector_of)(flat([numbers[i] for i in places]))
-        parts = split(vector, [(*shape, 2) if is_complex else shape for shape, is_complex in forms])
+        forms = [self._form(measurement, circuit) for measurement in circuit.measurements]
+        sizes = [(*shape, 2) if is_complex else shape for shape, is_complex in forms]
+        some = [numbers[i] for i in places]
+        if config.interface in JAX:
+            n_numbers = sum(int(np.prod(size)) for size in sizes)
+            vector = jax_lift.lifted(results_of, n_numbers)(jax_lift.flat(some))
+        else:
+            vector = lifted(results_of)(flat(some))
         found = tuple(
             part[..., 0] + 1j * part[..., 1] if is_complex else part
-            for part, (_, is_complex) in zip(parts, forms, strict=True)
+            for part, (_, is_complex) in zip(split(vector, sizes), forms, strict=True)
         )
         return found[0] if len(found) == 1 else found
+
+    def _form(
+        self, measurement: MeasurementProcess, circuit: QuantumScript
+    ) -> tuple[tuple[int, ...], bool]:
+        """The shape of a result, and whether it is complex."""
+        n_wires = len(self.wires) if self.wires else len(circuit.wires)
+        shape = measurement.shape(shots=None, num_device_wires=n_wires)
+        lead = () if circuit.batch_size is None else (circuit.batch_size,)
+        return (*lead, *shape), measurement.numeric_type is complex
 
     def _simulation(self, circuit: QuantumScript, config: ExecutionConfig) -> Simulation:
         # JAX expects float64 wherever it is enabled, and rounds the results itself otherwise.
@@ -322,6 +343,15 @@ class HqdmQubit(Device):
         bound = circuit.bind_new_parameters(leaves, circuit.trainable_params)
         with torch.enable_grad():
             return leaves, self._simulation(bound, config).results()
+
+
+def _interface(config: ExecutionConfig, circuit: QuantumScript | None) -> str:
+    """PennyLane's name of the interface; that of the parameters where it is not given."""
+    if config.interface in JAX:
+        return "jax"
+    if config.interface == math.Interface.AUTO and circuit is not None:
+        return math.get_interface(*circuit.get_parameters(trainable_only=False))
+    return config.interface.value
 
 
 def _deferred(config: MCMConfig) -> MCMConfig:

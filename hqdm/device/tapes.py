@@ -13,7 +13,7 @@ import pennylane as qml
 import torch
 from pennylane import math
 from pennylane.devices.qubit import apply_operation, measure_with_samples
-from pennylane.measurements import Shots
+from pennylane.measurements import ShotCopies, Shots
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 from torch import Tensor
@@ -158,8 +158,16 @@ class Simulation:
             if not probability:
                 raise HQDMError("a postselected outcome has probability 0: no shots have it")
             return shots
-        return _FlexibleShots([int(rng.binomial(n, min(probability, 1.0))) for n in shots])
+        return Remaining([int(rng.binomial(n, min(probability, 1.0))) for n in shots])
 
 
-class _FlexibleShots(Shots):
-    """Shots of which there may be none."""
+class Remaining(Shots):
+    """Shots that remain of those asked for, of which there may be none.
+
+    Args:
+        counts: The number of shots of each part.
+    """
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.total_shots = sum(counts)
+        self.shot_vector = tuple(ShotCopies(count, 1) for count in counts)
