@@ -10,24 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from autograd import numpy as anp
-from autograd.extend import defvjp_argnum, primitive
+from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
 from torch import Tensor
 
 from hqdm.device.arrays import as_numpy
 from hqdm.utils.errors import HQDMError
-
-
-def flat(numbers: Sequence[Any]) -> Any:
-    """Numbers and arrays that autograd may differentiate as one vector.
-
-    Raises:
-        HQDMError: If one is complex.
-    """
-    for number in numbers:
-        if anp.iscomplexobj(number):
-            raise HQDMError("autograd gradients with respect to complex parameters: use real ones")
-    return anp.concatenate([anp.ravel(number) for number in numbers])
 
 
 def split(vector: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
@@ -40,34 +28,45 @@ def split(vector: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
 
 
 def lifted(function: Callable[..., Tensor]) -> Callable[..., Any]:
-    """A torch function of real vectors as an autograd function of arrays.
+    """A torch function of real tensors as an autograd function of arrays.
 
     Args:
         function: A differentiable function of tensors; its value is a real vector.
-    """
-    kept: list[tuple[Sequence[Any], list[Tensor], Tensor]] = []  # the latest evaluation
 
-    def evaluated(arrays: Sequence[Any]) -> tuple[list[Tensor], Tensor]:
-        if not kept or any(a is not b for a, b in zip(kept[0][0], arrays, strict=True)):
-            tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
-            with torch.enable_grad():
-                kept[:] = [(arrays, tensors, function(*tensors))]
-        return kept[0][1:]
+    Raises:
+        HQDMError: In the call, if an argument is complex.
+    """
+    kept: list[tuple[list[Tensor], Tensor]] = []  # the evaluation
 
     @primitive
     def value(*arrays: Any) -> Any:
-        return as_numpy(evaluated(arrays)[1])
+        tensors = [torch.from_numpy(np.array(array)) for array in arrays]
+        if any(tensor.is_complex() for tensor in tensors):
+            raise HQDMError("autograd gradients with respect to complex parameters: use real ones")
+        leaves = [tensor if tensor.is_floating_point() else tensor.double() for tensor in tensors]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        with torch.enable_grad():
+            kept[:] = [(leaves, function(*leaves))]
+        return as_numpy(kept[0][1])
 
-    def rule(place: int, _: Any, arrays: Sequence[Any], __: Any) -> Callable[[Any], Any]:
-        def product(vector: Any) -> Any:
-            if any(map(isbox, (*arrays, vector))):
-                return lifted(pulled_back(function, place))(*arrays, vector)
-            tensors, out = evaluated(arrays)
-            return as_numpy(gradient(out, tensors[place], torch.tensor(vector)))
+    def rule(
+        places: Sequence[int], _: Any, arrays: Sequence[Any], __: Any
+    ) -> Callable[[Any], Sequence[Any]]:
+        def products(vector: Any) -> Sequence[Any]:
+            if any(map(isbox, (*arrays, vector))):  # a further derivative
+                shapes = [np.shape(array) for array in arrays]
+                joined = anp.concatenate([anp.ravel(array) for array in arrays])
+                packed = pulled_back(lambda x: function(*split(x, shapes)), 0)
+                parts = split(lifted(packed)(joined, vector), shapes)
+                return [parts[place] for place in places]
+            leaves, out = kept[0]
+            found = gradients(out, [leaves[place] for place in places], torch.tensor(vector))
+            return [as_numpy(gradient) for gradient in found]
 
-        return product
+        return products
 
-    defvjp_argnum(value, rule)
+    defvjp_argnums(value, rule)
     return value
 
 
@@ -79,22 +78,24 @@ def pulled_back(function: Callable[..., Tensor], place: int) -> Callable[..., Te
         *arguments, vector = tensors
         arguments = [a if a.requires_grad else a.requires_grad_() for a in arguments]
         with torch.enable_grad():
-            return gradient(function(*arguments), arguments[place], vector, differentiates)
+            out = function(*arguments)
+            return gradients(out, [arguments[place]], vector, differentiates)[0]
 
     return product
 
 
-def gradient(out: Tensor, leaf: Tensor, vector: Tensor, create_graph: bool = False) -> Tensor:
-    """The gradient of `vector @ out`; zero if `out` does not depend on the leaf."""
+def gradients(
+    out: Tensor, leaves: Sequence[Tensor], vector: Tensor, create_graph: bool = False
+) -> Sequence[Tensor]:
+    """The gradients of `vector @ out`; zero where `out` does not depend on a leaf."""
     if not out.requires_grad:
-        return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad(
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return torch.autograd.grad(
         out,
-        leaf,
+        list(leaves),
         vector.to(out),
         retain_graph=True,
         create_graph=create_graph,
         allow_unused=True,
         materialize_grads=True,
     )
-    return found

@@ -8,7 +8,7 @@ The numbers of an operation are of one of two kinds:
 """
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pennylane as qml
@@ -135,9 +135,13 @@ def _frozen(value: Any) -> Hashable:
     return state_of(value)
 
 
-def constants(operation: Operator) -> Hashable:
+def constants(data: Sequence[Any]) -> Hashable:
     """A key of the parameters of an operation that are constants."""
-    return tuple(state_of(qml.math.unwrap(number)) for number in operation.data)
+    return tuple(state_of(qml.math.unwrap(number)) for number in data)
+
+
+Step = tuple[Operator, Sequence[Any]]
+"""An operation and its parameters, which need not be those that it was made with."""
 
 
 class Slot(NamedTuple):
@@ -168,7 +172,7 @@ class Layout:
     """The order of the angles of some operations in the inputs and weights of a program.
 
     Args:
-        operations: The operations.
+        steps: The operations and their parameters.
 
     Attributes:
         slots: The places of the parameters of each operation; None for constants.
@@ -178,18 +182,18 @@ class Layout:
         n_weights: Number of weights.
     """
 
-    def __init__(self, operations: list[Operator]) -> None:
+    def __init__(self, steps: Sequence[Step]) -> None:
         self.slots: list[tuple[Slot, ...] | None] = []
         self.inputs: list[Any] = []
         self.weights: list[Any] = []
         self.n_inputs = self.n_weights = 0
-        for operation in operations:
-            takes = bool(operation.data) and takes_angles(operation)
-            self.slots.append(tuple(self._places(operation)) if takes else None)
+        for operation, data in steps:
+            takes = bool(data) and takes_angles(operation)
+            self.slots.append(tuple(self._places(operation, data)) if takes else None)
 
-    def _places(self, operation: Operator) -> Iterator[Slot]:
+    def _places(self, operation: Operator, data: Sequence[Any]) -> Iterator[Slot]:
         batched = operation.batch_size is not None
-        for number, n_axes in zip(operation.data, operation.ndim_params, strict=True):
+        for number, n_axes in zip(data, operation.ndim_params, strict=True):
             shape = tuple(qml.math.shape(number))
             if batched and len(shape) > n_axes:
                 yield Slot(True, self.n_inputs, shape[1:])
@@ -200,16 +204,19 @@ class Layout:
                 self.n_weights += math.prod(shape)
                 self.weights.append(number)
 
-    def key(self, operations: list[Operator]) -> Hashable:
+    def key(self, steps: Sequence[Step]) -> Hashable:
         """A key of the operations and of their places."""
         return tuple(
-            (structure(operation), slots if slots is not None else constants(operation))
-            for operation, slots in zip(operations, self.slots, strict=True)
+            (structure(operation), slots if slots is not None else constants(data))
+            for (operation, data), slots in zip(steps, self.slots, strict=True)
         )
 
 
 def queued(
-    operations: list[Operator], slots: list[tuple[Slot, ...] | None], x: Tensor, weights: Tensor
+    operations: Sequence[Operator],
+    slots: Sequence[tuple[Slot, ...] | None],
+    x: Tensor,
+    weights: Tensor,
 ) -> None:
     """Queue operations with the angles that inputs and weights give them."""
     for operation, places in zip(operations, slots, strict=True):

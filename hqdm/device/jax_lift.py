@@ -3,7 +3,7 @@
 As `autograd_lift`, for `diff_method="backprop"` with JAX, which is no requirement of this package.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jax import numpy as jnp
 from torch import Tensor
 
 from hqdm.device.arrays import as_numpy
-from hqdm.device.autograd_lift import pulled_back
+from hqdm.device.autograd_lift import pulled_back, split
 
 
 def is_traced(number: Any) -> bool:
@@ -21,18 +21,21 @@ def is_traced(number: Any) -> bool:
     return isinstance(number, jax.core.Tracer)
 
 
-def flat(numbers: list[Any]) -> Any:
-    """Real numbers and arrays as one vector."""
-    return jnp.concatenate([jnp.ravel(jnp.asarray(number)) for number in numbers])
-
-
-def lifted(function: Callable[..., Tensor], size: int) -> Callable[..., Any]:
-    """A torch function of real vectors as a JAX function of arrays.
+def lifted(function: Callable[..., Tensor], size: int, arrays: Sequence[Any]) -> Any:
+    """The value of a torch function of real tensors, as JAX differentiates it.
 
     Args:
-        function: A differentiable function of tensors; its value is a real vector.
+        function: A differentiable function; its value is a real vector.
         size: The length of its value.
+        arrays: Its arguments.
     """
+    shapes = [jnp.shape(array) for array in arrays]
+    joined = jnp.concatenate([jnp.ravel(jnp.asarray(array)) for array in arrays])
+    return _lifted(lambda x: function(*split(x, shapes)), size)(joined)
+
+
+def _lifted(function: Callable[..., Tensor], size: int) -> Callable[..., Any]:
+    """A torch function of real vectors as a JAX function; see `lifted`."""
 
     def on_host(*arrays: Any) -> np.ndarray:
         tensors = [torch.from_numpy(np.array(array)) for array in arrays]
@@ -49,7 +52,7 @@ def lifted(function: Callable[..., Tensor], size: int) -> Callable[..., Any]:
 
     def backward(arrays: tuple[Any, ...], vector: Any) -> tuple[Any, ...]:
         products = (
-            lifted(pulled_back(function, place), array.size) for place, array in enumerate(arrays)
+            _lifted(pulled_back(function, place), array.size) for place, array in enumerate(arrays)
         )
         return tuple(product(*arrays, vector) for product in products)
 

@@ -6,17 +6,17 @@ for all samples at once. If |psi_in> = |a> + i |b> is complex, U runs on the rea
 the results are added, which the measurements other than the state do not allow.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import pennylane as qml
 import torch
-from pennylane.operation import Operator
 from torch import Tensor
 
 from hqdm.circuits import Circuit
 from hqdm.device.arrays import as_real
-from hqdm.device.gates import Layout, queued
+from hqdm.device.gates import Layout, Step, queued
 from hqdm.device.recent import Recent
 from hqdm.simulators import Simulator
 from hqdm.simulators.program.decomposition import HINT
@@ -36,15 +36,15 @@ programs: Recent[Circuit] = Recent(MAX_PROGRAMS)
 
 
 def circuit_of(
-    operations: list[Operator], layout: Layout, n_wires: int, prepares: bool, readout: Readout
+    steps: Sequence[Step], layout: Layout, n_wires: int, prepares: bool, readout: Readout
 ) -> Circuit:
     """The circuit of some operations, from the cache if there is one of the same structure."""
-    key = layout.key(operations), n_wires, prepares, readout
-    return programs.get(key, lambda: _built(operations, layout, n_wires, prepares, readout))
+    key = layout.key(steps), n_wires, prepares, readout
+    return programs.get(key, lambda: _built(steps, layout, n_wires, prepares, readout))
 
 
 def _built(
-    operations: list[Operator], layout: Layout, n_wires: int, prepares: bool, readout: Readout
+    steps: Sequence[Step], layout: Layout, n_wires: int, prepares: bool, readout: Readout
 ) -> Circuit:
     """A circuit that queues the operations; a program needs one gate and one input at least.
 
@@ -53,7 +53,7 @@ def _built(
     """
     with qml.QueuingManager.stop_recording():
         idle = qml.PhaseShift(0.0, wires=0)
-    fn = partial(queued, [*operations, idle], [*layout.slots, None])
+    fn = partial(queued, [*(operation for operation, _ in steps), idle], [*layout.slots, None])
     circuit = Circuit.from_qfunc(
         fn,
         n_wires=n_wires,
@@ -73,7 +73,7 @@ def _built(
 
 def run(
     simulator: Simulator,
-    operations: list[Operator],
+    steps: Sequence[Step],
     n_wires: int,
     initial: Tensor | None,
     n_samples: int,
@@ -85,7 +85,7 @@ def run(
 
     Args:
         simulator: The simulator.
-        operations: The operations, on wires `0..n_wires-1`.
+        steps: Operations on wires `0..n_wires-1`, and their parameters.
         n_wires: Number of wires.
         initial: The initial state, `(B or 1, 2**n_wires)`, complex for `STATE`; None for |0...0>.
         n_samples: The number of samples B.
@@ -96,8 +96,8 @@ def run(
     Returns:
         The outputs of the circuit, `(B, n_outputs)`; for `STATE` complex amplitudes.
     """
-    layout = Layout(operations)
-    circuit = circuit_of(operations, layout, n_wires, initial is not None, readout)
+    layout = Layout(steps)
+    circuit = circuit_of(steps, layout, n_wires, initial is not None, readout)
     inputs = _inputs(layout, n_samples, dtype, device)
     weights = _joined(layout.weights, dtype, device)
     check_states(n_wires, n_samples, dtype, readout)

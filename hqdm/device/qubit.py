@@ -9,7 +9,7 @@ The backward pass is the adjoint method in the compiled kernels: the state is ev
 stored. Parameter-shift, finite differences and other gradients are PennyLane's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ from pennylane.transforms.core import CompilePipeline, transform
 from torch import Tensor
 
 from hqdm.device.arrays import as_numpy
-from hqdm.device.autograd_lift import flat, lifted, split
+from hqdm.device.autograd_lift import lifted, split
 from hqdm.device.gates import ANGLES, FIXED, decomposition, has_scalars, is_supported, takes_angles
 from hqdm.device.tapes import Simulation
 from hqdm.simulators import AutoSimulator
@@ -210,11 +210,10 @@ class HqdmQubit(Device):
             places = [i for i, number in enumerate(numbers) if isbox(number)]
         if not places:
             return None
-        shapes = [math.shape(numbers[i]) for i in places]
 
-        def results_of(vector: Tensor) -> Tensor:
-            bound = circuit.bind_new_parameters(split(vector, shapes), places)
-            results = self._simulation(bound, config).results()
+        def results_of(*tensors: Tensor) -> Tensor:
+            of_places = dict(zip(places, tensors, strict=True))
+            results = self._simulation(circuit, config, of_places).results()
             real = [torch.view_as_real(r) if r.is_complex() else r for r in results]
             return torch.cat([r.reshape(-1) for r in real])
 
@@ -223,9 +222,9 @@ class HqdmQubit(Device):
         some = [numbers[i] for i in places]
         if config.interface in JAX:
             n_numbers = sum(int(np.prod(size)) for size in sizes)
-            vector = jax_lift.lifted(results_of, n_numbers)(jax_lift.flat(some))
+            vector = jax_lift.lifted(results_of, n_numbers, some)
         else:
-            vector = lifted(results_of)(flat(some))
+            vector = lifted(results_of)(*some)
         found = tuple(
             part[..., 0] + 1j * part[..., 1] if is_complex else part
             for part, (_, is_complex) in zip(split(vector, sizes), forms, strict=True)
@@ -241,10 +240,15 @@ class HqdmQubit(Device):
         lead = () if circuit.batch_size is None else (circuit.batch_size,)
         return (*lead, *shape), measurement.numeric_type is complex
 
-    def _simulation(self, circuit: QuantumScript, config: ExecutionConfig) -> Simulation:
+    def _simulation(
+        self,
+        circuit: QuantumScript,
+        config: ExecutionConfig,
+        tensors: Mapping[int, Tensor] | None = None,
+    ) -> Simulation:
         # JAX expects float64 wherever it is enabled, and rounds the results itself otherwise.
         dtype = torch.float64 if config.interface in JAX else None
-        return Simulation(circuit, self._simulator, dtype)
+        return Simulation(circuit, self._simulator, dtype, tensors)
 
     def compute_vjp(
         self,
@@ -340,9 +344,9 @@ class HqdmQubit(Device):
         ]
         for leaf in leaves:
             leaf.requires_grad_()
-        bound = circuit.bind_new_parameters(leaves, circuit.trainable_params)
+        tensors = dict(zip(circuit.trainable_params, leaves, strict=True))
         with torch.enable_grad():
-            return leaves, self._simulation(bound, config).results()
+            return leaves, self._simulation(circuit, config, tensors).results()
 
 
 def _interface(config: ExecutionConfig, circuit: QuantumScript | None) -> str:

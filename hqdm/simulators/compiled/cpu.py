@@ -40,6 +40,7 @@ from hqdm.utils.errors import HQDMError
 log = logging.getLogger(__name__)
 
 MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
+UPDATES_PER_THREAD = 2**15  # of groups of amplitudes, 0.3 ms; waking a thread can take as long
 SILENT_SECONDS = 1.0  # loading a CUDA kernel takes less time, compiling one takes more
 COMPILING = (
     "compiling the %s kernel of the simulator for %s: about 10 seconds, once on this machine"
@@ -71,6 +72,7 @@ class KernelPlan:
         self.phases = lowered.program.phases.to(device, dtype)
         gates = lowered.program.input_gates
         self.input_gates = torch.tensor(gates, dtype=torch.long, device=device)
+        self.n_updates = int(lowered.tables.code[:, kernels.COUNT].sum())
         constants = torch.from_numpy(lowered.tables.constants).to(dtype.to_complex())
         self.tables = lowered.tables._replace(constants=constants.numpy())
 
@@ -183,7 +185,10 @@ class _KernelRun:
             n_phases,
             phases.shape[2],
         )
-        self.n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        n_pieces = self.n_circuits * len(plan.tables.parts) * self.n_chunks
+        n_worth = 1 + self.n_circuits * n_groups * plan.n_updates // UPDATES_PER_THREAD
+        n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        self.n_threads = max(1, min(n_threads, n_pieces, n_worth))
         # The leading arguments of both kernels.
         self.arguments = (
             plan.tables,
