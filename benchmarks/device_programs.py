@@ -1,4 +1,4 @@
-"""Programs of PennyLane's users, of which `pennylane_device.py` takes the time and tests the values.
+"""Programs of PennyLane's users, for `pennylane_device.py` and the tests.
 
 Each is written after the description of a demonstration or a paper, and runs on any device:
 
@@ -33,7 +33,6 @@ class Program:
         is_batched: Whether it runs on a batch of samples.
         make: A function of the device's name that returns a call of the program: its values and
             gradients as arrays.
-        gradients: By device, the gradient method.
     """
 
     name: str

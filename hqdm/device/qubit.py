@@ -2,8 +2,8 @@
 
     torch       tensors in and out
     autograd    the same, as a function of autograd (`autograd_lift`)
-    JAX         vector-Jacobian products, as for torch with diff_method="adjoint"; with
-                diff_method="backprop" a function of JAX (`jax_lift`), for higher derivatives
+    JAX         vector-Jacobian products; with diff_method="backprop" a function of JAX
+                (`jax_lift`), for higher derivatives
 
 The backward pass is the adjoint method in the compiled kernels: the state is evolved back, not
 stored. Parameter-shift, finite differences and other gradients are PennyLane's own.
@@ -130,10 +130,7 @@ class HqdmQubit(Device):
         method = config.gradient_method
         changes: dict[str, Any] = {"mcm_config": _deferred(config.mcm_config)}
         if method in METHODS:
-            interface = _interface(config, circuit)
-            by_products = (interface == "jax" and method != "backprop") or (
-                interface == "torch" and method in ("adjoint", "device")
-            )
+            by_products = method != "backprop" and _interface(config, circuit) == "jax"
             changes["gradient_method"] = "adjoint" if by_products else "backprop"
             changes["use_device_gradient"] = True
             # Cheaper than a Jacobian, which is PennyLane's default (device_vjp=False).
@@ -171,7 +168,7 @@ class HqdmQubit(Device):
         pipeline.add_transform(_expand_where_needed)
         if config.gradient_method in METHODS:
             pipeline.add_transform(no_sampling, name=f"{config.gradient_method} + {self.name}")
-            if _needs_single_samples(config):
+            if is_jit and config.gradient_method != "backprop":  # Jacobians have no axis of samples
                 pipeline.add_transform(broadcast_expand)
         return pipeline
 
@@ -370,16 +367,6 @@ def _deferred(config: MCMConfig) -> MCMConfig:
             " use 'deferred'"
         )
     return replace(config, mcm_method="deferred")
-
-
-def _needs_single_samples(config: ExecutionConfig) -> bool:
-    """True if PennyLane cannot take gradients of a batch from the device.
-
-    Its torch interface expects vector-Jacobian products of equal shapes, and that of jax.jit takes
-    Jacobians, which have no axis of samples.
-    """
-    by_products = config.gradient_method != "backprop"
-    return by_products and config.interface in (TORCH, math.Interface.JAX_JIT)
 
 
 def _pulled_back(
