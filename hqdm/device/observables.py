@@ -6,6 +6,7 @@ The matrix acts on the wires of the observable only. That of a sum of Pauli word
 row for each set of flipped wires, however many words flip the same.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,7 @@ def sparse_observable(measurement: MeasurementProcess) -> SparseObservable | Non
         flips = {tuple(w for w, letter in word.items() if letter in "XY") for word in words}
         if len(flips) * 2 ** len(wires) > MAX_ENTRIES:
             return None
-        numbers = qml.pauli.PauliSentence({word: complex(c) for word, c in words.items()})
-        matrix = numbers.to_mat(wire_order=wires, format="csr") if wires else [[numbers.trace()]]
+        matrix = pauli_matrix(words, list(wires))
     elif observable.has_sparse_matrix:
         matrix = observable.sparse_matrix(wire_order=wires, format="csr")
     elif observable.has_matrix and 4 ** len(wires) <= MAX_ENTRIES:
@@ -123,3 +123,34 @@ def sparse_observable(measurement: MeasurementProcess) -> SparseObservable | Non
     if error.nnz and error.max() > HERMITIAN * abs(matrix).max():
         return None
     return SparseObservable(tuple(wires), matrix)
+
+
+def pauli_matrix(words: Mapping[Any, Any], wires: Sequence[Any]) -> csr_matrix:
+    """The matrix of a sum of Pauli words.
+
+    A word with Z or Y on the wires z and X or Y on the wires x maps basis states as
+
+        P |i> = i^(number of Y) (-1)^(bits of i in z) |i xor x>.
+
+    Args:
+        words: Coefficients by word, which maps wires to letters.
+        wires: The wires, the first one most significant.
+    """
+    n = len(wires)
+    columns = np.arange(2**n)
+    factors: dict[int, np.ndarray] = {}  # by flipped bits, of the columns
+    for word, coefficient in words.items():
+        bits = dict.fromkeys("XYZ", 0)
+        for wire, letter in word.items():
+            bits[letter] |= 1 << (n - 1 - wires.index(wire))
+        signs = 1 - 2 * (np.bitwise_count(columns & (bits["Z"] | bits["Y"])) & 1).astype(float)
+        phase = complex(coefficient) * 1j ** bits["Y"].bit_count()
+        flips = bits["X"] | bits["Y"]
+        factors[flips] = factors.get(flips, 0) + phase * signs
+    if not factors:
+        return csr_matrix((2**n, 2**n))
+    # Row i has the entries of the columns i xor x.
+    indices = np.stack([columns ^ flips for flips in factors], 1)
+    rows = np.stack([factor[columns ^ flips] for flips, factor in factors.items()], 1)
+    starts = np.arange(2**n + 1) * len(factors)
+    return csr_matrix((rows.ravel(), indices.ravel(), starts), shape=(2**n, 2**n))

@@ -168,7 +168,7 @@ class HqdmQubit(Device):
         pipeline.add_transform(_expand_where_needed)
         if config.gradient_method in METHODS:
             pipeline.add_transform(no_sampling, name=f"{config.gradient_method} + {self.name}")
-            if is_jit and config.gradient_method != "backprop":  # Jacobians have no axis of samples
+            if is_jit and config.gradient_method != "backprop":  # without an axis of samples
                 pipeline.add_transform(broadcast_expand)
         return pipeline
 

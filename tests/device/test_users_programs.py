@@ -17,7 +17,7 @@ SMALL = {
     "reuploading": {"n_samples": 9},
     "torch_layer": {"n_samples": 9},
     "qaoa": {"n_layers": 2},
-    "vqe": {},
+    "vqe": {"n_sites": 4},
 }
 
 
@@ -36,12 +36,13 @@ def programs(monkeypatch):
     del sys.modules["device_programs"]
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_values_and_gradients_are_those_of_default_qubit(programs, name):
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [*SMALL.items(), pytest.param("vqe", {}, marks=pytest.mark.slow, id="vqe of 12 qubits")],
+)
+def test_values_and_gradients_are_those_of_default_qubit(programs, name, sizes):
     (program,) = (program for program in programs.PROGRAMS if program.name == name)
-    ours, theirs = (
-        program.make(device, **SMALL[name])() for device in ("hqdm.qubit", "default.qubit")
-    )
+    ours, theirs = (program.make(device, **sizes)() for device in ("hqdm.qubit", "default.qubit"))
     assert any(np.abs(gradient).max() > 1e-3 for gradient in theirs[1:])
     atol = 1e-6 if name == "torch_layer" else 1e-9  # the layer runs in float32
     for value, expected in zip(ours, theirs, strict=True):
