@@ -22,6 +22,7 @@ from pennylane import numpy as pnp
 from torch import Tensor, nn
 
 SEED = 0
+Call = Callable[[], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Program:
     Attributes:
         name: Its name.
         is_batched: Whether it runs on a batch of samples.
-        make: A function of the device's name that returns a call of the program: its values and
-            gradients as arrays.
+        make: A function of the device's name that returns a call of the program: its value and
+            gradients as arrays, or with `gradients=False` the value only.
     """
 
     name: str
     is_batched: bool
-    make: Callable[[str], Callable[[], list[np.ndarray]]]
+    make: Callable[..., Call]
 
 
 def qnode(function: Callable[..., Any], device: str, n_wires: int) -> qml.QNode:
@@ -46,25 +47,27 @@ def qnode(function: Callable[..., Any], device: str, n_wires: int) -> qml.QNode:
     return qml.QNode(function, qml.device(device, wires=n_wires), diff_method=method)
 
 
-def by_torch(loss: Callable[..., Tensor], *leaves: Tensor) -> Callable[[], list[np.ndarray]]:
+def by_torch(loss: Callable[..., Tensor], *leaves: Tensor, gradients: bool) -> Call:
     """A call that returns a loss and its gradients for torch leaves."""
 
     def call() -> list[np.ndarray]:
-        value = loss(*leaves)
-        gradients = torch.autograd.grad(value, leaves)
-        return [t.detach().numpy() for t in (value, *gradients)]
+        with torch.set_grad_enabled(gradients):
+            value = loss(*leaves)
+        found = torch.autograd.grad(value, leaves) if gradients else ()
+        return [tensor.detach().numpy() for tensor in (value, *found)]
 
     return call
 
 
-def by_autograd(loss: Callable[..., Any], *leaves: Any) -> Callable[[], list[np.ndarray]]:
-    """A call that returns a loss and its gradients for leaves of PennyLane's NumPy."""
+def by_autograd(loss: Callable[..., Any], leaf: Any, *, gradients: bool) -> Call:
+    """A call that returns a loss and its gradient for a leaf of PennyLane's NumPy."""
     gradient = qml.grad(loss)
 
     def call() -> list[np.ndarray]:
-        found = gradient(*leaves)
-        gradients = found if isinstance(found, tuple) else (found,)
-        return [np.asarray(gradient.forward), *map(np.asarray, gradients)]
+        if not gradients:
+            return [np.asarray(loss(leaf))]
+        found = gradient(leaf)
+        return [np.asarray(gradient.forward), np.asarray(found)]
 
     return call
 
@@ -79,7 +82,7 @@ def leaf(array: np.ndarray, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.tensor(array, dtype=dtype, requires_grad=True)
 
 
-def classifier(device: str, n_samples: int = 128) -> Callable[[], list[np.ndarray]]:
+def classifier(device: str, n_samples: int = 128, gradients: bool = True) -> Call:
     """Labels of samples with 16 features by <Z> of the first of 4 qubits."""
 
     def circuit(weights: Tensor, features: Tensor) -> Any:
@@ -98,10 +101,10 @@ def classifier(device: str, n_samples: int = 128) -> Callable[[], list[np.ndarra
     def loss(weights: Tensor, bias: Tensor) -> Tensor:
         return (labels - node(weights, features) - bias).square().mean()
 
-    return by_torch(loss, leaf(numbers(6, 4, 3)), leaf(np.array(0.1)))
+    return by_torch(loss, leaf(numbers(6, 4, 3)), leaf(np.array(0.1)), gradients=gradients)
 
 
-def quanvolution(device: str, n_images: int = 8) -> Callable[[], list[np.ndarray]]:
+def quanvolution(device: str, n_images: int = 128, gradients: bool = True) -> Call:
     """A random circuit on the 2 x 2 patches of images of 28 x 28 pixels, and its gradient."""
 
     def circuit(patches: Tensor, weights: Tensor) -> Any:
@@ -117,10 +120,10 @@ def quanvolution(device: str, n_images: int = 8) -> Callable[[], list[np.ndarray
     def loss(weights: Tensor) -> Tensor:
         return torch.stack(list(node(patches, weights)), -1).square().mean()
 
-    return by_torch(loss, leaf(numbers(1, 4)))
+    return by_torch(loss, leaf(numbers(1, 4)), gradients=gradients)
 
 
-def reuploading(device: str, n_samples: int = 128) -> Callable[[], list[np.ndarray]]:
+def reuploading(device: str, n_samples: int = 128, gradients: bool = True) -> Call:
     """Fidelities of one qubit with the states of two classes; features enter in every layer."""
     projectors = [np.diag([1.0, 0.0]), np.diag([0.0, 1.0])]
 
@@ -138,33 +141,33 @@ def reuploading(device: str, n_samples: int = 128) -> Callable[[], list[np.ndarr
         zero, one = node(scales, weights, features)
         return ((zero - 1 + labels).square() + (one - labels).square()).mean()
 
-    return by_torch(loss, leaf(numbers(5, 3)), leaf(numbers(3, 5).T))
+    return by_torch(loss, leaf(numbers(5, 3)), leaf(numbers(3, 5).T), gradients=gradients)
 
 
-def torch_layer(device: str, n_samples: int = 128) -> Callable[[], list[np.ndarray]]:
-    """Cross entropy of a network with 10 qubits between linear layers, float32."""
+def torch_layer(device: str, n_samples: int = 128, gradients: bool = True) -> Call:
+    """Cross entropy of a network with 12 qubits between linear layers, float32."""
     torch.manual_seed(SEED)
 
     def circuit(inputs: Tensor, weights: Tensor) -> Any:
-        qml.AngleEmbedding(inputs, wires=range(10))
-        qml.StronglyEntanglingLayers(weights, wires=range(10))
-        return [qml.expval(qml.Z(wire)) for wire in range(10)]
+        qml.AngleEmbedding(inputs, wires=range(12))
+        qml.StronglyEntanglingLayers(weights, wires=range(12))
+        return [qml.expval(qml.Z(wire)) for wire in range(12)]
 
-    layer = qml.qnn.TorchLayer(qnode(circuit, device, 10), {"weights": (3, 10, 3)})
-    network = nn.Sequential(nn.Linear(16, 10), layer, nn.Linear(10, 3))
+    layer = qml.qnn.TorchLayer(qnode(circuit, device, 12), {"weights": (3, 12, 3)})
+    network = nn.Sequential(nn.Linear(16, 12), layer, nn.Linear(12, 3))
     features = torch.tensor(numbers(n_samples, 16), dtype=torch.float32)
     labels = torch.arange(n_samples) % 3
 
     def loss(*_: Tensor) -> Tensor:
         return nn.functional.cross_entropy(network(features).float(), labels)
 
-    return by_torch(loss, *network.parameters())
+    return by_torch(loss, *network.parameters(), gradients=gradients)
 
 
 EDGES = [(i, (i + 1) % 12) for i in range(12)] + [(i, i + 6) for i in range(6)]
 
 
-def qaoa(device: str, n_layers: int = 4) -> Callable[[], list[np.ndarray]]:
+def qaoa(device: str, n_layers: int = 4, gradients: bool = True) -> Call:
     """Cut of a 3-regular graph of 12 vertices."""
     cost = qml.Hamiltonian([0.5] * len(EDGES), [qml.Z(i) @ qml.Z(j) for i, j in EDGES])
     mixer = qml.qaoa.x_mixer(range(12))
@@ -178,7 +181,7 @@ def qaoa(device: str, n_layers: int = 4) -> Callable[[], list[np.ndarray]]:
         return qml.expval(cost)
 
     angles = pnp.array(numbers(n_layers, 2), requires_grad=True)
-    return by_autograd(qnode(circuit, device, 12), angles)
+    return by_autograd(qnode(circuit, device, 12), angles, gradients=gradients)
 
 
 @cache
@@ -187,7 +190,7 @@ def fermi_hubbard(n_sites: int) -> Any:
     return qml.spin.fermi_hubbard("chain", [n_sites], hopping=1.0, coulomb=2.0)
 
 
-def vqe(device: str, n_sites: int = 6) -> Callable[[], list[np.ndarray]]:
+def vqe(device: str, n_sites: int = 6, gradients: bool = True) -> Call:
     """Energy of a half-filled chain."""
     n_qubits = 2 * n_sites
     hamiltonian = fermi_hubbard(n_sites)
@@ -203,7 +206,7 @@ def vqe(device: str, n_sites: int = 6) -> Callable[[], list[np.ndarray]]:
 
     n_angles = len(singles) + len(doubles)
     angles = pnp.array(numbers(n_angles, low=-0.2, high=0.2), requires_grad=True)
-    return by_autograd(qnode(circuit, device, n_qubits), angles)
+    return by_autograd(qnode(circuit, device, n_qubits), angles, gradients=gradients)
 
 
 PROGRAMS = (

@@ -10,7 +10,7 @@ MAX_FILES = 12
 
 FLOORS = (
     *("utils", "circuits"),
-    *("simulators.program", "simulators.compiled", "simulators"),
+    *("simulators.program", "simulators.compiled", "simulators", "device"),
     *("nn", "storage", "diffusion", "guidance", "samplers"),
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "cli", "cli.commands", ""),
