@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 import torch
 from torch import Tensor
@@ -145,8 +146,7 @@ def _inputs(layout: Layout, n_samples: int, dtype: torch.dtype, device: torch.de
 
 def _joined(numbers: list[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Parameters as one vector."""
-    if not any(isinstance(number, Tensor) for number in numbers):
-        flat = [item for number in numbers for item in qml.math.ravel(number)]
-        return torch.tensor([complex(item).real for item in flat], dtype=dtype, device=device)
-    parts = [as_real(number, dtype, device).reshape(-1) for number in numbers]
-    return torch.cat(parts)
+    if any(isinstance(number, Tensor) for number in numbers):
+        return torch.cat([as_real(number, dtype, device).reshape(-1) for number in numbers])
+    flat = np.concatenate([np.zeros(0), *(np.asarray(number).reshape(-1) for number in numbers)])
+    return as_real(flat, dtype, device)

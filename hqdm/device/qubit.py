@@ -59,6 +59,8 @@ def _first(results: Sequence[Any]) -> Any:
 @transform
 def _expand_where_needed(tape: QuantumScript) -> tuple[Sequence[QuantumScript], Any]:
     """Split a tape into its samples if they differ in more than angles and the initial state."""
+    if tape.batch_size is None:
+        return (tape,), _first
     operations = tape.operations[tape.num_preps :]
     if any(o.batch_size is not None and not takes_angles(o) for o in operations) or any(
         isinstance(m, (ClassicalShadowMP, ShadowExpvalMP)) for m in tape.measurements
@@ -141,7 +143,7 @@ class HqdmQubit(Device):
     def preprocess_transforms(
         self, execution_config: ExecutionConfig | None = None
     ) -> CompilePipeline:
-        """What PennyLane does to a tape before the device: check, defer, decompose, split.
+        """The transforms of PennyLane before the device: checks, deferral, decomposition, splits.
 
         Wires are checked first: deferred measurements may take wires that the device has not.
         """
