@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hqdm.utils.errors import HQDMError
+
 
 def precision(numbers: Sequence[Any]) -> torch.dtype:
     """The real dtype of a computation: single precision if all arrays among numbers are in it.
@@ -34,8 +36,14 @@ def as_numpy(tensor: Any) -> Any:
 
 
 def as_real(number: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A parameter as a real tensor; PennyLane makes angles complex in some methods."""
+    """A parameter as a real tensor; PennyLane makes angles complex in some methods.
+
+    Raises:
+        HQDMError: If it has an imaginary part.
+    """
     tensor = number if isinstance(number, Tensor) else torch.from_numpy(np.array(number))
     if tensor.is_complex():
+        if tensor.imag.any():
+            raise HQDMError(f"an angle is complex: expected a real number, got {number}")
         tensor = tensor.real
     return tensor.to(device, dtype)

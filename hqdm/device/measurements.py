@@ -18,6 +18,7 @@ from torch import Tensor
 from hqdm.circuits.identity import state_of
 from hqdm.circuits.readout import (
     BASIS_CHANGE,
+    Expectation,
     Readout,
     Returned,
     UnsupportedQNode,
@@ -29,6 +30,7 @@ from hqdm.device.observables import SparseObservable, sparse_observable
 from hqdm.device.recent import Recent
 
 MAX_PLANS = 256
+MAX_ENTRIES = 2**22  # of a linear map, 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +135,18 @@ def _direct(measurements: Sequence[MeasurementProcess]) -> Direct | None:
         bases = cast(dict[int, str], returned.bases)
     except UnsupportedQNode:
         return None
-    if not bases:  # of identities only
+    if not bases or _entries(returned) > MAX_ENTRIES:  # of identities only, or a large map
         return None
     with qml.QueuingManager.stop_recording():
         gates = [BASIS_CHANGE[letter](wire) for wire, letter in bases.items()]
     rotations = tuple(gate for gate in gates if gate is not None)
     return Direct(rotations, tuple(bases), readout(returned))
+
+
+def _entries(returned: Returned) -> int:
+    """The number of entries of the linear map of joint outcomes, see `readout`."""
+    expectations = [m for m in returned.measurements if isinstance(m, Expectation)]
+    words = [word for expectation in expectations for _, word in expectation.terms]
+    if len(expectations) == len(returned.measurements) and max(map(len, words), default=0) < 2:
+        return 0  # of single wires
+    return len(expectations) * 2 ** len(returned.bases)

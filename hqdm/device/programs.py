@@ -22,7 +22,7 @@ from hqdm.device.recent import Recent
 from hqdm.simulators import Simulator
 from hqdm.simulators.program.decomposition import HINT
 from hqdm.simulators.program.tracing import trace
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.memory import check_memory
 
 MAX_PROGRAMS = 128
@@ -66,8 +66,8 @@ def _built(
     )
     try:
         trace(circuit)  # before the circuit is kept
-    except HQDMError as error:
-        reason = str(error).removesuffix(HINT).rstrip(" :;")
+    except ValueError as error:  # also of PennyLane, for operations on other systems than qubits
+        reason = first_line(error).removesuffix(HINT).rstrip(" :;")
         raise HQDMError(f"hqdm.qubit cannot run this circuit: {reason}") from error
     return circuit
 

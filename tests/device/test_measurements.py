@@ -58,3 +58,10 @@ def test_trainable_coefficients_are_not_kept():
     states = torch.tensor([[0.6, 0.8]], dtype=torch.complex128)
     (value,) = found(measured, states, False)
     torch.testing.assert_close(torch.autograd.grad(value, coefficient)[0], torch.tensor(0.96))
+
+
+def test_many_wires_in_one_basis_need_no_large_map():
+    """30 wires have 2**30 joint outcomes."""
+    neighbours = [qml.expval(qml.Z(i) @ qml.Z(i + 1)) for i in range(29)]
+    assert isinstance(plan(neighbours, True), FromState)
+    assert isinstance(plan([qml.expval(qml.Z(i)) for i in range(30)], True), Direct)

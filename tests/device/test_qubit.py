@@ -304,6 +304,16 @@ def qnode(*parts, wires=2, **options):
             HQDMError,
             "hqdm.qubit cannot run this circuit: LinearCombination is not unitary",
         ),
+        (
+            lambda: qnode(lambda: qml.RX(0.1 + 0.2j, 0), lambda: qml.expval(qml.Z(0)))(),
+            HQDMError,
+            "an angle is complex",
+        ),
+        (
+            lambda: qnode(lambda: qml.TRX(0.1, 0), lambda: qml.expval(qml.Z(0)))(),
+            HQDMError,
+            "hqdm.qubit cannot run this circuit",
+        ),
         (lambda: HqdmQubit(wires=1, workers=2), TypeError, "unexpected keyword argument 'workers'"),
         (
             lambda: HqdmQubit(1).setup_execution_config(
