@@ -104,7 +104,7 @@ def classifier(device: str, n_samples: int = 128, gradients: bool = True) -> Cal
     return by_torch(loss, leaf(numbers(6, 4, 3)), leaf(np.array(0.1)), gradients=gradients)
 
 
-def quanvolution(device: str, n_images: int = 128, gradients: bool = True) -> Call:
+def quanvolution(device: str, n_images: int = 16, gradients: bool = True) -> Call:
     """A random circuit on the 2 x 2 patches of images of 28 x 28 pixels, and its gradient."""
 
     def circuit(patches: Tensor, weights: Tensor) -> Any:

@@ -42,6 +42,7 @@ from hqdm.device.autograd_lift import lifted, split
 from hqdm.device.gates import ANGLES, FIXED, decomposition, has_scalars, is_supported, takes_angles
 from hqdm.device.tapes import Simulation
 from hqdm.simulators import AutoSimulator
+from hqdm.utils.errors import HQDMError
 from hqdm.utils.memory import available_bytes
 
 TORCH = math.Interface.TORCH
@@ -213,7 +214,12 @@ class HqdmQubit(Device):
         def results_of(*tensors: Tensor) -> Tensor:
             of_places = dict(zip(places, tensors, strict=True))
             results = self._simulation(circuit, config, of_places).results()
-            real = [torch.view_as_real(r) if r.is_complex() else r for r in results]
+            # Not view_as_real, whose gradient may not begin anywhere in the vector.
+            real = [torch.stack([r.real, r.imag], -1) if r.is_complex() else r for r in results]
+            if [tuple(r.shape) for r in real] != sizes:
+                raise HQDMError(
+                    f"the measurements have results of other shapes than PennyLane expects, {sizes}"
+                )
             return torch.cat([r.reshape(-1) for r in real])
 
         forms = [self._form(measurement, circuit) for measurement in circuit.measurements]

@@ -197,13 +197,26 @@ def test_sparse_matrices_are_observables_with_gradients():
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-13)
 
 
-def test_jacobian_of_the_state_with_autograd():
-    node = qml.QNode(
-        lambda t: (qml.RX(t, 0), qml.CNOT([0, 1]), qml.state())[-1], HqdmQubit(wires=2)
-    )
-    t = pnp.array(0.3, requires_grad=True)
-    found = qml.jacobian(lambda t: abs(node(t)) ** 2)(t)
-    np.testing.assert_allclose(found, [-np.sin(0.3) / 2, 0, 0, np.sin(0.3) / 2], atol=1e-14)
+def test_gradients_of_complex_results_with_autograd():
+    """Amplitudes of an embedding, and a state and a density matrix beside real results."""
+    x = pnp.array([0.1, -0.2, 0.3, 0.4], requires_grad=True)
+    found = []
+    for device in (HqdmQubit(3), qml.device("default.qubit", wires=3)):
+
+        @qml.qnode(device)
+        def node(x):
+            qml.AmplitudeEmbedding(x, wires=[0, 2], normalize=True)
+            qml.CNOT([0, 1])
+            qml.RX(x[0], 2)
+            return qml.expval(qml.X(0) @ qml.X(1)), qml.density_matrix([0]), qml.state()
+
+        def loss(x, node=node):
+            mean, density, state = node(x)
+            return mean + qml.math.imag(density[0, 1]) + qml.math.sum(qml.math.abs(state) ** 4)
+
+        found.append([*node(x), qml.grad(loss)(x)])
+    for value, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-13)
 
 
 def test_jacobians_of_the_device():
