@@ -9,7 +9,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all bench gpu gpu-wheels docs lint format clean
+.PHONY: help env demo test test-all test-device bench gpu gpu-wheels docs lint format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,13 @@ test: $(STAMP)  ## Run the test suite (about 8 minutes on two cores)
 test-all: $(STAMP)  ## Run all tests, including slow ones
 	$(BIN)/python -m pytest $(WORKERS)
 
-bench: $(STAMP)  ## Compare the simulators with others (about 15 minutes on an idle machine)
+test-device: $(STAMP)  ## Run PennyLane's tests of devices on hqdm.qubit (about 1 minute)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device hqdm.qubit --shots None -q -p no:cacheprovider
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device hqdm.qubit --shots 10000 -q -p no:cacheprovider
+
+bench: $(STAMP)  ## Compare simulators and device with others (about 20 minutes on an idle machine)
 	$(BIN)/python benchmarks/simulators.py
+	$(BIN)/python benchmarks/pennylane_device.py --write benchmarks/results/pennylane_device.md
 
 # Without $(STAMP): that machine has no network, and torch for its GPU.
 gpu:  ## Check and measure on an NVIDIA GPU, 8 minutes, offline: WHEELS=folder (docs/gpu.md)

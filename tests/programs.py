@@ -32,6 +32,7 @@ GATES = [
     ("Rot", 1, 3),
     ("CRot", 2, 3),
     ("MultiRZ", 3, 1),
+    ("DoubleExcitation", 4, 1),
     ("GlobalPhase", 1, 1),
 ]
 N_INPUTS, N_WEIGHTS = 3, 4

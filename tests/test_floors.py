@@ -11,7 +11,7 @@ MAX_FILES = 12
 FLOORS = (
     *("utils", "circuits"),
     *("simulators.program", "simulators.compiled", "simulators.experimental", "simulators"),
-    *("nn.compiled", "nn", "storage", "diffusion", "guidance", "samplers"),
+    *("device", "nn.compiled", "nn", "storage", "diffusion", "guidance", "samplers"),
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "cli", "cli.commands", ""),
 )

@@ -81,6 +81,8 @@ def test_files_of_the_wheel(wheel):
         infos = {info.filename: info for info in archive.infolist()}
         (metadata,) = (name for name in infos if name.endswith(".dist-info/METADATA"))
         description = Parser().parsestr(archive.read(metadata).decode())
+        (points,) = (name for name in infos if name.endswith(".dist-info/entry_points.txt"))
+        assert "hqdm.qubit = hqdm.device:HqdmQubit" in archive.read(points).decode()
     listed = subprocess.run(
         ["git", "ls-files", "hqdm", "configs", "benchmarks/models"],
         cwd=ROOT,

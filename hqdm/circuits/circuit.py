@@ -1,6 +1,8 @@
 """A circuit: embedding, ansatz and measurement as one PennyLane quantum function.
 
-f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector.
+f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector;
+
+or the state U(w) V(x) |0> itself.
 """
 
 import math
@@ -17,7 +19,7 @@ from hqdm.circuits.identity import state_of
 from hqdm.circuits.lazy import qml
 from hqdm.utils.errors import HQDMError, unknown
 
-MEASUREMENTS = ("expval_z", "probs")
+MEASUREMENTS = ("expval_z", "probs", "state")
 MAX_ANGLES = 200_000  # of one circuit; tracing takes about 0.3 ms and 5 kB per gate
 
 
@@ -30,12 +32,19 @@ class QuantumFunction:
         n_wires: Number of qubits.
         n_inputs: Number of features of one sample.
         weights_shape: Shape of the weights.
+        prepares: Whether the last `2**n_wires` inputs are the real amplitudes of the initial state,
+            which the function does not prepare itself.
     """
 
     fn: Callable[[Tensor, Tensor], Any]
     n_wires: int
     n_inputs: int
     weights_shape: tuple[int, ...]
+    prepares: bool = False
+
+    def amplitudes(self, x: Tensor) -> Tensor:
+        """The amplitudes of the initial state, `(..., n_inputs)` to `(..., 2**n_wires)`."""
+        return x[..., -(2**self.n_wires) :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +57,8 @@ class Circuit:
         embedding: The gates that encode a sample.
         ansatz: The trainable gates.
         measure: "expval_z" for the expectation of Pauli Z on each measured wire, "probs" for the
-            probabilities of their joint outcomes (first wire most significant).
+            probabilities of their joint outcomes (first wire most significant), "state" for the
+            amplitudes of the state of all wires, real and imaginary part of each in turn.
         wires: The measured wires, in the order of the outputs; None measures all.
         n_outcomes: With "probs", the number of outcomes kept, from 0...0 on; None keeps all.
 
@@ -91,6 +101,10 @@ class Circuit:
             raise HQDMError(
                 f"measured wires must be different and within 0..{self.n_wires - 1}, got {measured}"
             )
+        if self.measure == "state" and self.wires is not None:
+            raise HQDMError(
+                f"measure='state' is of all wires, got wires={self.wires}: leave it out"
+            )
         if self.n_outcomes is not None:
             self._check_outcomes(self.n_outcomes)
 
@@ -127,6 +141,7 @@ class Circuit:
         weights_shape: Sequence[int],
         measure: str = "expval_z",
         wires: Sequence[int] | None = None,
+        prepares: bool = False,
     ) -> "Circuit":
         """A circuit from a user-defined PennyLane quantum function.
 
@@ -141,6 +156,7 @@ class Circuit:
             weights_shape: Shape of the weights.
             measure: As in `Circuit`.
             wires: As in `Circuit`.
+            prepares: As in `QuantumFunction`.
 
         Raises:
             HQDMError: If a size is not positive.
@@ -150,7 +166,7 @@ class Circuit:
                 "a circuit needs at least one wire and one input, "
                 f"got n_wires={n_wires}, n_inputs={n_inputs}"
             )
-        body = QuantumFunction(fn, n_wires, n_inputs, tuple(weights_shape))
+        body = QuantumFunction(fn, n_wires, n_inputs, tuple(weights_shape), prepares)
         return cls(body, body, measure, None if wires is None else tuple(wires))
 
     @property
@@ -179,6 +195,8 @@ class Circuit:
         n_measured = len(self.measured_wires)
         if self.measure == "expval_z":
             return n_measured
+        if self.measure == "state":
+            return 2 * 2**self.n_wires
         return self.n_outcomes or 2**n_measured
 
     @property
@@ -192,6 +210,9 @@ class Circuit:
     def queue(self, x: Tensor, weights: Tensor) -> None:
         """Queue the gates, without the measurement."""
         if isinstance(self.ansatz, QuantumFunction):
+            if self.ansatz.prepares:
+                amplitudes = self.ansatz.amplitudes(x)
+                qml.StatePrep(amplitudes, wires=range(self.n_wires), validate_norm=False)
             self.ansatz.fn(x, weights)
         else:
             assert not isinstance(self.embedding, QuantumFunction)
@@ -207,9 +228,11 @@ class Circuit:
 
         Returns:
             PennyLane measurements: a list of `qml.expval`, or one `qml.probs` over all outcomes, of
-            which simulators keep the first `n_outputs`.
+            which simulators keep the first `n_outputs`, or `qml.state`.
         """
         self.queue(x, weights)
+        if self.measure == "state":
+            return qml.state()
         if self.measure == "probs":
             return qml.probs(wires=self.measured_wires)
         return [qml.expval(qml.Z(wire)) for wire in self.measured_wires]

@@ -122,7 +122,7 @@ def read_returned(returned: Any, queued: Sequence[Any], wires: Sequence[Hashable
             f"the QNode returns {type(returned).__name__} and makes {len(queued)} measurements: "
             "return one measurement, or a list or tuple of all of them in order"
         )
-    measurements = tuple(_read(process, tuple(wires)) for process in processes)
+    measurements = tuple(read_measurement(process, tuple(wires)) for process in processes)
     sizes = {len(m.wires) if isinstance(m, Probabilities) else 0 for m in measurements}
     if not measurements or (container == "tuple" and len(sizes) > 1):
         raise HQDMError(
@@ -132,7 +132,17 @@ def read_returned(returned: Any, queued: Sequence[Any], wires: Sequence[Hashable
     return Returned(container, measurements)
 
 
-def _read(process: Any, wires: tuple[Hashable, ...]) -> Measurement:
+def read_measurement(process: Any, wires: tuple[Hashable, ...]) -> Measurement:
+    """A PennyLane measurement.
+
+    Args:
+        process: The measurement.
+        wires: The wires that `qml.probs()` measures; empty if it has to name them.
+
+    Raises:
+        UnsupportedQNode: If it is neither probabilities nor the expectation of Pauli words with
+            constant real coefficients.
+    """
     kind = type(process)
     if kind is qml.measurements.ExpectationMP and process.obs is not None:
         return _expectation(process.obs)
@@ -204,18 +214,22 @@ class Readout:
             a list of measurements, concatenated, and `(n_measurements, *lead, n)`
             for a tuple of several.
         """
-        expectations = values @ self.matrix.to(values).T + self.constant.to(values)
-        columns = iter(expectations.split(1, -1))
-        parts = [
-            next(columns) if places is None else marginal(values, places)
-            for places in self.marginals
-        ]
+        parts = self.parts(values)
         if self.container == "tuple" and len(parts) > 1:
             return torch.stack([part.reshape(*lead, part.shape[-1]) for part in parts])
         if self.container == "one" and self.marginals[0] is None:
             return parts[0].reshape(lead)
         joined = torch.cat(parts, -1)
         return joined.reshape(*lead, joined.shape[-1])
+
+    def parts(self, values: Tensor) -> list[Tensor]:
+        """The results of the measurements, `(B, 1)` for an expectation, else `(B, 2**n_wires)`."""
+        expectations = values @ self.matrix.to(values).T + self.constant.to(values)
+        columns = iter(expectations.split(1, -1))
+        return [
+            next(columns) if places is None else marginal(values, places)
+            for places in self.marginals
+        ]
 
     def output_shape(self, lead: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the outputs for the axes before the features; see `__call__`."""

@@ -57,6 +57,11 @@ class PennyLaneSimulator:
         check_shapes(circuit, inputs, weights)
         if not inputs.shape[1]:
             return no_outputs(circuit, inputs, weights)
+        if circuit.measure == "state" and self.device != "default.qubit":
+            raise HQDMError(
+                f"{self.device} does not return the state here: use simulator='statevector' or "
+                "'pennylane:default.qubit'"
+            )
         n_wires = n_wires_of(circuit)
         n_amplitudes = 2 ** (2 * n_wires if self.device in DENSITY_MATRICES else n_wires)
         state_bytes = COMPLEX_BYTES * n_amplitudes
@@ -85,8 +90,15 @@ class PennyLaneSimulator:
 
 
 def as_tensor(measurements: Tensor | list[Tensor]) -> Tensor:
-    """The outputs of a node; a list of outputs, one per wire, is stacked on the last axis."""
-    return torch.stack(measurements, -1) if isinstance(measurements, list) else measurements
+    """The outputs of a node; a list of outputs, one per wire, is stacked on the last axis.
+
+    Complex amplitudes become real and imaginary parts in turn.
+    """
+    if isinstance(measurements, list):
+        return torch.stack(measurements, -1)
+    if measurements.is_complex():
+        return torch.view_as_real(measurements.resolve_conj().contiguous()).flatten(-2)
+    return measurements
 
 
 @lru_cache(maxsize=64)

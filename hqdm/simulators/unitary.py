@@ -28,7 +28,9 @@ from hqdm.utils.errors import HQDMError
 
 
 def is_applicable(circuit: Circuit) -> bool:
-    """True if the circuit embeds amplitudes and no gate depends on the inputs."""
+    """True if the circuit embeds amplitudes, measures, and no gate depends on the inputs."""
+    if circuit.measure == "state":
+        return False
     program = trace(circuit)
     return program.embedding is not None and not program.input_gates and bool(program.gates)
 
@@ -86,8 +88,8 @@ class UnitarySimulator:
         check_shapes(circuit, inputs, weights)
         if not is_applicable(circuit):
             raise HQDMError(
-                "the unitary simulator needs an AmplitudeEmbedding and gates that do not depend on "
-                "the inputs: use simulator='auto'"
+                "the unitary simulator needs an AmplitudeEmbedding, gates that do not depend on "
+                "the inputs, and expectations or probabilities: use simulator='auto'"
             )
         if not inputs.shape[1]:
             return no_outputs(circuit, inputs, weights)

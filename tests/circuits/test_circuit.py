@@ -1,5 +1,6 @@
 import pickle
 
+import numpy as np
 import pennylane as qml
 import pytest
 import torch
@@ -128,6 +129,34 @@ def outcomes(n_outcomes, measure="probs", wires=(1, 0)):
     return Circuit(AngleEmbedding(3), Basic(3), measure, wires, n_outcomes)
 
 
+def test_the_state_is_that_of_the_quantum_function():
+    circuit = from_reupload(measure="state")
+    x, weights = torch.randn(2).double(), torch.randn(3, 2).double()
+    device = qml.device("default.qubit", wires=2)
+    state = qml.QNode(circuit.qfunc, device)(x, weights)
+    expected = qml.matrix(reupload, wire_order=range(2))(x, weights)[:, 0]
+    torch.testing.assert_close(state, expected, rtol=0, atol=1e-12)
+    assert circuit.n_outputs == 2 * len(state)
+
+
+def test_a_prepared_state_precedes_the_gates():
+    def queue(x, w):
+        qml.RY(x[0] * w[0], wires=1)
+
+    circuit = Circuit.from_qfunc(
+        queue, n_wires=2, n_inputs=5, weights_shape=(1,), measure="state", prepares=True
+    )
+    x = torch.tensor([0.7, 0, 0.6, 0, 0.8], dtype=torch.float64)
+    weights = torch.tensor([2.0], dtype=torch.float64)
+    state = qml.QNode(circuit.qfunc, qml.device("default.qubit", wires=2))(x, weights)
+    cos, sin = np.cos(0.7), np.sin(0.7)
+    expected = [-0.6 * sin, 0.6 * cos, -0.8 * sin, 0.8 * cos]
+    np.testing.assert_allclose(state.real, expected, rtol=0, atol=1e-12)
+    assert circuit != Circuit.from_qfunc(
+        queue, n_wires=2, n_inputs=5, weights_shape=(1,), measure="state"
+    )
+
+
 def test_from_one_outcome_to_all_are_kept():
     """Two measured wires of three have four outcomes."""
     assert [outcomes(n).n_outputs for n in (1, 4, None)] == [1, 4, 4]
@@ -145,6 +174,7 @@ def test_from_one_outcome_to_all_are_kept():
         (lambda: Circuit(AngleEmbedding(4), Basic(4), wires=(4,)), r"within 0\.\.3, got \(4,\)"),
         (lambda: Circuit(AngleEmbedding(4), Basic(4), wires=(1, 1)), r"different .* got \(1, 1\)"),
         (lambda: Circuit(AngleEmbedding(4), Basic(4), wires=()), r"got \(\)"),
+        (lambda: from_reupload(measure="state", wires=(1,)), r"of all wires, got wires=\(1,\)"),
         (
             lambda: Circuit(AngleEmbedding(2), from_reupload().ansatz),
             r"replaces embedding and ansatz: use Circuit\.from_qfunc",

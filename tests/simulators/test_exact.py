@@ -47,9 +47,10 @@ def calls(draw, max_wires, batches):
     """A random circuit with inputs and weights, and the tolerance for its precision."""
     n_wires = draw(st.integers(1, max_wires))
     gates = draw(gate_lists(n_wires))
-    measure = draw(st.sampled_from(["expval_z", "probs"]))
+    measure = draw(st.sampled_from(["expval_z", "probs", "state"]))
     order = draw(st.permutations(range(n_wires)))
-    circuit = circuit_of(gates, n_wires, measure, order[: draw(st.integers(1, n_wires))])
+    measured = None if measure == "state" else order[: draw(st.integers(1, n_wires))]
+    circuit = circuit_of(gates, n_wires, measure, measured)
     single = draw(st.booleans())
     dtype = torch.float32 if single else torch.float64
     n_circuits, n_samples = draw(st.integers(1, 3)), draw(st.sampled_from(batches))
@@ -109,11 +110,12 @@ def test_the_unitary_path_agrees_with_pennylane(circuit):
 )
 def test_every_gate_in_the_middle_of_a_circuit(simulator, gate, kind):
     name, width, n_angles = gate
-    layer = [("U3", (i,), (("weight", i), ("input", i), ("constant", i))) for i in range(3)]
-    ring = [("CNOT", (i, (i + 1) % 3), ()) for i in range(3)]
-    wires = (2, 0, 1)[:width]
+    n = max(width, 3)
+    layer = [("U3", (i,), (("weight", i), ("input", i), ("constant", i))) for i in range(n)]
+    ring = [("CNOT", (i, (i + 1) % n), ()) for i in range(n)]
+    wires = (2, 0, 1, 3)[:width]
     middle = (name, wires, tuple((kind, i) for i in range(n_angles)))
-    circuit = circuit_of(GateList((*layer, *ring, middle, *ring, *layer)), 3)
+    circuit = circuit_of(GateList((*layer, *ring, middle, *ring, *layer)), n)
     assert_agrees_with_pennylane(simulator, circuit, *sample(circuit), atol=1e-12)
 
 

@@ -110,21 +110,28 @@ def compute(operation: Operation, *tensors: Tensor) -> Tensor:
     return operation.forward(*tensors)[0]
 
 
-def call(kernel: Callable[..., Any], name: str, dtype: torch.dtype, *arguments: Any) -> None:
-    """Call a kernel with the threads of torch, and say so if this compiles it.
+def call(
+    kernel: Callable[..., Any],
+    name: str,
+    dtype: torch.dtype,
+    *arguments: Any,
+    n: int | None = None,
+) -> None:
+    """Call a kernel, and say so if this compiles it.
 
     Args:
         kernel: The kernel.
         name: Its name in the message, which several kernels may share: there is one message.
         dtype: The precision.
         *arguments: The arguments of the kernel.
+        n: Number of threads; None is that of torch.
     """
-    with announced(dtype, name, kernel), in_turn(), threads():
+    with announced(dtype, name, kernel), in_turn(), threads(n or n_threads()):
         kernel(*arguments)
 
 
 def n_threads() -> int:
-    """The number of threads of a kernel."""
+    """The number of threads of torch, at most that of Numba."""
     return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
 
 
@@ -153,10 +160,10 @@ if hasattr(os, "register_at_fork"):  # a thread that holds the lock is not there
 
 
 @contextmanager
-def threads() -> Iterator[None]:
-    """Let Numba use as many threads as torch, without changing that number."""
+def threads(n: int) -> Iterator[None]:
+    """Let Numba use n threads without changing the number of threads of torch."""
     of_torch = torch.get_num_threads()
-    numba.set_num_threads(n_threads())
+    numba.set_num_threads(n)
     try:
         yield
     finally:

@@ -33,6 +33,7 @@ from hqdm.utils.errors import HQDMError
 
 FORWARD, BACKWARD = (f"{name} kernel of the simulator" for name in ("forward", "backward"))
 MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
+UPDATES_PER_THREAD = 2**15  # of groups of amplitudes, 0.3 ms; waking a thread can take as long
 
 
 class Run(Protocol):
@@ -64,6 +65,7 @@ class KernelPlan:
         self.phases = lowered.program.phases.to(device, dtype)
         gates = lowered.program.input_gates
         self.input_gates = torch.tensor(gates, dtype=torch.long, device=device)
+        self.n_updates = int(lowered.tables.code[:, kernels.COUNT].sum())
         constants = torch.from_numpy(lowered.tables.constants).to(dtype.to_complex())
         self.tables = lowered.tables._replace(constants=constants.numpy())
 
@@ -136,6 +138,9 @@ class _KernelRun:
             n_phases,
             phases.shape[2],
         )
+        n_pieces = self.n_circuits * len(plan.tables.parts) * self.n_chunks
+        n_worth = 1 + self.n_circuits * n_groups * plan.n_updates // UPDATES_PER_THREAD
+        self.n_threads = max(1, min(n_threads(), n_pieces, n_worth))
         # The leading arguments of both kernels.
         self.arguments = (
             plan.tables,
@@ -143,7 +148,7 @@ class _KernelRun:
             samples,
             plan.lowered.measure,
             chunk,
-            n_threads(),
+            self.n_threads,
         )
 
     def _padded(self, tensor: Tensor) -> Tensor:
@@ -153,7 +158,7 @@ class _KernelRun:
         """The outputs."""
         n_padded = self.n_samples + self.padding
         out = self.cos.new_zeros(self.n_circuits, self.n_outputs, n_padded)
-        call(kernels.forward, FORWARD, out.dtype, *self.arguments, _flat(out))
+        call(kernels.forward, FORWARD, out.dtype, *self.arguments, _flat(out), n=self.n_threads)
         return out[..., : self.n_samples]
 
     def backward(self, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,7 +166,8 @@ class _KernelRun:
         sums = self.entries.new_zeros(self.n_circuits, self.n_chunks, self.entries.shape[1])
         grads = [torch.zeros_like(tensor) for tensor in (self.cos, self.sin, self.amplitudes)]
         outputs = _flat(self._padded(grad_out)), sums.numpy(), tuple(map(_flat, grads))
-        call(kernels.backward, BACKWARD, self.cos.dtype, *self.arguments, *outputs)
+        arguments = *self.arguments, *outputs
+        call(kernels.backward, BACKWARD, self.cos.dtype, *arguments, n=self.n_threads)
         grad_cos, grad_sin, grad_amplitudes = grads
         grad_phases = self.cos * grad_sin - self.sin * grad_cos
         n = self.n_samples

@@ -6,6 +6,7 @@ for the bits c of its control wires is one instruction per c whose M_c is not al
     CRZ then CRX            one 2x2 matrix on half of the amplitudes
     CNOT then RX            two 2x2 matrices (RX X for control 1, RX for control 0)
     RZ, CZ, ...             one number per bit pattern, at no cost inside a larger block
+    DoubleExcitation        one 2x2 matrix on the pairs |0011>, |1100> of the amplitudes
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from hqdm.simulators.program.tracing import WORTH_KEEPING, Gate, Program, pack_g
 MAX_GATE_TARGETS = 2
 MAX_CONTROLS = 2  # of a block of several gates
 MAX_INVERSE_ERROR = 1e-10  # of M^dag M against the identity, for matrices in float64
+
+KINDS = {"expval_z": EXPVAL, "probs": PROBS, "state": STATE}
 
 STAMP = stamp(__name__)
 
@@ -73,15 +76,16 @@ class Lowered:
 def unknown_gates(program: Program) -> list[str]:
     """Names of the gates that the compiled kernels do not support.
 
-    These are gates with more than two target wires (a Toffoli gate has one, and two controls), and
-    gates in single precision, which the backward pass cannot undo exactly.
+    These are gates with more than two target wires (a Toffoli gate has one, and two controls) that
+    act on more than two basis states, and gates in single precision, which the backward pass cannot
+    undo exactly.
     """
     return sorted({gate.name for gate in program.gates if not _is_known(gate)})
 
 
 def _is_known(gate: Gate) -> bool:
     narrow = len(gate.wires) - len(gate.controls) <= MAX_GATE_TARGETS
-    return narrow and gate.is_unitary(MAX_INVERSE_ERROR)
+    return (narrow or levels(gate) is not None) and gate.is_unitary(MAX_INVERSE_ERROR)
 
 
 def fuse_cheaply(gates: list[IndexedGate], input_gates: frozenset[int]) -> list[Block]:
@@ -114,16 +118,40 @@ def _may_take(block: Block, gate: Gate) -> bool:
     controls, targets = block.with_wires_of(gate)
     return (
         not block.per_sample
-        and len(targets) <= max(len(block.targets), 1)
+        and len(targets) <= min(max(len(block.targets), 1), MAX_GATE_TARGETS)
         and len(controls) <= max(len(block.controls), MAX_CONTROLS)
     )
 
 
 def multiplications(block: Block) -> float:
     """Real multiplications of a block per amplitude of the state."""
+    if pair_of(block) is not None:
+        return 8 * 2 / 2 ** len(block.wires)
     n_patterns = 2 ** len(block.controls)
     active = sum(bool(active_gates(block, pattern)) for pattern in range(n_patterns))
     return 4 * 2 ** len(block.targets) * active / n_patterns
+
+
+def levels(gate: Gate) -> tuple[int, int] | None:
+    """The two basis states that a gate on several targets acts on; None if there are others."""
+    return gate.derived("levels", lambda: _levels(gate))
+
+
+def _levels(gate: Gate) -> tuple[int, int] | None:
+    """See `levels`: outside of their rows and columns, the gate is the identity."""
+    if len(gate.wires) - len(gate.controls) < 2:
+        return None
+    size = 2 ** len(gate.wires)
+    change = gate.matrices.clone()
+    change[0] -= torch.eye(size)
+    changes = change.ne(0).any(0)
+    acted_on = (changes.any(0) | changes.any(1)).nonzero().flatten().tolist()
+    return (acted_on[0], acted_on[1]) if len(acted_on) == 2 else None
+
+
+def pair_of(block: Block) -> tuple[int, int] | None:
+    """The `levels` of the gate of a block of a single gate."""
+    return levels(block.gates[0][1]) if len(block.gates) == 1 else None
 
 
 def active_gates(block: Block, pattern: int) -> list[IndexedGate]:
@@ -161,9 +189,7 @@ class _Lowering:
     def __init__(self, circuit: Circuit, inverse: bool) -> None:
         self.circuit = circuit
         self.inverse = inverse
-        self.measure = EXPVAL if circuit.measure == "expval_z" else PROBS
-        if inverse:
-            self.measure = STATE
+        self.measure = STATE if inverse else KINDS[circuit.measure]
         self.program = trace(circuit)
         self.input_gates = frozenset(self.program.input_gates)
         self.columns = {index: i for i, index in enumerate(self.program.input_gates)}
@@ -235,6 +261,9 @@ class _Lowering:
         """Write the instructions of blocks on a state of some wires; return their range."""
         first = len(self.code)
         for block in blocks:
+            if (pair := pair_of(block)) is not None:
+                self._lower_pair(wires, block, pair)
+                continue
             for pattern in range(2 ** len(block.controls)):
                 gates = active_gates(block, pattern)
                 if gates:
@@ -247,19 +276,38 @@ class _Lowering:
         """Write the instruction of gates for one bit pattern of the block's control wires."""
         size = 2 ** len(block.targets)
         factors = [Factor(index, _in_block(gate, block)[:, pattern]) for index, gate in gates]
-        place, phase = len(self.factors), -1
-        if block.per_sample:
-            place, phase = self.n_constants, self.columns[factors[0].gate]
-            self.constants.append(factors[0].matrices.flatten())
-            self.n_constants += 3 * size**2
-        else:
-            self.factors.append(factors)
+        place, phase = self._place(block, factors)
         controls, targets = _bits(wires, block.controls), _bits(wires, block.targets)
         value = sum((pattern >> i & 1) << bit for i, bit in enumerate(reversed(controls)))
         mask = sum(1 << bit for bit in (*controls, *targets))
         high, low = ([0, 0] + [1 << bit for bit in targets])[-2:]
         start, count = self._list(len(wires), mask, value)
         self.code.append([size, block.per_sample, place, phase, start, count, high, low])
+
+    def _lower_pair(self, wires: Wires, block: Block, pair: tuple[int, int]) -> None:
+        """Write the instruction of a gate that acts on two basis states of its wires."""
+        ((index, gate),) = block.gates
+        bits = _bits(wires, gate.wires)
+        values = {
+            sum((level >> i & 1) << bit for i, bit in enumerate(reversed(bits))): level
+            for level in pair
+        }
+        first, second = sorted(values)
+        rows = [values[first], values[second]]
+        factor = Factor(index, gate.matrices[:, rows][:, :, rows])
+        place, phase = self._place(block, [factor])
+        start, count = self._list(len(wires), sum(1 << bit for bit in bits), first)
+        self.code.append([2, block.per_sample, place, phase, start, count, 0, second - first])
+
+    def _place(self, block: Block, factors: list[Factor]) -> tuple[int, int]:
+        """Keep the matrix of an instruction; return its place and the column of its phase."""
+        if not block.per_sample:
+            self.factors.append(factors)
+            return len(self.factors) - 1, -1
+        place = self.n_constants
+        self.constants.append(factors[0].matrices.flatten())
+        self.n_constants += factors[0].matrices.numel()
+        return place, self.columns[factors[0].gate]
 
     def _place_matrices(self) -> list[int]:
         """Replace indices of matrices in the code by offsets; return the order, by size."""

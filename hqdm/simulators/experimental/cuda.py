@@ -262,8 +262,9 @@ class CudaSimulator:
     compile for GPUs, but have never run on one. "auto" does not choose this simulator. Compare it
     with "statevector" before use.
 
-    Forward-mode derivatives, and circuits with gates that the kernels do not support or with states
-    that do not fit into shared memory (with a warning), run on the torch state vector.
+    Forward-mode derivatives, measure="state", and circuits with gates that the kernels do not
+    support or with states that do not fit into shared memory (with a warning), run on the torch
+    state vector.
 
     Attributes:
         memory_limit: Memory limit of the torch state vector in bytes.
@@ -294,6 +295,7 @@ class CudaSimulator:
             return no_outputs(circuit, inputs, weights)
         if (
             is_differentiated_forward(inputs, weights)
+            or circuit.measure == "state"
             or not is_supported(circuit)
             or not fits(circuit, inputs.dtype)
         ):

@@ -31,13 +31,24 @@ ROUNDING = 1e-12  # smaller float64 coefficients of order one are rounding error
 INVERTED_BY = {"RX": qml.Z, "RY": qml.X, "RZ": qml.X}
 
 
-def native(operation: Operator) -> Iterator[Operator]:
-    """The gates of an operation, in order, without global phases.
+def native(operation: Operator, with_phases: bool = False) -> Iterator[Operator]:
+    """The gates of an operation, in order.
+
+    Args:
+        operation: The operation.
+        with_phases: Whether global phases become gates on wire 0; they are left out otherwise.
 
     Raises:
         HQDMError: If there are none; the message gives the reason, in one line.
     """
-    return (part for part in _parts(operation) if part.wires and part.name != "GlobalPhase")
+    for part in _parts(operation):
+        if part.name != "GlobalPhase":
+            if part.wires:
+                yield part
+        elif with_phases:
+            with qml.QueuingManager.stop_recording():
+                shift, flip = qml.PhaseShift(-part.parameters[0], wires=0), qml.X(0)
+            yield from (shift, flip, shift, flip)
 
 
 def _parts(operation: Operator) -> Iterator[Operator]:
@@ -95,7 +106,7 @@ def _by_rule(operation: Operator) -> list[Operator] | None:
     """The parts of an operation of angles by the rules of this module, or None without a rule."""
     with qml.QueuingManager.stop_recording():
         if isinstance(operation, Exp):
-            return _exponential(operation)
+            return exponential(operation)
         if _is_native(operation):
             return None
         if isinstance(operation, Adjoint) and operation.wires:
@@ -173,7 +184,7 @@ def _controlled_rotation(base: Operator, controls: list[int], values: list[bool]
     return [flip, back, flip, forth]
 
 
-def _exponential(operation: Exp) -> list[Operator] | None:
+def exponential(operation: Exp) -> list[Operator] | None:
     """exp(i t H) for a real t that may depend on inputs and weights.
 
     Returns:

@@ -317,7 +317,9 @@ class BlockPlan:
         return state.unflatten(1, (2,) * len(part.order))
 
     def _measure(self, part: Part, state: Tensor, order: Wires) -> tuple[Tensor, Wires]:
-        """Outputs of a part, `(n_circuits, n_outputs, B)`, and their wires."""
+        """Outputs of a part, `(n_circuits, n_outputs, B)`, and their wires; or its amplitudes."""
+        if self.circuit.measure == "state":
+            return state.flatten(1, -2), order
         probabilities = torch.view_as_real(state).square().sum(-1)
         if self.circuit.measure == "probs":
             rest = [i for i, wire in enumerate(order, 1) if wire not in self.circuit.measured_wires]
@@ -337,8 +339,10 @@ class BlockPlan:
             rows = torch.cat(outputs, 1).unbind(1)  # a list as an index is copied to a GPU
             return torch.stack([rows[row] for row in measured], -1)
         joint = kronecker(outputs).unflatten(1, (2,) * len(order))
-        outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2)
-        return outcomes[:, : self.circuit.n_outputs].mT
+        outcomes = joint.permute(0, *(1 + axis for axis in measured), -1).flatten(1, -2).mT
+        if self.circuit.measure == "state":
+            return torch.view_as_real(outcomes.resolve_conj().contiguous()).flatten(-2)
+        return outcomes[..., : self.circuit.n_outputs]
 
 
 @cached
@@ -404,7 +408,7 @@ class StatevectorSimulator:
         """Run a method of the plan on chunks of the samples that fit into the memory limit."""
         n_circuits, n_samples = inputs.shape[:2]
         amplitudes = sum(2 ** len(wires) for wires in trace(circuit).components)
-        n_outcomes = 2 ** len(circuit.measured_wires) if circuit.measure == "probs" else 0
+        n_outcomes = 0 if circuit.measure == "expval_z" else 2 ** len(circuit.measured_wires)
         n_numbers = n_circuits * max(amplitudes, n_outcomes)
         state_bytes = 2 * inputs.element_size() * n_numbers
         what = f"a sample of {n_circuits} x {circuit.n_wires} qubits"

@@ -24,7 +24,7 @@ from pennylane.operation import Operator
 from torch import Tensor
 from torch.func import vmap
 
-from hqdm.circuits import AmplitudeEmbedding, Circuit
+from hqdm.circuits import AmplitudeEmbedding, Circuit, QuantumFunction
 from hqdm.circuits.identity import lasting
 from hqdm.circuits.operations import NOT_UNITARY, matrix_of
 from hqdm.simulators.program.caching import cached
@@ -180,14 +180,14 @@ class Program:
 
     Attributes:
         n_wires: Number of qubits.
-        embedding: The embedding that gives the initial state; None for |0...0>.
+        embedding: What gives the initial state from the inputs; None for |0...0>.
         gates: The gates in order.
         input_gates: Indices of the gates whose phase depends on the inputs.
         phases: The phases as a function of inputs and weights.
     """
 
     n_wires: int
-    embedding: AmplitudeEmbedding | None
+    embedding: AmplitudeEmbedding | QuantumFunction | None
     gates: tuple[Gate, ...]
     input_gates: tuple[int, ...]
     phases: AffinePhases | TracedPhases
@@ -253,9 +253,22 @@ def _program(
     phases: AffinePhases | TracedPhases,
 ) -> Program:
     """The program of a circuit."""
+    prepared = circuit.embedding if _prepares(circuit) else None
+    return Program(
+        circuit.n_wires,
+        cast(AmplitudeEmbedding | QuantumFunction | None, prepared),
+        tuple(gates),
+        tuple(input_gates),
+        phases,
+    )
+
+
+def _prepares(circuit: Circuit) -> bool:
+    """True if the first operation of a circuit prepares a state from the inputs."""
     embedding = circuit.embedding
-    prepared = embedding if isinstance(embedding, AmplitudeEmbedding) else None
-    return Program(circuit.n_wires, prepared, tuple(gates), tuple(input_gates), phases)
+    if isinstance(embedding, QuantumFunction):
+        return embedding.prepares
+    return isinstance(embedding, AmplitudeEmbedding)
 
 
 def pack_gates(gates: Sequence[Gate]) -> dict[str, np.ndarray]:
@@ -465,9 +478,10 @@ def _native_operations(circuit: Circuit, x: Tensor, weights: Tensor) -> list[Ope
     with qml.queuing.AnnotatedQueue() as queue:
         circuit.queue(x, weights)
     operations = qml.tape.QuantumScript.from_queue(queue).operations
-    if isinstance(circuit.embedding, AmplitudeEmbedding):
-        operations = operations[1:]  # the state preparation: see Program.embedding
-    gates = [part for operation in operations for part in native(operation)]
+    if _prepares(circuit):
+        operations = operations[1:]  # see Program.embedding
+    with_phases = circuit.measure == "state"
+    gates = [part for operation in operations for part in native(operation, with_phases)]
     wires = frozenset(range(circuit.n_wires))
     for operation in gates:
         if not wires.issuperset(operation.wires):

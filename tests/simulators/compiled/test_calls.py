@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numba
 import pytest
 import torch
 from numba import njit
@@ -91,7 +92,8 @@ def test_one_message_for_kernels_of_one_name(caplog):
 def test_threads_are_those_of_torch():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    with threads():
-        assert n_threads() == 1
+    assert n_threads() == 1
+    with threads(1):
+        assert numba.get_num_threads() == 1
     assert torch.get_num_threads() == 1
     torch.set_num_threads(before)

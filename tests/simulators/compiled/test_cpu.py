@@ -29,7 +29,7 @@ from hqdm.utils.errors import HQDMError
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), n_wires=st.integers(1, 5), n_samples=st.sampled_from((1, 7, 17)))
 def test_kernels_equal_their_reference_in_torch(data, n_wires, n_samples):
-    measure = data.draw(st.sampled_from(["expval_z", "probs"]))
+    measure = data.draw(st.sampled_from(["expval_z", "probs", "state"]))
     assert_evolves_like_reference(
         circuit_of(data.draw(gate_lists(n_wires)), n_wires, measure), n_samples, inverse=False
     )

@@ -98,13 +98,41 @@ def test_parts_without_measured_wires_are_not_run():
     assert lowered((3,)).n_outputs == 1
 
 
+@pytest.mark.parametrize(
+    ("gate", "multiplied"),
+    [
+        (lambda w: qml.DoubleExcitation(w, wires=(2, 0, 3, 1)), 8 * 2 / 16),
+        (lambda w: qml.SingleExcitation(w, wires=(3, 1)), 8 * 2 / 4),
+        (lambda w: qml.CSWAP(wires=(1, 3, 0)), 8 * 2 / 8),
+    ],
+    ids=["double", "single", "swap"],
+)
+def test_gates_on_two_basis_states_are_one_instruction_on_pairs(gate, multiplied):
+    def queue(x, w):
+        qml.CNOT(wires=(0, 1))  # neither first on its wires nor alone
+        gate(w[0])
+        qml.CNOT(wires=(3, 2))
+
+    circuit = Circuit.from_qfunc(queue, n_wires=4, n_inputs=1, weights_shape=(1,))
+    weights = torch.tensor([[0.7]]).double()
+    expected = qml.matrix(queue, wire_order=range(4))(None, weights[0])
+    np.testing.assert_allclose(unitary_of(circuit, weights), expected, rtol=0, atol=1e-14)
+    blocks = fuse_cheaply(list(enumerate(trace(circuit).gates)), frozenset())
+    costs = [multiplications(b) for b in blocks if len(b.gates) == 1 and b.gates[0][0] == 1]
+    assert costs == [multiplied]
+    assert len(lower(circuit).tables.code) == len(blocks)
+
+
 def test_unknown_gates():
     def queue(x, w):
         qml.RX(x[0], wires=0)
         qml.Toffoli(wires=(0, 1, 2))
         qml.QubitUnitary(np.eye(8)[::-1].copy(), wires=(0, 1, 2))
+        qml.DoubleExcitationPlus(w[0], wires=(0, 1, 2, 3))  # phases on all other basis states
+        qml.DoubleExcitation(w[0], wires=(0, 1, 2, 3))
         qml.DiagonalQubitUnitary(np.exp([1e-8, 0]), wires=1)  # as precise as single precision
 
-    circuit = Circuit.from_qfunc(queue, n_wires=3, n_inputs=1, weights_shape=(1,))
-    assert unknown_gates(trace(circuit)) == ["DiagonalQubitUnitary", "QubitUnitary"]
+    circuit = Circuit.from_qfunc(queue, n_wires=4, n_inputs=1, weights_shape=(1,))
+    expected = ["DiagonalQubitUnitary", "DoubleExcitationPlus", "QubitUnitary"]
+    assert unknown_gates(trace(circuit)) == expected
     assert unknown_gates(trace(Circuit(AngleEmbedding(4), HQConv(4, 1)))) == []
