@@ -95,7 +95,7 @@ class LinearAttention(Attention):
         """Attend over all positions of `(B, C, H, W)`."""
         b, c, h, w = x.shape
         normed = self.norm(x).flatten(2)
-        to_q, to_k, to_v = self.qkv.weight.view(3, -1, c)
+        to_q, to_k, _ = self.qkv.weight.view(3, -1, c)
         # torch.bmm, since `@` would transpose and copy the larger operand.
         q = torch.bmm(to_q.expand(b, -1, -1), normed).view(b, self.heads, self.head_dim, h * w)
         q = q.softmax(dim=2).flatten(1, 2)

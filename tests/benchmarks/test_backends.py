@@ -41,5 +41,5 @@ def test_backends_take_turns_and_the_first_is_excluded(script, monkeypatch):
     row = script.measure("work", work, turns=2)
     assert seen == list(script.BACKENDS) * 3
     assert VARIABLE not in os.environ
-    assert row[1:6] == ["1000 ms", "1000 ms", "1.00x (1.00 to 1.00)"] + row[4:6]
+    assert row[1:6] == ["1000 ms", "1000 ms", "1.00x (1.00 to 1.00)", *row[4:6]]
     assert row[-1] == f"{abs(9 - 7) / 7:.0e}"

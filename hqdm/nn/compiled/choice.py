@@ -17,9 +17,10 @@ from hqdm.utils.errors import HQDMError
 
 BACKENDS = ("auto", "torch", "compiled")
 VARIABLE = "HQDM_BACKEND"
-MAX_WIDTH = 48
-"""Channels of a level above which the convolutions of torch are as fast, see benchmarks/unet.py."""
-
+NARROW, MAX_WIDTH = 16, 48
+"""Channels of the first level up to which kernels compute every batch, and batches that fill the
+lanes: the kernels take as long for one sample as for a group, and the convolutions of torch are
+efficient with many channels. See benchmarks/results/backends.md."""
 
 HOOKS = (
     "_forward_hooks",
@@ -110,10 +111,16 @@ def uses_kernels(network: nn.Module, width: int, *inputs: Tensor) -> bool:
 
 
 def is_faster(width: int, n: int, itemsize: int) -> bool:
-    """True if kernels are faster than torch: a group of lanes takes as long as one sample."""
+    """True if kernels are faster than torch.
+
+    Narrow networks have them also for small batches, in which they are not, so that the rounding of
+    a sample does not depend on the batch size.
+    """
+    if width <= NARROW:
+        return True
     from hqdm.simulators.compiled.lanes import n_lanes  # loads Numba
 
-    return width <= MAX_WIDTH and 4 * n >= n_lanes(itemsize)
+    return width <= MAX_WIDTH and n >= n_lanes(itemsize)
 
 
 def is_computable(network: nn.Module, *inputs: Tensor) -> bool:

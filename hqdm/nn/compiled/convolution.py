@@ -2,9 +2,9 @@
 
     y[o, i, j] = bias[o] + sum_{c, k, l} w[o, c, k, l] x[c, s i + k, s j + l]
 
-for zero-padded x and stride s. The gradient with respect to x is a convolution of the gradient with
-respect to y, with s - 1 zeros between its rows and columns, by the reflected weights; that with
-respect to w is a contraction over rows and columns.
+with zeros around x and stride s. The gradient with respect to x is a convolution of the gradient
+with respect to y, with s - 1 zeros between its rows and columns, by the reflected weights; that
+with respect to w is a contraction over rows and columns.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ ROWS = 2  # of an image at a time, so that they stay in the first cache for all 
 
 
 class Plan(NamedTuple):
-    """The address of the contraction, and sizes of padded inputs, outputs and kernel.
+    """The address of the contraction, and sizes of inputs, outputs and kernel.
 
     Attributes:
         contract: The address.
@@ -51,6 +51,8 @@ class Plan(NamedTuple):
         height: Height of the kernel.
         width: Width of the kernel.
         stride: The stride.
+        top: Rows of zeros above the inputs.
+        left: Columns of zeros on their left.
     """
 
     contract: int
@@ -64,27 +66,49 @@ class Plan(NamedTuple):
     height: int
     width: int
     stride: int
+    top: int
+    left: int
 
 
 @inlined
 def convolve_row(
     g: int, i: int, x: Array, weights: Array, bias: Array, out: Array, plan: Plan
 ) -> None:
-    """Row i of the outputs of a group; weights are `(c, k, l, o)`."""
-    _, _, c_in, h_in, w_in, c_out, h_out, w_out, h, w, stride = plan
+    """Row i of the outputs of a group; weights are `(c, k, l, o)`.
+
+    Zeros around the inputs are left out of the sums: those on the left and on the right column by
+    column.
+    """
+    _, _, c_in, h_in, w_in, c_out, h_out, w_out, h, w, stride, top, left = plan
     lanes = width(x)
-    row = Place(out, ((g * c_out) * h_out + i) * w_out * lanes, h_out * w_out * lanes, lanes)
-    columns = Rows(x, (g * c_in * h_in + stride * i) * w_in * lanes, stride * lanes)
-    # fmt: off
-    terms = Sum(
-        c_in, h * w * c_out, h_in * w_in * lanes,
-        h, w * c_out, w_in * lanes,
-        w, c_out, lanes,
-    )
-    # fmt: on
-    contract_weights(
-        plan.contract, c_out, w_out, Rows(weights, 0, 1), columns, row, terms, Start(bias, 0, False)
-    )
+    upper = stride * i - top
+    k_0, k_1 = max(0, -upper), min(h, h_in - upper)
+    first = min(w_out, -(-left // stride))  # of the columns without zeros on either side
+    last = max(first, min(w_out, (w_in + left - w) // stride + 1))
+    j = 0
+    while j < w_out:
+        n = last - first if first == j < last else 1
+        begin = stride * j - left
+        l_0, l_1 = max(0, -begin), min(w, w_in - begin)
+        corner = (g * c_in * h_in + upper + k_0) * w_in + begin + l_0
+        # fmt: off
+        terms = Sum(
+            c_in, h * w * c_out, h_in * w_in * lanes,
+            k_1 - k_0, w * c_out, w_in * lanes,
+            l_1 - l_0, c_out, lanes,
+        )
+        # fmt: on
+        contract_weights(
+            plan.contract,
+            c_out,
+            n,
+            Rows(weights, (k_0 * w + l_0) * c_out, 1),
+            Rows(x, corner * lanes, stride * lanes),
+            Place(out, ((g * c_out * h_out + i) * w_out + j) * lanes, h_out * w_out * lanes, lanes),
+            terms,
+            Start(bias, 0, False),
+        )
+        j += n
 
 
 @Kernel
@@ -107,25 +131,36 @@ def correlate_block(
     plan: Plan,
 ) -> None:
     """Sums over the images of a group, for some input channels, lane by lane: `(k, l, c, o, L)`."""
-    _, _, c_in, h_in, w_in, c_out, h_out, w_out, h, w, stride = plan
+    _, _, c_in, h_in, w_in, c_out, h_out, w_out, h, w, stride, top, left = plan
     lanes = width(x)
     for i in range(0, h_out, ROWS):
-        n_rows = min(ROWS, h_out - i)
-        rows = Rows(grad, (g * c_out * h_out + i) * w_out * lanes, h_out * w_out * lanes)
-        # fmt: off
-        terms = Sum(
-            1, 0, 0,
-            n_rows, w_out * lanes, stride * w_in * lanes,
-            w_out, lanes, stride * lanes,
-        )
-        # fmt: on
         for place in range(h * w):
-            row = (g * c_in + first) * h_in + stride * i + place // w
-            corner = row * w_in + place % w
-            channels = Rows(x, corner * lanes, h_in * w_in * lanes)
-            out = Place(sums, place * count * c_out * lanes, lanes, c_out * lanes)
-            start = Start(zeros, 0, i > 0)
-            contract_samples(plan.contract, c_out, count, rows, channels, out, terms, start)
+            down, right = place // w - top, place % w - left
+            # Rows and columns of the outputs whose input at this place of the kernel is no zero.
+            i_0, i_1 = (
+                max(i, -(down // stride)),
+                min(i + ROWS, h_out, (h_in - 1 - down) // stride + 1),
+            )
+            j_0, j_1 = max(0, -(right // stride)), min(w_out, (w_in - 1 - right) // stride + 1)
+            row = (g * c_in + first) * h_in + stride * i_0 + down
+            # fmt: off
+            terms = Sum(
+                1, 0, 0,
+                i_1 - i_0, w_out * lanes, stride * w_in * lanes,
+                j_1 - j_0, lanes, stride * lanes,
+            )
+            # fmt: on
+            corner = (g * c_out * h_out + i_0) * w_out + j_0
+            contract_samples(
+                plan.contract,
+                c_out,
+                count,
+                Rows(grad, corner * lanes, h_out * w_out * lanes),
+                Rows(x, (row * w_in + stride * j_0 + right) * lanes, h_in * w_in * lanes),
+                Place(sums, place * count * c_out * lanes, lanes, c_out * lanes),
+                terms,
+                Start(zeros, 0, i > 0),
+            )
 
 
 @inlined
@@ -168,7 +203,7 @@ class Convolution:
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         """The outputs `(G, C_out, H', W', L)`."""
-        return (_convolve(_padded(x, self.padding), weight, bias, self.stride),)
+        return (_convolve(x, weight, bias, self.stride, (self.padding, self.padding)),)
 
     def backward(
         self, grad: Tensor, needed: tuple[bool, ...], x: Tensor, weight: Tensor, bias: Tensor
@@ -183,24 +218,20 @@ class Convolution:
 
     def _grad_of_inputs(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         h, w = weight.shape[2:]
-        g, c, rows, columns, lanes = grad.shape
-        top, left = h - 1 - self.padding, w - 1 - self.padding
-        height, width = shape[2] + h - 1, shape[3] + w - 1
-        spaced = grad.new_zeros(g, c, height, width, lanes)
-        stride = self.stride
-        bottom, right = top + stride * (rows - 1) + 1, left + stride * (columns - 1) + 1
-        spaced[:, :, top:bottom:stride, left:right:stride] = grad
         reflected = weight.transpose(0, 1).flip(2, 3)
-        return _convolve(spaced, reflected, weight.new_zeros(weight.shape[1]), 1)
+        around = h - 1 - self.padding, w - 1 - self.padding
+        if self.stride > 1:
+            grad = _spaced(grad, self.stride)
+        bias = weight.new_zeros(weight.shape[1])
+        return _convolve(grad, reflected, bias, 1, around, (shape[2], shape[3]))
 
     def _grad_of_weights(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        x = _padded(x, self.padding)
         c_out, c_in, h, w = weight.shape
         out = weight.new_empty(len(x), c_in, h, w, c_out)
-        arrays = flat(x), flat(grad), flat(out)
-        plan = _plan(x, grad, weight, self.stride)
-        call(correlate, GRADIENT, x.dtype, *arrays, plan)
-        return out.sum(0).permute(3, 0, 1, 2)
+        plan = _plan(x, grad, weight, self.stride, (self.padding, self.padding))
+        call(correlate, GRADIENT, x.dtype, flat(x), flat(grad), flat(out), plan)
+        # With the strides of a new tensor also where sizes are 1, as DDP expects of gradients.
+        return out.sum(0).permute(3, 0, 1, 2).reshape(-1).view(weight.shape)
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The outputs in torch operations."""
@@ -209,24 +240,47 @@ class Convolution:
         return out.unflatten(0, (len(x), -1)).movedim(1, -1)
 
 
-def _padded(x: Tensor, padding: int) -> Tensor:
-    return F.pad(x.detach(), (0, 0) + (padding,) * 4) if padding else x.detach().contiguous()
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """The outputs for padded inputs."""
-    (c_out, _, h, w), (g, _, rows, columns, lanes) = weight.shape, x.shape
-    out = x.new_empty(g, c_out, (rows - h) // stride + 1, (columns - w) // stride + 1, lanes)
-    arrays = flat(x), flat(weight.permute(1, 2, 3, 0)), flat(bias), flat(out)
-    call(convolve, VALUE, x.dtype, *arrays, _plan(x, out, weight, stride))
+def _spaced(x: Tensor, stride: int) -> Tensor:
+    """Images with `stride - 1` zeros between rows and between columns."""
+    g, c, h, w, lanes = x.shape
+    out = x.new_zeros(g, c, stride * (h - 1) + 1, stride * (w - 1) + 1, lanes)
+    out[:, :, ::stride, ::stride] = x
     return out
 
 
-def _plan(x: Tensor, out: Tensor, weight: Tensor, stride: int) -> Plan:
-    """The plan for padded inputs, outputs and weights `(C_out, C_in, h, w)`."""
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: int,
+    zeros: tuple[int, int],
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """The outputs for inputs with zeros above and on the left.
+
+    Args:
+        x: Inputs.
+        weight: Weights `(C_out, C_in, h, w)`.
+        bias: The bias.
+        stride: The stride.
+        zeros: Rows of zeros above, and columns on the left.
+        size: Height and width of the outputs; None with the same zeros on the other sides.
+    """
+    (c_out, _, h, w), (g, _, rows, columns, lanes) = weight.shape, x.shape
+    if size is None:
+        size = (rows + 2 * zeros[0] - h) // stride + 1, (columns + 2 * zeros[1] - w) // stride + 1
+    out = x.new_empty(g, c_out, *size, lanes)
+    arrays = flat(x), flat(weight.permute(1, 2, 3, 0)), flat(bias), flat(out)
+    call(convolve, VALUE, x.dtype, *arrays, _plan(x, out, weight, stride, zeros))
+    return out
+
+
+def _plan(x: Tensor, out: Tensor, weight: Tensor, stride: int, zeros: tuple[int, int]) -> Plan:
+    """The plan of a convolution with weights `(C_out, C_in, h, w)`."""
     (g, c_in, h_in, w_in, _), (_, c_out, h_out, w_out, _) = x.shape, out.shape
-    sizes = g, c_in, h_in, w_in, c_out, h_out, w_out, *weight.shape[2:], stride
-    return Plan(contraction_of(x.dtype), *sizes)
+    h, w = weight.shape[2:]
+    sizes = g, c_in, h_in, w_in, c_out, h_out, w_out, h, w
+    return Plan(contraction_of(x.dtype), *sizes, stride, *zeros)
 
 
 def convolution(

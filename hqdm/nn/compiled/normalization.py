@@ -34,32 +34,51 @@ from hqdm.simulators.compiled.lanes import (
 )
 
 PIECE = 16  # positions of a channel normalisation that a thread takes at a time
+TERMS = 32  # of a sum that are added before the sums are, for the rounding error
 
 # groups of samples, channels, positions
 Sizes = tuple[int, int, int]
 
 
 @inlined
+def mean_of(x: Array, first: int, n: int, step: int, origin: Any, square: bool) -> Any:
+    """The mean of n lanes, `step` numbers apart, minus an origin, or of the squares of that.
+
+    Sums of a few terms are added, for the rounding error; four at a time, since an addition waits
+    for the previous one.
+    """
+    zero = spread(x, 0.0)
+    total = zero
+    for start in range(0, n, TERMS):
+        stop = min(start + TERMS, n)
+        s_0, s_1, s_2, s_3 = zero, zero, zero, zero
+        k = start
+        while k + 4 <= stop:
+            d_0, d_1 = load(x, first + k * step) - origin, load(x, first + (k + 1) * step) - origin
+            d_2, d_3 = (
+                load(x, first + (k + 2) * step) - origin,
+                load(x, first + (k + 3) * step) - origin,
+            )
+            if square:
+                s_0, s_1 = multiply_add(s_0, d_0, d_0), multiply_add(s_1, d_1, d_1)
+                s_2, s_3 = multiply_add(s_2, d_2, d_2), multiply_add(s_3, d_3, d_3)
+            else:
+                s_0, s_1, s_2, s_3 = s_0 + d_0, s_1 + d_1, s_2 + d_2, s_3 + d_3
+            k += 4
+        while k < stop:
+            d_0 = load(x, first + k * step) - origin
+            s_0 = multiply_add(s_0, d_0, d_0) if square else s_0 + d_0
+            k += 1
+        total = total + ((s_0 + s_1) + (s_2 + s_3))
+    return total * (1.0 / n)
+
+
+@inlined
 def statistics(x: Array, first: int, n: int, step: int, eps: float) -> Any:
     """Mean and inverse standard deviation of n lanes, `step` numbers apart."""
-    zero = spread(x, 0.0)
-    total, other = zero, zero  # two sums, since an addition waits for the previous one
-    for k in range(0, n - 1, 2):
-        total = total + load(x, first + k * step)
-        other = other + load(x, first + (k + 1) * step)
-    if n % 2:
-        total = total + load(x, first + (n - 1) * step)
-    mean = (total + other) * (1.0 / n)
-    total, other = zero, zero
-    for k in range(0, n - 1, 2):
-        d = load(x, first + k * step) - mean
-        total = multiply_add(total, d, d)
-        d = load(x, first + (k + 1) * step) - mean
-        other = multiply_add(other, d, d)
-    if n % 2:
-        d = load(x, first + (n - 1) * step) - mean
-        total = multiply_add(total, d, d)
-    return mean, divide(spread(x, 1.0), sqrt((total + other) * (1.0 / n) + eps))
+    mean = mean_of(x, first, n, step, spread(x, 0.0), False)
+    variance = mean_of(x, first, n, step, mean, True)
+    return mean, divide(spread(x, 1.0), sqrt(variance + eps))
 
 
 @inlined
@@ -77,10 +96,9 @@ def group_forward(
     one = spread(x, 1.0)
     mean, scale = statistics(x, group * n_channels * n * lanes, n_channels * n, lanes, eps)
     for channel in range(group * n_channels, (group + 1) * n_channels):
-        gain = load(a, channel * lanes) * scale
-        shift = load(b, channel * lanes) - mean * gain
+        gain, shift = load(a, channel * lanes) * scale, load(b, channel * lanes)
         for k in range(channel * n * lanes, (channel + 1) * n * lanes, lanes):
-            z = multiply_add(shift, load(x, k), gain)
+            z = multiply_add(shift, load(x, k) - mean, gain)
             store(out, k, z * sigmoid(z, one))
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled import kernels
-from hqdm.simulators.compiled.calls import KernelFunction, call, n_threads
+from hqdm.simulators.compiled.calls import call, compute, n_threads
 from hqdm.simulators.compiled.kernels import SampleArrays
 from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.simulators.compiled.lowering import Lowered, lower, unknown_gates
@@ -80,7 +80,7 @@ class KernelPlan:
 
     def evolve(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Tensor:
         """The outputs, differentiable."""
-        return KernelFunction.apply(self, entries, phases, amplitudes)[0]
+        return compute(self, entries, phases, amplitudes)
 
     def run(self, entries: Tensor, phases: Tensor, amplitudes: Tensor) -> Run:
         """A call of the kernels."""

@@ -7,7 +7,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from hqdm.nn import UNet
-from hqdm.nn.compiled.choice import MAX_WIDTH, VARIABLE, backend, uses_kernels
+from hqdm.nn.compiled.choice import MAX_WIDTH, NARROW, VARIABLE, backend, uses_kernels
 from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.utils.errors import HQDMError
 
@@ -41,10 +41,10 @@ def test_the_variable(monkeypatch, network):
 
 def test_auto_takes_what_is_faster(monkeypatch, network):
     monkeypatch.setenv(VARIABLE, "auto")
-    few = LANES // 4
-    assert uses_kernels(network, MAX_WIDTH, *batch(few))
-    assert not uses_kernels(network, MAX_WIDTH + 1, *batch(few))
-    assert not uses_kernels(network, MAX_WIDTH, *batch(few - 1))
+    assert uses_kernels(network, NARROW, *batch(1))
+    assert uses_kernels(network, MAX_WIDTH, *batch())
+    assert not uses_kernels(network, NARROW + 1, *batch(LANES - 1))
+    assert not uses_kernels(network, MAX_WIDTH + 1, *batch())
     monkeypatch.setenv(VARIABLE, "compiled")
     assert uses_kernels(network, MAX_WIDTH + 1, *batch(1))
 
