@@ -443,3 +443,18 @@ def test_other_errors_stay_as_they_are(monkeypatch):
     monkeypatch.setattr(cli, "dispatch", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main(["sample"])
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded", "seen"),
+    [(None, False, "PASSIVE"), ("ACTIVE", False, "ACTIVE"), (None, True, None)],
+)
+def test_threads_that_wait_sleep(monkeypatch, given, loaded, seen):
+    """Unless the user chose otherwise, or torch has read the variable."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    if not loaded:
+        monkeypatch.delitem(sys.modules, "torch")
+    assert cli.main(["--version"]) == 0
+    assert os.environ.get("OMP_WAIT_POLICY") == seen
