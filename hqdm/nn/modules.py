@@ -72,11 +72,13 @@ class LaneModules:
         return x
 
     def _conv(self, conv: nn.Conv2d, x: Tensor) -> Tensor | None:
-        if not _is_square(conv):
+        if not _is_computable(conv, x):
             return None
         return convolution(x, conv.weight, conv.bias, conv.stride[0], _padding(conv))
 
-    def _ws_conv(self, conv: WSConv2d, x: Tensor) -> Tensor:
+    def _ws_conv(self, conv: WSConv2d, x: Tensor) -> Tensor | None:
+        if not _is_computable(conv, x):
+            return None
         return convolution(x, conv.standardised(), conv.bias, padding=_padding(conv))
 
     def _upsample(self, module: Upsample, x: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ class LaneModules:
 
     def _block(self, block: ResnetBlock, x: Tensor, emb: Tensor) -> Tensor | None:
         norm_1, norm_2 = block.norm_1, block.norm_2
-        if not is_plain(norm_1, norm_2):
+        if not (_is_group_norm(norm_1) and _is_group_norm(norm_2)):
             return None
         scale, shift = to_lanes(block.scale_shift(F.silu(emb))).chunk(2, dim=1)
         scale = 1 + scale
@@ -111,9 +113,13 @@ class LaneModules:
 
     def _attention(self, attention: LinearAttention, x: Tensor) -> Tensor | None:
         projection, last = cast(tuple[nn.Conv2d, ChannelNorm], tuple(attention.project.children()))
-        if not is_plain(attention.norm, attention.qkv, attention.project, projection, last):
-            return None
         c, (h, w) = x.shape[1], x.shape[2:4]
+        parts = attention.norm, last, attention.qkv, projection
+        types = ChannelNorm, ChannelNorm, nn.Conv2d, nn.Conv2d
+        if not is_plain(*parts, attention.project) or tuple(map(type, parts)) != types:
+            return None
+        if {attention.norm.gain.shape, last.gain.shape} != {(1, c, 1, 1)}:
+            return None
         normed = channel_norm_of(x, attention.norm.gain.flatten(), attention.norm.eps).flatten(2, 3)
         to_q, to_k, _ = attention.qkv.weight.view(3, -1, c)
         pooled = pool_of(normed, to_k, attention.heads).unflatten(1, (attention.heads, -1))
@@ -124,16 +130,28 @@ class LaneModules:
         return x + channel_norm_of(out.unflatten(2, (h, w)), last.gain.flatten(), last.eps)
 
 
-def _is_square(conv: nn.Conv2d) -> bool:
-    """True if the kernels compute this convolution."""
-    padding = conv.padding
+def _is_computable(conv: nn.Conv2d, x: Tensor) -> bool:
+    """True if the kernels compute this convolution of these inputs."""
+    padding, (c_out, c_in, *kernel) = conv.padding, conv.weight.shape
     return (
         conv.padding_mode == "zeros"
         and conv.groups == 1
         and set(conv.dilation) == {1}
         and not isinstance(padding, str)
         and len(set(conv.stride)) == len(set(padding)) == 1
-        and padding[0] < min(conv.kernel_size)
+        and padding[0] < min(kernel)
+        and c_in == x.shape[1]
+        and (conv.bias is None or conv.bias.shape == (c_out,))
+    )
+
+
+def _is_group_norm(module: nn.Module) -> bool:
+    """True for a group normalisation with the parameters that the kernels need."""
+    return (
+        type(module) is nn.GroupNorm
+        and is_plain(module)
+        and module.affine
+        and module.weight.shape == module.bias.shape == (module.num_channels,)
     )
 
 

@@ -217,21 +217,25 @@ class UNet(nn.Module):
 
         Args:
             x: Noisy images `(B, C, H, W)`.
-            t: Times `(B,)` in [0, 1].
+            t: Times `(B,)` in [0, 1], or one for all.
             y: Class labels `(B,)`; None means "no label".
 
         Returns:
             The prediction `(B, C, H, W)`.
 
         Raises:
-            HQDMError: If the images have another shape than the network was built for, or labels
-                come to an unconditional network.
+            HQDMError: If the images have another shape than the network was built for, there are
+                neither one time nor as many as images, or labels come to an unconditional network.
         """
         if x.shape[1:] != (self.channels, self.size, self.size):
             raise HQDMError(
                 f"the network needs images of shape (B, {self.channels}, {self.size}, "
                 f"{self.size}), got {tuple(x.shape)}"
             )
+        if t.shape != x.shape[:1]:
+            if t.numel() != 1:
+                raise HQDMError(f"times of shape {tuple(t.shape)} for {len(x)} images")
+            t = t.reshape(1).expand(len(x))
         apply = self._application(x, t)
         with apply.precision():
             return apply.leave(self._predict(apply.enter(x), self.embedding(t, y), apply))

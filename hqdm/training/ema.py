@@ -30,6 +30,7 @@ from hqdm.utils.checks import finite, whole
 from hqdm.utils.errors import HQDMError
 
 DECAY = 0.995
+MIN_SIGMA_REL = 1e-6  # an average of the last step
 MAX_SIGMA_REL = 12**-0.5
 """The relative width of the mean of all steps, gamma = 0."""
 
@@ -42,7 +43,7 @@ class EMA(AveragedModel):
         decay: Constant decay at each update, in [0, 1); None is 0.995. Excludes `sigma_rel`.
         every: Steps between updates.
         start: The step up to which the average is a copy of the weights.
-        sigma_rel: Relative width of an average that follows the run, in (0, 0.288]; None is a
+        sigma_rel: Relative width of an average that follows the run, in [1e-6, 0.288]; None is a
             constant decay.
 
     Raises:
@@ -134,11 +135,12 @@ def exponent(sigma_rel: float) -> float:
     It is the largest root of gamma^3 + 7 gamma^2 + (16 - sigma_rel^-2) gamma + 12 - sigma_rel^-2.
 
     Raises:
-        HQDMError: If the width is not in (0, 0.288].
+        HQDMError: If the width is not in [1e-6, 0.288].
     """
-    if not 0 < finite("ema_sigma_rel", sigma_rel) <= MAX_SIGMA_REL:
+    if not MIN_SIGMA_REL <= finite("ema_sigma_rel", sigma_rel) <= MAX_SIGMA_REL:
         raise HQDMError(
-            f"ema_sigma_rel needs a positive number up to 0.288, such as 0.1, got {sigma_rel}"
+            f"ema_sigma_rel needs a number from {MIN_SIGMA_REL} to 12^(-1/2), such as 0.1, "
+            f"got {sigma_rel}"
         )
     inverse = sigma_rel**-2
     return max(0.0, float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max()))

@@ -106,3 +106,58 @@ def test_matrices_that_are_trained_are_refused():
     matrix = torch.eye(2, dtype=torch.complex128, requires_grad=True)
     with pytest.raises(DeviceError, match="no gradient"):
         is_supported(qml.ctrl(qml.QubitUnitary(matrix, 0), 1))
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        lambda: qml.adjoint(qml.GlobalPhase(0.3)),
+        lambda: qml.adjoint(qml.GlobalPhase)(0.3),
+        lambda: qml.adjoint(qml.adjoint(qml.GlobalPhase(0.3))),
+        lambda: qml.adjoint(qml.prod(qml.GlobalPhase(0.3), qml.S(0))),
+        lambda: qml.adjoint(lambda: qml.GlobalPhase(0.3))(),
+        lambda: qml.pow(qml.GlobalPhase(0.3), 3),
+        lambda: qml.GlobalPhase(np.array([0.3, 0.4])),
+        lambda: qml.adjoint(qml.GlobalPhase(np.array([0.3, 0.4]))),
+    ],
+)
+def test_global_phases_without_wires(gate):
+    def circuit():
+        qml.Hadamard(0)
+        gate()
+        return qml.state()
+
+    theirs, ours = (
+        qml.QNode(circuit, qml.device(name, wires=1))() for name in ("default.qubit", "hqdm.qubit")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-14)
+
+
+def test_layers_of_lists_of_traced_numbers():
+    """Autograd's numbers in a list, which is no array."""
+
+    def circuit(x, y):
+        qml.AngleEmbedding([x, y], wires=[0, 1])
+        qml.BasicEntanglerLayers([[x, y]], wires=[0, 1])
+        qml.StronglyEntanglingLayers([[[x, y, 0.1], (y, x, 0.2)]], wires=[0, 1])
+        return qml.expval(qml.Z(0) @ qml.X(1))
+
+    numbers = [qml.numpy.array(value, requires_grad=True) for value in (0.3, 0.4)]
+    theirs, ours = (
+        qml.grad(qml.QNode(circuit, qml.device(name, wires=2)))(*numbers)
+        for name in ("default.qubit", "hqdm.qubit")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("state", [[0.6, 0.8j], [0.6j, 0.8], [1j, 0]])
+def test_complex_initial_states(state):
+    def circuit():
+        qml.StatePrep(np.array(state), wires=0)
+        qml.RX(0.7, 0)
+        return qml.expval(qml.Z(0)), qml.expval(qml.Y(0))
+
+    theirs, ours = (
+        qml.QNode(circuit, qml.device(name, wires=1))() for name in ("default.qubit", "hqdm.qubit")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-14)

@@ -1,6 +1,7 @@
 """The U-Net by kernels against the U-Net by torch."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hqdm.nn import FullQVUNet, QuanvUNet, QVUNet, UNet
 from hqdm.nn.compiled.choice import VARIABLE
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.simulators.compiled.lanes import n_lanes
+from hqdm.utils.errors import HQDMError
 
 SMALL = {"channels": 2, "size": 8, "dim": 6, "mults": (1, 2), "heads": 2, "head_dim": 5}
 FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=1)
@@ -195,3 +197,92 @@ def test_samples_are_independent(by):
     x = x.clone()
     x[0] = torch.nan
     assert torch.equal(by("compiled", network, x, t)[1:], together[1:])
+
+
+class Doubled(nn.GroupNorm):
+    """A normalisation of a user."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Sum(nn.Module):
+    """Without an attribute of a normalisation."""
+
+    def forward(self, x):
+        return x + 1
+
+
+@pytest.mark.parametrize(
+    ("place", "module"),
+    [
+        ("encoder.0.block_1.norm_1", Doubled(3, 6)),
+        ("encoder.0.block_1.norm_2", Doubled(3, 6)),
+        ("decoder.0.block_1.norm_1", nn.GroupNorm(3, 12, affine=False)),
+        ("encoder.1.block_1.norm_1", nn.Identity()),
+        ("encoder.0.attention.norm", Sum()),
+        ("encoder.0.attention.norm", nn.GroupNorm(2, 6)),
+        ("encoder.0.attention.project.1", Sum()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_normalisations_of_users(by, place, module):
+    network = UNet(**SMALL).double()
+    parent, _, name = place.rpartition(".")
+    network.get_submodule(parent)._modules[name] = copy.deepcopy(module).double()
+    assert_same(by, network, *inputs(network, 3))
+
+
+def _append(calls, module, *_):
+    calls.append(module)
+
+
+def test_global_hooks_are_called(by):
+    network = UNet(**SMALL).double()
+    batch, seen = inputs(network, 3), {}
+    for backend in ("torch", "compiled"):
+        calls = []
+        handle = nn.modules.module.register_module_forward_hook(partial(_append, calls))
+        by(backend, network, *batch)
+        handle.remove()
+        seen[backend] = len(calls)
+    assert seen["torch"] == seen["compiled"] > 50
+
+
+@pytest.mark.parametrize("backend", ["torch", "compiled"])
+def test_times(by, backend):
+    """One time for all images, or one per image; others are refused."""
+    network = UNet(**SMALL).double()
+    n = n_lanes(8) + 1
+    x, t, _ = inputs(network, n)
+    for one in (t[:1], t[0]):
+        torch.testing.assert_close(
+            by(backend, network, x, one), by(backend, network, x, t[:1].expand(n))
+        )
+    for wrong in (t[:2], t[:-1], torch.cat([t, t]), t[None]):
+        with pytest.raises(HQDMError, match=f"times of shape .* for {n} images"):
+            by(backend, network, x, wrong)
+
+
+@pytest.mark.parametrize("backend", ["torch", "compiled"])
+@pytest.mark.parametrize(
+    ("place", "shape"),
+    [
+        ("encoder.0.block_1.conv_1.weight", (6, 7, 3, 3)),
+        ("encoder.0.block_1.conv_1.weight", (5, 6, 3, 3)),
+        ("encoder.0.block_1.conv_1.weight", (12, 6, 3, 3)),
+        ("encoder.0.block_1.norm_1.weight", (1,)),
+        ("encoder.0.block_1.norm_1.bias", (7,)),
+        ("stem.bias", (1,)),
+        ("encoder.0.attention.norm.gain", (1, 2, 1, 1)),
+        ("encoder.0.attention.project.0.bias", (5,)),
+    ],
+    ids=str,
+)
+def test_parameters_of_other_shapes_are_errors(by, backend, place, shape):
+    """As in torch, in place of numbers from beyond the ends of arrays."""
+    network = UNet(**SMALL).double()
+    parent, _, name = place.rpartition(".")
+    setattr(network.get_submodule(parent), name, nn.Parameter(torch.ones(shape).double()))
+    with pytest.raises(RuntimeError):
+        by(backend, network, *inputs(network, 3))

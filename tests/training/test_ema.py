@@ -95,8 +95,9 @@ def test_a_gpu_is_not_waited_for():
         ({"every": 2.5}, "ema_every needs a whole number from 1, got 2.5"),
         ({"start": -1}, "ema_start needs a whole number from 0, got -1"),
         ({"decay": "x"}, "ema_decay needs a finite number, got 'x'"),
-        ({"sigma_rel": 0.0}, "ema_sigma_rel needs a positive number up to 0.288, such as 0.1"),
-        ({"sigma_rel": 0.29}, "ema_sigma_rel needs a positive number up to 0.288"),
+        ({"sigma_rel": 0.0}, "ema_sigma_rel needs a number from 1e-06 to 12"),
+        ({"sigma_rel": 0.29}, "ema_sigma_rel needs a number from 1e-06 to 12"),
+        ({"sigma_rel": 1e-200}, "ema_sigma_rel needs a number from 1e-06 to 12"),
         ({"sigma_rel": float("nan")}, "ema_sigma_rel needs a finite number, got nan"),
     ],
 )

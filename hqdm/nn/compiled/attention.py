@@ -32,7 +32,7 @@ from hqdm.nn.compiled.contraction import (
     over,
 )
 from hqdm.nn.compiled.elementary import divide, exp, maximum
-from hqdm.nn.compiled.layout import GRADIENT, VALUE, flat
+from hqdm.nn.compiled.layout import GRADIENT, VALUE, check_shapes, flat
 from hqdm.simulators.compiled.calls import call, compute
 from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import lane_sum, load, multiply_add, spread, store, width
@@ -510,9 +510,13 @@ def _plan(x: Tensor, weight: Tensor, n_heads: int, n_out: int = 0) -> Plan:
 
 def pool_of(x: Tensor, weight: Tensor, n_heads: int) -> Tensor:
     """softmax_n(W x) x^T; differentiable. See `Pool`."""
+    check_shapes("attention", weights=(weight, (len(weight), x.shape[1])))
     return compute(Pool(n_heads), x, weight)
 
 
 def query_of(x: Tensor, weight: Tensor, mix: Tensor, bias: Tensor, n_heads: int) -> Tensor:
     """Bias + M softmax_d(W x); differentiable. See `Query`."""
+    (g, c, _, lanes), features = x.shape, len(weight)
+    shapes = {"weights": (weight, (features, c)), "M": (mix, (g, len(bias), features, lanes))}
+    check_shapes("attention", **shapes)
     return compute(Query(n_heads), x, weight, mix, bias)

@@ -142,10 +142,12 @@ def is_computable(network: nn.Module, *inputs: Tensor) -> bool:
 
 
 def is_recorded() -> bool:
-    """True if torch compiles, traces or transforms what it computes."""
+    """True if torch compiles, traces or transforms what it computes, or calls global hooks."""
     return (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or is_in_torch_dispatch_mode()
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_function_stack() > 0
+        or torch.nn.modules.module._has_any_global_hook()
     )

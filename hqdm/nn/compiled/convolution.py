@@ -28,7 +28,7 @@ from hqdm.nn.compiled.contraction import (
     contraction_of,
     inlined,
 )
-from hqdm.nn.compiled.layout import GRADIENT, VALUE, flat
+from hqdm.nn.compiled.layout import GRADIENT, VALUE, check_shapes, flat
 from hqdm.simulators.compiled.calls import call, compute
 from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import lane_sum, load, width
@@ -289,4 +289,7 @@ def convolution(
     """A convolution of `(G, C_in, H, W, L)` by weights `(C_out, C_in, h, w)`; differentiable."""
     if bias is None:
         bias = weight.new_zeros(len(weight))
+    (c_out, _, *kernel), c_in = weight.shape, x.shape[1]
+    shapes = {"weights": (weight, (c_out, c_in, *kernel)), "bias": (bias, (c_out,))}
+    check_shapes("convolution", **shapes)
     return compute(Convolution(stride, padding), x, weight, bias)

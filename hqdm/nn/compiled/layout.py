@@ -32,3 +32,21 @@ def from_lanes(x: Tensor, n: int) -> Tensor:
 def flat(x: Tensor) -> np.ndarray:
     """The numbers of a tensor as a flat array, for kernels."""
     return x.detach().contiguous().view(-1).numpy()
+
+
+def check_shapes(operation: str, **shapes: tuple[Tensor, tuple[int, ...]]) -> None:
+    """Refuse tensors beyond whose ends kernels would read.
+
+    Args:
+        operation: The name of the operation.
+        **shapes: For each tensor its expected shape.
+
+    Raises:
+        RuntimeError: If a tensor has another shape, as torch raises.
+    """
+    for name, (tensor, expected) in shapes.items():
+        if tuple(tensor.shape) != tuple(expected):
+            raise RuntimeError(
+                f"{operation}: expected {name} of shape {tuple(expected)}, "
+                f"got {tuple(tensor.shape)}"
+            )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hqdm.nn.compiled.contraction import Array, inlined
 from hqdm.nn.compiled.elementary import divide, exp, sqrt
-from hqdm.nn.compiled.layout import GRADIENT, VALUE, flat
+from hqdm.nn.compiled.layout import GRADIENT, VALUE, check_shapes, flat
 from hqdm.simulators.compiled.calls import call, compute
 from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lanes import (
@@ -329,9 +329,14 @@ def norm_silu_of(x: Tensor, a: Tensor, b: Tensor, n_groups: int, eps: float) -> 
         n_groups: Groups of channels.
         eps: Added to the variance.
     """
+    g, c, *_, lanes = x.shape
+    check_shapes("normalisation", factors=(a, (g, c, lanes)), summands=(b, (g, c, lanes)))
+    if c % n_groups:
+        raise RuntimeError(f"normalisation: {c} channels cannot be divided into {n_groups} groups")
     return compute(NormSiLU(n_groups, eps), x, a, b)
 
 
 def channel_norm_of(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """`gain xhat` with x `(G, C, H, W, L)` normalised over channels; differentiable."""
+    check_shapes("normalisation", gain=(gain, (x.shape[1],)))
     return compute(ChannelNormalization(eps), x, gain)

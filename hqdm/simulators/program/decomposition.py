@@ -255,8 +255,10 @@ def _diagonal_form(time: Tensor, matrix: np.ndarray, operation: Exp) -> list[Ope
 
 
 def _is_native(operation: Operator) -> bool:
-    if not operation.wires or operation.name == "GlobalPhase":
+    if operation.name == "GlobalPhase":
         return True
+    if not operation.wires:  # an adjoint or a power of a global phase is one
+        return _innermost(operation).name != "GlobalPhase"
     constant = not has_tensors(operation)
     if len(operation.wires) > MAX_GATE_WIRES:
         by_rule = not constant and isinstance(operation, qml.ops.Controlled)
