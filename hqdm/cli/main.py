@@ -77,7 +77,7 @@ def wait_passively() -> None:
     """Let idle threads of OpenMP sleep, if torch is not loaded and the user chose nothing else.
 
     By default they occupy their cores while they wait, the threads of torch and those of Numba
-    alike: beside another busy process, a training step takes ten times as long.
+    alike, which slows both down beside another busy process.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

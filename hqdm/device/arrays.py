@@ -35,13 +35,19 @@ def as_numpy(tensor: Any) -> Any:
     )
 
 
+def unwrapped(number: Any) -> Any:
+    """The element of an array of one object, in which NumPy keeps a number of autograd."""
+    is_object = isinstance(number, np.ndarray) and number.dtype == object
+    return number.item() if is_object and number.size == 1 else number
+
+
 def as_real(number: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A parameter as a real tensor; PennyLane makes angles complex in some methods.
 
     Raises:
         HQDMError: If it has an imaginary part.
     """
-    tensor = number if isinstance(number, Tensor) else torch.from_numpy(np.array(number))
+    tensor = number if isinstance(number, Tensor) else torch.from_numpy(np.array(unwrapped(number)))
     if tensor.is_complex():
         if tensor.imag.any():
             raise HQDMError(f"an angle is complex: expected a real number, got {number}")

@@ -63,7 +63,7 @@ def is_supported(operation: Operator) -> bool:
     """
     kind = type(operation)
     if kind in LAYERS:  # PennyLane passes other shapes on to the gates, as batches
-        if getattr(operation.data[0], "dtype", object) == object:  # numbers that autograd traces
+        if getattr(operation.data[0], "dtype", None) in (None, object):  # traced by autograd
             return False
         n_axes = qml.math.ndim(operation.data[0]) - (operation.batch_size is not None)
         return n_axes == LAYERS[kind]

@@ -37,7 +37,7 @@ from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
 from torch import Tensor
 
-from hqdm.device.arrays import as_numpy
+from hqdm.device.arrays import as_numpy, unwrapped
 from hqdm.device.autograd_lift import lifted, split
 from hqdm.device.gates import ANGLES, FIXED, decomposition, has_scalars, is_supported, takes_angles
 from hqdm.device.tapes import Simulation
@@ -201,7 +201,7 @@ class HqdmQubit(Device):
 
     def _traced(self, circuit: QuantumScript, config: ExecutionConfig) -> Any:
         """The results as functions of the parameters that autograd or JAX traces, if any."""
-        numbers = circuit.get_parameters(trainable_only=False)
+        numbers = [unwrapped(n) for n in circuit.get_parameters(trainable_only=False)]
         if config.interface in JAX:
             from hqdm.device import jax_lift  # JAX is no requirement
 
