@@ -157,6 +157,7 @@ print(address == compiled.address, compiled.cache_hits, Path(compiled._cache.cac
 """
 
 
+@pytest.mark.slow  # four processes, two of which compile
 def test_functions_that_are_called_by_address_are_kept(tmp_path):
     """Compiled once, then loaded; damaged files are compiled again."""
 
