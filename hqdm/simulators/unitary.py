@@ -15,12 +15,16 @@ from torch import Tensor
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.cpu import (
     CompiledSimulator,
-    is_differentiated_forward,
     is_supported,
     plan,
     work_bytes,
 )
-from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.program.base import (
+    check_shapes,
+    is_differentiated_forward,
+    no_outputs,
+    refuse_memory,
+)
 from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.statevector import StatevectorSimulator, z_signs
 from hqdm.simulators.program.tracing import trace

@@ -251,6 +251,15 @@ def through_logits(
 
 
 @inlined
+def workspace(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
+    """Gradient of the weights lane by lane; a softmax of a head and its gradient."""
+    lanes = width(x)
+    sums = np.empty(plan.n_heads * plan.dim * plan.n_channels * lanes, x.dtype)
+    n = plan.dim * POSITIONS * lanes
+    return sums, np.empty(n, x.dtype), np.empty(n, x.dtype)
+
+
+@inlined
 def reduce_weights(g: int, sums: Array, out: Array) -> None:
     """Sum the lanes of the gradient with respect to the weights."""
     lanes = width(sums)
@@ -331,11 +340,7 @@ def pool_backward(
         plan: The plan.
     """
     for g in prange(plan.n_groups):
-        x = arrays[0]
-        lanes = width(x)
-        sums = np.empty(plan.n_heads * plan.dim * plan.n_channels * lanes, x.dtype)
-        keys = np.empty(plan.dim * POSITIONS * lanes, x.dtype)
-        grad = np.empty(plan.dim * POSITIONS * lanes, x.dtype)
+        sums, keys, grad = workspace(arrays[0], plan)
         for start in range(0, plan.n_positions, POSITIONS):
             count = min(POSITIONS, plan.n_positions - start)
             for head in range(plan.n_heads):
@@ -404,11 +409,7 @@ def query_backward(
         plan: The plan.
     """
     for g in prange(plan.n_groups):
-        x = arrays[0]
-        lanes = width(x)
-        sums = np.empty(plan.n_heads * plan.dim * plan.n_channels * lanes, x.dtype)
-        queries = np.empty(plan.dim * POSITIONS * lanes, x.dtype)
-        grad = np.empty(plan.dim * POSITIONS * lanes, x.dtype)
+        sums, queries, grad = workspace(arrays[0], plan)
         for start in range(0, plan.n_positions, POSITIONS):
             count = min(POSITIONS, plan.n_positions - start)
             for head in range(plan.n_heads):

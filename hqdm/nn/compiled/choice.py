@@ -10,9 +10,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from hqdm.simulators.program.base import is_differentiated_forward
 from hqdm.utils.errors import HQDMError
 
 BACKENDS = ("auto", "torch", "compiled")
@@ -133,11 +133,11 @@ def is_computable(network: nn.Module, *inputs: Tensor) -> bool:
     if dtype not in (torch.float32, torch.float64) or is_recorded():
         return False
     parameters = tuple(network.parameters())
-    return all(parameter.dtype == dtype for parameter in parameters) and all(
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.device.type == "cpu"
-        and forward_ad.unpack_dual(tensor).tangent is None
-        for tensor in (*inputs, *parameters)
+    tensors = *inputs, *parameters
+    return (
+        all(parameter.dtype == dtype for parameter in parameters)
+        and all(type(t) in (Tensor, nn.Parameter) and t.device.type == "cpu" for t in tensors)
+        and not is_differentiated_forward(*tensors)
     )
 
 

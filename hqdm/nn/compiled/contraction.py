@@ -27,13 +27,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from hqdm.simulators.compiled.calls import announced
-from hqdm.simulators.compiled.code_cache import FunctionPointer
+from hqdm.simulators.compiled.code_cache import FunctionPointer, borrowing
 from hqdm.simulators.compiled.lanes import VECTOR_BYTES, spread_number, vector_of
 
 Array = np.ndarray
 
-# For functions that allocate nothing, without reference counts of the arrays.
-borrowing = njit(error_model="numpy", _nrt=False)
 # For parts of a kernel, since Numba optimises a function again in everything that calls it.
 inlined = njit(error_model="numpy", inline="always")
 

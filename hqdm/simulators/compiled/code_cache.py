@@ -27,6 +27,10 @@ from hqdm.simulators.program.sources import sources_digest
 
 DIGEST_LENGTH = 16
 
+# For functions that allocate nothing: the atomic reference counts of the arrays, for every group of
+# samples, would take longer than running a circuit of a few qubits.
+borrowing = njit(error_model="numpy", _nrt=False)
+
 
 class Kernel:
     """A compiled function whose `prange` loops are threads, or plain loops in a forked process.

@@ -14,7 +14,6 @@ from typing import ClassVar, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from hqdm.circuits import Circuit
@@ -25,7 +24,12 @@ from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.simulators.compiled.lowering import Lowered, lower, unknown_gates
 from hqdm.simulators.compiled.matrices import Entries
 from hqdm.simulators.compiled.reference import evolve
-from hqdm.simulators.program.base import check_shapes, no_outputs, refuse_memory
+from hqdm.simulators.program.base import (
+    check_shapes,
+    is_differentiated_forward,
+    no_outputs,
+    refuse_memory,
+)
 from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.program.tracing import trace
@@ -204,11 +208,6 @@ def work_bytes(circuit: Circuit, itemsize: int) -> int:
     state = 2 * itemsize * n_lanes(itemsize) * 2**n_wires
     lists = 8 * 2**n_wires * n_wires
     return 2 * state * torch.get_num_threads() + lists
-
-
-def is_differentiated_forward(*tensors: Tensor) -> bool:
-    """True if a tensor has a forward-mode tangent."""
-    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from hqdm.simulators.compiled.code_cache import Kernel
+from hqdm.simulators.compiled.code_cache import Kernel, borrowing
 from hqdm.simulators.compiled.lanes import (
     conj,
     imag,
@@ -34,10 +34,6 @@ from hqdm.simulators.compiled.lanes import (
 )
 
 Array = np.ndarray
-
-# For functions that allocate nothing: the atomic reference counts of the arrays, for every group of
-# samples, would take longer than running a circuit of a few qubits.
-borrowing = njit(error_model="numpy", _nrt=False)
 
 # Columns of the table of instructions.
 SIZE, PER_SAMPLE, MATRIX, PHASE, START, COUNT, HIGH, LOW = range(8)

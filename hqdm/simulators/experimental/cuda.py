@@ -24,13 +24,12 @@ from hqdm.circuits import Circuit
 from hqdm.simulators.compiled.calls import announced_if_slow
 from hqdm.simulators.compiled.cpu import (
     KernelPlan,
-    is_differentiated_forward,
     is_supported,
     largest_part,
 )
 from hqdm.simulators.compiled.kernels import N_WIRES, PROBS, SIZE
 from hqdm.simulators.compiled.lowering import Lowered, lower
-from hqdm.simulators.program.base import check_shapes, no_outputs
+from hqdm.simulators.program.base import check_shapes, is_differentiated_forward, no_outputs
 from hqdm.simulators.program.caching import cached
 from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.utils.errors import HQDMError

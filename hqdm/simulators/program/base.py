@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from hqdm.circuits import Circuit
 from hqdm.utils.errors import HQDMError
@@ -78,3 +79,8 @@ def refuse_memory(what: str, n_bytes: int, memory_limit: int) -> None:
             f"{what} would take {n_bytes:,} bytes, more than memory_limit={memory_limit:,}: use "
             "fewer qubits or samples, or a simulator with a higher memory_limit"
         )
+
+
+def is_differentiated_forward(*tensors: Tensor) -> bool:
+    """True if a tensor has a forward-mode tangent."""
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
