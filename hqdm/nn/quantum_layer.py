@@ -86,6 +86,10 @@ class QuantumLayer(OpaqueModule):
         for parameter in self.quantum_parameters():
             nn.init.uniform_(parameter)
 
+    def angles(self, theta: Tensor) -> Tensor:
+        """The angles of the gates, `(n_circuits, *circuit.weights_shape)`: 2 pi theta."""
+        return 2 * math.pi * theta
+
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate the circuits.
 
@@ -121,7 +125,7 @@ class QuantumLayer(OpaqueModule):
         precision = torch.promote_types(theta.dtype, torch.float32)
         inputs = x.to(precision).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            outputs = self.simulator(self.circuit, inputs, 2 * math.pi * theta.to(precision))
+            outputs = self.simulator(self.circuit, inputs, self.angles(theta.to(precision)))
         outputs = outputs.transpose(0, 1).reshape(self.output_shape(tuple(x.shape)))
         return outputs.to(theta.dtype)
 
