@@ -11,7 +11,8 @@ MAX_FILES = 12
 FLOORS = (
     *("utils", "circuits"),
     *("simulators.program", "simulators.compiled", "simulators.experimental", "simulators"),
-    *("device", "nn.compiled", "nn", "nn.amplitude", "storage", "diffusion", "guidance"),
+    *("device", "nn.compiled", "nn", "nn.amplitude", "nn.baselines"),
+    *("storage", "diffusion", "guidance"),
     *("samplers", "samplers.recursive"),
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "cli", "cli.commands", ""),

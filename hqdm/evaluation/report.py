@@ -2,6 +2,7 @@
 
 * FID, KID and IS of the samples, with the scores of real images against other real images as the
   floor,
+* energy distance and pixel FID, for few images or a data set without an extractor of its own,
 * SSIM and PSNR of test images that were noised and restored,
 * memorisation of training images, by nearest neighbours,
 * the effect of the circuits on the test loss.
@@ -16,15 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hqdm.data.images import ImageSet
+from hqdm.data.images import ImageSet, canonical_name
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import quantum_effect
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, size_warnings
 from hqdm.generation.sampling import GRID_FILE, guided
 from hqdm.metrics.cache import reference_distances
+from hqdm.metrics.distribution import FEW_IMAGES
 from hqdm.metrics.features import FeatureExtractor, extractor_for, load_extractor
 from hqdm.metrics.memorisation import compare_distances
 from hqdm.metrics.pairs import pair_scores
+from hqdm.metrics.pixel_distances import pixel_scores
 from hqdm.nn.parts import classical_parameters, count, quantum_parameters
 from hqdm.samplers import Sampler
 from hqdm.utils.errors import HQDMError
@@ -77,6 +80,7 @@ def evaluate(
     report = {
         "scores": scorer.scores(samples.images),
         "floor": scorer.floor(),
+        "pixels": _pixels(samples.images, protocol, real, extractor, progress),
         "restoration": _restoration(denoiser, sampler, protocol, real.test, progress),
         "memorisation": _memorisation(samples.images, real, progress),
         "quantum_effect": _quantum_effect(denoiser, protocol, real.test, progress),
@@ -114,6 +118,28 @@ def _resize(extractor: FeatureExtractor, shape: tuple[int, int, int]) -> str:
         f"{shape[1]}x{shape[1]}x{shape[0]} to {extractor.size}x{extractor.size}x"
         f"{extractor.channels} by the extractor"
     )
+
+
+def _pixels(
+    images: Tensor,
+    protocol: ScoringProtocol,
+    real: RealImages,
+    extractor: FeatureExtractor,
+    progress: Progress,
+) -> dict[str, dict[str, float]] | None:
+    """The `pixel_scores` of the samples, and those of the other real images as the floor.
+
+    None for `FEW_IMAGES` or more of a data set with an extractor of its own, whose features
+    describe them better.
+    """
+    if protocol.n >= FEW_IMAGES and extractor.name == canonical_name(protocol.data):
+        return None
+    scored = stepwise(progress, "distances of pixels", 2)
+    found = {}
+    for name, others in (("scores", images), ("floor", real.other)):
+        found[name] = pixel_scores(real.reference, others)
+        scored()
+    return found
 
 
 @torch.no_grad()
@@ -198,6 +224,10 @@ def score_sheet(report: dict[str, Any]) -> Sheet:
     for key, label in (("kid", "KID"), ("is", "IS")):
         model, real = (f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor))
         rows.append((label, model, real))
+    if report["pixels"] is not None:
+        model, real = report["pixels"]["scores"], report["pixels"]["floor"]
+        for key, label in (("energy_distance", "energy distance"), ("pixel_fid", "pixel FID")):
+            rows.append((label, f"{model[key]:.4f}", f"{real[key]:.4f}"))
     rows += [
         (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", ""),
         (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),

@@ -9,7 +9,8 @@ from hqdm.metrics.features import (
     load_extractor,
 )
 from hqdm.metrics.memorisation import nearest_training
-from hqdm.metrics.pairs import pair_scores
+from hqdm.metrics.pairs import pair_scores, region_scores
+from hqdm.metrics.pixel_distances import pixel_scores
 
 __all__ = [
     "CLASSIFIERS",
@@ -20,6 +21,8 @@ __all__ = [
     "load_extractor",
     "nearest_training",
     "pair_scores",
+    "pixel_scores",
     "real_floor",
+    "region_scores",
     "warn_if_few",
 ]

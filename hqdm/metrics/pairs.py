@@ -1,4 +1,4 @@
-"""SSIM and PSNR of pairs of images: an original and its restoration."""
+"""SSIM, PSNR and squared error of pairs of images: an original and its restoration."""
 
 from typing import Any
 
@@ -28,6 +28,49 @@ def pair_scores(original: Tensor, restored: Tensor) -> dict[str, float]:
     Raises:
         HQDMError: If the shapes differ, or the images are smaller than 6x6 pixels.
     """
+    x, y = _pixels(original, restored)
+    ssim: Any = structural_similarity_index_measure(y, x, data_range=1.0)
+    psnr = peak_signal_noise_ratio(y, x, data_range=1.0, dim=(1, 2, 3))
+    return {"ssim": ssim.item(), "psnr": psnr.item()}
+
+
+def region_scores(original: Tensor, restored: Tensor, region: Tensor) -> dict[str, float]:
+    """Squared error and SSIM in a region of images and their restorations, such as a filled hole.
+
+    The SSIM is the mean of the local similarities, see `pair_scores`, around the pixels of the
+    region; windows at its border see pixels outside of it.
+
+    Args:
+        original: Images `(N, C, H, W)`.
+        restored: Restorations `(N, C, H, W)`, in the same order.
+        region: True at the pixels of the region, `(1, H, W)`.
+
+    Returns:
+        `mse`, the mean squared error of pixels in [0, 1], and `ssim`, at most 1.
+
+    Raises:
+        HQDMError: As `pair_scores`, or if the region is empty or has another size.
+    """
+    x, y = _pixels(original, restored)
+    if region.shape != (1, *x.shape[-2:]) or not region.any():
+        raise HQDMError(
+            f"a region of shape {tuple(region.shape)} and {int(region.sum())} pixels of images "
+            f"{tuple(x.shape)}: expected (1, {x.shape[-2]}, {x.shape[-1]}) and one pixel or more"
+        )
+    inside = region.bool().expand(x.shape)
+    found: Any = structural_similarity_index_measure(y, x, data_range=1.0, return_full_image=True)
+    return {
+        "mse": (x - y)[inside].square().mean().item(),
+        "ssim": found[1][inside].mean().item(),
+    }
+
+
+def _pixels(original: Tensor, restored: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in [0, 1].
+
+    Raises:
+        HQDMError: If they are no pairs, or smaller than 6x6 pixels.
+    """
     if original.shape != restored.shape or len(original) == 0:
         raise HQDMError(
             f"SSIM and PSNR of {tuple(original.shape)} against {tuple(restored.shape)}: expected "
@@ -36,7 +79,4 @@ def pair_scores(original: Tensor, restored: Tensor) -> dict[str, float]:
     # Mirroring 5 pixels at each border needs 6 pixels.
     if min(original.shape[-2:]) < 6:
         raise HQDMError(f"SSIM of images of shape {tuple(original.shape)}: expected 6x6 or more")
-    x, y = (as_float(original) + 1) / 2, (as_float(restored) + 1) / 2
-    ssim: Any = structural_similarity_index_measure(y, x, data_range=1.0)
-    psnr = peak_signal_noise_ratio(y, x, data_range=1.0, dim=(1, 2, 3))
-    return {"ssim": ssim.item(), "psnr": psnr.item()}
+    return (as_float(original) + 1) / 2, (as_float(restored) + 1) / 2

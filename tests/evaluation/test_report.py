@@ -11,13 +11,14 @@ from hqdm.diffusion.loading import load_denoiser
 from hqdm.evaluation import report as report_module
 from hqdm.evaluation.ablation import quantum_effect
 from hqdm.evaluation.protocol import RealImages, ScoringProtocol
-from hqdm.evaluation.report import evaluate, write_report
+from hqdm.evaluation.report import evaluate, score_sheet, write_report
 from hqdm.generation.sampling import guided, sample_images
 from hqdm.metrics import (
     FeatureExtractor,
     distribution_scores,
     nearest_training,
     pair_scores,
+    pixel_scores,
     real_floor,
 )
 from hqdm.samplers import DDIM
@@ -36,10 +37,11 @@ def denoiser(trained):
 def test_report_is_complete_and_repeatable(denoiser, tmp_path):
     protocol = ScoringProtocol("digits", n=12, seed=3, batch_size=8)
     report, images = evaluate(denoiser, DDIM(2), protocol)
-    again, same = evaluate(denoiser, DDIM(2), protocol)
-    assert torch.equal(images, same)
+    again, same_images = evaluate(denoiser, DDIM(2), protocol)
+    assert torch.equal(images, same_images)
     assert torch.equal(images, sample_images(denoiser, DDIM(2), 12, seed=3, batch_size=8).images)
-    for part in ("scores", "floor", "restoration", "memorisation", "protocol", "warnings"):
+    same = ("scores", "floor", "pixels", "restoration", "memorisation", "protocol", "warnings")
+    for part in same:
         assert report[part] == again[part]
     assert report["protocol"] == {
         "data": "digits",
@@ -109,6 +111,28 @@ def test_no_more_test_images_than_samples(denoiser):
     assert report["quantum_effect"]["loss"] == quantum_effect(denoiser, x0).loss
 
 
+@pytest.mark.parametrize(
+    ("few", "extractor", "scored"), [(9, None, True), (8, None, False), (8, "mnist", True)]
+)
+def test_distances_of_pixels_where_features_say_little(
+    denoiser, monkeypatch, few, extractor, scored
+):
+    """For few images, or with features of another data set."""
+    monkeypatch.setattr(report_module, "FEW_IMAGES", few)
+    protocol = ScoringProtocol("digits", n=8, extractor=extractor)
+    report, images = evaluate(denoiser, DDIM(1), protocol)
+    rows = [row[0] for row in score_sheet(report).rows]
+    assert ("energy distance" in rows) == ("pixel FID" in rows) == scored
+    if not scored:
+        assert report["pixels"] is None
+        return
+    real = RealImages.load(protocol, (1, 8, 8))
+    assert report["pixels"] == {
+        "scores": pixel_scores(real.reference, images),
+        "floor": pixel_scores(real.reference, real.other),
+    }
+
+
 class Extractor(FeatureExtractor):
     """The pixels; counts the images."""
 
@@ -154,7 +178,8 @@ def test_every_phase_is_reported_from_start_to_end(denoiser):
     tasks = list(dict.fromkeys(task for task, _, _ in told))
     assert tasks == [
         *("reading images", "images", "ddim", "reference features", "features"),
-        *("FID, KID and IS", "restoration", "held-out images", "memorisation"),
+        *("FID, KID and IS", "distances of pixels", "restoration"),
+        *("held-out images", "memorisation"),
         "ablation of circuits",
     ]
     for task in tasks:

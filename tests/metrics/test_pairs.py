@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hqdm.metrics.pairs import pair_scores
+from hqdm.metrics.pairs import pair_scores, region_scores
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_uint8
 
@@ -17,6 +17,11 @@ SEEDS = st.integers(0, 2**31)
 
 
 def direct_ssim(x, y):
+    """The mean over the image of `direct_ssim_map`."""
+    return direct_ssim_map(x, y).mean()
+
+
+def direct_ssim_map(x, y):
     """Wang et al. 2004, equation 13, for one channel in [0, 1]."""
 
     def window(z):
@@ -26,7 +31,7 @@ def direct_ssim(x, y):
     vx, vy, cov = window(x * x) - mx**2, window(y * y) - my**2, window(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
-    return (luminance * (2 * cov + c2) / (vx + vy + c2)).mean()
+    return luminance * (2 * cov + c2) / (vx + vy + c2)
 
 
 @settings(deadline=None, max_examples=10)
@@ -67,3 +72,29 @@ def test_pairs_closed_forms():
 def test_pairs_refuse(a, b, message):
     with pytest.raises(HQDMError, match=message):
         pair_scores(torch.zeros(a), torch.zeros(b))
+
+
+def test_scores_of_a_region():
+    """A region of all pixels has the scores of the images; outside of it nothing counts."""
+    x = torch.rand(3, 1, 8, 8) * 2 - 1
+    y = (x + 0.3 * torch.randn(x.shape)).clamp(-1, 1)
+    everywhere = torch.ones(1, 8, 8, dtype=torch.bool)
+    assert region_scores(x, y, everywhere) == {
+        "mse": pytest.approx(float((x - y).square().mean()) / 4, rel=1e-5),
+        "ssim": pytest.approx(pair_scores(x, y)["ssim"], rel=1e-5),
+    }
+    lower = torch.zeros(1, 8, 8, dtype=torch.bool)
+    lower[:, 4:] = True
+    other = torch.where(lower, y, 1.0)
+    found = region_scores(x, other, lower)
+    assert found["mse"] == pytest.approx(float((x - y)[..., 4:, :].square().mean()) / 4, rel=1e-5)
+    u, v = ((z.double() + 1) / 2 for z in (x, other))
+    maps = [direct_ssim_map(a[0].numpy(), b[0].numpy())[4:] for a, b in zip(u, v, strict=True)]
+    assert found["ssim"] == pytest.approx(np.mean(maps), abs=1e-4)
+
+
+@pytest.mark.parametrize("region", [torch.zeros(1, 8, 8), torch.ones(1, 8, 7), torch.ones(8, 8)])
+def test_regions_that_are_refused(region):
+    x = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(HQDMError, match=r"expected \(1, 8, 8\) and one pixel or more"):
+        region_scores(x, x, region)
