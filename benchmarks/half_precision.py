@@ -15,7 +15,7 @@ from pathlib import Path
 
 import intervals
 import torch
-from recipe import CONFIG, NARROW
+from recipe import CONFIG, DATA, NARROW
 from rich.console import Console
 from simulators import machine
 from speed.report import Table, machine_line
@@ -36,7 +36,14 @@ def train(precision: str, seed: int, steps: int, folder: Path) -> TrainingCLI:
     network = (f"--model.network.{key}={value}" for key, value in NARROW.items())
     cli = TrainingCLI(
         [
-            *("--config", str(CONFIG), f"--data.size={SIZE}", *network, *QUIET),
+            *(
+                "--config",
+                str(CONFIG),
+                f"--data.name={DATA}",
+                f"--data.size={SIZE}",
+                *network,
+                *QUIET,
+            ),
             *(f"--seed_everything={seed}", f"--trainer.max_steps={steps}"),
             *("--model.ema.decay=0.95", f"--trainer.precision={precision}", "--out", str(folder)),
         ]
@@ -54,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     if os.environ.get("HQDM_BACKEND") != "torch":
         parser.error("set HQDM_BACKEND=torch: the compiled kernels compute in float32")
-    judge = Judge(ScoringProtocol("mnist", n=16), build_sampler("unipc", 2), (1, SIZE, SIZE))
+    judge = Judge(ScoringProtocol(DATA, n=16), build_sampler("unipc", 2), (1, SIZE, SIZE))
     errors: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
     for seed in range(options.seeds):
         for precision, found in errors.items():
@@ -65,7 +72,7 @@ def main() -> None:
     ratio = intervals.of_mean([b / a for a, b in zip(*errors.values(), strict=True)])
     cells = (f"{mean:.4g} ± {half_width:.2g}" for mean, half_width in (full, half, ratio))
     table = Table(
-        "bfloat16 autocast beside float32, MNIST, 8x8",
+        f"bfloat16 autocast beside float32, {DATA}, {SIZE}x{SIZE}",
         ("steps", "random seeds", "error in x0, float32", "bfloat16", "ratio"),
         [(f"{options.steps:,}", str(options.seeds), *cells)],
         notes=(
