@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hqdm.diffusion.schedule import (
         CosineSchedule,
         LinearSchedule,
+        MixingSchedule,
         Schedule,
         VarianceExplodingSchedule,
         register_schedule,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from hqdm.guidance.posterior import PosteriorSampling
     from hqdm.guidance.replacement import Replacement
     from hqdm.metrics.features import FeatureExtractor, register_extractor
+    from hqdm.nn.amplitude.dense import QDense
     from hqdm.nn.network import Network, register_network
     from hqdm.nn.parts import QuantumModule
     from hqdm.nn.quantum_conv import Hybrid, HybridConv
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from hqdm.samplers.ddim import DDIM
     from hqdm.samplers.ddpm import DDPM
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
+    from hqdm.samplers.recursive.iteration import Iterate
     from hqdm.samplers.registry import build_sampler, register_sampler
     from hqdm.samplers.repaint import RePaint
     from hqdm.samplers.runge_kutta import RK4, Heun
@@ -86,8 +89,8 @@ _MODULES = {
         *("Uniform", "V", "Weight", "register_objective"),
     ),
     "hqdm.diffusion.schedule": (
-        *("CosineSchedule", "LinearSchedule", "Schedule", "VarianceExplodingSchedule"),
-        "register_schedule",
+        *("CosineSchedule", "LinearSchedule", "MixingSchedule", "Schedule"),
+        *("VarianceExplodingSchedule", "register_schedule"),
     ),
     "hqdm.generation.pipeline": ("Pipeline",),
     "hqdm.generation.sampling": ("Samples", "sample_images"),
@@ -97,6 +100,7 @@ _MODULES = {
     "hqdm.guidance.posterior": ("PosteriorSampling",),
     "hqdm.guidance.replacement": ("Replacement",),
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
+    "hqdm.nn.amplitude.dense": ("QDense",),
     "hqdm.nn.network": ("Network", "register_network"),
     "hqdm.nn.parts": ("QuantumModule",),
     "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv"),
@@ -107,6 +111,7 @@ _MODULES = {
     "hqdm.samplers.ddim": ("DDIM",),
     "hqdm.samplers.ddpm": ("DDPM",),
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
+    "hqdm.samplers.recursive.iteration": ("Iterate",),
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
     "hqdm.samplers.repaint": ("RePaint",),
     "hqdm.samplers.runge_kutta": ("Heun", "RK4"),
@@ -155,14 +160,17 @@ __all__ = [
     "ImageDataModule",
     "ImageNoise",
     "ImageSet",
+    "Iterate",
     "Levels",
     "LinearSchedule",
     "MinSNR",
+    "MixingSchedule",
     "Network",
     "Objective",
     "Pipeline",
     "PosteriorSampling",
     "Prediction",
+    "QDense",
     "QVUNet",
     "QuantumLayer",
     "QuantumModule",

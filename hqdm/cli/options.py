@@ -63,7 +63,7 @@ def add_model(parser: Parser, required: bool = True) -> None:
 
 def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     """Add the choice of a sampler, and the options of `add_drawing`."""
-    names = f"such as ddpm, ddim, dpm3, unipc3, carleman ({sampler})"
+    names = f"such as ddpm, ddim, dpm3, unipc3, iterate, carleman ({sampler})"
     parser.add_argument("--sampler", default=sampler, help=names)
     steps = "sampler steps (ddpm 1000, ddim 50, heun 20, carleman 8, others 10)"
     parser.add_argument("--steps", type=int, help=steps)

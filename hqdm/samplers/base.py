@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.denoiser import Denoising, step_back
 from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.exponential import NoiseLevel, level_at
@@ -68,6 +68,11 @@ class Evaluator:
         """Evaluate at time `t`, `()` or `(B,)`, and count the evaluation."""
         self.count += 1
         return self.denoiser(x_t, t, self.y)
+
+    def previous(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The samples one step back, see `hqdm.diffusion.denoiser.step_back`; counted as well."""
+        self.count += 1
+        return step_back(self.denoiser, x_t, t, self.y)
 
 
 @dataclass

@@ -1,1 +1,9 @@
-"""Denoisers that hold images in the amplitudes of a state (Koelle et al., arXiv 2401.07049)."""
+"""Denoisers that hold images in the amplitudes of a state (Koelle et al., arXiv 2401.07049).
+
+The entry point group `hqdm.plugins` imports this module when the name of a network is not found.
+PennyLane and the simulators are imported when a network is built.
+"""
+
+from hqdm.nn.amplitude.dense import QDense
+
+__all__ = ["QDense"]
