@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from hqdm.guidance.replacement import Replacement
     from hqdm.metrics.features import FeatureExtractor, register_extractor
     from hqdm.nn.amplitude.dense import QDense
+    from hqdm.nn.baselines.deep_conv import DeepConv
+    from hqdm.nn.baselines.fully_connected import FullyConnected
+    from hqdm.nn.baselines.small_unet import SmallUNet
     from hqdm.nn.network import Network, register_network
     from hqdm.nn.parts import QuantumModule
     from hqdm.nn.quantum_conv import Hybrid, HybridConv
@@ -101,6 +104,9 @@ _MODULES = {
     "hqdm.guidance.replacement": ("Replacement",),
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
     "hqdm.nn.amplitude.dense": ("QDense",),
+    "hqdm.nn.baselines.deep_conv": ("DeepConv",),
+    "hqdm.nn.baselines.fully_connected": ("FullyConnected",),
+    "hqdm.nn.baselines.small_unet": ("SmallUNet",),
     "hqdm.nn.network": ("Network", "register_network"),
     "hqdm.nn.parts": ("QuantumModule",),
     "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv"),
@@ -146,6 +152,7 @@ __all__ = [
     "DPMSolver",
     "DPMSolverExact",
     "DPMSolverPP",
+    "DeepConv",
     "Denoiser",
     "Denoising",
     "DiffusionModule",
@@ -153,6 +160,7 @@ __all__ = [
     "Eps",
     "FeatureExtractor",
     "FullQVUNet",
+    "FullyConnected",
     "HQDMError",
     "Heun",
     "Hybrid",
@@ -181,6 +189,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Schedule",
+    "SmallUNet",
     "StepBack",
     "UNet",
     "UniPC",

@@ -6,7 +6,7 @@ x0 <- mask image + (1 - mask) x0,     eps <- (x_t - alpha x0) / sigma.
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.denoiser import Denoising, step_back
 from hqdm.guidance.correction import DataCorrection
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.memory import to_device
@@ -52,6 +52,13 @@ class Replacement(DataCorrection):
             )
         mask, image = to_device(self.mask, x0.device), to_device(self.image, x0.device, x0.dtype)
         return torch.where(mask, image, x0)
+
+    def previous(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The samples one step back with the known pixels of the image, also in complex states.
+
+        See `hqdm.diffusion.denoiser.Denoiser.previous`.
+        """
+        return self.correct(step_back(self.denoiser, x_t, t, y))
 
 
 def check_mask(image: Tensor, mask: Tensor) -> None:

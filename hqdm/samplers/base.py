@@ -112,6 +112,7 @@ class Sampler(ABC):
         evaluations_per_step: Network evaluations per step; the step to t = 0 takes a single one.
         reversible: True if the sampler can run from data to noise.
         variance_preserving_only: True if its equations assume alpha^2 + sigma^2 = 1.
+        recursive: True if steps apply the network to its own output, without noise levels.
 
     Raises:
         HQDMError: If the number of steps is not in [1, `MAX_STEPS`] or differs from that of the
@@ -124,6 +125,7 @@ class Sampler(ABC):
     evaluations_per_step: int = 1
     reversible: bool = True
     variance_preserving_only: bool = False
+    recursive: bool = False
 
     def __init__(self, steps: int | None = None, grid: str | Sequence[float] | None = None) -> None:
         self.times = self.default_grid if grid is None else grid

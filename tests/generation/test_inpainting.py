@@ -5,14 +5,30 @@ import json
 import numpy as np
 import pytest
 import torch
+from networks import Toy
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.generation.inpainting import INPAINT_FILES, read_known
+from hqdm.diffusion.objective import StepBack
+from hqdm.diffusion.schedule import MixingSchedule
+from hqdm.generation.inpainting import (
+    INPAINT_FILES,
+    Known,
+    fill_images,
+    hole_of,
+    inpainting_scores,
+    read_known,
+)
 from hqdm.generation.sampling import sample_images
+from hqdm.metrics import region_scores
+from hqdm.nn.baselines import SmallUNet
 from hqdm.samplers import DDIM, RePaint
+from hqdm.samplers.recursive import Iterate
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
 HOLE = np.zeros((8, 8), dtype=bool)
@@ -174,3 +190,121 @@ def test_wrong_options_are_named(refused, command, options, said):
 
 def test_missing_options_are_named(refused):
     assert "required: --checkpoint, --image, --mask" in refused("inpaint")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "rows"),
+    [
+        ("top", 5, ["11111", "11111", "00000", "00000", "00000"]),
+        ("bottom", 5, ["00000", "00000", "00000", "11111", "11111"]),
+        ("left", 4, ["1100"] * 4),
+        ("right", 5, ["00011"] * 5),
+    ],
+)
+def test_masks_by_name(name, size, rows):
+    assert [
+        "".join(map(str, row)) for row in hole_of(name, (1, size, size))[0].int().tolist()
+    ] == rows
+
+
+def test_a_random_mask_fills_half_of_the_pixels():
+    holes = [hole_of("random", (3, 9, 9), seed) for seed in (0, 0, 1)]
+    assert [hole.shape for hole in holes] == [(1, 9, 9)] * 3
+    assert [int(hole.sum()) for hole in holes] == [40] * 3
+    assert torch.equal(holes[0], holes[1])
+    assert not torch.equal(holes[0], holes[2])
+
+
+def test_a_mask_by_name_in_the_command(hqdm, refused, command, tmp_path):
+    assert hqdm(*command, "--mask", "bottom").code == 0
+    images = fillings(tmp_path / "out")
+    assert (images[..., :4, :] == PIXELS[:4]).all()
+    assert len({image[..., 4:, :].tobytes() for image in images}) == 3
+    assert json.loads((tmp_path / "out" / "inpaint.json").read_text())["mask"] == "bottom"
+    line = refused(*command, "--mask", "botom")
+    assert "unknown mask 'botom'" in line
+    assert "bottom" in line
+
+
+class Halves(Toy):
+    """Pixels half as bright, as a complex state if asked for; labels are added."""
+
+    sample_shape = (1, 8, 8)
+
+    def __init__(self, imaginary=0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.5))
+        self.imaginary = imaginary
+
+    def forward(self, x_t, t, y=None):
+        x = self.weight * x_t + (0 if y is None else y[:, None, None, None] / 8)
+        return x + 1j * self.imaginary if self.imaginary else x
+
+
+IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(1)) - 0.5
+
+
+@pytest.mark.parametrize("imaginary", [0.0, 0.25])
+@pytest.mark.parametrize("reset", [True, False])
+def test_recursive_filling(imaginary, reset):
+    """After n steps noise / 2^n in the hole; known pixels as they were, or also / 2^n."""
+    denoiser = Denoiser(Halves(imaginary), MixingSchedule(), StepBack(steps=4))
+    hole = hole_of("left", IMAGES.shape)
+    filled = fill_images(denoiser, Iterate(3), IMAGES, hole, reset=reset, seed=2, batch_size=2)
+    noise = 0.4 * ImageNoise(2, 5).draw((1, 8, 8))
+    known = IMAGES if reset else IMAGES / 8
+    assert torch.allclose(filled, torch.where(hole, noise / 8, known), atol=1e-6)
+    scores = inpainting_scores(denoiser, Iterate(3), IMAGES, hole, reset=reset, seed=2)
+    assert scores == pytest.approx(region_scores(IMAGES, filled, hole), rel=1e-5)
+
+
+def test_labels_of_filled_images():
+    denoiser = Denoiser(Halves(), MixingSchedule(), StepBack(steps=4))
+    denoiser.network.n_classes = 3
+    hole = hole_of("top", IMAGES.shape)
+    labels = torch.tensor([0, 1, 2, 1, 0])
+    plain = fill_images(denoiser, Iterate(1), IMAGES, hole, batch_size=2)
+    added = fill_images(denoiser, Iterate(1), IMAGES, hole, labels, batch_size=2) - plain
+    expected = torch.where(hole, labels[:, None, None, None] / 8, 0)
+    assert torch.allclose(added, expected, atol=1e-6)
+
+
+def test_a_sampler_of_a_process_fills_each_image(trained):
+    """In one batch or several, as `sample_images` does for one image."""
+    denoiser = load_denoiser(trained / "last.ckpt")
+    hole = hole_of("random", IMAGES.shape, 3)
+    filled = fill_images(denoiser, DDIM(3), IMAGES[:3], hole, resamplings=2, seed=3)
+    assert torch.equal(torch.where(hole, 0, filled), torch.where(hole, 0, IMAGES[:3]))
+    for i, image in enumerate(IMAGES[:3]):
+        around = Known(image, ~hole).around
+        samples = sample_images(denoiser, RePaint(DDIM(3), 2), 3, seed=3, around=around)
+        assert torch.allclose(samples.images[i], filled[i], atol=1e-4)
+
+
+def test_options_of_other_samplers_are_named():
+    known = Known(IMAGES[0], ~hole_of("top", (1, 8, 8)))
+    with pytest.raises(HQDMError, match="iterate has no noise to repeat a step with"):
+        known.filling(Iterate(), 5)
+    with pytest.raises(HQDMError, match="ddim replaces the known pixels of every prediction"):
+        known.filling(DDIM(), reset=False)
+    assert known.filling(DDIM()).sampler.resamplings == 10
+
+
+def test_the_command_refuses_options_of_other_samplers(refused, command):
+    assert "leave no-reset out" in refused(*command, "--no-reset")
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_the_command_fills_with_a_recursive_sampler(hqdm, refused, command, tmp_path, reset):
+    """The known pixels stay; without a reset, also they go through the network."""
+    denoiser = Denoiser(SmallUNet(widths=[2]), MixingSchedule(), StepBack(clamp=True))
+    denoiser.save_pretrained(tmp_path / "model")
+    model = [*command, "--checkpoint", tmp_path / "model", "--sampler", "iterate"]
+    place = model.index("--resample")
+    assert "leave resample out" in refused(*model)
+    filled = [*model[:place], *model[place + 2 :], *([] if reset else ["--no-reset"])]
+    outcome = hqdm(*filled)
+    assert outcome.out.startswith("3 fillings, 3 network evaluations each: ")
+    assert (fillings(tmp_path / "out")[..., ~HOLE] == PIXELS[~HOLE]).all() == reset
+    record = json.loads((tmp_path / "out" / "inpaint.json").read_text())
+    assert (record["sampler"], record["no_reset"]) == ("iterate", not reset)

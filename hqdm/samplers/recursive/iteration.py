@@ -33,6 +33,7 @@ class Iterate(Sampler):
     name = "iterate"
     default_steps = 10
     reversible = False
+    recursive = True
 
     def __init__(self, steps: int | None = None) -> None:
         super().__init__(steps)
