@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from scipy.stats import binom, t
+import numpy as np
+from scipy.stats import binom, bootstrap, t
 
 LEVEL = 0.95
 
@@ -33,3 +34,24 @@ def of_mean(values: Sequence[float]) -> tuple[float, float]:
     if n == 1:
         return values[0], float("nan")
     return fmean(values), float(t.ppf((1 + LEVEL) / 2, n - 1)) * stdev(values) / n**0.5
+
+
+def of_bootstrap(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and percentile bootstrap interval of `LEVEL`, for any distribution; nan with one value.
+
+    It is too narrow for a few values: of three, the mean of three draws with replacement.
+
+    Args:
+        values: Independent values, one or more.
+    """
+    if len(values) == 1:
+        return values[0], float("nan"), float("nan")
+    drawn = bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = drawn.confidence_interval
+    return fmean(values), float(low), float(high)

@@ -35,3 +35,15 @@ def test_the_interval_of_a_mean(intervals):
     expected = ttest_1samp(values, 0).confidence_interval(intervals.LEVEL)
     np.testing.assert_allclose((mean - half, mean + half), expected, rtol=1e-12)
     assert math.isnan(intervals.of_mean([1.0])[1])
+
+
+def test_the_bootstrap_interval_of_a_mean(intervals):
+    """Of many values it is about that of the normal distribution; of three it is within them."""
+    values = np.random.default_rng(0).normal(2, 3, 400)
+    mean, low, high = intervals.of_bootstrap(list(values))
+    assert mean == pytest.approx(values.mean())
+    half = 1.96 * values.std() / 20  # the quantiles of 10,000 resamples are within 5 % of it
+    assert [mean - low, high - mean] == pytest.approx([half, half], rel=0.1)
+    mean, low, high = intervals.of_bootstrap([1.0, 2.0, 6.0])
+    assert (mean, low, high) == (3.0, 1.0, 6.0)
+    assert math.isnan(intervals.of_bootstrap([1.0])[1])

@@ -1,0 +1,172 @@
+"""The reproduction table: its rules, its data, and tiny runs that are taken up again."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from hqdm.nn.baselines import matched
+from hqdm.nn.network import build_network
+
+
+@pytest.fixture
+def table(load):
+    script = load("amplitude_table")
+    script.register_sources()
+    return script
+
+
+@pytest.fixture
+def run(table, monkeypatch, tmp_path):
+    """Runs the script on some rows; returns its results."""
+
+    def main(*options):
+        arguments = ["amplitude_table.py", "--quick", "--out", str(tmp_path), *options]
+        monkeypatch.setattr(sys, "argv", arguments)
+        table.main()
+        return json.loads((tmp_path / "amplitude_table.json").read_text())
+
+    return main
+
+
+def test_convergence(table):
+    """A loss that falls by less than 1 % from quarter to quarter has converged."""
+    steps = range(100, 4001, 100)
+    assert not table.converged([(step, 1 / step) for step in steps])
+    assert table.converged([(step, 1 + 1 / step) for step in steps])
+    assert table.converged([(step, step / 1e6) for step in steps])  # rises again
+    assert not table.converged([(step, 1.0) for step in range(100, 901, 100)])
+    # The means of the quarters (500, 750] and (750, 1000] are 1 and 0.99 - 1e-3 or 0.99 + 1e-3.
+    for change, expected in ((-1e-3, False), (1e-3, True)):
+        history = [(500, 5.0), (750, 1.0), (1000, 0.99 + change)]
+        assert table.converged(history) == expected
+
+
+def test_keys_are_unique_and_rates_are_as_many_for_all(table):
+    keys = [row.key for row in table.ROWS]
+    assert len(keys) == len(set(keys))
+    for row in table.ROWS:
+        closed = row.network == table.CONTROL
+        assert len(set(row.rates)) == (1 if closed else len(table.FACTORS))
+    (dense,) = (row for row in table.ROWS if row.key == "Q-Dense 47; digits; guided, data")
+    assert dense.rates == (0.000323, 0.00097, 0.00291, 0.0097)
+
+
+def test_baselines_have_the_numbers_of_parameters_that_the_table_names(table):
+    names = (table.DENSE, table.DCN, table.UNET)
+    for row in (row for row in table.ROWS if row.network in names):
+        source = table.SOURCES[row.data]
+        classes = 2 if row.guided else None
+        config = table.configuration(row, 0.1, 0)["model"]["network"]
+        assert config["n_classes"] == classes
+        shared = {"channels": 1, "size": source.size, "n_classes": classes}
+        network = build_network({"name": row.network, **shared, **row.options})
+        if "parameters" in row.options:
+            assert f"{row.options['parameters']:,}" in row.model
+            found = matched(row.network, row.options["parameters"], **shared)
+            assert network.config == {key: found[key] for key in network.config}
+
+
+def test_zeros_and_ones_of_the_digits(table):
+    parts = table.images_of("digits")
+    digits = load_digits(n_class=2)
+    for name, rows in (("train", slice(80)), ("val", slice(80, 100)), ("test", slice(80, 360))):
+        images, labels = parts[name]
+        expected = torch.from_numpy(digits.images[rows] / 16 * 255).round()
+        assert torch.equal(images[:, 0].double(), expected)
+        assert labels.tolist() == digits.target[rows].tolist()
+    # The floor of the prototype; pixels are rounded to 1/255 here.
+    assert table.floor_of("digits")["energy_distance"] == pytest.approx(0.186, abs=1e-3)
+
+
+def test_classes_of_larger_sets(table, monkeypatch):
+    """The images of the chosen classes, in their order, with labels 0, 1, ..."""
+    images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(-1, -1, 8, 8)
+    labels = torch.arange(12) % 3
+    monkeypatch.setattr(
+        table,
+        "load_images",
+        lambda name, split, **_: table.ImageSet(images, labels, ("a", "b", "c"), name, split),
+    )
+    source = table.Source("digits_of_a_test", 8, classes=(2, 0), train=3, val=2, test=4)
+    monkeypatch.setitem(table.SOURCES, "small", source)
+    parts = table.images_of("small")
+    assert parts["train"][0][:, 0, 0, 0].tolist() == [0, 2, 3]
+    assert parts["train"][1].tolist() == [1, 0, 1]
+    assert parts["val"][0][:, 0, 0, 0].tolist() == [5, 6]
+    assert parts["test"][1].tolist() == [1, 0, 1, 0]
+
+
+def result(row, rate, seed, validation, energy):
+    """A run of a row, with a score per number of steps."""
+    return {
+        **{"row": row.key, "rate": rate, "seed": seed, "validation": validation},
+        **{"updates": 100, "converged": seed == 0, "parameters": 974, "quantum": 0},
+        "test": {"energy_distance": energy, "pixel_fid": [10 * e for e in energy]},
+        "restoration": {"ssim": 0.5, "psnr": 10.0},
+    }
+
+
+def test_rates_and_steps_are_chosen_by_validation(table):
+    """And the row is shown when all rates were tried."""
+    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
+    settings = {"taus": [1, 10], "tried": 2, "updates": 100}
+    first, second = row.rates[:2]
+    runs = [result(row, first, 0, [0.9, 0.4], [1.0, 2.0])]
+    results = {"settings": settings, "runs": runs, "floors": {"digits": {"energy_distance": 0.1}}}
+    results["machine"] = None
+    assert table.final_runs(results, row) == []
+    pending = table.pending(results, row, seeds=3, tried=2)
+    assert next(pending) == (second, 0)
+    runs.append(result(row, second, 0, [0.3, 0.8], [4.0, 1.0]))
+    assert next(pending) == (second, 1)
+    runs.append(result(row, second, 1, [0.5, 0.6], [6.0, 1.0]))
+    assert list(pending) == [(second, 2)]
+    final = table.final_runs(results, row)
+    assert [(run["rate"], run["seed"]) for run in final] == [(second, 0), (second, 1)]
+    assert table.best_tau(final) == 0
+    cells = dict(zip(table.COLUMNS, table.cells(row, final, [1, 10]), strict=True))
+    assert cells["steps"] == "1"
+    assert cells["energy distance"] == "5 [4, 6]"
+    assert cells["at 10 steps"] == "1 [1, 1]"
+    assert cells["updates"] == "100 (limit)"
+    assert cells["FID"] == "-"
+    assert cells["paper"] == "FID about 120"
+
+
+@pytest.mark.slow
+def test_a_quick_table_is_taken_up(run, table, tmp_path):
+    before = run("--rows", "Dense like 987; digits; guided, data")["runs"]
+    assert [(one["rate"], one["seed"]) for one in before[:2]] == [(0.000833, 0), (0.0025, 0)]
+    assert len(before) == 3
+    assert before[2]["seed"] == 1
+    after = run("--rows", "Dense like 987; digits; guided, data", "DCN like 987")
+    assert after["runs"][:3] == before
+    tasks = ["Dense like 987; digits; guided, data", "DCN like 987; digits; guided, data"]
+    tasks.append("DCN like 987; digits; guided, x0 of the Gaussian process")
+    assert list(dict.fromkeys(one["row"] for one in after["runs"])) == tasks
+    for one in after["runs"]:
+        assert one["updates"] == 2
+        assert all(len(values) == 3 for values in one["test"].values())
+        assert set(one["test"]) == {"energy_distance", "pixel_fid", "fid"}
+    text = (tmp_path / "amplitude_table.md").read_text()
+    assert "| DCN like 987 | guided, data | 1,001 |" in text
+    assert "| real images |" in text
+    assert (tmp_path / "amplitude_table_digits.png").stat().st_size > 1000
+    with pytest.raises(SystemExit, match="other settings"):
+        run("--seeds", "4")
+
+
+@pytest.mark.slow
+def test_steps_of_a_path_are_those_of_separate_runs(table):
+    """Samples of few steps are the first ones of many, also restored images start halfway."""
+    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
+    denoiser, _ = table.train(row, 0.01, 0, 20)
+    path = list(table.samples_of(row, denoiser, 4, 0, [1, 3, 7]))
+    again = [next(table.samples_of(row, denoiser, 4, 0, [tau])) for tau in (1, 3, 7)]
+    assert all(torch.equal(a, b) for a, b in zip(path, again, strict=True))
+    images = replace(row, sampler="iterate")
+    assert table.restoration(images, denoiser, 20, 0)["psnr"] > 0
