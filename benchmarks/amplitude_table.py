@@ -47,6 +47,7 @@ from hqdm.metrics.distribution import extract, frechet_distance
 from hqdm.nn.parts import count, quantum_parameters
 from hqdm.samplers.registry import build_sampler
 from hqdm.training.optim import VAL_LOSS
+from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.files import write_file
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import ImageNoise
@@ -363,11 +364,18 @@ def converged(history: Sequence[tuple[int, float]]) -> bool:
     return bool(before) and fmean(last) > (1 - IMPROVEMENT) * fmean(before)
 
 
+class Diverged(Exception):
+    """Training reached values that are not finite."""
+
+
 def train(row: Row, rate: float, seed: int, updates: int) -> tuple[Denoiser, dict[str, Any]]:
     """Train a model until it has converged.
 
     Returns:
-        The model, and the updates, seconds and validation loss of the run.
+        The model, and the updates and seconds of the run.
+
+    Raises:
+        Diverged: If the loss is not finite.
     """
     config = configuration(row, rate, seed)
     config["trainer"] = {
@@ -383,7 +391,12 @@ def train(row: Row, rate: float, seed: int, updates: int) -> tuple[Denoiser, dic
         until = UntilConverged()
         cli.trainer.callbacks.insert(0, until)
         started = time.perf_counter()
-        cli.run()
+        try:
+            cli.run()
+        except HQDMError as error:
+            if not str(error).startswith("the loss is "):
+                raise
+            raise Diverged(first_line(error)) from None
         seconds = time.perf_counter() - started
         steps = cli.trainer.global_step
     effort = {"updates": steps, "seconds": round(seconds, 1), "converged": until.reached}
@@ -454,13 +467,17 @@ def restoration(row: Row, denoiser: Denoiser, n: int, seed: int) -> dict[str, fl
 
 def measure(row: Row, rate: float, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train one model with one learning rate and random seed, and score it."""
-    denoiser, effort = train(row, rate, seed, options.updates)
+    run: dict[str, Any] = {"row": row.key, "rate": rate, "seed": seed}
+    try:
+        denoiser, effort = train(row, rate, seed, options.updates)
+    except Diverged as error:
+        return {**run, "failure": str(error)}
     n = min(options.n or SOURCES[row.data].test, SOURCES[row.data].test)
     validation = images_of(row.data)["val"][0]
     drawn = list(samples_of(row, denoiser, n, seed, options.taus))
     test = [scores(row, images) for images in drawn]
     return {
-        **{"row": row.key, "rate": rate, "seed": seed, **effort},
+        **{**run, **effort},
         "parameters": count(denoiser.parameters()),
         "quantum": count(quantum_parameters(denoiser)),
         "validation": [pixel_scores(validation, images)["energy_distance"] for images in drawn],
@@ -469,10 +486,14 @@ def measure(row: Row, rate: float, seed: int, options: argparse.Namespace) -> di
     }
 
 
-def chosen_rate(runs: Sequence[dict[str, Any]]) -> float:
-    """The learning rate with the least energy distance to the validation images, of seed 0."""
-    tried = [run for run in runs if run["seed"] == 0]
-    return float(min(tried, key=lambda run: min(run["validation"]))["rate"])
+def chosen_rate(runs: Sequence[dict[str, Any]]) -> float | None:
+    """The learning rate with the least energy distance to the validation images, of seed 0.
+
+    None if all diverged.
+    """
+    tried = [run for run in runs if run["seed"] == 0 and "failure" not in run]
+    best = min(tried, key=lambda run: min(run["validation"]), default=None)
+    return best and best["rate"]
 
 
 def best_tau(runs: Sequence[dict[str, Any]]) -> int:
@@ -482,13 +503,16 @@ def best_tau(runs: Sequence[dict[str, Any]]) -> int:
 
 
 def final_runs(results: dict[str, Any], row: Row) -> list[dict[str, Any]]:
-    """The runs of a row with the chosen learning rate; none if not all rates were tried."""
+    """The runs of a row with the chosen learning rate that did not diverge.
+
+    None of them if not all rates were tried.
+    """
     own = [run for run in results["runs"] if run["row"] == row.key]
     rates = {run["rate"] for run in own if run["seed"] == 0}
     if len(rates) < min(results["settings"]["tried"], len(row.rates)):
         return []
     rate = chosen_rate(own)
-    return [run for run in own if run["rate"] == rate]
+    return [run for run in own if run["rate"] == rate and "failure" not in run]
 
 
 COLUMNS = (
@@ -559,16 +583,26 @@ def tables(results: dict[str, Any]) -> list[Table]:
 
 def notes(results: dict[str, Any], shown: Sequence[Row]) -> list[str]:
     """The conditions of a table."""
-    tried = (f"{row.model} ({row.task}) {', '.join(map(str, row.rates))}" for row in shown)
+    settings = results["settings"]
+    tried = (
+        f"{row.model} ({row.task}) {', '.join(map(str, row.rates[: settings['tried']]))}"
+        for row in shown
+    )
+    failed = [
+        f"{run['row']} at {run['rate']} with random seed {run['seed']}"
+        for run in results["runs"]
+        if "failure" in run and run["row"] in {row.key for row in shown}
+    ]
     return [
         "Energy distance (V-statistic) and pixel FID to the test images, in pixels in [0, 1]; FID "
         "in the features of the classifier of the package; SSIM and PSNR of test images noised to "
         f"t = {RESTORE_T} and restored. Means over random seeds with 95 % bootstrap intervals. "
         "Steps: the best number on the validation images. Real images: those of training.",
-        "The test images of digits contain the 20 validation images.",
+        *["The test images contain the validation images."] * (shown[0].data == "digits"),
         "Paper: FID of Inception features, not comparable with the scores here.",
-        f"Learning rates tried, each with {results['settings']['updates']:,} updates at most "
+        f"Learning rates tried, each with {settings['updates']:,} updates at most "
         f"(limit: not converged before): {'; '.join(tried)}.",
+        *[f"Diverged: {'; '.join(failed)}."] * bool(failed),
         machine_line(results["machine"]),
     ]
 
@@ -594,7 +628,7 @@ def plot(results: dict[str, Any], key: str, file: Path) -> None:
                 axis.fill_between(taus, low, high, alpha=0.1, color=line.get_color())
         if score in results["floors"][key]:
             axis.axhline(results["floors"][key][score], color="grey", label="real images")
-        axis.set(xlabel="steps at sampling", ylabel=label, yscale="log")
+        axis.set(xlabel="steps at sampling", ylabel=label, yscale="log", xticks=taus)
     axes[1].legend(fontsize=6, bbox_to_anchor=(1, 1), loc="upper left")
     figure.savefig(file, dpi=120)
     plt.close(figure)
@@ -605,7 +639,7 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "amplitude_table.json", json.dumps(results, indent=1) + "\n")
     sections = [table.section() for table in tables(results)]
-    text = "\n".join(["<!-- written by benchmarks/amplitude_table.py -->\n", *sections])
+    text = "\n\n".join(["<!-- written by benchmarks/amplitude_table.py -->", *sections])
     write_file(folder / "amplitude_table.md", f"{text}\n")
     for key in SOURCES:
         if any(final_runs(results, row) for row in ROWS if row.data == key):
@@ -622,7 +656,7 @@ def pending(
             yield rate, seed
     best = chosen_rate([run for run in results["runs"] if run["row"] == row.key])
     for seed in range(1, seeds):
-        if (row.key, best, seed) not in done:
+        if best is not None and (row.key, best, seed) not in done:
             yield best, seed
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -135,6 +136,36 @@ def test_rates_and_steps_are_chosen_by_validation(table):
     assert cells["updates"] == "100 (limit)"
     assert cells["FID"] == "-"
     assert cells["paper"] == "FID about 120"
+
+
+def test_runs_that_diverge_are_left_out(table, monkeypatch, tmp_path):
+    """They count as tried; a row of them alone is not shown."""
+    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
+
+    def diverge(*_):
+        raise table.Diverged("the loss is nan at step 3")
+
+    monkeypatch.setattr(table, "train", diverge)
+    runs = [table.measure(row, rate, 0, Namespace(updates=10)) for rate in row.rates[:2]]
+    assert runs[0]["failure"] == "the loss is nan at step 3"
+    settings = {"taus": [1, 10], "tried": 2, "updates": 100}
+    results = {"settings": settings, "runs": runs, "machine": None}
+    assert table.chosen_rate(runs) is None
+    assert table.final_runs(results, row) == []
+    assert list(table.pending(results, row, seeds=2, tried=2)) == []
+    runs[1] = result(row, row.rates[1], 0, [0.3, 0.8], [4.0, 1.0])
+    assert table.final_runs(results, row) == runs[1:]
+    monkeypatch.setattr(table, "machine_line", lambda machine: "")
+    assert "Diverged: " + row.key + " at 0.000833 with random seed 0." in table.notes(
+        results, [row]
+    )
+
+
+@pytest.mark.slow
+def test_training_that_diverges_is_noticed(table):
+    (row,) = (row for row in table.ROWS if row.key == "U-Net (3, 6); digits; guided, data")
+    with pytest.raises(table.Diverged):
+        table.train(row, 1e30, 0, 10)
 
 
 @pytest.mark.slow
