@@ -157,18 +157,24 @@ class QuantumConv2d(TanhLayer):
     def _convolve(self, x: Tensor, rows: Tensor) -> Tensor:
         """The outputs for images and rows."""
         kernels, filling = rows.tensor_split([self.patch_size], dim=1)
-        kernels = kernels.reshape(-1, self.in_channels, *self.kernel_size)
-        steps = {"stride": self.stride, "dilation": self.dilation}
+        # Contiguous: convolutions take a third longer otherwise.
+        kernels = kernels.contiguous().view(-1, self.in_channels, *self.kernel_size)
         top, bottom, left, right = self.zeros
         numbers = F.pad(x, (left, right, top, bottom)) + OFFSET
-        box = x.new_ones(1, 1, *self.kernel_size)
-        norm = F.conv2d(numbers.square().sum(1, keepdim=True), box, **steps)
-        norm = norm + filling.shape[1] * FILLING**2
+        norm = self._sums(numbers.square().sum(1, keepdim=True)) + filling.shape[1] * FILLING**2
         norm = norm + (norm == 0)
-        amplitudes = F.conv2d(numbers, kernels, FILLING * filling.sum(1), **steps)
+        bias = FILLING * filling.sum(1)
+        amplitudes = F.conv2d(numbers, kernels, bias, self.stride, dilation=self.dilation)
         real, imag = amplitudes.chunk(2, dim=1)
         scale = 2 ** (self.circuit.n_wires - 1) / norm
         return ((real.square() + imag.square()) * scale).clamp(max=1)
+
+    def _sums(self, x: Tensor) -> Tensor:
+        """Sums over patches of one channel."""
+        if self.dilation == (1, 1):  # a third of the time
+            return F.avg_pool2d(x, self.kernel_size, self.stride, divisor_override=1)
+        box = x.new_ones(1, 1, *self.kernel_size)
+        return F.conv2d(x, box, stride=self.stride, dilation=self.dilation)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the outputs for inputs of a shape."""
