@@ -50,10 +50,12 @@ if TYPE_CHECKING:
     from hqdm.guidance.posterior import PosteriorSampling
     from hqdm.guidance.replacement import Replacement
     from hqdm.metrics.features import FeatureExtractor, register_extractor
+    from hqdm.nn.amplitude.convolution import QuantumConv2d
     from hqdm.nn.amplitude.dense import QDense
+    from hqdm.nn.amplitude.qunet import QUNet
     from hqdm.nn.network import Network, register_network
     from hqdm.nn.parts import QuantumModule
-    from hqdm.nn.quantum_conv import Hybrid, HybridConv
+    from hqdm.nn.quantum_conv import Hybrid, HybridConv, register_convolution
     from hqdm.nn.quantum_layer import QuantumLayer
     from hqdm.nn.unet import FullQVUNet, QuanvUNet, QVUNet, UNet
     from hqdm.samplers.adaptive import AdaptiveDPMSolver
@@ -100,10 +102,12 @@ _MODULES = {
     "hqdm.guidance.posterior": ("PosteriorSampling",),
     "hqdm.guidance.replacement": ("Replacement",),
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
+    "hqdm.nn.amplitude.convolution": ("QuantumConv2d",),
     "hqdm.nn.amplitude.dense": ("QDense",),
+    "hqdm.nn.amplitude.qunet": ("QUNet",),
     "hqdm.nn.network": ("Network", "register_network"),
     "hqdm.nn.parts": ("QuantumModule",),
-    "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv"),
+    "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv", "register_convolution"),
     "hqdm.nn.quantum_layer": ("QuantumLayer",),
     "hqdm.nn.unet": ("FullQVUNet", "QVUNet", "QuanvUNet", "UNet"),
     "hqdm.samplers.adaptive": ("AdaptiveDPMSolver",),
@@ -171,7 +175,9 @@ __all__ = [
     "PosteriorSampling",
     "Prediction",
     "QDense",
+    "QUNet",
     "QVUNet",
+    "QuantumConv2d",
     "QuantumLayer",
     "QuantumModule",
     "QuanvUNet",
@@ -196,6 +202,7 @@ __all__ = [
     "load_images",
     "load_plugin",
     "register_ansatz",
+    "register_convolution",
     "register_data",
     "register_extractor",
     "register_network",
