@@ -15,6 +15,7 @@ from hqdm.utils.errors import HQDMError
 
 SMALL = {"channels": 2, "size": 8, "dim": 6, "mults": (1, 2), "heads": 2, "head_dim": 5}
 FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=1)
+CLOSED = Hybrid(convolution="QuantumConv2d", options={"n_layers": 1})
 NETWORKS = {
     "UNet": lambda: UNet(**SMALL),
     "labels": lambda: UNet(**SMALL, n_classes=3),
@@ -23,6 +24,7 @@ NETWORKS = {
     "QVUNet": lambda: QVUNet(FOUR, **SMALL),
     "FullQVUNet": lambda: FullQVUNet(Hybrid(ansatz="HQConv", n_layers=1), **SMALL),
     "QuanvUNet": lambda: QuanvUNet(FOUR, level=0, **SMALL),
+    "QuantumConv2d": lambda: UNet(**SMALL, hybrid={"all": CLOSED, "encoder.1": FOUR}),
 }
 # Relative error of sums in another order through some forty layers, in float64.
 TOLERANCE = {"rtol": 1e-8, "atol": 1e-11}
@@ -167,6 +169,13 @@ def test_a_method_of_one_module(by):
 def test_other_convolutions(by, conv):
     network = UNet(**SMALL).double()
     network.encoder[0].block_1.conv_1 = nn.Conv2d(6, 6, 3, **conv).double()
+    assert_same(by, network, *inputs(network, 3))
+
+
+def test_padding_beyond_the_kernel(by):
+    """The outermost outputs are the bias."""
+    network = UNet(**SMALL).double()
+    network.head["conv"] = nn.Conv2d(6, 2, 1, padding=2).double()
     assert_same(by, network, *inputs(network, 3))
 
 

@@ -1,9 +1,1 @@
-"""Denoisers that hold images in the amplitudes of a state (Koelle et al., arXiv 2401.07049).
-
-The entry point group `hqdm.plugins` imports this module when the name of a network is not found.
-PennyLane and the simulators are imported when a network is built.
-"""
-
-from hqdm.nn.amplitude.dense import QDense
-
-__all__ = ["QDense"]
+"""Denoisers that hold images in the amplitudes of a state (Koelle et al., arXiv 2401.07049)."""
