@@ -5,5 +5,7 @@ PennyLane and the simulators are imported when a network is built.
 """
 
 from hqdm.nn.amplitude.dense import QDense
+from hqdm.nn.amplitude.procrustes import BestUnitary
+from hqdm.nn.amplitude.unitary import USS
 
-__all__ = ["QDense"]
+__all__ = ["USS", "BestUnitary", "QDense"]
