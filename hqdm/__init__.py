@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from hqdm.guidance.replacement import Replacement
     from hqdm.metrics.features import FeatureExtractor, register_extractor
     from hqdm.nn.amplitude.dense import QDense
+    from hqdm.nn.amplitude.procrustes import BestUnitary
+    from hqdm.nn.amplitude.unitary import USS
     from hqdm.nn.network import Network, register_network
     from hqdm.nn.parts import QuantumModule
     from hqdm.nn.quantum_conv import Hybrid, HybridConv
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from hqdm.samplers.ddpm import DDPM
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
     from hqdm.samplers.recursive.iteration import Iterate
+    from hqdm.samplers.recursive.unitary import UnitarySampling
     from hqdm.samplers.registry import build_sampler, register_sampler
     from hqdm.samplers.repaint import RePaint
     from hqdm.samplers.runge_kutta import RK4, Heun
@@ -101,6 +104,8 @@ _MODULES = {
     "hqdm.guidance.replacement": ("Replacement",),
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
     "hqdm.nn.amplitude.dense": ("QDense",),
+    "hqdm.nn.amplitude.procrustes": ("BestUnitary",),
+    "hqdm.nn.amplitude.unitary": ("USS",),
     "hqdm.nn.network": ("Network", "register_network"),
     "hqdm.nn.parts": ("QuantumModule",),
     "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv"),
@@ -112,6 +117,7 @@ _MODULES = {
     "hqdm.samplers.ddpm": ("DDPM",),
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
     "hqdm.samplers.recursive.iteration": ("Iterate",),
+    "hqdm.samplers.recursive.unitary": ("UnitarySampling",),
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
     "hqdm.samplers.repaint": ("RePaint",),
     "hqdm.samplers.runge_kutta": ("Heun", "RK4"),
@@ -132,11 +138,13 @@ __all__ = [
     "EDM",
     "P2",
     "RK4",
+    "USS",
     "X0",
     "AdaptiveDPMSolver",
     "AmplitudeEmbedding",
     "AngleEmbedding",
     "Ansatz",
+    "BestUnitary",
     "Carleman",
     "CarlemanFit",
     "Circuit",
@@ -185,6 +193,7 @@ __all__ = [
     "UNet",
     "UniPC",
     "Uniform",
+    "UnitarySampling",
     "V",
     "VarianceExplodingSchedule",
     "WarmupCosine",
