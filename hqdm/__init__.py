@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from hqdm.metrics.features import FeatureExtractor, register_extractor
     from hqdm.nn.amplitude.convolution import QuantumConv2d
     from hqdm.nn.amplitude.dense import QDense
+    from hqdm.nn.amplitude.procrustes import BestUnitary
     from hqdm.nn.amplitude.qunet import QUNet
+    from hqdm.nn.amplitude.unitary import USS
     from hqdm.nn.baselines.deep_conv import DeepConv
     from hqdm.nn.baselines.fully_connected import FullyConnected
     from hqdm.nn.baselines.small_unet import SmallUNet
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from hqdm.samplers.ddpm import DDPM
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
     from hqdm.samplers.recursive.iteration import Iterate
+    from hqdm.samplers.recursive.unitary import UnitarySampling
     from hqdm.samplers.registry import build_sampler, register_sampler
     from hqdm.samplers.repaint import RePaint
     from hqdm.samplers.runge_kutta import RK4, Heun
@@ -107,6 +110,8 @@ _MODULES = {
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
     "hqdm.nn.amplitude.convolution": ("QuantumConv2d",),
     "hqdm.nn.amplitude.dense": ("QDense",),
+    "hqdm.nn.amplitude.procrustes": ("BestUnitary",),
+    "hqdm.nn.amplitude.unitary": ("USS",),
     "hqdm.nn.amplitude.qunet": ("QUNet",),
     "hqdm.nn.baselines.deep_conv": ("DeepConv",),
     "hqdm.nn.baselines.fully_connected": ("FullyConnected",),
@@ -122,6 +127,7 @@ _MODULES = {
     "hqdm.samplers.ddpm": ("DDPM",),
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
     "hqdm.samplers.recursive.iteration": ("Iterate",),
+    "hqdm.samplers.recursive.unitary": ("UnitarySampling",),
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
     "hqdm.samplers.repaint": ("RePaint",),
     "hqdm.samplers.runge_kutta": ("Heun", "RK4"),
@@ -142,11 +148,13 @@ __all__ = [
     "EDM",
     "P2",
     "RK4",
+    "USS",
     "X0",
     "AdaptiveDPMSolver",
     "AmplitudeEmbedding",
     "AngleEmbedding",
     "Ansatz",
+    "BestUnitary",
     "Carleman",
     "CarlemanFit",
     "Circuit",
@@ -200,6 +208,7 @@ __all__ = [
     "UNet",
     "UniPC",
     "Uniform",
+    "UnitarySampling",
     "V",
     "VarianceExplodingSchedule",
     "WarmupCosine",

@@ -201,7 +201,7 @@ class Sampler(ABC):
         Args:
             denoiser: A denoiser, possibly with guidance.
             x1: Images at `t_start`, `(B, C, H, W)`; at t = 1 Gaussian noise with standard deviation
-                `Schedule.prior_std`.
+                `Schedule.prior_std`. Samplers of states take complex ones.
             y: Class labels `(B,)`, or None.
             t_start: First time, in (0, 1].
             t_end: Last time, in [0, t_start).
@@ -210,7 +210,7 @@ class Sampler(ABC):
             return_trajectory: Keep the images at every grid point.
 
         Returns:
-            The images, in the dtype of `x1`, the grid, the number of evaluations and the
+            The images, in the precision of `x1`, the grid, the number of evaluations and the
             trajectory.
 
         Raises:
@@ -229,7 +229,7 @@ class Sampler(ABC):
         evaluator = self.evaluator(denoiser, y)
         x = x1.to(torch.promote_types(x1.dtype, torch.float32))
         result = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
-        return result.to(x1.dtype)
+        return result.to(x1.dtype.to_real())
 
     @torch.no_grad()
     def encode(
