@@ -26,6 +26,7 @@ from hqdm.generation.sampling import GRID_FILE, IMAGES_FILE, Samples, guided, sa
 from hqdm.guidance.replacement import Replacement
 from hqdm.metrics.pairs import region_scores
 from hqdm.samplers import RePaint, Sampler
+from hqdm.samplers.recursive import UnitarySampling
 from hqdm.samplers.recursive.known_start import KnownStart
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.files import together
@@ -96,6 +97,11 @@ class Known:
             if resamplings is not None:
                 raise HQDMError(
                     f"{sampler.name} has no noise to repeat a step with: leave resample out"
+                )
+            if reset and isinstance(sampler, UnitarySampling):
+                raise HQDMError(
+                    f"{sampler.name} takes all steps at once: give no-reset, or use the sampler "
+                    "iterate"
                 )
             start = KnownStart(sampler, self.image, self.mask)
             return Filling(start, self.around if reset else None)

@@ -24,9 +24,10 @@ from hqdm.generation.inpainting import (
 )
 from hqdm.generation.sampling import sample_images
 from hqdm.metrics import region_scores
+from hqdm.nn.amplitude.procrustes import BestUnitary
 from hqdm.nn.baselines import SmallUNet
 from hqdm.samplers import DDIM, RePaint
-from hqdm.samplers.recursive import Iterate
+from hqdm.samplers.recursive import Iterate, UnitarySampling
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
@@ -281,8 +282,22 @@ def test_a_sampler_of_a_process_fills_each_image(trained):
         assert torch.allclose(samples.images[i], filled[i], atol=1e-4)
 
 
+def test_a_power_of_a_unitary_fills_from_known_pixels():
+    """The permutation that shifts an image by a row, three times, of the masked start."""
+    network = BestUnitary()
+    network.matrix.data = torch.eye(64).roll(8, 0)
+    denoiser = Denoiser(network, MixingSchedule(), "step")
+    hole = hole_of("left", IMAGES.shape)
+    sampler = UnitarySampling(3, scale="norm")
+    filled = fill_images(denoiser, sampler, IMAGES, hole, reset=False, seed=2, batch_size=2)
+    start = torch.where(hole, 0.4 * ImageNoise(2, 5).draw((1, 8, 8)), IMAGES)
+    assert torch.allclose(filled, (start.roll(3, 2) + 1).abs() - 1, atol=1e-5)
+
+
 def test_options_of_other_samplers_are_named():
     known = Known(IMAGES[0], ~hole_of("top", (1, 8, 8)))
+    with pytest.raises(HQDMError, match="uss takes all steps at once: give no-reset"):
+        known.filling(UnitarySampling())
     with pytest.raises(HQDMError, match="iterate has no noise to repeat a step with"):
         known.filling(Iterate(), 5)
     with pytest.raises(HQDMError, match="ddim replaces the known pixels of every prediction"):

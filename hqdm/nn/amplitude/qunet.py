@@ -21,13 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hqdm.nn.amplitude.masks import label_mask
 from hqdm.nn.network import register_network
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, check_names
-from hqdm.utils.memory import to_device
 
 PARTS = ("encoder", "decoder", "head")
-MASK, ROWS = 0.1, 20  # of the label: its magnitude, and rows per radian
 
 
 def _quantum(c_in: int, c_out: int, kernel_size: int, n_layers: int) -> nn.Module:
@@ -165,9 +164,7 @@ class QUNet(nn.Module):
         """The mask of the labels, `(B, 1, H, 1)`; zero for "no label"."""
         if self.n_classes is None:
             raise HQDMError("the network has no class labels (n_classes is null): leave y out")
-        rows = to_device(torch.arange(self.size, dtype=x.dtype), x.device) / ROWS
-        mask = MASK * torch.sin(y[:, None].to(x.dtype) + rows) * (y[:, None] < self.n_classes)
-        return mask[:, None, :, None]
+        return label_mask(y, self.n_classes, x)
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:

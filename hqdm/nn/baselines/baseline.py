@@ -14,15 +14,11 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, get_type_hints
 
-import torch
 from torch import Tensor, nn
 
 from hqdm.nn.network import NETWORKS
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
-
-MASK_AMPLITUDE, MASK_ROWS = 0.1, 20
-"""The amplitude of `label_mask`, and the rows in which its phase grows by 1."""
 
 
 class Baseline(nn.Module, ABC):
@@ -156,23 +152,6 @@ class Baseline(nn.Module, ABC):
         if y is not None and self.n_classes is None:
             raise HQDMError("the network has no class labels (n_classes is null): leave y out")
         return 2 * self.pixels((x + 1) / 2, y) - 1
-
-
-def label_mask(y: Tensor, n_classes: int, like: Tensor) -> Tensor:
-    """The mask of a label, 0.1 sin(y + row / 20), that is added to the pixels of an image.
-
-    Args:
-        y: Class labels `(B,)`.
-        n_classes: Number of class labels; this label, "no label", has the mask 0.
-        like: Images `(B, C, H, W)`.
-
-    Returns:
-        The masks `(B, 1, H, 1)` in the dtype of the images.
-    """
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    rows = torch.arange(like.shape[-2], device=like.device, dtype=dtype) / MASK_ROWS
-    mask = MASK_AMPLITUDE * torch.sin(y.to(dtype)[:, None] + rows)
-    return mask.masked_fill((y == n_classes)[:, None], 0).to(like.dtype)[:, None, :, None]
 
 
 def matched(

@@ -12,7 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hqdm.nn.baselines.baseline import Baseline, label_mask
+from hqdm.nn.amplitude.masks import label_mask
+from hqdm.nn.baselines.baseline import Baseline
 from hqdm.nn.network import register_network
 
 

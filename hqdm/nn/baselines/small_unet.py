@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hqdm.nn.baselines.baseline import Baseline, label_mask
+from hqdm.nn.amplitude.masks import label_mask
+from hqdm.nn.baselines.baseline import Baseline
 from hqdm.nn.network import register_network
 from hqdm.utils.errors import HQDMError
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hqdm.nn.baselines import DeepConv, FullyConnected, SmallUNet, matched
-from hqdm.nn.baselines.baseline import label_mask
 from hqdm.nn.network import NETWORKS, build_network, check_network, network_config
 from hqdm.utils.errors import HQDMError
 
@@ -128,15 +127,6 @@ def test_every_weight_is_alive(kind):
     for name, parameter in network.named_parameters():
         if id(parameter) not in before_norm:  # a bias that the normalisation removes
             assert parameter.grad.abs().max() > 0, name
-
-
-def test_the_mask_of_a_label():
-    like = torch.zeros(2, 3, 5, 4, dtype=torch.float64)
-    mask = label_mask(torch.tensor([1, 4]), 4, like)
-    rows = torch.arange(5, dtype=torch.float64)
-    assert torch.allclose(mask[0, 0, :, 0], 0.1 * torch.sin(1 + rows / 20), atol=1e-15)
-    assert mask.shape == (2, 1, 5, 1)
-    assert mask[1].abs().max() == 0
 
 
 @pytest.mark.parametrize(
