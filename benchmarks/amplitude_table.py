@@ -141,9 +141,9 @@ class Row:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The learning rates that are tried; none for a closed form."""
+        """The learning rates that are tried; an unused one for a closed form."""
         if self.network == CONTROL:
-            return (0.0,)
+            return (1.0,)
         return tuple(float(f"{factor * self.rate:.3g}") for factor in FACTORS)
 
 
@@ -587,6 +587,7 @@ def notes(results: dict[str, Any], shown: Sequence[Row]) -> list[str]:
     tried = (
         f"{row.model} ({row.task}) {', '.join(map(str, row.rates[: settings['tried']]))}"
         for row in shown
+        if row.network != CONTROL
     )
     failed = [
         f"{run['row']} at {run['rate']} with random seed {run['seed']}"
