@@ -50,12 +50,14 @@ if TYPE_CHECKING:
     from hqdm.guidance.posterior import PosteriorSampling
     from hqdm.guidance.replacement import Replacement
     from hqdm.metrics.features import FeatureExtractor, register_extractor
+    from hqdm.nn.amplitude.convolution import QuantumConv2d
     from hqdm.nn.amplitude.dense import QDense
     from hqdm.nn.amplitude.procrustes import BestUnitary
+    from hqdm.nn.amplitude.qunet import QUNet
     from hqdm.nn.amplitude.unitary import USS
     from hqdm.nn.network import Network, register_network
     from hqdm.nn.parts import QuantumModule
-    from hqdm.nn.quantum_conv import Hybrid, HybridConv
+    from hqdm.nn.quantum_conv import Hybrid, HybridConv, register_convolution
     from hqdm.nn.quantum_layer import QuantumLayer
     from hqdm.nn.unet import FullQVUNet, QuanvUNet, QVUNet, UNet
     from hqdm.samplers.adaptive import AdaptiveDPMSolver
@@ -103,12 +105,14 @@ _MODULES = {
     "hqdm.guidance.posterior": ("PosteriorSampling",),
     "hqdm.guidance.replacement": ("Replacement",),
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
+    "hqdm.nn.amplitude.convolution": ("QuantumConv2d",),
     "hqdm.nn.amplitude.dense": ("QDense",),
+    "hqdm.nn.amplitude.qunet": ("QUNet",),
     "hqdm.nn.amplitude.procrustes": ("BestUnitary",),
     "hqdm.nn.amplitude.unitary": ("USS",),
     "hqdm.nn.network": ("Network", "register_network"),
     "hqdm.nn.parts": ("QuantumModule",),
-    "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv"),
+    "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv", "register_convolution"),
     "hqdm.nn.quantum_layer": ("QuantumLayer",),
     "hqdm.nn.unet": ("FullQVUNet", "QVUNet", "QuanvUNet", "UNet"),
     "hqdm.samplers.adaptive": ("AdaptiveDPMSolver",),
@@ -179,7 +183,9 @@ __all__ = [
     "PosteriorSampling",
     "Prediction",
     "QDense",
+    "QUNet",
     "QVUNet",
+    "QuantumConv2d",
     "QuantumLayer",
     "QuantumModule",
     "QuanvUNet",
@@ -205,6 +211,7 @@ __all__ = [
     "load_images",
     "load_plugin",
     "register_ansatz",
+    "register_convolution",
     "register_data",
     "register_extractor",
     "register_network",

@@ -41,7 +41,10 @@ def test_every_name_is_there_and_typed():
 
 
 def test_every_register_function_is_public():
-    kinds = ("network", "ansatz", "sampler", "schedule", "objective", "extractor", "data")
+    kinds = (
+        *("network", "ansatz", "convolution", "sampler", "schedule", "objective", "extractor"),
+        "data",
+    )
     assert {f"register_{kind}" for kind in kinds} <= set(hqdm.__all__)
 
 

@@ -94,7 +94,7 @@ def samples_of_an_image(denoiser: Denoiser, layers: dict[str, QuantumLayer]) -> 
 
     def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def count_samples(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            samples[name] = inputs[0].shape[:-2].numel()
+            samples[name] = layers[name].n_samples(tuple(inputs[0].shape))
 
         return count_samples
 

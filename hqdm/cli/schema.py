@@ -39,7 +39,7 @@ class NetworkConfig:
         size: Height and width of the images; follows `data.size`.
         dim: Width of the first level of a U-Net.
         mults: Width multipliers of a U-Net, one per level.
-        hybrid: The parts of a U-Net with quantum convolutions: "vertex", "encoder.0", ...
+        hybrid: The parts of a U-Net with quantum convolutions: "vertex", "encoder.0", "all", ...
         n_classes: Number of class labels; null for an unconditional network.
         heads: Attention heads of a U-Net.
         head_dim: Features per attention head of a U-Net.

@@ -4,13 +4,16 @@ The quantum convolution is that of De Falco et al. (arXiv 2402.16147, KI 2024): 
 to the 2x2 patches of a group of up to three channels with stride 2, and replaces each number of a
 patch by an expectation value.
 
+Further kinds of convolutions are registered in `CONVOLUTIONS` by rooms above this one, and chosen
+by `Hybrid.convolution`.
+
 Every U-Net imports this file. PennyLane and the simulators, which are slow to import, are imported
 when a convolution is configured or built.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +22,9 @@ from torch.nn import functional as F
 from hqdm.circuits import ANSATZE, AngleEmbedding, Ansatz, Basic, Circuit, build_ansatz
 from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
-from hqdm.utils.checks import check_fields
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import check_fields, check_types
+from hqdm.utils.errors import HQDMError, check_names
+from hqdm.utils.registry import Registry
 
 if TYPE_CHECKING:
     from hqdm.nn.quantum_layer import QuantumLayer
@@ -31,6 +35,22 @@ PATCH_SIZE = PATCH * PATCH  # qubits per channel
 MAX_CHANNELS_PER_GROUP = 3
 REST_KERNEL = 3  # side of the classical kernels
 SINGLE_LAYERS = 4  # layers of the one-channel circuits of a fully quantum convolution
+
+CONVOLUTIONS: Registry[Callable[..., nn.Module]] = Registry("convolution")
+"""Factories of convolutions by name: `(in_channels, out_channels, **options)` to a module from
+`(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
+
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+
+
+def register_convolution(name: str) -> Callable[[Factory], Factory]:
+    """Decorator: make a factory of convolutions available by a name, see `CONVOLUTIONS`."""
+
+    def register(factory: Factory) -> Factory:
+        CONVOLUTIONS.register(name, factory)
+        return factory
+
+    return register
 
 
 class PatchCircuits(nn.Module):
@@ -62,6 +82,7 @@ class PatchCircuits(nn.Module):
         return out.permute(0, 3, 4, 1, 5, 2, 6).reshape(x.shape)[..., :height, :width]
 
 
+@register_convolution("HybridConv")
 class HybridConv(nn.Module):
     """A convolution whose first channels are quantum and whose others are classical.
 
@@ -131,9 +152,16 @@ class HybridConv(nn.Module):
         return torch.cat([out, self.rest(x[:, self.quantum_channels :])], 1)
 
 
+HYBRID = HybridConv.__name__
+OF_OTHERS = ("convolution", "options")
+"""The fields of `Hybrid` that describe a convolution other than `HybridConv`."""
+
+
 @dataclass(frozen=True)
 class Hybrid:
-    """Configuration of a `HybridConv`, and factory of the convolutions of a block.
+    """Configuration of the convolutions of a block, and their factory.
+
+    All attributes but the last two are those of a `HybridConv`.
 
     Attributes:
         groups: Number of quantum channel groups, or "all".
@@ -143,9 +171,12 @@ class Hybrid:
         n_layers: Layers of the ansatz.
         simulator: A name for `hqdm.simulators.resolve_simulator`.
         ansatz_options: Further fields of the ansatz.
+        convolution: A name in `CONVOLUTIONS`, such as "QuantumConv2d".
+        options: The options of a convolution other than `HybridConv`.
 
     Raises:
-        HQDMError: If an option is out of range or a name is unknown.
+        HQDMError: If an option is out of range or belongs to another convolution, or a name is
+            unknown.
     """
 
     groups: int | Literal["all"] = 1
@@ -154,16 +185,37 @@ class Hybrid:
     n_layers: int = 3
     simulator: str = "auto"
     ansatz_options: dict[str, Any] = field(default_factory=dict)
+    convolution: str = HYBRID
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.convolution != HYBRID:
+            self._check_other()
+            return
         from hqdm.simulators import resolve_simulator
 
+        if self.options:
+            raise HQDMError("options are for convolutions other than HybridConv: leave them out")
         if isinstance(self.ansatz, Ansatz):
             self._replace_object(self.ansatz)
         _check_groups(self.groups, self.channels_per_group)
         n_wires = PATCH_SIZE * self.channels_per_group
         build_ansatz(str(self.ansatz), n_wires, self.n_layers, **self.ansatz_options)
         resolve_simulator(self.simulator)
+
+    def _check_other(self) -> None:
+        """Check the options of a convolution other than `HybridConv`."""
+        hints = get_type_hints(CONVOLUTIONS[self.convolution])
+        known = set(hints) - {"in_channels", "out_channels", "return"}
+        default = Hybrid()
+        for key in (f.name for f in fields(self) if f.name not in OF_OTHERS):
+            if getattr(self, key) != getattr(default, key):
+                raise HQDMError(
+                    f"{key} is an option of HybridConv: give the options of {self.convolution} "
+                    "under options"
+                )
+        check_names(f"option of the convolution {self.convolution}", self.options, known)
+        check_types(self.options, hints, "options.")
 
     def _replace_object(self, ansatz: Ansatz) -> None:
         """Replace an ansatz object by its name and plain options."""
@@ -182,13 +234,16 @@ class Hybrid:
         for key, value in taken.items():
             object.__setattr__(self, key, value)
 
-    def conv(self, in_channels: int, out_channels: int) -> HybridConv:
+    def conv(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build a convolution with this configuration."""
+        if self.convolution != HYBRID:
+            return CONVOLUTIONS[self.convolution](in_channels, out_channels, **self.options)
         return HybridConv(in_channels, out_channels, **self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain types."""
-        return asdict(self)
+        """The options as plain types, those of the chosen convolution only."""
+        others = self.convolution != HYBRID
+        return {key: value for key, value in asdict(self).items() if (key in OF_OTHERS) == others}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any], prefix: str = "") -> "Hybrid":

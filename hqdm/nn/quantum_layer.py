@@ -131,13 +131,17 @@ class QuantumLayer(OpaqueModule):
             x: Features, `(..., n_circuits, n_inputs)`.
             theta: The parameters from which `angles` computes those of the gates.
         """
-        n_samples = math.prod(x.shape[:-2])
+        n_samples = self.n_samples(tuple(x.shape))
         precision = torch.promote_types(theta.dtype, torch.float32)
         inputs = x.to(precision).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
             outputs = self.simulator(circuit, inputs, self.angles(theta.to(precision)))
         outputs = outputs.transpose(0, 1).reshape(*x.shape[:-1], circuit.n_outputs)
         return outputs.to(theta.dtype)
+
+    def n_samples(self, shape: tuple[int, ...]) -> int:
+        """The number of evaluations of each circuit for inputs of a shape."""
+        return math.prod(shape[:-2])
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the outputs for inputs of a shape."""

@@ -2,7 +2,7 @@ r"""The hybrid U-Net of De Falco et al. (arXiv 2402.16147), classical or with qu
 
     stem -> encoder levels -> vertex -> decoder levels -> head
 
-Each ResNet block of the vertex, or of an encoder level, may use a `HybridConv` in place of its
+Each ResNet block may use a `HybridConv`, or another quantum convolution, in place of its
 weight-standardised convolutions; nothing else changes. The 28x28x1 network of width 10 has
 483,321 parameters, 475,281 with one quantum channel group at the vertex (FQConv, 3 layers), 473,721
 with one more at the second encoder level and 429,369 with the whole vertex quantum.
@@ -93,8 +93,10 @@ class UNet(nn.Module):
         size: Height and width of the images.
         dim: Width of the first level.
         mults: Width multipliers, one per level; the last level keeps its resolution.
-        hybrid: Configurations of the quantum convolutions by part: `"vertex"`, `"encoder.0"`,
-            `"encoder.1"`, ...
+        hybrid: Configurations of the quantum convolutions by part: `"vertex"`, `"head"`,
+            `"encoder"` or one level of it, `"encoder.0"`, `"encoder.1"`, ..., likewise `"decoder"`,
+            whose level 0 follows the vertex, or `"all"`. For a block that several of them name,
+            the level takes precedence over the part, and the part over `"all"`.
         n_classes: Number of class labels, or None for an unconditional network. Label
             `n_classes` means "no label".
         heads: Attention heads.
@@ -178,19 +180,20 @@ class UNet(nn.Module):
         self.vertex = Vertex(block("vertex", c, c), attention, block("vertex", c, c))
         self.decoder = nn.ModuleList(
             DecoderLevel(
-                block("decoder", widths[i + 1] + widths[i], widths[i + 1]),
-                block("decoder", widths[i + 1] + widths[i], widths[i + 1]),
+                block(f"decoder.{level}", widths[i + 1] + widths[i], widths[i + 1]),
+                block(f"decoder.{level}", widths[i + 1] + widths[i], widths[i + 1]),
                 linear_attention(widths[i + 1]),
                 self._up(i, widths, sizes),
             )
-            for i in reversed(range(len(self.mults)))
+            for level, i in enumerate(reversed(range(len(self.mults))))
         )
         self.head = nn.ModuleDict(
             {"block": block("head", 2 * dim, dim), "conv": nn.Conv2d(dim, channels, 1)}
         )
 
     def _check_hybrid_keys(self) -> None:
-        known = ["vertex", *(f"encoder.{i}" for i in range(len(self.mults)))]
+        levels = (f"{p}.{i}" for p in ("encoder", "decoder") for i in range(len(self.mults)))
+        known = ["vertex", "encoder", "decoder", "head", "all", *levels]
         for part in self.hybrid:
             if part not in known:
                 raise HQDMError(
@@ -198,7 +201,10 @@ class UNet(nn.Module):
                 )
 
     def _conv_for(self, part: str) -> ConvFactory:
-        return self.hybrid[part].conv if part in self.hybrid else _ws_conv
+        """The convolutions of a part or level; those of the most specific key."""
+        keys = (key for key in (part, part.partition(".")[0], "all") if key in self.hybrid)
+        key = next(keys, None)
+        return _ws_conv if key is None else self.hybrid[key].conv
 
     @staticmethod
     def _down(i: int, widths: list[int], sizes: list[int]) -> nn.Module:

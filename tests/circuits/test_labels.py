@@ -1,5 +1,7 @@
 """Labelled layers: gates in the published order, and what "no label" means."""
 
+import math
+
 import numpy as np
 import pennylane as qml
 import pytest
@@ -42,3 +44,17 @@ def test_no_label_overlaps_equally_with_every_class():
         states.append(torch.view_as_complex(numbers.view(-1, 2)))
     overlaps = [abs(complex(states[-1].vdot(state))) ** 2 for state in states[:-1]]
     assert overlaps == pytest.approx([0.5] * n_classes, abs=1e-12)
+
+
+@pytest.mark.parametrize("label", range(3))
+def test_a_label_in_the_amplitudes_is_that_of_the_gate(label):
+    """The same probabilities for all weights; the states differ by a phase."""
+    x, w = torch.rand(1, 1, 4).double(), torch.rand(1, 2, WIRES, 3).double()
+    turn = torch.tensor(math.pi * label / 3, dtype=torch.float64)
+    outputs = []
+    for given, ancilla in ((label, [1.0, 0.0]), (None, [turn.cos(), turn.sin()])):
+        ansatz = LabelledLayers(WIRES, 2, 3, given)
+        circuit = Circuit(AmplitudeEmbedding(WIRES), ansatz, "probs")
+        amplitudes = (x[..., None] * torch.tensor(ancilla, dtype=torch.float64)).flatten(-2)
+        outputs.append(StatevectorSimulator()(circuit, amplitudes, w))
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-14)

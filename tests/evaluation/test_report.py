@@ -24,7 +24,7 @@ from hqdm.metrics import (
     pair_scores,
     real_floor,
 )
-from hqdm.nn.amplitude import USS
+from hqdm.nn.amplitude.unitary import USS
 from hqdm.samplers import DDIM
 from hqdm.samplers.recursive import UnitarySampling
 from hqdm.utils.errors import HQDMError

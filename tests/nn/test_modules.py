@@ -15,6 +15,7 @@ from hqdm.utils.errors import HQDMError
 
 SMALL = {"channels": 2, "size": 8, "dim": 6, "mults": (1, 2), "heads": 2, "head_dim": 5}
 FOUR = Hybrid(groups=1, channels_per_group=1, ansatz="HQConv", n_layers=1)
+CLOSED = Hybrid(convolution="QuantumConv2d", options={"n_layers": 1})
 NETWORKS = {
     "UNet": lambda: UNet(**SMALL),
     "labels": lambda: UNet(**SMALL, n_classes=3),
@@ -23,6 +24,7 @@ NETWORKS = {
     "QVUNet": lambda: QVUNet(FOUR, **SMALL),
     "FullQVUNet": lambda: FullQVUNet(Hybrid(ansatz="HQConv", n_layers=1), **SMALL),
     "QuanvUNet": lambda: QuanvUNet(FOUR, level=0, **SMALL),
+    "QuantumConv2d": lambda: UNet(**SMALL, hybrid={"all": CLOSED, "encoder.1": FOUR}),
 }
 # Relative error of sums in another order through some forty layers, in float64.
 TOLERANCE = {"rtol": 1e-8, "atol": 1e-11}

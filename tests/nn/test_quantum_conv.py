@@ -180,9 +180,37 @@ def test_a_configuration_makes_its_convolution():
     assert conv.quantum.layer.theta.shape == (2, 1, 18)
 
 
+def test_another_convolution():
+    """Its own options only are saved; those of `HybridConv` as in earlier versions."""
+    hybrid = Hybrid(convolution="QuantumConv2d", options={"kernel_size": 2, "n_layers": 1})
+    options = {"convolution": "QuantumConv2d", "options": {"kernel_size": 2, "n_layers": 1}}
+    assert hybrid.to_dict() == options
+    assert Hybrid.from_dict(options) == hybrid
+    conv = hybrid.conv(3, 5)
+    assert type(conv).__name__ == "QuantumConv2d"
+    assert conv.theta.shape == (1, 1, 4, 3)
+    assert conv(torch.rand(2, 3, 5, 4)).shape == (2, 5, 5, 4)
+    assert Hybrid(convolution="QuantumConv2d").conv(3, 5).kernel_size == (3, 3)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: Hybrid(convolution="QuantumConv"), "unknown convolution .*'QuantumConv2d'\\?"),
+        (lambda: Hybrid(2, convolution="QuantumConv2d"), "groups is an option of HybridConv"),
+        (
+            lambda: Hybrid(convolution="QuantumConv2d", options={"layers": 2}),
+            "'layers'.*did you mean 'n_layers'",
+        ),
+        (
+            lambda: Hybrid(convolution="QuantumConv2d", options={"n_layers": "2"}),
+            "options.n_layers: expected a whole number, got '2'",
+        ),
+        (
+            lambda: Hybrid(convolution="QuantumConv2d", options={"in_channels": 2}),
+            "'in_channels'",
+        ),
+        (lambda: Hybrid(options={"n_layers": 2}), "options are for convolutions other than Hyb"),
         (lambda: Hybrid(groups=0), "groups must be a positive number or 'all', got 0"),
         (lambda: Hybrid(groups="most"), "groups must be a positive number or 'all', got 'most'"),
         (lambda: Hybrid(channels_per_group=4), "channels_per_group must be 1 to 3, got 4"),

@@ -154,6 +154,64 @@ def test_hybrid_parts_are_where_they_are_asked_for():
     assert len(hybrid) == 8
 
 
+@pytest.mark.parametrize("network", [{}, {"mults": (1, 2)}])
+@pytest.mark.parametrize(
+    ("keys", "quantum"),
+    [
+        (["vertex"], {"vertex"}),
+        (["encoder"], {"encoder.*"}),
+        (["decoder.1"], {"decoder.1"}),
+        (["decoder", "head"], {"decoder.*", "head"}),
+        (["all"], {"encoder.*", "vertex", "decoder.*", "head"}),
+    ],
+)
+def test_parts_and_levels_can_be_hybrid(network, keys, quantum):
+    """Two blocks of two convolutions per level and at the vertex, one block in the head."""
+    options = {**SMALL, **network}
+    built = UNet(**options, hybrid=dict.fromkeys(keys, Hybrid(1, 1, "HQConv", 1)))
+    names = [name for name, m in built.named_modules() if isinstance(m, HybridConv)]
+    levels = range(len(options["mults"]))
+    expected = {
+        f"{place.replace('*', str(level))}.{conv}"
+        for place in quantum
+        for level in levels
+        for conv in (
+            ("block.conv_1", "block.conv_2")
+            if place == "head"
+            else (f"block_{i}.conv_{j}" for i in (1, 2) for j in (1, 2))
+        )
+    }
+    assert set(names) == expected
+    assert len(names) == len(set(names))
+
+
+def test_the_most_specific_key_is_taken():
+    """A level before its part, a part before all of them."""
+    of_layers = {"all": 1, "encoder": 2, "encoder.1": 3}
+    network = UNet(**SMALL, hybrid={key: Hybrid(1, 1, "HQConv", n) for key, n in of_layers.items()})
+    convs = {name: m for name, m in network.named_modules() if isinstance(m, HybridConv)}
+    for name, conv in convs.items():
+        expected = 3 if name.startswith("encoder.1") else 2 if name.startswith("encoder") else 1
+        assert conv.quantum.layer.circuit.ansatz.n_layers == expected, name
+    rebuilt = UNet.from_config(network.config)
+    assert rebuilt.config == network.config
+    rebuilt.load_state_dict(network.state_dict())
+
+
+def test_a_quantum_convolution_in_closed_form_everywhere():
+    closed = Hybrid(convolution="QuantumConv2d", options={"n_layers": 1})
+    network = UNet(**SMALL, hybrid={"all": closed})
+    # 16 + 16 channels of 3x3 at decoder level 0: 288 numbers on 9 qubits.
+    assert network.decoder[0].block_1.conv_1.theta.shape == (1, 1, 9, 3)
+    x, t = torch.randn(2, 1, 8, 8), torch.rand(2)
+    network(x, t).pow(2).mean().backward()
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert dead == []
+    rebuilt = UNet.from_config(network.config)
+    rebuilt.load_state_dict(network.state_dict())
+    assert torch.equal(rebuilt(x, t), network(x, t))
+
+
 def test_time_and_label_matter_and_dropping_the_label_is_the_null_label():
     network = UNet(**SMALL, n_classes=3)
     x, t = torch.randn(2, 1, 8, 8), torch.tensor([0.2, 0.9])

@@ -55,7 +55,7 @@ def run(args: Sequence[str]) -> None:
     if options.config:
         from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
 
-        denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser
+        denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
     else:
         denoiser = load_denoiser(options.checkpoint)
     console = Console()

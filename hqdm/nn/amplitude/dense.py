@@ -101,7 +101,7 @@ class QDense(nn.Module):
         self.parts: Mapping[str, nn.Module] = {"circuit": self.circuit}
 
     def _circuit(self, n_layers: int, uploads: int, simulator: str) -> "TanhLayer | LabelledLayer":
-        """The circuit, or one per label."""
+        """The circuit, or those of labels: one of all classes and one of "no label", or all."""
         from hqdm.nn.amplitude.angles import TanhLayer  # imports PennyLane and the simulators
         from hqdm.nn.amplitude.labelled import LabelledLayer
 
@@ -109,9 +109,10 @@ class QDense(nn.Module):
         if self.n_classes is None:
             circuit = self._measured(StronglyEntangling(n_wires, n_layers))
             return TanhLayer(circuit, simulator=simulator)
+        labels = (None, self.n_classes) if uploads == 1 else range(self.n_classes + 1)
         circuits = [
             self._measured(LabelledLayers(n_wires, n_layers, self.n_classes, label, uploads))
-            for label in range(self.n_classes + 1)
+            for label in labels
         ]
         return LabelledLayer(circuits, simulator)
 
@@ -150,14 +151,29 @@ class QDense(nn.Module):
                 "scale='norm' darkens images in every step, |out| <= |x|, until they are black: "
                 "use pixels or learned, or set allow_fading to train it"
             )
-        pixels = (x.flatten(1) + 1) / 2
-        amplitudes = pixels
-        if self.has_ancilla:  # p_0, 0, p_1, 0, ...: the ancilla is |0>
-            amplitudes = torch.stack([pixels, torch.zeros_like(pixels)], -1).flatten(1)
-        labels = () if self.n_classes is None else (y,)
-        probabilities = self.circuit(amplitudes[:, None], *labels)[:, 0]
+        exact = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
+        pixels = (exact + 1) / 2
+        probabilities = self._probabilities(pixels, y)
         out = self._scaled(probabilities, pixels).clamp(0, 1)
-        return (2 * out - 1).view_as(x)
+        return (2 * out - 1).to(x.dtype).view_as(x)
+
+    def _probabilities(self, pixels: Tensor, y: Tensor | None) -> Tensor:
+        """The probabilities of the outcomes `(B, N)` for pixels `(B, N)`."""
+        if not self.has_ancilla:
+            return self.circuit(pixels[:, None])[:, 0]
+        turn = pixels.new_zeros(len(pixels))  # half the angle of the label
+        circuits: tuple[Tensor, ...] = ()
+        if self.n_classes is not None:
+            none = self.n_classes
+            y = turn.new_full(turn.shape, none, dtype=torch.long) if y is None else y
+            if self.config["uploads"] == 1:
+                turn = torch.where(y == none, 0, y).to(turn) * (math.pi / none)
+                circuits = ((y == none).long(),)
+            else:
+                circuits = (y,)
+        ancilla = torch.stack([turn.cos(), turn.sin()], -1)
+        amplitudes = (pixels[..., None] * ancilla[:, None]).flatten(1)
+        return self.circuit(amplitudes[:, None], *circuits)[:, 0]
 
     def _scaled(self, probabilities: Tensor, pixels: Tensor) -> Tensor:
         """Pixels `(B, N)` from the probabilities."""

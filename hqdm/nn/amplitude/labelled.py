@@ -1,8 +1,8 @@
-"""Circuits with common angles, one per class label.
+"""Circuits with common angles, such as one per class label.
 
-The gates of a label are not trainable, so that each class has a circuit of its own with the same
-parameters w. The samples of a batch are grouped by class and each group is one call of the
-simulator, which may compute the unitary of the class once for all of them.
+The gates of a label are not trainable: circuits of different labels have the same parameters w. The
+samples of a batch are grouped by their circuit and each group is one call of the simulator, which
+may compute the unitary of the circuit once for all of them.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from hqdm.utils.errors import HQDMError
 
 
 class LabelledLayer(TanhLayer):
-    """A `TanhLayer` with one circuit per label.
+    """A `TanhLayer` with several circuits, of which each sample takes one.
 
     Args:
-        circuits: The circuits of labels 0, 1, ..., of equal shapes.
+        circuits: The circuits, of equal shapes.
         simulator: As for `QuantumLayer`.
     """
 
@@ -29,24 +29,23 @@ class LabelledLayer(TanhLayer):
         super().__init__(circuits[0], simulator=simulator)
         self.circuits = tuple(circuits)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, which: Tensor | None = None) -> Tensor:
         """Evaluate the circuits.
 
         Args:
             x: Features, `(B, 1, n_inputs)`.
-            y: Labels `(B,)`; None is the last label for all samples.
+            which: Indices of the circuits `(B,)`; None is the first one for all samples.
 
         Returns:
             `(B, 1, n_outputs)`, in the dtype of `theta`.
 
         Raises:
-            HQDMError: If there is no circuit for a label.
+            HQDMError: If there is no circuit of an index.
         """
-        # One tensor for the operator. The labels are exact in float32.
+        # One tensor for the operator. The indices are exact in float32.
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        last = len(self.circuits) - 1
-        labels = exact.new_full((len(x),), last) if y is None else y.to(exact)
-        joined = torch.cat([exact, labels[:, None, None]], -1)
+        indices = exact.new_zeros(len(x)) if which is None else which.to(exact)
+        joined = torch.cat([exact, indices[:, None, None]], -1)
         if torch.compiler.is_compiling() or x.is_meta:
             return opaque(self.operator_name, joined, [self.theta])
         return self.evaluate(joined, [self.theta])
@@ -55,25 +54,26 @@ class LabelledLayer(TanhLayer):
         """Evaluate the circuits, see `forward`.
 
         Args:
-            x: Features and label, `(B, 1, n_inputs + 1)`.
+            x: Features and index of the circuit, `(B, 1, n_inputs + 1)`.
             weights: `theta`.
         """
         (theta,) = weights
-        features, labels = x[..., :-1], x.detach()[:, 0, -1].long()
-        order = labels.argsort(stable=True)
-        present, sizes = labels.unique(return_counts=True)
-        classes = present.tolist()
-        if classes and not 0 <= classes[0] <= classes[-1] < len(self.circuits):
-            raise HQDMError(
-                f"labels {classes[0]} to {classes[-1]}: expected 0 to {len(self.circuits) - 1}"
-            )
-        groups = features[order].split(sizes.tolist())
-        outputs = [
-            self.run(self.circuits[label], group, theta)
-            for label, group in zip(classes, groups, strict=True)
-        ]
-        if not outputs:
+        features, which = x[..., :-1], x.detach()[:, 0, -1].long()
+        indices, sizes = (part.tolist() for part in which.unique(return_counts=True))
+        if not indices:
             return self.run(self.circuit, features, theta)
+        if not 0 <= indices[0] <= indices[-1] < len(self.circuits):
+            raise HQDMError(
+                f"labels {indices[0]} to {indices[-1]}: expected 0 to {len(self.circuits) - 1}"
+            )
+        if len(indices) == 1:
+            return self.run(self.circuits[indices[0]], features, theta)
+        order = which.argsort(stable=True)
+        groups = features[order].split(sizes)
+        outputs = [
+            self.run(self.circuits[index], group, theta)
+            for index, group in zip(indices, groups, strict=True)
+        ]
         return torch.cat(outputs)[order.argsort()]
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

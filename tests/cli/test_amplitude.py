@@ -1,4 +1,4 @@
-"""Q-Dense by the command line: its configurations, training, sampling, inspection, export."""
+"""Amplitude-embedded denoisers by the command line: configurations, training, sampling, export."""
 
 from pathlib import Path
 
@@ -17,30 +17,48 @@ from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils.pixels import to_uint8
 from hqdm.utils.seeds import ImageNoise
 
-AMPLITUDE = sorted((Path(__file__).parents[2] / "configs" / "amplitude").glob("qdense*.yaml"))
-QDENSE = {
-    "qdense_digits": (900, 6.5e-4),
-    "qdense_digits_guided": (987, 9.7e-4),
-    "qdense_digits_noise": (990, 1.6e-3),
-    "qdense_digits_reuploads": (987, 3.6e-3),
-    "qdense_fashion": (3_993, 1.4e-4),
-    "qdense_mnist": (1_980, 2.11e-3),
+FOLDER = Path(__file__).parents[2] / "configs" / "amplitude"
+LEARNING_RATES = {
+    "qdense_digits": 6.5e-4,
+    "qdense_digits_guided": 9.7e-4,
+    "qdense_digits_noise": 1.6e-3,
+    "qdense_digits_reuploads": 3.6e-3,
+    "qdense_fashion": 1.4e-4,
+    "qdense_mnist": 2.11e-3,
+    "qunet_digits": 2.3e-4,
+    "qunet_digits_noise": 1.13e-3,
+    "qunet_fashion": 5.1e-4,
+    "qunet_mnist": 2.87e-3,
 }
-"""Angles and learning rates of the paper."""
+ANGLES = {
+    "qdense_digits": 900,
+    "qdense_digits_guided": 987,
+    "qdense_digits_noise": 990,
+    "qdense_digits_reuploads": 987,
+    "qdense_fashion": 3_993,
+    "qdense_mnist": 1_980,
+}
+"""Tables 2 and 3 of the paper."""
 
 
-def test_configurations_of_q_dense_are_those_of_the_paper():
-    found = {}
-    for file in AMPLITUDE:
-        module = TrainingCLI(["--config", file.stem]).model
-        found[file.stem] = count(module.denoiser.parameters()), module.lr
-        assert module.denoiser.schedule == MixingSchedule()
-        objective = module.denoiser.objective
-        output = objective.output
-        assert objective == StepBack(
-            steps=10, output=output, clamp=True, pairs=True, weight=Uniform()
-        )
-    assert found == QDENSE
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_configurations_are_those_of_the_paper(name):
+    cli = TrainingCLI(["--config", name])
+    denoiser = cli.model.denoiser
+    assert cli.model.lr == LEARNING_RATES[name]
+    assert cli.datamodule.batch_size == (20 if name in ANGLES else 10)
+    assert denoiser.schedule == MixingSchedule()
+    output = denoiser.objective.output
+    paper = StepBack(steps=10, output=output, clamp=True, pairs=True, weight=Uniform())
+    assert denoiser.objective == paper
+    assert output == ("data" if denoiser.sample_shape[1] == 8 and "noise" not in name else "noise")
+    if name in ANGLES:
+        assert count(denoiser.parameters()) == ANGLES[name]
+
+
+def test_every_configuration_has_a_learning_rate_of_the_paper():
+    of_these = (file.stem for pattern in ("qdense*", "qunet*") for file in FOLDER.glob(pattern))
+    assert set(of_these) == set(LEARNING_RATES)
 
 
 @pytest.mark.parametrize("name", ["qdense_digits_guided", "qdense_digits_noise"])
