@@ -88,3 +88,5 @@ def test_the_error_of_one_step_is_that_of_networks_of_amplitudes(refused):
         *model, "--data", "digits"
     )
     assert "--classes are those of --data" in refused(*model, "--classes", "0,1")
+    long = (*model, "--data", "digits", "--classes", "0-999999999999")
+    assert "--classes needs a whole number up to 99999" in refused(*long)

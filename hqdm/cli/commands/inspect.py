@@ -19,8 +19,11 @@ from hqdm.nn.parts import (
     quantum_modules,
     quantum_parameters,
 )
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.tables import Sheet
+
+MAX_CLASS = 99_999
 
 
 def run(args: Sequence[str]) -> None:
@@ -60,6 +63,8 @@ def run(args: Sequence[str]) -> None:
     if options.classes and not options.data:
         raise HQDMError("--classes are those of --data: give both, or neither")
     if options.data:
+        for ends in options.classes or ():  # before a long range becomes a list
+            whole("--classes", ends[-1], 0, MAX_CLASS)
         classes = None if options.classes is None else list(chain(*options.classes))
         console.print(bound_sheet(denoiser, options.data, classes).rich())
 

@@ -76,7 +76,7 @@ def trajectory_probabilities(kraus: Tensor, states: Tensor, uniform: Tensor) -> 
 def _after_outcome(branches: Tensor, uniform: Tensor) -> Tensor:
     """One of the states `(K, B, R, d)`, drawn by its squared norm and normalised."""
     weights = branches.abs().square().sum(-1)
-    below = weights.cumsum(0) <= uniform * weights.sum(0)
+    below = weights.cumsum(0) <= uniform  # the weights sum up to 1, but for rounding
     chosen = below.sum(0).clamp_max(len(branches) - 1)
     psi = branches.gather(0, chosen[None, ..., None].expand(-1, -1, -1, branches.shape[-1]))[0]
     return psi / torch.linalg.vector_norm(psi, dim=-1, keepdim=True)
