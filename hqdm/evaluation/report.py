@@ -91,6 +91,7 @@ def evaluate(
         },
         "protocol": {
             "data": protocol.data,
+            **({} if protocol.classes is None else {"classes": list(protocol.classes)}),
             "extractor": extractor.name,
             "n": protocol.n,
             "reference_n": len(real.reference),

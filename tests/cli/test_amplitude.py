@@ -1,5 +1,6 @@
 """Amplitude-embedded denoisers by the command line: configurations, training, sampling, export."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,10 @@ def test_q_dense_from_its_configuration(hqdm, refused, tmp_path, same_run, name)
     for text in ("QDense", "predicts step", "MixingSchedule", f"n_wires: {n_qubits}"):
         assert text in shown
     assert f"n_weights: {12 * n_qubits}" in shown
+    scores = ("evaluate", *checkpoint, "--sampler", "iterate", "--data", "digits", "--n", 12)
+    assert hqdm(*scores, "--classes", "0,1", "--out", tmp_path / "scores").code == 0
+    scored = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert scored["protocol"]["classes"] == [0, 1]
     assert hqdm("export", *checkpoint, "--out", tmp_path / "model").code == 0
     again = Iterate(3)(Clip(load_denoiser(tmp_path / "model")), denoiser.prior(ImageNoise(0, 6)), y)
     assert torch.equal(again, expected)
