@@ -141,7 +141,8 @@ def reset_midway(x, w, use=False):
 def test_a_reset_is_written_as_one(version):
     """Of an entangled wire: wire 1 is left in a mixture, cos^2 and sin^2 of x / 2."""
     circuit = Circuit.from_qfunc(reset_midway, n_wires=2, n_inputs=1, weights_shape=(1,))
-    program = circuit.to_openqasm(torch.tensor([1.1]), torch.tensor([0.7]), version)
+    x, w = torch.tensor([[1.1], [0.7]], dtype=torch.float64)
+    program = circuit.to_openqasm(x, w, version)
     assert program.count("reset q[0];") == 1
     read = qasm2.loads(program) if version == "2.0" else qasm3.loads(program)
     read.remove_final_measurements()

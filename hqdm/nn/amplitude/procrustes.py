@@ -123,7 +123,8 @@ class BestUnitary(StateNetwork):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The images one step back, `(B, C, H, W)`; times and labels are not used."""
-        return self.images(self.pixels(x_t) @ self.matrix.mT)
+        pixels = self.pixels(x_t)
+        return self.images(pixels @ self.matrix.mT.to(pixels))
 
     def kraus(self, y: int | None = None) -> Tensor:
         """See `StateNetwork`."""

@@ -90,8 +90,11 @@ class StateNetwork(nn.Module, ABC):
         """
 
     def pixels(self, x: Tensor) -> Tensor:
-        """Images `(B, C, H, W)` in [-1, 1] as vectors of pixels in [0, 1], padded, `(B, d)`."""
-        pixels = (x.flatten(1) + 1) / 2
+        """Images `(B, C, H, W)` in [-1, 1] as vectors of pixels in [0, 1], padded, `(B, d)`.
+
+        They are in float32 at least, also for images in half precision.
+        """
+        pixels = (x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)) + 1) / 2
         return nn.functional.pad(pixels, (0, self.dim - self.n_pixels))
 
     def images(self, amplitudes: Tensor) -> Tensor:

@@ -126,7 +126,10 @@ class USS(StateNetwork):
         outcomes = 2**self.has_ancilla
         unused = vectors.new_zeros(*vectors.shape, outcomes - 1)
         features = torch.cat([vectors[..., None], unused], -1).flatten(1)[:, None]
-        numbers = self.circuit(features, *(() if self.n_classes is None else (y,)))[:, 0]
+        if y is None and self.n_classes is not None:
+            y = torch.full(vectors.shape[:1], self.n_classes, device=vectors.device)
+        labels = () if self.n_classes is None else (y,)
+        numbers = self.circuit(features, *labels)[:, 0]
         numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
         numbers = norms_of(vectors) * numbers
         return torch.view_as_complex(numbers.unflatten(1, (self.dim, outcomes, 2)).contiguous())

@@ -86,6 +86,10 @@ def test_the_network_of_the_best_unitary():
     out = net(2 * x.view(-1, 2, 2, 2) - 1, torch.ones(50))
     expected = 2 * x @ pairs.best().float().mT - 1
     torch.testing.assert_close(out, expected.view(-1, 2, 2, 2), rtol=0, atol=1e-5)
+    z = torch.complex(x, y)
+    turned = net(2 * z.view(-1, 2, 2, 2) - 1, torch.ones(50))
+    torch.testing.assert_close(turned.real, out, rtol=0, atol=1e-5)
+    assert turned.imag.abs().max() > 0.1
     torch.testing.assert_close(net.kraus()[0].real, net.matrix, rtol=0, atol=0)
     again = build_network(network_config(net))
     again.load_state_dict(net.state_dict())
