@@ -10,7 +10,7 @@ runs=${2:-runs}
 
 for net in unet qvunet; do
     run="$runs/mnist_$net"
-    hqdm fit --config "configs/mnist_$net.yaml" --out "$run" \
+    hqdm fit --config "configs/mnist_$net.yaml" --config configs/papers_recipe.yaml --out "$run" \
         --trainer.max_steps "$steps" --model.ema.decay 0.95
     hqdm sample --checkpoint "$run/last.ckpt" --n 64 --sampler ddim --steps 50 --out "$run/final"
     hqdm evaluate --checkpoint "$run/last.ckpt" --data mnist --n 2048 --sampler ddim --steps 50
