@@ -3,11 +3,11 @@
     python benchmarks/recipe.py [--size 8] [--seconds 70] [--seeds 5] [--out FOLDER] [--quick]
 
 Trains MNIST with `configs/mnist_unet.yaml`, the papers' recipe, and with changes of it (`RECIPES`),
-each for the same seconds of training (see `timed_training.py`). A schedule of the learning rate
-ends with the seconds: the number of steps follows from a short run that is timed first. The table
-has means over random seeds with 95 % t intervals, and the mean of the ratios to the papers' recipe
-with the same seed. The runs are kept in `recipe_SIZE.json`; an interrupted benchmark takes up where
-it ended. Machines with other work distort the comparison: recipes take turns within a seed.
+each for the same seconds of processor time (see `timed_training.py`). A schedule of the learning
+rate ends with the seconds: the number of steps follows from a short run that is timed first. The
+table has means over random seeds with 95 % t intervals, and the mean of the ratios to the papers'
+recipe with the same seed. The runs are kept in `recipe_SIZE.json`; an interrupted benchmark takes
+up where it ended. Recipes take turns within a random seed.
 """
 
 import argparse
@@ -37,6 +37,7 @@ WIDTHS = {28: {"dim": 10, "mults": [1, 2, 3, 4]}}
 NARROW = {"dim": 16, "mults": [1, 2]}  # of smaller images
 POWER = {"ema": {"decay": None, "every": 1, "start": 0, "sigma_rel": 0.1}}
 V = {**POWER, "predict": "v"}
+BATCH = "batch_size"  # of the data
 TOTAL, WARMUP = "TOTAL", "WARMUP"  # the number of steps in the seconds of a run, and a twentieth
 COSINE = {"class_path": "hqdm.WarmupCosine", "init_args": {"warmup": WARMUP, "total": TOTAL}}
 
@@ -55,13 +56,19 @@ RECIPES: dict[str, dict[str, Any]] = {
     "v, lr 0.003": {**V, **adam(0.003)},
     "v, warm-up and cosine": {**V, "lr_scheduler": COSINE},
     "v, lr 0.003, warm-up and cosine": {**V, **adam(0.003), "lr_scheduler": COSINE},
+    "v, lr 0.003, warm-up and cosine, batch 64": {
+        **V,
+        **adam(0.003),
+        "lr_scheduler": COSINE,
+        BATCH: 64,
+    },
     "v, Muon": {
         **V,
         **{"lr": None, "betas": None},
         "optimizer": {"class_path": "muon.MuonAdam", "init_args": {"lr": 0.001, "muon_lr": 0.001}},
     },
 }
-"""Keys under `model`, which replace those of the papers' recipe."""
+"""Keys under `model`, or the batch size, which replace those of the papers' recipe."""
 PAPERS = next(iter(RECIPES))
 SCORES = {"x0_error": "error in x0", "fid": "FID"}
 COLUMNS = (
@@ -72,10 +79,11 @@ COLUMNS = (
 
 def options_of(recipe: dict[str, Any], size: int, seed: int, total: int, folder: Path) -> list[str]:
     """Options of `hqdm fit`: the papers' configuration, and a file with the changes."""
-    text = json.dumps({**recipe, "network": WIDTHS.get(size, NARROW)})
+    model = {key: value for key, value in recipe.items() if key != BATCH}
+    text = json.dumps({**model, "network": WIDTHS.get(size, NARROW)})
     for name, number in ((TOTAL, total), (WARMUP, total // 20)):
         text = text.replace(f'"{name}"', str(number))
-    data = {"name": DATA, "size": size}
+    data = {"name": DATA, "size": size, BATCH: recipe.get(BATCH, 128)}
     changes = {"data": data, "model": json.loads(text), "seed_everything": seed}
     file = folder / "changes.yaml"
     file.write_text(yaml.safe_dump(changes))
@@ -132,8 +140,9 @@ def table(results: dict[str, Any]) -> Table:
             row.append(_mean(paired) if paired else "-")
         cells.append(row)
     settings = results["settings"]
+    size = settings["size"]
     return Table(
-        f"MNIST, {settings['size']}x{settings['size']}, {settings['seconds']:g} s of training each",
+        f"MNIST, {size}x{size}, {settings['seconds']:g} s of processor time for each training",
         COLUMNS,
         cells,
         notes=(

@@ -3,9 +3,9 @@
     python benchmarks/time_to_fid.py [--configs mnist_unet mnist_unet_v] [--target 3] [--out FOLDER]
 
 Trains each configuration until the samples of its averaged weights have the FID, in the features of
-the classifier of the package, or until `--limit` seconds of training. The samples are scored after
-`--first` seconds and then at times that grow by the factor `--growth`; scores and checkpoints do
-not count as training (see `timed_training.py`). The time to the FID lies between the last score
+the classifier of the package, or until `--limit` seconds of processor time. The samples are scored
+after `--first` seconds and then at times that grow by the factor `--growth`; scores and checkpoints
+do not count as training (see `timed_training.py`). The time to the FID lies between the last score
 above it and the first one below. Runs and checkpoints are kept in the folder, so that an
 interrupted benchmark takes up at its last score. The default sampler is that of docs/results.md.
 """

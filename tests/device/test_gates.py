@@ -93,6 +93,9 @@ def test_what_pennylane_decomposes():
     assert not is_supported(qml.pow(qml.RX(0.3, 0), 0.5))
     assert not is_supported(qml.BasicEntanglerLayers(np.ones((5, 1, 2)), wires=[0, 1]))
     assert not is_supported(qml.pow(qml.QubitUnitary(np.eye(2), 0), 0.5))
+    assert is_supported(qml.Projector([1], wires=0))  # which postselects
+    assert not is_supported(qml.adjoint(qml.Projector([1], wires=0)))
+    assert not is_supported(qml.ctrl(qml.Projector([1], wires=0), control=1))
 
 
 def test_exponentials_of_tensors_are_rotations():

@@ -66,6 +66,32 @@ def test_shots_that_remain_after_postselection():
     assert filled["1"] == n
 
 
+def test_shots_that_remain_after_two_postselections():
+    """RY(t) on two wires; the outcomes 1 and 0 have the probability sin^2 cos^2 of the halves."""
+    t, u, n = 0.9, 1.7, 20_000
+    operations = [
+        *(qml.RY(t, 0), qml.Projector([1], wires=0)),
+        *(qml.RY(u, 1), qml.Projector([0], wires=1)),
+    ]
+    sampled = simulation(operations, [qml.sample(wires=[0, 1])], n).samples(
+        np.random.default_rng(0), None
+    )
+    probability = np.sin(t / 2) ** 2 * np.cos(u / 2) ** 2
+    # Five standard deviations of a binomial distribution.
+    assert abs(len(sampled) - n * probability) < 5 * np.sqrt(n * probability * (1 - probability))
+    assert (sampled == [1, 0]).all()
+    assert np.issubdtype(sampled.dtype, np.integer)
+
+
+def test_rare_outcomes_are_not_impossible():
+    """An outcome of probability 1e-12 has a state; one of rounding errors has none."""
+    rare = [qml.RY(2e-6, 0), qml.Projector([1], wires=0)]
+    expected = torch.tensor(-1.0, dtype=torch.float64)
+    torch.testing.assert_close(simulation(rare, [qml.expval(qml.Z(0))]).results()[0], expected)
+    rounded = [qml.RY(0.3, 0), qml.RY(-0.1, 0), qml.RY(-0.2, 0), qml.Projector([1], wires=0)]
+    assert simulation(rounded, [qml.expval(qml.Z(0))]).results()[0].isnan()
+
+
 def test_impossible_outcomes():
     operations = [qml.Projector([1], wires=0)]
     assert simulation(operations, [qml.expval(qml.Z(0))]).results()[0].isnan()

@@ -172,6 +172,13 @@ def test_other_convolutions(by, conv):
     assert_same(by, network, *inputs(network, 3))
 
 
+def test_padding_beyond_the_kernel(by):
+    """The outermost outputs are the bias."""
+    network = UNet(**SMALL).double()
+    network.head["conv"] = nn.Conv2d(6, 2, 1, padding=2).double()
+    assert_same(by, network, *inputs(network, 3))
+
+
 def test_mixed_precision_does_not_change_kernels(by):
     network = UNet(**SMALL)
     batch = inputs(network, 3)

@@ -40,6 +40,20 @@ def test_the_average_stays_in_evaluation_mode_with_the_statistics_of_training():
     torch.testing.assert_close(ema.module[0].running_mean, mean)
 
 
+def test_buffers_are_copied_and_updates_counted():
+    """The average is not of buffers; the count is one up to `start`, then that of the updates."""
+    model = torch.nn.BatchNorm1d(2)
+    ema = EMA(model, decay=0.9, every=2, start=3)
+    counts = []
+    for step in range(1, 9):
+        model.running_mean.fill_(float(step))
+        ema.after_step(model, step)
+        counts.append(int(ema.n_averaged))
+        updated = step if step <= 3 or step % 2 == 0 else step - 1
+        assert ema.module.running_mean.tolist() == [updated, updated]
+    assert counts == [1, 1, 1, 2, 2, 3, 3, 4]
+
+
 def profile(steps, **options):
     """The weight of the weights of each step in the average after the last one."""
     model = torch.nn.Linear(steps, 1, bias=False).double()

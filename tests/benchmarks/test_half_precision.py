@@ -1,0 +1,35 @@
+"""The effect of bfloat16: a short run, and the refusal of the backend that ignores it."""
+
+import sys
+
+import pytest
+
+from hqdm.nn.compiled.choice import VARIABLE
+
+
+@pytest.fixture
+def script(load):
+    return load("half_precision")
+
+
+def test_two_steps(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "DATA", "digits")
+    monkeypatch.setattr(script, "NARROW", {"dim": 4, "mults": [1]})
+    file = tmp_path / "half_precision.md"
+    monkeypatch.setenv(VARIABLE, "torch")
+    monkeypatch.setattr(
+        sys, "argv", ["half_precision.py", "--steps=2", "--seeds=2", "--write", str(file)]
+    )
+    script.main()
+    row = next(line for line in file.read_text().splitlines() if line.startswith("| 2 "))
+    full, half = (float(cell.split()[0]) for cell in row.split(" | ")[2:4])
+    assert full != half
+    assert full == pytest.approx(half, rel=0.05)  # two steps in 8 bits
+
+
+def test_kernels_are_refused(script, monkeypatch, capsys):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(sys, "argv", ["half_precision.py"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "HQDM_BACKEND=torch" in capsys.readouterr().err
