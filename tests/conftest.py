@@ -237,7 +237,7 @@ def same_run():
 @pytest.fixture
 def forget():
     """Forgets the plugins of users and what they registered, as a new process would."""
-    before = [(registry, dict(registry._entries)) for registry in Registry.all]
+    before = [(registry, dict(registry)) for registry in Registry.all]
 
     def run():
         for module in plugins._LOADED.values():

@@ -251,8 +251,13 @@ class SampleGrid(Callback):
         self.steps = steps
 
     def draw(self, module: DiffusionModule, progress: Progress = silent) -> Samples:
-        """The images, of each class in turn if the network takes labels."""
-        return sample_images(module.averaged, DDIM(self.steps), self.n, progress=progress)
+        """The images, of each class in turn if the network takes labels; in evaluation mode."""
+        averaged = module.averaged
+        mode = averaged.training
+        try:
+            return sample_images(averaged.eval(), DDIM(self.steps), self.n, progress=progress)
+        finally:
+            averaged.train(mode)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Generate samples, write a PNG file and log the picture to TensorBoard."""
