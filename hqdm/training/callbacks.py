@@ -251,9 +251,13 @@ class SampleGrid(Callback):
         self.steps = steps
 
     def draw(self, module: DiffusionModule, progress: Progress = silent) -> Samples:
-        """The images, of each class in turn if the network takes labels."""
-        sampler = usual_sampler(module.averaged, self.steps)
-        return sample_images(module.averaged, sampler, self.n, progress=progress)
+        """The images, of each class in turn if the network takes labels; in evaluation mode."""
+        averaged = module.averaged
+        sampler, mode = usual_sampler(averaged, self.steps), averaged.training
+        try:
+            return sample_images(averaged.eval(), sampler, self.n, progress=progress)
+        finally:
+            averaged.train(mode)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Generate samples, write a PNG file and log the picture to TensorBoard."""

@@ -75,11 +75,6 @@ class EMA(AveragedModel):
         for tensor in (*self.module.parameters(), *self.module.buffers()):
             tensor.data = tensor.data.to(_wide(tensor.dtype))
         self.decay, self.every, self.start, self.sigma_rel = decay, every, start, sigma_rel
-        self.eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: buffers, such as those of batch normalisation, are copied."""
-        return super().train(False)
 
     def decay_at(self, step: int) -> float:
         """The factor beta of the average in the update at a step after `start`.

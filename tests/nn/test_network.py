@@ -18,7 +18,7 @@ from hqdm.utils.errors import HQDMError
 @pytest.fixture
 def names(monkeypatch):
     """The registry, whose entries are those of before afterwards."""
-    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
+    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS))
 
 
 class Wide(Toy):

@@ -74,7 +74,7 @@ def test_what_a_sampler_does_not_take_is_refused():
 @pytest.fixture
 def names(monkeypatch):
     """The registry, whose entries are those of before afterwards."""
-    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS._entries))
+    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS))
 
 
 def test_a_name_of_another_sampler_is_refused(names):

@@ -12,9 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from networks import Toy
 from PIL import Image
 
 from hqdm.data.module import ImageDataModule
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.generation.sampling import sample_images
+from hqdm.samplers import DDIM
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.training.callbacks import LastCheckpoint, SampleGrid, WholeCheckpoints
 from hqdm.training.module import DiffusionModule
@@ -62,6 +67,29 @@ def test_signal_saves_and_leaves(
 
     assert hqdm("fit", "--config", config, "--resume", last).code == 0
     same_run(read_checkpoint(last), read_checkpoint(trained / "last.ckpt"))
+
+
+class Normalised(Toy):
+    """Batch normalisation only."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(1)
+
+    def forward(self, x, t, y=None):
+        return self.norm(x)
+
+
+def test_sample_grids_are_drawn_in_evaluation_mode(tmp_path):
+    """The statistics of normalisations are those of training, and stay so."""
+    module = DiffusionModule(Denoiser(Normalised(), CosineSchedule())).train()
+    norm = module.averaged.network.norm
+    norm.running_mean.fill_(0.3)
+    samples = SampleGrid(tmp_path, n=4, steps=2).draw(module)
+    assert norm.running_mean.tolist() == [pytest.approx(0.3)]
+    assert norm.training
+    expected = sample_images(module.averaged.eval(), DDIM(2), 4)
+    assert torch.equal(samples.images, expected.images)
 
 
 def test_interrupt_before_training_is_one_word(monkeypatch, hqdm, tiny, tmp_path):

@@ -38,22 +38,6 @@ def test_buffers_are_copied_and_updates_counted():
     assert counts == [1, 1, 1, 2, 2, 3, 3, 4]
 
 
-def test_the_average_stays_in_evaluation_mode_with_the_statistics_of_training():
-    """The buffers of a batch normalisation are copied, and evaluating the average leaves them."""
-    model = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
-    ema = EMA(model, decay=0.5, every=1, start=0)
-    ema.train()
-    assert not ema.module[0].training
-    assert model[0].training
-    x = torch.randn(50, 2) + 3
-    model(x)
-    ema.after_step(model, 1)
-    mean = 0.1 * x.mean(0)  # the momentum of torch is 0.1
-    assert mean.min() > 0.1
-    ema.module(torch.zeros(5, 2))
-    torch.testing.assert_close(ema.module[0].running_mean, mean)
-
-
 def profile(steps, **options):
     """The weight of the weights of each step in the average after the last one."""
     model = torch.nn.Linear(steps, 1, bias=False).double()

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from hqdm.nn.amplitude.convolution import QuantumConv2d
 from hqdm.nn.parts import classical_parameters, count, quantum_layers, quantum_modules
+from hqdm.simulators.unitary import UnitarySimulator
 from hqdm.utils.errors import HQDMError
 
 
@@ -154,7 +156,7 @@ def test_qubits(arguments, n_wires):
     assert conv(torch.rand(1, arguments[0], 3, 3)).shape[1] == arguments[1]
 
 
-def test_second_derivatives():
+def test_second_and_forward_derivatives():
     conv = QuantumConv2d(1, 2, 2, n_layers=1).double()
     x = images(1, 1, 3, 2).requires_grad_()
 
@@ -162,12 +164,25 @@ def test_second_derivatives():
         return conv.evaluate(x, [theta])
 
     assert torch.autograd.gradgradcheck(outputs, (x, conv.theta))
-    tangents = torch.randn_like(x), torch.randn_like(conv.theta)
-    forward = torch.func.jvp(outputs, (x.detach(), conv.theta.detach()), tangents)[1]
-    grad = torch.randn_like(forward)
+    point, tangents = (x.detach(), conv.theta.detach()), (torch.randn_like(x), conv.theta.detach())
+    with forward_ad.dual_level():
+        dual = outputs(*map(forward_ad.make_dual, point, tangents))
+        by_dual_numbers = forward_ad.unpack_dual(dual).tangent
+    grad = torch.randn_like(by_dual_numbers)
     backward = torch.autograd.grad(outputs(x, conv.theta), (x, conv.theta), grad)
-    by_hand = sum((g * t).sum() for g, t in zip(backward, tangents, strict=True))
-    torch.testing.assert_close((forward * grad).sum(), by_hand, rtol=1e-10, atol=0)
+    expected = sum((g * t).sum() for g, t in zip(backward, tangents, strict=True))
+    for forward in (by_dual_numbers, torch.func.jvp(outputs, point, tangents)[1]):
+        torch.testing.assert_close((forward * grad).sum(), expected, rtol=1e-10, atol=0)
+
+
+def test_rows_of_other_devices(monkeypatch):
+    """The same rows from the torch state vector, up to rounding."""
+    conv = QuantumConv2d(2, 3, 3, n_layers=2).double()
+    expected = conv.rows(conv.theta)
+    monkeypatch.setattr(UnitarySimulator, "rows", UnitarySimulator.rows_in_torch)
+    rows = conv.rows(conv.theta)
+    assert not torch.equal(rows, expected)
+    torch.testing.assert_close(rows, expected, rtol=0, atol=1e-14)
 
 
 def test_precisions():
