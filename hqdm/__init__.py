@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hqdm.diffusion.schedule import (
         CosineSchedule,
         LinearSchedule,
+        MixingSchedule,
         Schedule,
         VarianceExplodingSchedule,
         register_schedule,
@@ -50,7 +51,10 @@ if TYPE_CHECKING:
     from hqdm.guidance.replacement import Replacement
     from hqdm.metrics.features import FeatureExtractor, register_extractor
     from hqdm.nn.amplitude.convolution import QuantumConv2d
+    from hqdm.nn.amplitude.dense import QDense
+    from hqdm.nn.amplitude.procrustes import BestUnitary
     from hqdm.nn.amplitude.qunet import QUNet
+    from hqdm.nn.amplitude.unitary import USS
     from hqdm.nn.network import Network, register_network
     from hqdm.nn.parts import QuantumModule
     from hqdm.nn.quantum_conv import Hybrid, HybridConv, register_convolution
@@ -61,6 +65,8 @@ if TYPE_CHECKING:
     from hqdm.samplers.ddim import DDIM
     from hqdm.samplers.ddpm import DDPM
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
+    from hqdm.samplers.recursive.iteration import Iterate
+    from hqdm.samplers.recursive.unitary import UnitarySampling
     from hqdm.samplers.registry import build_sampler, register_sampler
     from hqdm.samplers.repaint import RePaint
     from hqdm.samplers.runge_kutta import RK4, Heun
@@ -88,8 +94,8 @@ _MODULES = {
         *("Uniform", "V", "Weight", "register_objective"),
     ),
     "hqdm.diffusion.schedule": (
-        *("CosineSchedule", "LinearSchedule", "Schedule", "VarianceExplodingSchedule"),
-        "register_schedule",
+        *("CosineSchedule", "LinearSchedule", "MixingSchedule", "Schedule"),
+        *("VarianceExplodingSchedule", "register_schedule"),
     ),
     "hqdm.generation.pipeline": ("Pipeline",),
     "hqdm.generation.sampling": ("Samples", "sample_images"),
@@ -99,10 +105,13 @@ _MODULES = {
     "hqdm.guidance.posterior": ("PosteriorSampling",),
     "hqdm.guidance.replacement": ("Replacement",),
     "hqdm.metrics.features": ("FeatureExtractor", "register_extractor"),
+    "hqdm.nn.amplitude.convolution": ("QuantumConv2d",),
+    "hqdm.nn.amplitude.dense": ("QDense",),
+    "hqdm.nn.amplitude.qunet": ("QUNet",),
+    "hqdm.nn.amplitude.procrustes": ("BestUnitary",),
+    "hqdm.nn.amplitude.unitary": ("USS",),
     "hqdm.nn.network": ("Network", "register_network"),
     "hqdm.nn.parts": ("QuantumModule",),
-    "hqdm.nn.amplitude.convolution": ("QuantumConv2d",),
-    "hqdm.nn.amplitude.qunet": ("QUNet",),
     "hqdm.nn.quantum_conv": ("Hybrid", "HybridConv", "register_convolution"),
     "hqdm.nn.quantum_layer": ("QuantumLayer",),
     "hqdm.nn.unet": ("FullQVUNet", "QVUNet", "QuanvUNet", "UNet"),
@@ -111,6 +120,8 @@ _MODULES = {
     "hqdm.samplers.ddim": ("DDIM",),
     "hqdm.samplers.ddpm": ("DDPM",),
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
+    "hqdm.samplers.recursive.iteration": ("Iterate",),
+    "hqdm.samplers.recursive.unitary": ("UnitarySampling",),
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
     "hqdm.samplers.repaint": ("RePaint",),
     "hqdm.samplers.runge_kutta": ("Heun", "RK4"),
@@ -131,11 +142,13 @@ __all__ = [
     "EDM",
     "P2",
     "RK4",
+    "USS",
     "X0",
     "AdaptiveDPMSolver",
     "AmplitudeEmbedding",
     "AngleEmbedding",
     "Ansatz",
+    "BestUnitary",
     "Carleman",
     "CarlemanFit",
     "Circuit",
@@ -159,14 +172,17 @@ __all__ = [
     "ImageDataModule",
     "ImageNoise",
     "ImageSet",
+    "Iterate",
     "Levels",
     "LinearSchedule",
     "MinSNR",
+    "MixingSchedule",
     "Network",
     "Objective",
     "Pipeline",
     "PosteriorSampling",
     "Prediction",
+    "QDense",
     "QUNet",
     "QVUNet",
     "QuantumConv2d",
@@ -183,6 +199,7 @@ __all__ = [
     "UNet",
     "UniPC",
     "Uniform",
+    "UnitarySampling",
     "V",
     "VarianceExplodingSchedule",
     "WarmupCosine",

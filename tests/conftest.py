@@ -18,7 +18,7 @@ from hqdm.nn import UNet
 from hqdm.simulators import CompiledSimulator
 from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.utils import plugins
-from hqdm.utils.registry import Registry
+from hqdm.utils.registry import Registry, load_installed_plugins
 
 # The workers of `pytest -n` share the cores: more threads than cores wait for each other. The
 # variable is for the processes that tests start; a test that needs a number of threads sets it.
@@ -237,7 +237,8 @@ def same_run():
 @pytest.fixture
 def forget():
     """Forgets the plugins of users and what they registered, as a new process would."""
-    before = [(registry, dict(registry)) for registry in Registry.all]
+    load_installed_plugins()  # once per process: what they register afterwards would be forgotten
+    before = [(registry, dict(registry._entries)) for registry in Registry.all]
 
     def run():
         for module in plugins._LOADED.values():

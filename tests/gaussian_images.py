@@ -20,7 +20,7 @@ IMAGE = ImageNoise(11, 1).draw(SHAPE)[0].clamp(-1, 1)
 MASK = torch.arange(20).view(5, 4) % 3 > 0
 
 
-NETWORK = [name for name, entry in SAMPLERS.items() if entry.network]
+NETWORK = [name for name, entry in SAMPLERS.items() if entry.network and entry.objective is None]
 
 
 FIXED = [name for name in NETWORK if not SAMPLERS[name].adaptive]

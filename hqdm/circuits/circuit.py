@@ -266,7 +266,7 @@ class Circuit:
             version: "2.0" or "3.0".
 
         Raises:
-            HQDMError: If the version is unknown, or an operation is no gate.
+            HQDMError: If the version is unknown, or an operation is neither gate nor reset.
         """
         from hqdm.circuits.openqasm import openqasm  # imports PennyLane, see `lazy`
 

@@ -1,6 +1,7 @@
 """Circuits in OpenQASM, in gates of the standard include of its version.
 
-A global phase changes no measurement and is left out: version 2.0 has no word for it.
+A global phase changes no measurement and is left out: version 2.0 has no word for it. A wire that
+is measured midway and reset, with an outcome on which no gate depends, is written as `reset`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ import numpy as np
 import pennylane as qml
 from pennylane.operation import Operator
 
-from hqdm.circuits.operations import NO_EFFECT, NOT_UNITARY, matrix_of, measures
+from hqdm.circuits.operations import NO_EFFECT, NOT_UNITARY, matrix_of, measures, resets
 from hqdm.utils.errors import HQDMError, unknown
 
 VERSIONS = ("2.0", "3.0")
@@ -32,7 +33,7 @@ def openqasm(operations: list[Operator], n_wires: int, version: str) -> str:
         version: "2.0" or "3.0".
 
     Raises:
-        HQDMError: If the version is unknown, or an operation is no gate.
+        HQDMError: If the version is unknown, or an operation is neither gate nor reset.
     """
     if version not in VERSIONS:
         raise unknown("version of OpenQASM", version, VERSIONS)
@@ -50,6 +51,8 @@ def openqasm(operations: list[Operator], n_wires: int, version: str) -> str:
 
 
 def _line(gate: Operator, names: Mapping[str, str]) -> str:
+    if resets(gate):
+        return f"reset q[{gate.wires[0]}];"
     # Fixed point, since version 2.0 does not read 1e-05.
     angles = ", ".join(f"{float(angle):.17f}" for angle in gate.parameters)
     wires = ",".join(f"q[{wire}]" for wire in gate.wires)
@@ -57,14 +60,14 @@ def _line(gate: Operator, names: Mapping[str, str]) -> str:
 
 
 def _named(operation: Operator, names: Mapping[str, str]) -> Iterator[Operator]:
-    """The gates of an operation that have a name.
+    """The gates of an operation that have a name, and resets.
 
     Raises:
         HQDMError: If it has none.
     """
     if operation.name in (*NO_EFFECT, "GlobalPhase") or not operation.wires:
         return
-    if operation.name in names:
+    if operation.name in names or resets(operation):
         yield operation
         return
     measured = measures(operation)

@@ -18,6 +18,15 @@ def measures(operation: Operator) -> bool:
     return conditional or "MidMeasure" in type(operation).__name__
 
 
+def resets(operation: Operator) -> bool:
+    """True for a measurement after which the wire is reset to |0>, for any outcome."""
+    return (
+        "MidMeasure" in type(operation).__name__
+        and operation.reset
+        and operation.postselect is None
+    )
+
+
 def matrix_of(operation: Operator) -> np.ndarray:
     """The matrix of a constant operation on its wires, in their order."""
     matrix = qml.matrix(operation, wire_order=operation.wires)

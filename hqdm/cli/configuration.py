@@ -24,11 +24,10 @@ def preset(name: str) -> Path:
     Raises:
         HQDMError: If there is none of this name.
     """
-    folder = shipped("configs")
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise unknown("configuration", name, (file.stem for file in folder.glob("*.yaml")))
-    return path
+    files = {file.stem: file for file in shipped("configs").rglob("*.yaml")}
+    if name not in files:
+        raise unknown("configuration", name, files)
+    return files[name]
 
 
 def with_presets(args: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import argparse
 import re
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -63,7 +64,7 @@ def add_model(parser: Parser, required: bool = True) -> None:
 
 def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     """Add the choice of a sampler, and the options of `add_drawing`."""
-    names = f"such as ddpm, ddim, dpm3, unipc3, carleman ({sampler})"
+    names = f"such as ddpm, ddim, dpm3, unipc3, iterate, carleman ({sampler})"
     parser.add_argument("--sampler", default=sampler, help=names)
     steps = "sampler steps (ddpm 1000, ddim 50, heun 20, carleman 8, others 10)"
     parser.add_argument("--steps", type=int, help=steps)
@@ -162,6 +163,11 @@ def add_data(parser: Parser, what: str) -> None:
 def add_scores(parser: Parser) -> None:
     """Add the options of the comparison with real images."""
     add_data(parser, "the data set to compare with")
+    parser.add_argument(
+        "--classes",
+        type=class_ranges,
+        help="classes of the real images, the labels 0, 1, ... of the model: 0,1 or 0-4 (all)",
+    )
     parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
     parser.add_argument("--fid-weights", help="file of the Inception weights")
 
@@ -231,7 +237,9 @@ def protocol_of(options: argparse.Namespace) -> "ScoringProtocol":
     """The protocol of a comparison with real images."""
     from hqdm.evaluation.protocol import ScoringProtocol
 
-    given = vars(options)
+    given = dict(vars(options))
+    if given.get("classes") is not None:
+        given["classes"] = tuple(chain(*given["classes"]))
     return ScoringProtocol(
         **{f.name: given[f.name] for f in fields(ScoringProtocol) if f.name in given}
     )

@@ -125,7 +125,7 @@ def build_module(
     schedule: str = "cosine",
     schedule_options: dict[str, float] | None = None,
     predict: str = "eps",
-    predict_options: dict[str, float] | None = None,
+    predict_options: dict[str, Any] | None = None,
     loss: Literal["mse", "l1"] = "mse",
     weight: Literal["p2", "uniform", "min_snr"] = "p2",
     p2_gamma: float = 1.0,
@@ -144,7 +144,7 @@ def build_module(
 
     Args:
         network: The network.
-        schedule: Noise schedule: "cosine", "linear", "ve", or a registered one.
+        schedule: Noise schedule: "cosine", "linear", "ve", "mixing", or a registered one.
         schedule_options: Fields of the schedule.
         predict: Objective: "eps", "v", "x0", "edm", "step", or a registered one.
         predict_options: Fields of the objective, such as sigma_data of "edm" or steps of "step".

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hqdm.data.folders import read_folder
 from hqdm.data.rows import Rows, decode
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, first_line, unknown
 from hqdm.utils.progress import Progress, silent
 from hqdm.utils.registry import Registry
@@ -74,6 +75,7 @@ def load_images(
     size: int | None = None,
     channels: int | None = None,
     limit: int | None = None,
+    classes: Sequence[int] | None = None,
     offline: bool = False,
     skip_bad: bool = False,
     progress: Progress = silent,
@@ -105,6 +107,8 @@ def load_images(
             grey, else RGB.
         limit: Maximum number of images, evenly spaced over the split, since class folders are
             sorted by class.
+        classes: The classes whose images are taken, which get the labels 0, 1, ... in this order;
+            None takes all.
         offline: Do not access the network, as with `HF_HUB_OFFLINE=1` or `HF_DATASETS_OFFLINE=1`.
         skip_bad: Leave out images that cannot be read, with a warning that lists them.
         progress: Reports the images.
@@ -130,10 +134,36 @@ def load_images(
         raise HQDMError(
             f"data set {name!r} has no images in split {split!r}: expected at least one"
         )
+    if classes is not None:
+        rows = _of_classes(rows, classes, name)
     if limit is not None and limit < len(rows):
         rows = rows.take([i * len(rows) // limit for i in range(limit)])
     images, labels = decode(rows, name, size, channels, skip_bad, progress)
     return ImageSet(images, labels, rows.classes, name, split)
+
+
+def _of_classes(rows: Rows, classes: Sequence[int], name: str) -> Rows:
+    """The rows of some classes, with their places in `classes` as labels.
+
+    Raises:
+        HQDMError: If the rows have no labels or none of a class, or a class does not exist or
+            stands twice.
+    """
+    if rows.labels is None:
+        raise HQDMError(f"data set {name!r} has no labels: leave classes out")
+    if not classes or len(set(classes)) < len(classes):
+        raise HQDMError(f"classes={list(classes)}: expected different classes, at least one")
+    for label in classes:
+        whole("a class", label, 0, len(rows.classes) - 1)
+    places = {label: place for place, label in enumerate(classes)}
+    kept = rows.take(i for i, label in enumerate(rows.labels) if label in places)
+    if missing := set(classes) - set(kept.labels or ()):
+        raise HQDMError(f"data set {name!r} has no images of class {min(missing)}")
+    return replace(
+        kept,
+        labels=[places[label] for label in kept.labels or ()],
+        classes=tuple(rows.classes[label] for label in classes),
+    )
 
 
 DataLoader = Callable[[str], tuple[Tensor, Tensor | None]]
@@ -186,18 +216,18 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    whole = load_digits()
+    all_digits = load_digits()
     train, test = train_test_split(
-        np.arange(len(whole.target)),
+        np.arange(len(all_digits.target)),
         test_size=DIGITS_TEST_FRACTION,
-        stratify=whole.target,
+        stratify=all_digits.target,
         random_state=SPLIT_SEED,
     )
     parts = {"train": train, "test": test}
     _check_split("digits", split, parts)
     rows = np.sort(parts[split])
-    pixels = np.round(whole.images * (255 / 16)).astype(np.uint8)
-    return torch.from_numpy(pixels[rows])[:, None], torch.from_numpy(whole.target[rows])
+    pixels = np.round(all_digits.images * (255 / 16)).astype(np.uint8)
+    return torch.from_numpy(pixels[rows])[:, None], torch.from_numpy(all_digits.target[rows])
 
 
 def _stored(name: str, split: str, offline: bool) -> Rows:

@@ -125,6 +125,7 @@ class ImageDataModule(LightningDataModule):
         split: Split of the training images.
         val_split: Split of the validation images; see `load_images` for data sets without `test`.
         skip_bad: Leave out images that cannot be read, with a warning that lists them.
+        classes: The classes whose images are taken, see `hqdm.data.load_images`; None takes all.
 
     Raises:
         HQDMError: If a number is out of range.
@@ -145,6 +146,7 @@ class ImageDataModule(LightningDataModule):
         split: str = "train",
         val_split: str = "test",
         skip_bad: bool = False,
+        classes: list[int] | None = None,
     ) -> None:
         super().__init__()
         for option, value in (("batch_size", batch_size), ("size", size)):
@@ -168,6 +170,7 @@ class ImageDataModule(LightningDataModule):
         self.split = split
         self.val_split = val_split
         self.skip_bad = skip_bad
+        self.classes = classes
         self.train_set: ImageSet
         self.val_set: ImageSet
 
@@ -261,6 +264,7 @@ class ImageDataModule(LightningDataModule):
             "images": len(self.train_set),
             "batch_size": self.batch_size,
             "flip": self.flip,
+            **({} if self.classes is None else {"classes": list(self.classes)}),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -274,6 +278,7 @@ class ImageDataModule(LightningDataModule):
             size=self.size,
             channels=self.channels,
             limit=limit,
+            classes=self.classes,
             offline=self.offline,
             skip_bad=self.skip_bad,
         )

@@ -74,7 +74,8 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         predict: The objective, or its name: `"eps"`, `"v"`, `"x0"`, `"edm"` or `"step"`.
 
     Raises:
-        HQDMError: If the network lacks a member of `Network`, or the objective is unknown.
+        HQDMError: If the network lacks a member of `Network`, the objective is unknown, or it
+            divides by an alpha that is 0 at t = 1.
     """
 
     def __init__(
@@ -85,6 +86,11 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         self.network = network
         self.schedule = schedule
         self.objective = OBJECTIVES[predict]() if isinstance(predict, str) else predict
+        if self.objective.divides_by_alpha and schedule.pure_noise:
+            raise HQDMError(
+                f"the objective {self.predict!r} divides by alpha, which is 0 at t = 1 of "
+                f"{schedule}: use step, x0 or v, or another schedule"
+            )
 
     @property
     def predict(self) -> str:
@@ -106,10 +112,35 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         Raises:
             HQDMError: If the labels are not one per sample, or not classes of the network.
         """
-        x = x_t.to(self._working_dtype(x_t))
-        levels = Levels.at(self.schedule, as_times(t, x).expand(x.shape[0]), x)
-        parts = self.objective.prediction(x, self._output(x, levels, y), levels)
+        x, levels = self._at(x_t, t)
+        output = self._output(x, levels, y)
+        image = output.real if output.is_complex() else output
+        parts = self.objective.prediction(x, image, levels)
         return Prediction(*(part.to(x_t.dtype) for part in parts))
+
+    def previous(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Predict the samples one step back, for the objective `step`.
+
+        Args:
+            x_t: Noisy samples `(B, C, H, W)`, real or complex.
+            t: Times in (0, 1], `(B,)` or `()`, for networks that use them.
+            y: Class labels `(B,)`, or None.
+
+        Returns:
+            Samples in the precision of `x_t`, complex if it or the output of the network is.
+
+        Raises:
+            HQDMError: If the objective is another one, or as in `forward`.
+        """
+        x, levels = self._at(x_t, t)
+        x_s = self.objective.previous(x, self._output(x, levels, y))
+        return x_s.to(x_t.dtype.to_complex() if x_s.is_complex() else x_t.dtype)
+
+    def _at(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Levels]:
+        """Samples in the working precision, and the levels at their times."""
+        x = x_t.to(self._working_dtype(x_t))
+        real = x.real if x.is_complex() else x
+        return x, Levels.at(self.schedule, as_times(t, real).expand(len(x)), real)
 
     def loss(
         self,
@@ -137,19 +168,21 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         if t is None:
             t = 1 - torch.rand(x0.shape[0], device=x0.device, dtype=x0.dtype)
         eps = torch.randn_like(x0) if eps is None else eps.to(x0)
+        x0, y, t, eps = self.objective.batch(x0, y, t, eps)
         levels = Levels.at(self.schedule, t, x0)
         x_t = levels.alpha * x0 + levels.sigma * eps
         return self.objective.loss_of(self._output(x_t, levels, y), x0, eps, levels)
 
     def _output(self, x_t: Tensor, levels: Levels, y: Tensor | None) -> Tensor:
-        """The output of the network, in the dtype of `x_t`."""
+        """The output of the network, in the dtype of `x_t`; complex if the network's is."""
         if y is not None and self.n_classes is not None and not torch.compiler.is_compiling():
             check_labels(y, len(x_t), self.n_classes)
         x, t = self.objective.network_input(x_t, levels), levels.t
-        dtype = main_dtype(self.parameters()) or x.dtype
+        dtype = main_dtype(self.parameters()) or levels.t.dtype
         precise = getattr(self.network, "precise_times", False)
-        output = self.network(x.to(dtype), t if precise else t.to(dtype), y)
-        return output.to(x_t.dtype)
+        taken = x.to(dtype.to_complex() if x.is_complex() else dtype)
+        output = self.network(taken, t if precise else t.to(dtype), y)
+        return output.to(x_t.dtype.to_complex() if output.is_complex() else x_t.dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -383,6 +416,27 @@ def _check_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: obje
             raise HQDMError(
                 f"{source} is of another architecture: {name} should be {expected}, is {came}"
             )
+
+
+def step_back(denoiser: Denoising, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    """The samples one step back, see `Denoiser.previous`.
+
+    Args:
+        denoiser: A denoiser, or one that wraps another and has a method `previous`, too.
+        x_t: Noisy samples `(B, C, H, W)`.
+        t: Times, `(B,)` or `()`.
+        y: Class labels `(B,)`, or None.
+
+    Raises:
+        HQDMError: If the denoiser has no such method, as with guidance.
+    """
+    previous = getattr(denoiser, "previous", None)
+    if previous is None:
+        raise HQDMError(
+            f"{type(denoiser).__name__} predicts clean samples and noise, not the samples one "
+            "step back: leave guidance out, or use another sampler, such as ddim"
+        )
+    return cast(Tensor, previous(x_t, t, y))
 
 
 def differentiable(denoiser: DenoisingType) -> DenoisingType:

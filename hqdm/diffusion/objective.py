@@ -6,9 +6,11 @@ converts the network's output into a `Prediction(x0, eps)`:
     eps      eps                               x0   x_0
     v        alpha eps - sigma x_0             (Salimans and Ho 2022)
     edm      F with  D(x_t) = c_skip x_t / alpha + c_out F(c_in x_t / alpha)   (Karras et al. 2022)
-    step     x_s at the next time s = t - 1 / steps  (Koelle et al. 2024, target "data")
+    step     x_s at the next time s = t - 1 / steps, or the difference to it
+                                               (Koelle et al. 2024, targets "data" and "noise")
 
-The loss is the mean of w(t) |output - target|^2, or of w(t) |output - target|, with
+The loss is the mean of w(t) |output - target|^2, or of w(t) |output - target|, also of complex
+outputs, with
 
     uniform  w = 1
     p2       w = (k + SNR)^(-gamma)            (Choi et al. 2022)
@@ -21,8 +23,8 @@ No objective assumes that the process is variance-preserving.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,22 @@ def as_times(t: Tensor, like: Tensor) -> Tensor:
     if t.ndim or t.device == like.device:
         return t.to(like.device, dtype)
     return (like.new_zeros((), dtype=dtype) + t).to(dtype)
+
+
+class Batch(NamedTuple):
+    """The samples of a loss.
+
+    Attributes:
+        x0: Clean samples `(B, C, H, W)`.
+        y: Labels `(B,)`, or None.
+        t: Times `(B,)`.
+        eps: Noise `(B, C, H, W)`.
+    """
+
+    x0: Tensor
+    y: Tensor | None
+    t: Tensor
+    eps: Tensor
 
 
 class Levels(NamedTuple):
@@ -147,6 +165,8 @@ class MinSNR(Weight):
 
 
 WEIGHTS: dict[str, type[Weight]] = {"uniform": Uniform, "p2": P2, "min_snr": MinSNR}
+OUTPUTS = ("data", "noise")
+DIFFERENCE = 0.1  # x_t - x_s for an output of 1
 LOSSES = {"mse": nn.functional.mse_loss, "l1": nn.functional.l1_loss}
 
 
@@ -158,6 +178,7 @@ class Objective(ABC):
     registers it under its `name`.
 
     Attributes:
+        divides_by_alpha: True if `prediction` does, so that there has to be signal at t = 1.
         loss: "mse" or "l1".
         weight: The weight of the loss.
 
@@ -166,6 +187,7 @@ class Objective(ABC):
     """
 
     name: ClassVar[str]
+    divides_by_alpha: ClassVar[bool] = False
 
     loss: str = "mse"
     weight: Weight = field(default_factory=P2)
@@ -173,6 +195,20 @@ class Objective(ABC):
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
+
+    def batch(self, x0: Tensor, y: Tensor | None, t: Tensor, eps: Tensor) -> Batch:
+        """The samples of which the loss is computed; the arguments unless overridden.
+
+        Args:
+            x0: Clean samples `(B, C, H, W)`.
+            y: Labels `(B,)`, or None.
+            t: Times `(B,)`.
+            eps: Noise `(B, C, H, W)`.
+
+        Returns:
+            The four of them, of another batch size.
+        """
+        return Batch(x0, y, t, eps)
 
     def network_input(self, x_t: Tensor, levels: Levels) -> Tensor:
         """The input of the network; `x_t` itself unless overridden."""
@@ -186,6 +222,21 @@ class Objective(ABC):
     def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
         """The clean samples and the noise that correspond to an output of the network."""
 
+    def previous(self, x_t: Tensor, output: Tensor) -> Tensor:
+        """The samples one step back that correspond to an output of the network.
+
+        Args:
+            x_t: Noisy samples `(B, C, H, W)`, real or complex.
+            output: The output of the network for them.
+
+        Raises:
+            HQDMError: Unless the objective is one step back.
+        """
+        raise HQDMError(
+            f"the objective {self.name!r} does not predict the sample one step back: use another "
+            "sampler, such as ddim, or a model of the objective 'step'"
+        )
+
     def slope(self, levels: Levels) -> Tensor:
         """The derivative of the target with respect to x_0 at fixed x_t.
 
@@ -198,7 +249,10 @@ class Objective(ABC):
 
     def loss_of(self, output: Tensor, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
         """The weighted loss of a batch, a scalar."""
-        error = LOSSES[self.loss](output, self.target(x0, eps, levels), reduction="none")
+        target = self.target(x0, eps, levels)
+        if output.is_complex():
+            output, target = (output - target).abs(), torch.zeros_like(target)
+        error = LOSSES[self.loss](output, target, reduction="none")
         return (self.weight(self, levels) * error).mean()
 
 
@@ -220,6 +274,7 @@ class Eps(Objective):
     """Noise prediction: the target is eps."""
 
     name = "eps"
+    divides_by_alpha = True
 
     def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
         """See `Objective`."""
@@ -285,6 +340,7 @@ class EDM(Objective):
     """
 
     name = "edm"
+    divides_by_alpha = True
 
     sigma_data: float = 0.5
 
@@ -321,23 +377,43 @@ class StepBack(Objective):
     r"""The sample one step back, x_s = alpha_s x_0 + sigma_s eps, s = max(t - 1 / steps, 0).
 
     Together with x_t these are two linear equations in x_0 and eps, with determinant
-    alpha_t sigma_s - alpha_s sigma_t, which is nonzero for s < t.
+    alpha_t sigma_s - alpha_s sigma_t, which is nonzero for s < t. The output o of the network is
+
+        data     x_s
+        noise    (x_t - x_s) / 0.1,    x_s = x_t - 0.1 factor o
+
+    in units of images in [-1, 1]; both are targets of Koelle et al. (2024), who write
+    (o - 0.5) 0.1 for x_t - x_s in pixels in [0, 1]. `prediction` solves the equations without
+    clamping.
 
     Attributes:
         steps: Number of steps from noise to data.
+        output: "data" or "noise".
+        clamp: Clamp x_t and x_s to [-1, 1], as the paper does.
+        pairs: Train on all pairs of each image, t = 1 / steps, 2 / steps, ..., 1, with the same
+            noise, in place of one random time.
+        factor: Multiple of the step that `previous` takes back with the output "noise".
 
     Raises:
-        HQDMError: If `steps` is below 1.
+        HQDMError: If `steps` is below 1, the output is unknown, or `factor` is not positive.
     """
 
     name = "step"
 
     steps: int = 10
+    output: Literal["data", "noise"] = "data"
+    clamp: bool = False
+    pairs: bool = False
+    factor: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.steps >= 1 and float(self.steps).is_integer()):
             raise HQDMError(f"the objective 'step' needs 1 step or more, got {self.steps}")
+        if self.output not in OUTPUTS:
+            raise unknown("output of the objective 'step'", self.output, OUTPUTS)
+        if not 0 < self.factor < math.inf:
+            raise HQDMError(f"the objective 'step' needs factor > 0, got {self.factor}")
 
     def _back(self, levels: Levels) -> tuple[Tensor, Tensor]:
         """alpha_s and sigma_s."""
@@ -345,17 +421,47 @@ class StepBack(Objective):
         alpha, sigma = (expand(level, levels.alpha) for level in levels.schedule(s))
         return alpha, sigma
 
+    def _clamped(self, x: Tensor) -> Tensor:
+        return x.clamp(-1, 1) if self.clamp and not x.is_complex() else x
+
+    def batch(self, x0: Tensor, y: Tensor | None, t: Tensor, eps: Tensor) -> Batch:
+        """See `Objective`: with `pairs`, each sample `steps` times in turn."""
+        if not self.pairs:
+            return Batch(x0, y, t, eps)
+        times = torch.arange(1, self.steps + 1, dtype=t.dtype, device=t.device) / self.steps
+        x0, eps = (part.repeat_interleave(self.steps, 0) for part in (x0, eps))
+        y = None if y is None else y.repeat_interleave(self.steps)
+        return Batch(x0, y, times.repeat(len(t)), eps)
+
+    def network_input(self, x_t: Tensor, levels: Levels) -> Tensor:
+        """See `Objective`."""
+        return self._clamped(x_t)
+
     def target(self, x0: Tensor, eps: Tensor, levels: Levels) -> Tensor:
         """See `Objective`."""
         alpha, sigma = self._back(levels)
-        return alpha * x0 + sigma * eps
+        x_s = self._clamped(alpha * x0 + sigma * eps)
+        if self.output == "data":
+            return x_s
+        return (self._clamped(levels.alpha * x0 + levels.sigma * eps) - x_s) / DIFFERENCE
+
+    def slope(self, levels: Levels) -> Tensor:
+        """See `Objective`: without clamping."""
+        return super(StepBack, replace(self, clamp=False)).slope(levels)
 
     def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
         """See `Objective`."""
+        x_s = output if self.output == "data" else x_t - DIFFERENCE * output
         alpha, sigma = self._back(levels)
         determinant = levels.alpha * sigma - alpha * levels.sigma
-        x0 = (sigma * x_t - levels.sigma * output) / determinant
-        return Prediction(x0, (levels.alpha * output - alpha * x_t) / determinant)
+        x0 = (sigma * x_t - levels.sigma * x_s) / determinant
+        return Prediction(x0, (levels.alpha * x_s - alpha * x_t) / determinant)
+
+    def previous(self, x_t: Tensor, output: Tensor) -> Tensor:
+        """See `Objective`."""
+        if self.output == "data":
+            return self._clamped(output)
+        return self._clamped(self._clamped(x_t) - DIFFERENCE * self.factor * output)
 
 
 def build_objective(config: Mapping[str, Any]) -> Objective:

@@ -64,6 +64,11 @@ class Schedule(ABC):
         return bool(((alpha**2 + sigma**2 - 1).abs() < VARIANCE_TOLERANCE).all())
 
     @cached_property
+    def pure_noise(self) -> bool:
+        """True if alpha_1 = 0: x_1 is noise alone and lambda_1 is not finite."""
+        return bool(self(torch.tensor(1.0, dtype=torch.float64))[0] == 0)
+
+    @cached_property
     def prior_std(self) -> float:
         """Standard deviation of the noise from which sampling starts: sigma_1, or 1.
 
@@ -75,7 +80,16 @@ class Schedule(ABC):
         return float(self(torch.tensor(1.0, dtype=torch.float64))[1])
 
     def lam(self, t: Tensor) -> Tensor:
-        """The half log-SNR `lambda_t = log(alpha_t / sigma_t)`; `inf` at t = 0."""
+        """The half log-SNR `lambda_t = log(alpha_t / sigma_t)`; `inf` at t = 0.
+
+        Raises:
+            HQDMError: At t = 1 of a schedule that ends in noise alone.
+        """
+        if self.pure_noise and bool((t >= 1).any()):
+            raise HQDMError(
+                f"lambda = log(alpha / sigma) is infinite at t = 1 of {self}: use a sampler "
+                "without lambda, such as ddim, ddpm or iterate, or another schedule"
+            )
         alpha, sigma = self(t)
         return alpha.log() - sigma.log()
 
@@ -218,6 +232,41 @@ class VarianceExplodingSchedule(Schedule):
     def inverse(self, lam: Tensor) -> Tensor:
         """See `Schedule`."""
         return (-(lam + math.log(self.sigma_max)) / self.rho).exp()
+
+
+@register_schedule("mixing")
+@dataclass(frozen=True)
+class MixingSchedule(Schedule):
+    r"""Images mixed with noise by a weight w that grows to 1 (Koelle et al. 2024).
+
+        x_t = (1 - w) x_0 + w std eps,   w = t^power:     alpha_t = 1 - w,   sigma_t = std w.
+
+    The defaults are the paper's weights (i / tau)^3 at t = i / tau and its noise of pixels in
+    [0, 1], N(0.5, 0.2^2), which in [-1, 1] is N(0, 0.4^2). At t = 1 no signal is left.
+
+    Args:
+        power: The exponent.
+        std: Standard deviation of the noise, in units of images in [-1, 1].
+    """
+
+    power: float = 3.0
+    std: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Refuse weights that do not increase, and no noise."""
+        if not (0 < self.power < math.inf and 0 < self.std < math.inf):
+            raise HQDMError(
+                f"the mixing schedule needs power > 0 and std > 0, got {self.power}, {self.std}"
+            )
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Schedule`."""
+        w = t**self.power
+        return 1 - w, self.std * w
+
+    def inverse(self, lam: Tensor) -> Tensor:
+        """See `Schedule`."""
+        return torch.sigmoid(-lam - math.log(self.std)) ** (1 / self.power)
 
 
 def build_schedule(name: str, **options: float) -> Schedule:

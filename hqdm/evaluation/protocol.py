@@ -39,6 +39,7 @@ class ScoringProtocol:
         batch_size: Images per batch.
         offline: Do not access the network.
         skip_bad: Leave out real images that cannot be read.
+        classes: The classes of the real images, see `hqdm.data.load_images`; None takes all.
 
     Raises:
         HQDMError: If the number of samples is not a whole number from 1.
@@ -54,6 +55,7 @@ class ScoringProtocol:
     batch_size: int = 256
     offline: bool = False
     skip_bad: bool = False
+    classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         whole("n", self.n, 1)
@@ -110,6 +112,7 @@ class RealImages:
                 split,
                 size=size,
                 channels=channels,
+                classes=protocol.classes,
                 offline=protocol.offline,
                 skip_bad=protocol.skip_bad,
                 progress=progress,

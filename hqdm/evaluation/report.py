@@ -4,7 +4,8 @@
   floor,
 * SSIM and PSNR of test images that were noised and restored,
 * memorisation of training images, by nearest neighbours,
-* the effect of the circuits on the test loss.
+* the effect of the circuits on the test loss,
+* for networks of amplitudes the error of one step, and that of the best unitary matrix.
 """
 
 import json
@@ -20,6 +21,7 @@ from hqdm.data.images import ImageSet
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import quantum_effect
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, size_warnings
+from hqdm.evaluation.unitary_bound import bound_rows, unitary_bound
 from hqdm.generation.sampling import GRID_FILE, guided
 from hqdm.metrics.cache import reference_distances
 from hqdm.metrics.features import FeatureExtractor, extractor_for, load_extractor
@@ -43,7 +45,8 @@ RESTORED = 256
 """Largest number of test images that are noised and restored; n if that is less."""
 
 ABLATED = 1024
-"""Largest number of test images of the ablation of the circuits; n if that is less."""
+"""Largest number of test images of the ablation of the circuits and of the error of one step; n if
+that is less."""
 
 
 def evaluate(
@@ -80,6 +83,7 @@ def evaluate(
         "restoration": _restoration(denoiser, sampler, protocol, real.test, progress),
         "memorisation": _memorisation(samples.images, real, progress),
         "quantum_effect": _quantum_effect(denoiser, protocol, real.test, progress),
+        "unitary_bound": _unitary_bound(denoiser, protocol, real.test),
         "model": {
             "parameters": count(denoiser.parameters()),
             "quantum": count(quantum_parameters(denoiser)),
@@ -87,6 +91,7 @@ def evaluate(
         },
         "protocol": {
             "data": protocol.data,
+            **({} if protocol.classes is None else {"classes": list(protocol.classes)}),
             "extractor": extractor.name,
             "n": protocol.n,
             "reference_n": len(real.reference),
@@ -166,6 +171,16 @@ def _quantum_effect(
     return None if effect is None else asdict(effect)
 
 
+def _unitary_bound(
+    denoiser: Denoiser, protocol: ScoringProtocol, test: ImageSet
+) -> dict[str, float] | None:
+    """The errors of `unitary_bound` on test images; None for other networks."""
+    n = min(ABLATED, protocol.n)
+    y = None if test.labels is None else test.labels[:n]
+    found = unitary_bound(denoiser, to_float(test.images[:n]), y, protocol.seed)
+    return None if found is None else asdict(found)
+
+
 def _memorisation(images: Tensor, real: RealImages, progress: Progress) -> dict[str, Any]:
     """The scores of `nearest_training`, without the list of neighbours."""
     train = real.train.images
@@ -202,6 +217,7 @@ def score_sheet(report: dict[str, Any]) -> Sheet:
         (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", ""),
         (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
         *_effect_rows(report["quantum_effect"]),
+        *((*row, "") for row in bound_rows(report["unitary_bound"])),
     ]
     found = report["memorisation"]
     rows.append(("memorised / copies", f"{found['memorised']} / {found['copies']}", "1 % by rule"))

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.denoiser import Denoising, step_back
 from hqdm.diffusion.objective import Levels, Prediction
 
 
@@ -34,3 +34,11 @@ class DataCorrection(nn.Module, ABC):
         x0 = self.correct(self.denoiser(x_t, t, y).x0)
         levels = Levels.at(self.schedule, t, x_t)
         return Prediction(x0, ((x_t - levels.alpha * x0) / levels.sigma).to(x_t.dtype))
+
+    def previous(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The samples one step back, corrected as the clean images are; see `Denoiser.previous`.
+
+        Complex ones are states, not images, and are returned as they are.
+        """
+        x_s = step_back(self.denoiser, x_t, t, y)
+        return x_s if x_s.is_complex() else self.correct(x_s)

@@ -46,7 +46,7 @@ class PosteriorSampling(nn.Module):
         scale: Guidance scale, 0 or more; 0 is no guidance.
 
     Raises:
-        HQDMError: If the scale is negative.
+        HQDMError: If the scale is negative, or alpha is 0 at t = 1.
     """
 
     measurement: Tensor
@@ -57,6 +57,10 @@ class PosteriorSampling(nn.Module):
         super().__init__()
         if not scale >= 0:
             raise HQDMError(f"posterior sampling needs a scale of 0 or more, got {scale}")
+        if denoiser.schedule.pure_noise:
+            raise HQDMError(
+                f"posterior sampling divides by alpha, which is 0 at t = 1 of {denoiser.schedule}"
+            )
         self.denoiser = differentiable(denoiser)
         self.schedule = denoiser.schedule
         self.operator = operator

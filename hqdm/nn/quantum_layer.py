@@ -121,12 +121,22 @@ class QuantumLayer(OpaqueModule):
             weights: `theta`.
         """
         (theta,) = weights
+        return self.run(self.circuit, x, theta)
+
+    def run(self, circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+        """Evaluate circuits of the layer's shapes.
+
+        Args:
+            circuit: The common circuit.
+            x: Features, `(..., n_circuits, n_inputs)`.
+            theta: The parameters from which `angles` computes those of the gates.
+        """
         n_samples = self.n_samples(tuple(x.shape))
         precision = torch.promote_types(theta.dtype, torch.float32)
         inputs = x.to(precision).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            outputs = self.simulator(self.circuit, inputs, self.angles(theta.to(precision)))
-        outputs = outputs.transpose(0, 1).reshape(self.output_shape(tuple(x.shape)))
+            outputs = self.simulator(circuit, inputs, self.angles(theta.to(precision)))
+        outputs = outputs.transpose(0, 1).reshape(*x.shape[:-1], circuit.n_outputs)
         return outputs.to(theta.dtype)
 
     def n_samples(self, shape: tuple[int, ...]) -> int:

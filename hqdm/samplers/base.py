@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoising
+from hqdm.diffusion.denoiser import Denoising, step_back
 from hqdm.diffusion.objective import Prediction
 from hqdm.diffusion.schedule import Schedule
 from hqdm.samplers.exponential import NoiseLevel, level_at
@@ -68,6 +68,11 @@ class Evaluator:
         """Evaluate at time `t`, `()` or `(B,)`, and count the evaluation."""
         self.count += 1
         return self.denoiser(x_t, t, self.y)
+
+    def previous(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The samples one step back, see `hqdm.diffusion.denoiser.step_back`; counted as well."""
+        self.count += 1
+        return step_back(self.denoiser, x_t, t, self.y)
 
 
 @dataclass
@@ -194,7 +199,7 @@ class Sampler(ABC):
         Args:
             denoiser: A denoiser, possibly with guidance.
             x1: Images at `t_start`, `(B, C, H, W)`; at t = 1 Gaussian noise with standard deviation
-                `Schedule.prior_std`.
+                `Schedule.prior_std`. Samplers of states take complex ones.
             y: Class labels `(B,)`, or None.
             t_start: First time, in (0, 1].
             t_end: Last time, in [0, t_start).
@@ -203,7 +208,7 @@ class Sampler(ABC):
             return_trajectory: Keep the images at every grid point.
 
         Returns:
-            The images, in the dtype of `x1`, the grid, the number of evaluations and the
+            The images, in the precision of `x1`, the grid, the number of evaluations and the
             trajectory.
 
         Raises:
@@ -222,7 +227,7 @@ class Sampler(ABC):
         evaluator = self.evaluator(denoiser, y)
         x = x1.to(torch.promote_types(x1.dtype, torch.float32))
         result = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
-        return result.to(x1.dtype)
+        return result.to(x1.dtype.to_real())
 
     @torch.no_grad()
     def encode(

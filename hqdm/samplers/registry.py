@@ -34,6 +34,7 @@ class SamplerEntry:
         load: Reads further arguments of `make` from files next to a checkpoint, if any.
         network: True if the sampler's own steps evaluate the network.
         hybrid: True if +NAME may follow, for a sampler that takes the last steps with the network.
+        objective: The only objective whose models it takes; None for all.
     """
 
     make: Callable[..., Sampler]
@@ -41,6 +42,7 @@ class SamplerEntry:
     load: Callable[[Path, Denoiser], dict[str, Any]] | None = None
     network: bool = True
     hybrid: bool = False
+    objective: str | None = None
 
     @property
     def adaptive(self) -> bool:

@@ -18,7 +18,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from hqdm.generation.sampling import Samples, sample_images
-from hqdm.samplers import DDIM
+from hqdm.samplers.recursive import usual_sampler
 from hqdm.storage.checkpoint import read_checkpoint, write_checkpoint
 from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS
@@ -241,7 +241,7 @@ class SampleGrid(Callback):
         folder: Folder of the pictures, which are named by the step.
         every_n_epochs: Epochs between pictures; 0 disables them.
         n: Number of images.
-        steps: Number of DDIM steps.
+        steps: Number of steps, see `hqdm.samplers.recursive.usual_sampler`.
     """
 
     def __init__(self, folder: Path, every_n_epochs: int = 1, n: int = 16, steps: int = 25) -> None:
@@ -253,9 +253,9 @@ class SampleGrid(Callback):
     def draw(self, module: DiffusionModule, progress: Progress = silent) -> Samples:
         """The images, of each class in turn if the network takes labels; in evaluation mode."""
         averaged = module.averaged
-        mode = averaged.training
+        sampler, mode = usual_sampler(averaged, self.steps), averaged.training
         try:
-            return sample_images(averaged.eval(), DDIM(self.steps), self.n, progress=progress)
+            return sample_images(averaged.eval(), sampler, self.n, progress=progress)
         finally:
             averaged.train(mode)
 

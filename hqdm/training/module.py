@@ -22,6 +22,7 @@ from hqdm.diffusion.loading import denoiser_in
 from hqdm.guidance.clip import Clip
 from hqdm.nn.parts import classical_parameters, quantum_modules, quantum_parameters
 from hqdm.samplers import DDIM, Sampler
+from hqdm.samplers.recursive import usual_sampler
 from hqdm.storage.checkpoint import CHECKPOINT_KEY, Checkpoint, ModuleOptions, read_checkpoint
 from hqdm.storage.formats import MODEL_VERSION
 from hqdm.training.ema import EMA
@@ -120,7 +121,7 @@ class DiffusionModule(LightningModule):
         self.seed = seed
         self.optimizer_factory, self.scheduler_factory = optimizer, lr_scheduler
         self.compile_network = compile
-        self.sampler: Sampler = DDIM()
+        self.sampler: Sampler = usual_sampler(denoiser, DDIM.default_steps)
         self.batches_seen = 0
         self._losses = LossCheck()
         self._labels_read = False

@@ -86,6 +86,7 @@ _HARMLESS = (
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
     "The '.*dataloader' does not have many workers",
     "The number of training batches .* is smaller than the logging interval",
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # the average
     "You're resuming from a checkpoint that ended before the epoch ended",
     # Old checkpoints contain the state of this callback, which no longer exists.
     r"Be aware that when using `ckpt_path`.*: \['Stopwatch'\]",

@@ -128,6 +128,37 @@ def test_what_is_no_gate_is_refused(queue, version, said):
         circuit.to_openqasm(torch.ones(1), torch.ones(1), version)
 
 
+def reset_midway(x, w, use=False):
+    qml.RY(x[0], wires=0)
+    qml.CNOT(wires=(0, 1))
+    outcome = qml.measure(0, reset=True)
+    qml.RX(w[0], wires=0)
+    if use:
+        qml.cond(outcome, qml.X)(0)
+
+
+@pytest.mark.parametrize("version", ["2.0", "3.0"])
+def test_a_reset_is_written_as_one(version):
+    """Of an entangled wire: wire 1 is left in a mixture, cos^2 and sin^2 of x / 2."""
+    circuit = Circuit.from_qfunc(reset_midway, n_wires=2, n_inputs=1, weights_shape=(1,))
+    x, w = torch.tensor([[1.1], [0.7]], dtype=torch.float64)
+    program = circuit.to_openqasm(x, w, version)
+    assert program.count("reset q[0];") == 1
+    read = qasm2.loads(program) if version == "2.0" else qasm3.loads(program)
+    read.remove_final_measurements()
+    mixed = quantum_info.DensityMatrix.from_label("00").evolve(read)
+    expected = np.outer(*(np.array([np.cos(a / 2), np.sin(a / 2)]) ** 2 for a in (0.7, 1.1)))
+    np.testing.assert_allclose(mixed.probabilities([1, 0]), expected.ravel(), rtol=0, atol=1e-9)
+
+
+def test_a_gate_that_depends_on_an_outcome_is_refused():
+    circuit = Circuit.from_qfunc(
+        lambda x, w: reset_midway(x, w, use=True), n_wires=2, n_inputs=1, weights_shape=(1,)
+    )
+    with pytest.raises(HQDMError, match="is no gate, expected gates for OpenQASM"):
+        circuit.to_openqasm(torch.ones(1), torch.ones(1))
+
+
 class Stretched(qml.operation.Operator):
     """A diagonal matrix that is unitary but for an error."""
 

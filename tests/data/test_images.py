@@ -532,3 +532,39 @@ def test_a_registered_data_set_of_another_form_is_refused(monkeypatch, images, l
     register_data("odd")(lambda split: (images, labels))
     with pytest.raises(HQDMError, match=said):
         load_images("odd")
+
+
+def test_classes_are_selected_and_numbered_in_the_given_order():
+    every, some = load_images("digits"), load_images("digits", classes=[7, 0])
+    chosen = (every.labels == 7) | (every.labels == 0)
+    assert torch.equal(some.images, every.images[chosen])
+    assert torch.equal(some.labels, (every.labels[chosen] == 0).long())
+    assert some.classes == ("7", "0")
+    few = load_images("digits", classes=[7, 0], limit=9)
+    assert torch.equal(few.images, some.images[[i * len(some) // 9 for i in range(9)]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ([], "expected different classes, at least one"),
+        ([1, 1], "expected different classes, at least one"),
+        ([0, 10], "a class needs a whole number up to 9, got 10"),
+        ([-1], "a class needs a whole number from 0, got -1"),
+        (["0"], "a class needs a whole number from 0, got '0'"),
+    ],
+)
+def test_classes_that_do_not_exist_are_refused(classes, said):
+    with pytest.raises(HQDMError, match=said):
+        load_images("digits", classes=classes)
+
+
+def test_classes_need_labels_and_images(monkeypatch):
+    monkeypatch.setattr(DATA, "_entries", dict(DATA))
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    register_data("unlabelled")(lambda split: (images, None))
+    register_data("gap")(lambda split: (images, torch.tensor([0, 2, 2])))
+    with pytest.raises(HQDMError, match="'unlabelled' has no labels: leave classes out"):
+        load_images("unlabelled", classes=[0])
+    with pytest.raises(HQDMError, match="'gap' has no images of class 1"):
+        load_images("gap", classes=[1, 2])

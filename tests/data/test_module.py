@@ -328,3 +328,14 @@ def test_skip_bad_reaches_the_reader(tmp_path):
     with pytest.warns(UserWarning, match="06.png .*left out"):
         data.setup()
     assert len(data.train_set) + len(data.val_set) == 11
+
+
+def test_classes_are_part_of_the_identity_of_a_run():
+    data = module(classes=[3, 5], labelled=True)
+    assert data.n_classes == 2
+    assert len(data.train_set) == 40
+    labels = torch.cat([y for _, y in data.train_dataloader()])
+    assert set(labels.tolist()) == {0, 1}
+    assert data.identity["classes"] == [3, 5]
+    assert set(data.val_set.labels.tolist()) == {0, 1}
+    assert "classes" not in module().identity

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from networks import Toy
 from safetensors.torch import load_file
 
 from hqdm.diffusion.denoiser import Denoiser, main_dtype
-from hqdm.diffusion.objective import P2, Eps, Uniform
-from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
+from hqdm.diffusion.objective import P2, Eps, Levels, StepBack, Uniform
+from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule, MixingSchedule
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import QVUNet, UNet
 from hqdm.samplers import DDIM
@@ -387,3 +388,57 @@ def test_labels_that_are_not_classes_are_refused(labels, said):
         with pytest.raises(HQDMError, match=f"^{said}"):
             call(torch.tensor(labels))
         call(torch.tensor([3, 0]))  # 3 is "no label"
+
+
+@pytest.mark.parametrize("predict", ["eps", "edm"])
+def test_objectives_that_divide_by_alpha_need_signal(predict):
+    with pytest.raises(HQDMError, match=f"{predict!r} divides by alpha, which is 0 at t = 1"):
+        Denoiser(Toy(), MixingSchedule(), predict)
+    Denoiser(Toy(), CosineSchedule(), predict)
+
+
+@pytest.mark.parametrize("predict", ["x0", "v", "step"])
+def test_noise_alone_has_finite_predictions_and_losses(predict):
+    denoiser = Denoiser(Toy(), MixingSchedule(), predict)
+    x, t = torch.rand(3, 1, 2, 2), torch.tensor([1.0, 0.5, 1e-3])
+    assert all(part.isfinite().all() for part in denoiser(x, t))
+    assert denoiser.loss(x, t=t).isfinite()
+
+
+def test_the_loss_of_all_pairs_is_the_mean_over_the_steps():
+    """The loss of a batch at t = 1 / steps, ..., 1 in turn, with the same noise."""
+    network = UNet(size=8, dim=4, mults=(1,), heads=1, head_dim=4, n_classes=3).double().eval()
+    x0, eps = torch.randn(2, 4, 1, 8, 8, dtype=torch.float64)
+    y = torch.tensor([0, 1, 2, 3])
+    single = StepBack(steps=5, weight=Uniform(), clamp=True)
+    single, pairs = (
+        Denoiser(network, MixingSchedule(), objective)
+        for objective in (single, replace(single, pairs=True))
+    )
+    times = [torch.full((4,), i / 5, dtype=torch.float64) for i in range(1, 6)]
+    expected = torch.stack([single.loss(x0, y, t=t, eps=eps) for t in times]).mean()
+    torch.testing.assert_close(pairs.loss(x0, y, t=times[2], eps=eps), expected)
+
+
+def test_complex_networks_get_and_give_states():
+    """A network that turns phases: its real part is the image, its modulus the loss."""
+
+    class Turning(Toy):
+        def forward(self, x_t, t, y=None):
+            self.seen = x_t.dtype, t.dtype
+            return 1j * x_t
+
+    network = Turning()
+    denoiser = Denoiser(network, CosineSchedule(), StepBack(weight=Uniform()))
+    x, t = torch.rand(2, 1, 2, 2), torch.tensor([0.5, 1.0])
+    state = denoiser.previous(x, t)
+    torch.testing.assert_close(state, 1j * x)
+    torch.testing.assert_close(denoiser.previous(state, torch.tensor(0.5)), -x + 0j)
+    assert network.seen == (torch.complex64, torch.float32)
+    levels = Levels.at(denoiser.schedule, t, x)
+    real = denoiser.objective.prediction(x, torch.zeros_like(x), levels)
+    torch.testing.assert_close(denoiser(x, t), real)
+    eps = torch.rand_like(x)
+    x_t = levels.alpha * x + levels.sigma * eps
+    error = 1j * x_t - denoiser.objective.target(x, eps, levels)
+    torch.testing.assert_close(denoiser.loss(x, t=t, eps=eps), error.abs().square().mean())

@@ -25,11 +25,22 @@ from hqdm.diffusion.objective import (
     objective_config,
     register_objective,
 )
-from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule, VarianceExplodingSchedule
+from hqdm.diffusion.schedule import (
+    CosineSchedule,
+    LinearSchedule,
+    MixingSchedule,
+    VarianceExplodingSchedule,
+)
 from hqdm.utils.errors import HQDMError
 
 SCHEDULES = [CosineSchedule(), LinearSchedule(), VarianceExplodingSchedule(5.0)]
-EVERY = [Eps(), X0(), V(), EDM(), EDM(sigma_data=2.0), StepBack(), StepBack(steps=3)]
+STEPS_BACK = [StepBack(), StepBack(steps=3), StepBack(output="noise")]
+EVERY = [Eps(), X0(), V(), EDM(), EDM(sigma_data=2.0), *STEPS_BACK]
+PROCESSES = [
+    *((objective, schedule) for objective in EVERY for schedule in SCHEDULES),
+    *((objective, MixingSchedule()) for objective in EVERY if not objective.divides_by_alpha),
+]
+in_every_process = pytest.mark.parametrize(("objective", "schedule"), PROCESSES, ids=str)
 
 
 def draw(schedule, times=(0.05, 0.3, 0.7, 1.0)):
@@ -38,8 +49,7 @@ def draw(schedule, times=(0.05, 0.3, 0.7, 1.0)):
     return x0, eps, levels, levels.alpha * x0 + levels.sigma * eps
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("objective", EVERY, ids=str)
+@in_every_process
 def test_the_target_gives_the_clean_samples_and_the_noise_back(objective, schedule):
     """In float64; errors are magnified by 1 / alpha and 1 / sigma, up to 1e5 here."""
     x0, eps, levels, x_t = draw(schedule)
@@ -48,8 +58,7 @@ def test_the_target_gives_the_clean_samples_and_the_noise_back(objective, schedu
     torch.testing.assert_close(prediction.eps, eps, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("objective", EVERY, ids=str)
+@in_every_process
 def test_any_output_keeps_the_sum(objective, schedule):
     """x_t = alpha x0 + sigma eps, whatever the network says."""
     _, _, levels, x_t = draw(schedule)
@@ -58,8 +67,7 @@ def test_any_output_keeps_the_sum(objective, schedule):
     torch.testing.assert_close(total, x_t, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("objective", EVERY, ids=str)
+@in_every_process
 def test_the_slope_is_the_derivative_of_the_target(objective, schedule):
     """By automatic differentiation at fixed x_t."""
     x0, _, levels, x_t = draw(schedule)
@@ -123,7 +131,14 @@ def test_the_loss_is_weighted_and_averaged():
 
 
 @pytest.mark.parametrize(
-    "objective", [*EVERY, V(loss="l1", weight=MinSNR(3.0)), X0(weight=Uniform())], ids=str
+    "objective",
+    [
+        *EVERY,
+        V(loss="l1", weight=MinSNR(3.0)),
+        X0(weight=Uniform()),
+        StepBack(clamp=True, pairs=True, factor=2.5),
+    ],
+    ids=str,
 )
 def test_configurations_rebuild_objectives(objective):
     assert build_objective(objective_config(objective)) == objective
@@ -168,6 +183,10 @@ def test_an_objective_of_ones_own_trains(monkeypatch):
         (lambda: StepBack(steps=2.5), "1 step or more"),
         (lambda: StepBack(steps=float("nan")), "1 step or more"),
         (lambda: StepBack(steps=0), "1 step or more"),
+        (lambda: StepBack(output="date"), "unknown output of the objective 'step' 'date'.*'data'"),
+        (lambda: StepBack(factor=0), "factor > 0"),
+        (lambda: build_objective({"name": "step", "clamp": 1}), "objective.clamp: expected true"),
+        (lambda: build_objective({"name": "step", "output": 1}), "objective.output: expected data"),
         (lambda: build_objective({"name": "esp"}), "unknown objective 'esp'.*did you mean 'eps'"),
         (lambda: build_objective({"name": "eps", "steps": 3}), "unknown option of the objective"),
         (lambda: build_objective({"name": "v", "weight": {"name": "p3"}}), "unknown weight"),
@@ -190,3 +209,70 @@ def test_an_objective_without_a_name_is_not_saved():
     assert isinstance(Nameless(), Objective)
     with pytest.raises(HQDMError, match="register_objective"):
         objective_config(Nameless())
+
+
+def published_pairs(pixels, z, tau):
+    """The paper's process in pixels, step by step: x_tau, ..., x_0 of each image."""
+    noise = 0.5 + 0.2 * z
+    weights = [(i / tau) ** 3 for i in range(tau + 1)]
+    return [((1 - w) * pixels + w * noise).clamp(0, 1) for w in weights]
+
+
+@pytest.mark.parametrize("output", ["data", "noise"])
+def test_pairs_of_the_published_process(output):
+    """Network inputs and targets of all steps of an image, which share one draw of the noise."""
+    tau, n = 10, 3
+    pixels, z = torch.rand(n, 1, 2, 2).double(), 3 * torch.randn(n, 1, 2, 2).double()
+    chain = torch.stack(published_pairs(pixels, z, tau), 1)  # (n, tau + 1, ...)
+    later, earlier = chain[:, 1:].flatten(0, 1), chain[:, :-1].flatten(0, 1)
+    objective = StepBack(steps=tau, output=output, clamp=True, pairs=True)
+    y, t = torch.arange(n), torch.rand(n).double()
+    x0, labels, times, eps = objective.batch(2 * pixels - 1, y, t, z)
+    assert labels.tolist() == [i for i in range(n) for _ in range(tau)]
+    levels = Levels.at(MixingSchedule(), times, x0)
+    x_t = objective.network_input(levels.alpha * x0 + levels.sigma * eps, levels)
+    torch.testing.assert_close((x_t + 1) / 2, later, rtol=0, atol=1e-14)
+    target = objective.target(x0, eps, levels)
+    o = (target + 1) / 2  # as a network of pixels in [0, 1] would give it
+    if output == "data":
+        torch.testing.assert_close(o, earlier, rtol=0, atol=1e-14)
+    else:
+        torch.testing.assert_close((o - 0.5) * 0.1, later - earlier, rtol=0, atol=1e-14)
+    # A perfect network takes x_t to x_s.
+    back = objective.previous(x_t, target)
+    torch.testing.assert_close((back + 1) / 2, earlier, rtol=0, atol=1e-14)
+
+
+def test_the_factor_lengthens_the_step_of_the_noise_only():
+    x_t, output = torch.tensor([0.2, 0.9]), torch.tensor([1.0, -2.0])
+    noise = StepBack(output="noise", clamp=True, factor=3.0)
+    torch.testing.assert_close(noise.previous(x_t, output), torch.tensor([-0.1, 1.0]))
+    data = StepBack(factor=3.0)
+    assert torch.equal(data.previous(x_t, output), output)
+
+
+def test_without_pairs_a_batch_is_left_alone():
+    x0, eps, t, y = torch.rand(2, 1, 2, 2), torch.rand(2, 1, 2, 2), torch.rand(2), None
+    for objective in EVERY:
+        batch = objective.batch(x0, y, t, eps)
+        assert all(a is b for a, b in zip(batch, (x0, y, t, eps), strict=True))
+
+
+def test_only_one_step_back_has_a_previous_sample():
+    for objective in EVERY:
+        if not isinstance(objective, StepBack):
+            with pytest.raises(HQDMError, match=f"{objective.name!r} does not predict the sample"):
+                objective.previous(torch.zeros(1), torch.zeros(1))
+
+
+@pytest.mark.parametrize(("loss", "power"), [("mse", 2), ("l1", 1)])
+def test_the_loss_of_complex_outputs_is_that_of_their_modulus(loss, power):
+    x0, eps, levels, _ = draw(CosineSchedule())
+    output = torch.randn(*x0.shape, dtype=torch.complex128, requires_grad=True)
+    objective = StepBack(loss=loss, weight=Uniform())
+    error = output - objective.target(x0, eps, levels)
+    expected = (error.real**2 + error.imag**2) ** (power / 2)
+    found = objective.loss_of(output, x0, eps, levels)
+    torch.testing.assert_close(found, expected.mean())
+    ours, theirs = (torch.autograd.grad(of, output) for of in (found, expected.mean()))
+    torch.testing.assert_close(ours, theirs)

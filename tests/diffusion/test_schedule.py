@@ -15,6 +15,7 @@ from hqdm.diffusion.schedule import (
 from hqdm.diffusion.schedule import (
     CosineSchedule,
     LinearSchedule,
+    MixingSchedule,
     Schedule,
     VarianceExplodingSchedule,
     build_schedule,
@@ -189,3 +190,38 @@ def test_a_cosine_schedule_may_end_at_the_least_lambda():
 def test_infinite_rates_are_refused():
     with pytest.raises(HQDMError, match="beta_1 < infinity"):
         LinearSchedule(0.1, float("inf"))
+
+
+MIXING = [MixingSchedule(), MixingSchedule(power=1.0, std=2.0)]
+
+
+def test_mixing_is_the_published_process():
+    """In pixels: x_i = (1 - w) x + w e, w = (i / tau)^3, e from N(0.5, 0.2^2)."""
+    tau, pixels, z = 10, torch.rand(20).double(), torch.randn(20).double()
+    noise = 0.5 + 0.2 * z
+    for i in range(tau + 1):
+        w = (i / tau) ** 3
+        alpha, sigma = MixingSchedule()(torch.tensor(i / tau, dtype=torch.float64))
+        x_t = alpha * (2 * pixels - 1) + sigma * z
+        torch.testing.assert_close((x_t + 1) / 2, (1 - w) * pixels + w * noise, rtol=0, atol=1e-14)
+    assert MixingSchedule().prior_std == pytest.approx(0.4, rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", MIXING)
+def test_mixing_ends_in_noise_alone(schedule):
+    t = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    torch.testing.assert_close(schedule.inverse(schedule.lam(t)), t, rtol=1e-10, atol=0)
+    ends = schedule.inverse(torch.tensor([math.inf, -math.inf]))
+    assert ends.tolist() == [0, 1]
+    assert build_schedule(**schedule_config(schedule)) == schedule
+    assert schedule.pure_noise
+    assert not schedule.variance_preserving
+    assert not any(other.pure_noise for other in (*SCHEDULES, *EXPLODING))
+    with pytest.raises(HQDMError, match="lambda .* is infinite at t = 1 of MixingSchedule"):
+        schedule.lam(torch.tensor([0.5, 1.0]))
+
+
+@pytest.mark.parametrize("options", [{"power": 0}, {"std": -1}, {"std": math.inf}])
+def test_mixing_needs_noise(options):
+    with pytest.raises(HQDMError, match="power > 0 and std > 0"):
+        MixingSchedule(**options)

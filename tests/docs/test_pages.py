@@ -18,7 +18,7 @@ from hqdm.cli import options
 from hqdm.cli.commands import carleman, fit
 from hqdm.cli.main import COMMANDS, split_plugins
 from hqdm.device import HqdmQubit
-from hqdm.utils.registry import ENTRY_POINT_GROUP, Registry
+from hqdm.utils.registry import ENTRY_POINT_GROUP, Registry, load_installed_plugins
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -114,8 +114,9 @@ def checkout(tmp_path, monkeypatch):
 @pytest.fixture
 def registries(monkeypatch):
     """Registries that forget what a test registers, and modules of a user's that it imports."""
+    load_installed_plugins()  # once per process: what they register afterwards would be forgotten
     for registry in Registry.all:
-        monkeypatch.setattr(registry, "_entries", dict(registry))
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     yield
     for module in [module for module in sys.modules if module.startswith("my_")]:
         del sys.modules[module]

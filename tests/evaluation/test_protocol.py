@@ -43,3 +43,10 @@ def test_scorer_gives_the_scores_of_the_images():
     scorer = Scorer(real, extractor, seed=2)
     assert scorer.scores(fake) == distribution_scores(real.reference, fake, extractor, 2)
     assert scorer.floor() == real_floor(real.reference, real.other, extractor, 2)
+
+
+def test_real_images_of_some_classes():
+    real = RealImages.load(ScoringProtocol("digits", n=10, classes=(3, 8)), (1, 8, 8))
+    for part in (real.train, real.test):
+        assert part.classes == ("3", "8")
+        assert set(part.labels.tolist()) == {0, 1}

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from hqdm.data.images import load_images
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.schedule import MixingSchedule
 from hqdm.evaluation import report as report_module
 from hqdm.evaluation.ablation import quantum_effect
 from hqdm.evaluation.protocol import RealImages, ScoringProtocol
-from hqdm.evaluation.report import evaluate, write_report
+from hqdm.evaluation.report import evaluate, score_sheet, write_report
+from hqdm.evaluation.unitary_bound import unitary_bound
 from hqdm.generation.sampling import guided, sample_images
 from hqdm.metrics import (
     FeatureExtractor,
@@ -20,7 +24,9 @@ from hqdm.metrics import (
     pair_scores,
     real_floor,
 )
+from hqdm.nn.amplitude.unitary import USS
 from hqdm.samplers import DDIM
+from hqdm.samplers.recursive import UnitarySampling
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
 from hqdm.utils.seeds import ImageNoise
@@ -107,6 +113,20 @@ def test_no_more_test_images_than_samples(denoiser):
     assert report["restoration"]["n"] == 5
     x0 = to_float(load_images("digits", "test").images[:5])
     assert report["quantum_effect"]["loss"] == quantum_effect(denoiser, x0).loss
+
+
+def test_networks_of_amplitudes_have_the_error_of_the_best_unitary(denoiser):
+    protocol = ScoringProtocol("digits", n=5)
+    report, _ = evaluate(denoiser, DDIM(1), protocol)
+    assert report["unitary_bound"] is None
+    amplitudes = Denoiser(USS(n_layers=1), MixingSchedule(), "step")
+    report, _ = evaluate(amplitudes, UnitarySampling(2), protocol)
+    x0 = to_float(load_images("digits", "test").images[:5])
+    errors = asdict(unitary_bound(amplitudes, x0))
+    assert report["unitary_bound"] == errors
+    rows = {row[0]: row[1] for row in score_sheet(report).rows}
+    assert rows["squared error of one step"] == f"{errors['network']:.3e}"
+    assert rows["  of the best unitary"] == f"{errors['best_unitary']:.3e}"
 
 
 class Extractor(FeatureExtractor):

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.diffusion.schedule import CosineSchedule, MixingSchedule
 from hqdm.guidance.clip import Clip
 from hqdm.guidance.operators import Blur, Masked
 from hqdm.guidance.posterior import PosteriorSampling
@@ -187,3 +187,9 @@ def test_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         found = guided(x, t)
     assert torch.equal(found.eps, guided(x, t).eps)
+
+
+def test_noise_alone_is_refused():
+    denoiser = gaussian(schedule=MixingSchedule())
+    with pytest.raises(HQDMError, match="posterior sampling divides by alpha, which is 0 at t = 1"):
+        PosteriorSampling(denoiser, torch.nn.Identity(), torch.zeros(1, 2, 2), 1.0)

@@ -21,7 +21,7 @@ from hqdm.samplers.registry import SAMPLERS, build_sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
-NETWORK = [name for name, entry in SAMPLERS.items() if entry.network]
+NETWORK = [name for name, entry in SAMPLERS.items() if entry.network and entry.objective is None]
 FIXED = [name for name in NETWORK if not SAMPLERS[name].adaptive]
 
 

@@ -6,7 +6,7 @@ from networks import Toy
 
 from hqdm.diffusion.analytic import GaussianDenoiser
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.schedule import VarianceExplodingSchedule
+from hqdm.diffusion.schedule import MixingSchedule, VarianceExplodingSchedule
 from hqdm.generation.sampling import sample_images
 from hqdm.nn.unet import UNet
 from hqdm.samplers import SAMPLERS, UniPC, build_sampler
@@ -17,7 +17,8 @@ ASSUMING = ["heun", "rk4", "dpm-exact1", "dpm-exact2", "dpm-exact3"]
 SOLVING = [
     name
     for name, entry in SAMPLERS.items()
-    if entry.network and name not in ASSUMING and build_sampler(name).reversible
+    if entry.network and entry.objective is None
+    if name not in ASSUMING and build_sampler(name).reversible
 ]
 
 
@@ -95,3 +96,24 @@ def test_a_grid_is_fitted_to_noise_of_the_schedule_s_size(exploding, hqdm, monke
 def test_a_polynomial_is_not_fitted_to_an_exploding_variance(exploding, refused):
     fit = ("carleman", "fit", "--checkpoint", exploding, "--data", "digits")
     assert "needs a variance-preserving process" in refused(*fit)
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVING if name not in ("ddim",)])
+def test_solvers_in_lambda_refuse_noise_alone(name):
+    """lambda = log(alpha / sigma) is infinite at t = 1 of the mixing process."""
+    denoiser = Denoiser(Toy(), MixingSchedule(), "x0")
+    with pytest.raises(HQDMError, match="lambda .* is infinite at t = 1 of MixingSchedule"):
+        build_sampler(name, 3).run(denoiser, torch.zeros(2, 1, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+def test_samplers_in_time_start_from_noise_alone(name):
+    """A network that knows the data: all steps lead there."""
+
+    class Knowing(Toy):
+        def forward(self, x_t, t, y=None):
+            return torch.full_like(x_t, 0.3)
+
+    denoiser = Denoiser(Knowing(), MixingSchedule(), "x0")
+    x0 = build_sampler(name, 5)(denoiser, 0.4 * torch.randn(3, 1, 2, 2))
+    torch.testing.assert_close(x0, torch.full_like(x0, 0.3))

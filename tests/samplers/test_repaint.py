@@ -15,7 +15,7 @@ from hqdm.samplers.repaint import noise_again
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
-NETWORK = [name for name, entry in SAMPLERS.items() if entry.network]
+NETWORK = [name for name, entry in SAMPLERS.items() if entry.network and entry.objective is None]
 FIXED = [name for name in NETWORK if not SAMPLERS[name].adaptive]
 
 MEAN, VARIANCE = 0.2, 0.5

@@ -1,12 +1,14 @@
 """`hqdm inspect`: parameters by part, circuits with gates and depth, and simulators of a model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
 from typing import cast
 
 from rich.console import Console
 from torch import nn
 
-from hqdm.cli.options import Parser, add_model
+from hqdm.cli.options import Parser, add_model, class_ranges
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.nn.parts import (
@@ -17,8 +19,11 @@ from hqdm.nn.parts import (
     quantum_modules,
     quantum_parameters,
 )
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.tables import Sheet
+
+MAX_CLASS = 99_999
 
 
 def run(args: Sequence[str]) -> None:
@@ -30,6 +35,14 @@ def run(args: Sequence[str]) -> None:
     add_model(parser, required=False)
     parser.add_argument(
         "--batch", type=int, default=128, help="images per training step, for the simulators (128)"
+    )
+    parser.add_argument(
+        "--data",
+        help="a data set, to show the error of one step of a network of amplitudes on it, and that "
+        "of the best unitary",
+    )
+    parser.add_argument(
+        "--classes", type=class_ranges, help="classes of --data: 3 or 0,1 or 0-9 (all)"
     )
     options, changes = parser.parse_known_args(args)
     if options.batch < 1:
@@ -45,7 +58,41 @@ def run(args: Sequence[str]) -> None:
         denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
     else:
         denoiser = load_denoiser(options.checkpoint)
-    report(denoiser, Console(), options.batch)
+    console = Console()
+    report(denoiser, console, options.batch)
+    if options.classes and not options.data:
+        raise HQDMError("--classes are those of --data: give both, or neither")
+    if options.data:
+        for ends in options.classes or ():  # before a long range becomes a list
+            whole("--classes", ends[-1], 0, MAX_CLASS)
+        classes = None if options.classes is None else list(chain(*options.classes))
+        console.print(bound_sheet(denoiser, options.data, classes).rich())
+
+
+def bound_sheet(denoiser: Denoiser, data: str, classes: Sequence[int] | None = None) -> Sheet:
+    """The errors of `hqdm.evaluation.unitary_bound` on the training images of a data set.
+
+    Args:
+        denoiser: The model.
+        data: The name of the data set.
+        classes: See `hqdm.data.load_images`.
+
+    Raises:
+        HQDMError: If the network is not one of amplitudes, or the data cannot be used.
+    """
+    from hqdm.data.images import load_images
+    from hqdm.evaluation.unitary_bound import bound_rows, unitary_bound
+    from hqdm.utils.pixels import to_float
+
+    channels, size, _ = denoiser.image_shape
+    images = load_images(data, size=size, channels=channels, classes=classes)
+    found = unitary_bound(denoiser, to_float(images.images), images.labels)
+    if found is None:
+        raise HQDMError(
+            f"--data is for networks of amplitudes (USS, BestUnitary), got "
+            f"{type(denoiser.network).__name__}: leave it out"
+        )
+    return Sheet(f"one step, {data}", ("error", "per pixel"), bound_rows(asdict(found)))
 
 
 def report(denoiser: Denoiser, console: Console, batch: int) -> None:

@@ -6,7 +6,10 @@ below need not import it. PennyLane and the simulators are imported when somethi
 
 from torch import nn
 
-from hqdm.nn.amplitude import qunet as qunet  # registers the network
+from hqdm.nn.amplitude import dense as dense  # registers the networks
+from hqdm.nn.amplitude import procrustes as procrustes
+from hqdm.nn.amplitude import qunet as qunet
+from hqdm.nn.amplitude import unitary as unitary
 from hqdm.nn.quantum_conv import register_convolution
 
 

@@ -1,0 +1,92 @@
+"""Unitary single sampling by the command line: configurations, training, sampling, inspection."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.data.images import load_images
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.objective import StepBack, Uniform
+from hqdm.diffusion.schedule import MixingSchedule
+from hqdm.evaluation.unitary_bound import unitary_bound
+from hqdm.nn.parts import count
+from hqdm.samplers.recursive import UnitarySampling
+from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.utils.pixels import to_float, to_uint8
+from hqdm.utils.seeds import ImageNoise
+
+AMPLITUDE = sorted((Path(__file__).parents[2] / "configs" / "amplitude").glob("uss*.yaml"))
+USS = {
+    "uss_digits": (1_008, 1.72e-3),
+    "uss_digits_guided": (987, 7.21e-3),
+    "uss_fashion": (1_980, 2.12e-3),
+}
+"""Angles and learning rates of the paper."""
+
+
+def test_configurations_of_uss_are_those_of_the_paper():
+    found = {}
+    for file in AMPLITUDE:
+        module = TrainingCLI(["--config", file.stem]).model
+        found[file.stem] = count(module.denoiser.parameters()), module.lr
+        assert module.denoiser.schedule == MixingSchedule()
+        step = StepBack(steps=10, output="data", clamp=True, pairs=True, weight=Uniform())
+        assert module.denoiser.objective == step
+    assert found == USS
+
+
+@pytest.mark.parametrize("name", ["uss_digits", "uss_digits_guided"])
+def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
+    """Trained, resumed, sampled at once, inspected and exported; with few layers."""
+    small = ("--model.network.options.n_layers", 4, "--data.limit", 40, "--trainer.accelerator")
+    small = (*small, "cpu")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    fit = ("fit", "--config", name, *small, "--out")
+    assert hqdm(*fit, whole, "--trainer.max_steps", 4, "--sample-every", 1).code == 0
+    assert len(list((whole / "samples").glob("*.png"))) == 2  # an epoch is two steps
+    assert hqdm(*fit, halves, "--trainer.max_steps", 3, "--sample-every", 0).code == 0
+    resume = ("fit", "--config", halves / "config.yaml", "--resume", halves / "last.ckpt")
+    assert hqdm(*resume, "--out", halves, "--trainer.max_steps", 4).code == 0
+    same_run(read_checkpoint(whole / "last.ckpt"), read_checkpoint(halves / "last.ckpt"))
+
+    checkpoint = ("--checkpoint", whole / "last.ckpt")
+    sample = ("sample", *checkpoint, "--sampler", "uss", "--n", 6, "--steps", 3, "--out")
+    assert "6 images, 0 network evaluations" in hqdm(*sample, tmp_path / "images").out
+    denoiser = load_denoiser(whole / "last.ckpt")
+    y = None if denoiser.n_classes is None else torch.arange(6) % 2
+    expected = UnitarySampling(3)(denoiser, denoiser.prior(ImageNoise(0, 6)), y)
+    stored = load_file(tmp_path / "images" / "images.safetensors")["images"]
+    assert torch.equal(stored, to_uint8(expected))
+    assert "uss takes no grid" in refused(*sample, tmp_path / "x", "--grid", "lambda")
+    if y is not None:
+        assert "powers of the network itself" in refused(*sample, tmp_path / "x", "--guidance", 2)
+
+    images = load_images("digits", size=8, channels=1, classes=[0, 1])
+    errors = unitary_bound(denoiser, to_float(images.images), images.labels)
+    shown = hqdm("inspect", *checkpoint, "--data", "digits", "--classes", "0,1").out
+    n_qubits = 6 if y is None else 7
+    for text in ("USS", "predicts step", f"n_wires: {n_qubits}", f"n_weights: {12 * n_qubits}"):
+        assert text in shown
+    for text, error in (
+        ("squared error of one step", errors.network),
+        ("of no change", errors.identity),
+        ("of the best unitary", errors.best_unitary),
+    ):
+        line = next(line for line in shown.splitlines() if text in line)
+        assert f"{error:.3e}" in line
+    assert hqdm("export", *checkpoint, "--out", tmp_path / "model").code == 0
+    again = load_denoiser(tmp_path / "model")
+    assert torch.equal(UnitarySampling(3)(again, denoiser.prior(ImageNoise(0, 6)), y), expected)
+
+
+def test_the_error_of_one_step_is_that_of_networks_of_amplitudes(refused):
+    model = ("inspect", "--checkpoint", "mnist")
+    assert "networks of amplitudes (USS, BestUnitary), got UNet" in refused(
+        *model, "--data", "digits"
+    )
+    assert "--classes are those of --data" in refused(*model, "--classes", "0,1")
+    long = (*model, "--data", "digits", "--classes", "0-999999999999")
+    assert "--classes needs a whole number up to 99999" in refused(*long)
