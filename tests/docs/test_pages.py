@@ -116,7 +116,7 @@ def registries(monkeypatch):
     """Registries that forget what a test registers, and modules of a user's that it imports."""
     load_installed_plugins()  # once per process: what they register afterwards would be forgotten
     for registry in Registry.all:
-        monkeypatch.setattr(registry, "_entries", dict(registry))
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     yield
     for module in [module for module in sys.modules if module.startswith("my_")]:
         del sys.modules[module]

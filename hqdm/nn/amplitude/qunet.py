@@ -7,7 +7,7 @@ r"""QU-Net: a U-Net of quantum convolutions (Koelle et al., arXiv 2401.07049).
 
 The paper's network has one convolution per block. The larger one of its public code has two, with
 ReLU after the normalisation at the end of every block and after the first one of the encoder, and a
-quantum head.
+quantum head. (In the decoder the first ReLU of that code acts on probabilities, without effect.)
 
 Pixels are p = (x + 1) / 2. There is no input of times: one network is applied at all of them. A
 label y is a mask on the pixels, as in the public code, p + 0.1 sin(y + i / 20) in row i, which
