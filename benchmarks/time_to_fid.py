@@ -1,6 +1,6 @@
 """Seconds of training to a FID: configurations of `hqdm fit` beside each other.
 
-    python benchmarks/time_to_fid.py [--configs mnist_unet mnist_unet_v] [--target 3] [--out FOLDER]
+    python benchmarks/time_to_fid.py [--configs mnist_unet+papers_recipe mnist_unet] [--out FOLDER]
 
 Trains each configuration until the samples of its averaged weights have the FID, in the features of
 the classifier of the package, or until `--limit` seconds of processor time. The samples are scored
@@ -29,7 +29,7 @@ from hqdm.evaluation.protocol import ScoringProtocol
 from hqdm.samplers.registry import build_sampler
 from hqdm.training.module import DiffusionModule
 
-CONFIGS = ("mnist_unet", "mnist_unet_v")
+CONFIGS = ("mnist_unet+papers_recipe", "mnist_unet")
 COLUMNS = ("configuration", "seconds", "steps", "FID", "last score above", "ratio to first")
 
 
@@ -39,6 +39,11 @@ def times(first: float, growth: float, limit: float) -> list[float]:
     while found[-1] < limit:
         found.append(min(found[-1] * growth, limit))
     return found
+
+
+def files(config: str) -> list[str]:
+    """The options of `hqdm fit` for configurations that are joined by +, the last one on top."""
+    return [word for name in config.split("+") for word in ("--config", name)]
 
 
 def measure(
@@ -74,7 +79,7 @@ def measure(
     at = times(options.first, options.growth, options.limit)
     before = scores[-1]["seconds"] if scores else 0.0
     resume = ["--resume", str(checkpoint(scores[-1]["steps"]))] if scores else []
-    command = ["--config", run["config"], "--seed_everything", str(options.seed), *resume]
+    command = [*files(run["config"]), "--seed_everything", str(options.seed), *resume]
     train(command, folder / "run", Milestones(at, score, before))
     run["finished"] = True
     save()
@@ -115,7 +120,9 @@ def table(results: dict[str, Any]) -> Table:
 def main() -> None:
     """Train what is not finished, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configs", nargs="+", default=CONFIGS, help="names or files; first: base")
+    parser.add_argument(
+        "--configs", nargs="+", default=CONFIGS, help="names or files, joined by +; first: base"
+    )
     parser.add_argument("--data", default="mnist", help="the data set of all of them (mnist)")
     parser.add_argument("--target", type=float, default=3.0, help="the FID (3)")
     parser.add_argument("--first", type=float, default=60.0, help="seconds to the first score (60)")
@@ -150,7 +157,7 @@ def main() -> None:
         if runs[config]["finished"]:
             continue
         console.log(config)
-        shape = TrainingCLI(["--config", config]).model.denoiser.image_shape
+        shape = TrainingCLI(files(config)).model.denoiser.image_shape
         measure(
             runs[config],
             options,
