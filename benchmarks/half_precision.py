@@ -70,7 +70,7 @@ def main() -> None:
             found.append(judge.x0_error(averaged(cli.model)))
     full, half = (intervals.of_mean(found) for found in errors.values())
     ratio = intervals.of_mean([b / a for a, b in zip(*errors.values(), strict=True)])
-    cells = (f"{mean:.4g} ± {half_width:.2g}" for mean, half_width in (full, half, ratio))
+    cells = (f"{mean:.5g} ± {half_width:.2g}" for mean, half_width in (full, half, ratio))
     table = Table(
         f"bfloat16 autocast beside float32, {DATA}, {SIZE}x{SIZE}",
         ("steps", "random seeds", "error in x0, float32", "bfloat16", "ratio"),
