@@ -35,9 +35,11 @@ test-device: $(STAMP)  ## Run PennyLane's tests of devices on hqdm.qubit (about 
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device hqdm.qubit --shots None -q -p no:cacheprovider
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device hqdm.qubit --shots 10000 -q -p no:cacheprovider
 
-bench: $(STAMP)  ## Compare simulators and device with others (about 20 minutes on an idle machine)
+bench: $(STAMP)  ## Compare simulators, device and layers with others (about 20 minutes on an idle machine)
 	$(BIN)/python benchmarks/simulators.py
 	$(BIN)/python benchmarks/pennylane_device.py --write benchmarks/results/pennylane_device.md
+	$(BIN)/python benchmarks/quantum_convolution.py --write benchmarks/results/quantum_convolution.md
+	$(BIN)/python benchmarks/amplitude_speed.py --write benchmarks/results/amplitude_speed.md
 
 # Without $(STAMP): that machine has no network, and torch for its GPU.
 gpu:  ## Check and measure on an NVIDIA GPU, 8 minutes, offline: WHEELS=folder (docs/gpu.md)
