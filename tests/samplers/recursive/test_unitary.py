@@ -158,6 +158,8 @@ def test_copies_keep_the_settings():
         assert other.settings == expected
     shots = UnitarySampling(device="default.qubit", shots=9).settings
     assert (shots["device"], shots["shots"], shots["noise"]) == ("default.qubit", 9, None)
+    noisy = UnitarySampling(device="default.mixed", noise=depolarising(0.1)).settings
+    assert "DepolarizingChannel(0.1)" in noisy["noise"]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,9 @@ def test_models_that_it_does_not_take_are_refused():
     for denoiser in (labelled, model(channels=1, size=3)):
         with pytest.raises(HQDMError, match="starting noise needs a unitary step"):
             sampler.starting_noise(denoiser, torch.zeros(1, *denoiser.sample_shape))
+    for labels in ([1], [0, 1, 2, 3, 0, 1], [-1] * 6):
+        with pytest.raises(HQDMError, match="labels"):
+            sampler.run(labelled, x, torch.tensor(labels))
     with pytest.raises(HQDMError, match="uss cannot run from data to noise"):
         sampler.encode(model(), x)
 
