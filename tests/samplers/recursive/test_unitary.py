@@ -209,3 +209,21 @@ def test_its_names_are_found_in_a_fresh_process():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "True True True\n"
+
+
+def test_padding_is_not_shown():
+    """Nine pixels in sixteen amplitudes: the largest pixel is white, also below a larger padding."""
+    denoiser = model(channels=1, size=3)
+    x = start(denoiser, 40)
+    whole = (denoiser.network.pixels(x) + 0j) @ denoiser.network.kraus()[0].mT
+    assert (whole[:, 9:].abs().amax(1) > whole[:, :9].abs().amax(1) + 1e-3).any()
+    largest = UnitarySampling(1).run(denoiser, x).x0.amax((1, 2, 3))
+    torch.testing.assert_close(largest, torch.ones_like(largest))
+
+
+def test_shares_of_the_steps_are_rounded():
+    """0.29 of 100 steps are 28.999999999999996 in float64."""
+    denoiser = model()
+    x, sampler = start(denoiser), UnitarySampling(100, scale="norm")
+    found = sampler.run(denoiser, x, t_start=0.29).x0
+    torch.testing.assert_close((found + 1) / 2, moduli(denoiser, x, 29), rtol=0, atol=1e-10)
