@@ -212,7 +212,7 @@ def test_its_names_are_found_in_a_fresh_process():
 
 
 def test_padding_is_not_shown():
-    """Nine pixels in sixteen amplitudes: the largest pixel is white, also below a larger padding."""
+    """Nine pixels in sixteen amplitudes: the largest pixel is white."""
     denoiser = model(channels=1, size=3)
     x = start(denoiser, 40)
     whole = (denoiser.network.pixels(x) + 0j) @ denoiser.network.kraus()[0].mT
