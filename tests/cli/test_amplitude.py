@@ -62,7 +62,10 @@ def test_every_configuration_has_a_learning_rate_of_the_paper():
     assert set(of_these) == set(LEARNING_RATES)
 
 
-@pytest.mark.parametrize("name", ["qdense_digits_guided", "qdense_digits_noise"])
+@pytest.mark.parametrize(
+    "name",
+    ["qdense_digits_guided", pytest.param("qdense_digits_noise", marks=pytest.mark.slow)],
+)
 def test_q_dense_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     """Trained, resumed, sampled recursively, inspected and exported; with few layers."""
     small = ("--model.network.options.n_layers", 4, "--data.limit", 40, "--trainer.accelerator")

@@ -38,7 +38,9 @@ def test_configurations_of_uss_are_those_of_the_paper():
     assert found == USS
 
 
-@pytest.mark.parametrize("name", ["uss_digits", "uss_digits_guided"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("uss_digits", marks=pytest.mark.slow), "uss_digits_guided"]
+)
 def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     """Trained, resumed, sampled at once, inspected and exported; with few layers."""
     small = ("--model.network.options.n_layers", 4, "--data.limit", 40, "--trainer.accelerator")

@@ -36,9 +36,9 @@ def test_initial_parameters(init, std):
     """The standard deviation of n = 4,500 numbers has the relative error 1 / sqrt(2n) = 1 %."""
     torch.manual_seed(0)
     layer = TanhLayer(circuit(), 250, init=init)
-    assert float(layer.theta.std()) == pytest.approx(std, rel=0.05)
-    assert float(layer.theta.mean()) == pytest.approx(0, abs=0.05 * std)
+    assert layer.theta.std().item() == pytest.approx(std, rel=0.05)
+    assert layer.theta.mean().item() == pytest.approx(0, abs=0.05 * std)
     again = copy.deepcopy(layer)
     again.reset_parameters()
     assert not torch.equal(again.theta, layer.theta)
-    assert float(again.theta.std()) == pytest.approx(std, rel=0.05)
+    assert again.theta.std().item() == pytest.approx(std, rel=0.05)
