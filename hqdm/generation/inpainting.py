@@ -28,6 +28,7 @@ from hqdm.metrics.pairs import region_scores
 from hqdm.samplers import RePaint, Sampler
 from hqdm.samplers.recursive import UnitarySampling
 from hqdm.samplers.recursive.known_start import KnownStart
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.files import together
 from hqdm.utils.memory import to_device
@@ -125,7 +126,12 @@ def hole_of(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
     Returns:
         True at the pixels to fill, `(1, H, W)`.
+
+    Raises:
+        HQDMError: If there is no mask of that name.
     """
+    if name not in MASKS:
+        raise unknown("mask", name, MASKS)
     height, width = shape[-2:]
     hole = torch.zeros(1, height, width, dtype=torch.bool)
     if name == "random":
@@ -206,6 +212,13 @@ def fill_images(
     Raises:
         HQDMError: As `Known.filling`, or if the model does not fit the images or the sampler.
     """
+    whole("batch_size", batch_size, 1)
+    expected = denoiser.sample_shape
+    if not len(images) or images.shape[1:] != expected:
+        raise HQDMError(
+            f"filling needs images of shape (B, {', '.join(map(str, expected))}), at least one, "
+            f"got {tuple(images.shape)}"
+        )
     device = next(denoiser.parameters()).device
     filled, done = [], stepwise(progress, "images filled", -(-len(images) // batch_size))
     for first in range(0, len(images), batch_size):

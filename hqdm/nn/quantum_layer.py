@@ -102,6 +102,20 @@ class QuantumLayer(OpaqueModule):
         Raises:
             HQDMError: If the last two axes have other sizes, or the inputs are not real.
         """
+        self.check(x)
+        if torch.compiler.is_compiling() or x.is_meta:
+            return opaque(self.operator_name, x, [self.theta])
+        return self.evaluate(x, [self.theta])
+
+    def check(self, x: Tensor) -> None:
+        """Refuse features that the circuits cannot take.
+
+        Args:
+            x: Features, `(..., n_circuits, n_inputs)`.
+
+        Raises:
+            HQDMError: If the last two axes have other sizes, or the inputs are not real.
+        """
         check_real(x)
         expected = (self.n_circuits, self.circuit.n_inputs)
         if tuple(x.shape[-2:]) != expected:
@@ -109,9 +123,6 @@ class QuantumLayer(OpaqueModule):
                 f"QuantumLayer needs inputs of shape (..., {expected[0]}, {expected[1]}), "
                 f"got {tuple(x.shape)}"
             )
-        if torch.compiler.is_compiling() or x.is_meta:
-            return opaque(self.operator_name, x, [self.theta])
-        return self.evaluate(x, [self.theta])
 
     def evaluate(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         """Evaluate the circuits, see `forward`.

@@ -48,7 +48,7 @@ class ImageNoise:
     def draw(self, shape: Sequence[int]) -> Tensor:
         """The next noise of each image, `(n, *shape)` in float32 on the CPU."""
         draws = [stream.standard_normal(shape, dtype=np.float32) for stream in self._streams]
-        return torch.from_numpy(np.stack(draws))
+        return torch.from_numpy(np.stack(draws) if draws else np.empty((0, *shape), np.float32))
 
     def draw_like(self, x: Tensor) -> Tensor:
         """The next noise of each image, with the shape, dtype and device of `x` `(n, C, H, W)`."""

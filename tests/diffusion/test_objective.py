@@ -276,3 +276,9 @@ def test_the_loss_of_complex_outputs_is_that_of_their_modulus(loss, power):
     torch.testing.assert_close(found, expected.mean())
     ours, theirs = (torch.autograd.grad(of, output) for of in (found, expected.mean()))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_pairs_keep_the_label_of_their_image():
+    x0 = torch.arange(3.0)[:, None, None, None]
+    batch = StepBack(steps=4, pairs=True).batch(x0, torch.arange(3), torch.rand(3), x0)
+    assert batch.y.tolist() == batch.x0.flatten().tolist() == [0] * 4 + [1] * 4 + [2] * 4

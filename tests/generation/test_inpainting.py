@@ -305,6 +305,18 @@ def test_options_of_other_samplers_are_named():
     assert known.filling(DDIM()).sampler.resamplings == 10
 
 
+def test_images_that_cannot_be_filled_are_named():
+    denoiser = Denoiser(Halves(), MixingSchedule(), StepBack(steps=4))
+    for images in (IMAGES[:0], torch.zeros(2, 1, 5, 5)):
+        hole = hole_of("top", images.shape)
+        with pytest.raises(HQDMError, match=r"needs images of shape \(B, 1, 8, 8\), at least one"):
+            fill_images(denoiser, Iterate(1), images, hole)
+    with pytest.raises(HQDMError, match="batch_size needs a whole number from 1, got 0"):
+        fill_images(denoiser, Iterate(1), IMAGES, hole_of("top", (8, 8)), batch_size=0)
+    with pytest.raises(HQDMError, match="unknown mask 'botom'.*did you mean 'bottom'"):
+        hole_of("botom", (1, 8, 8))
+
+
 def test_the_command_refuses_options_of_other_samplers(refused, command):
     assert "leave no-reset out" in refused(*command, "--no-reset")
 

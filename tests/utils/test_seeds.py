@@ -49,3 +49,4 @@ def test_noise_of_an_image_depends_on_its_index_alone():
     drawn = ImageNoise(4, 2).draw_like(like)
     assert drawn.dtype == torch.float64
     assert torch.equal(drawn, ImageNoise(4, 2).draw((1, 3, 3)).double())
+    assert ImageNoise(4, 0).draw_like(like[:0]).shape == (0, 1, 3, 3)

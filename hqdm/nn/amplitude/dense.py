@@ -19,15 +19,16 @@ in every step. The state does not depend on |p|_2, nor on t.
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
+from hqdm.nn.amplitude.states import check_shape
 from hqdm.nn.network import register_network
-from hqdm.utils.checks import whole
+from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class QDense(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """See `hqdm.nn.network.Network`."""
+        check_types(config, get_type_hints(cls.__init__), "network.")
         return cls(**config)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -143,8 +145,13 @@ class QDense(nn.Module):
             Images `(B, C, S, S)` in [-1, 1].
 
         Raises:
-            HQDMError: In training with `scale="norm"`, unless `allow_fading`.
+            HQDMError: If the images have another shape than the network was built for, labels
+                come to an unconditional network, or in training with `scale="norm"`, unless
+                `allow_fading`.
         """
+        check_shape(x, self.sample_shape)
+        if y is not None and self.n_classes is None:
+            raise HQDMError("the network has no class labels (n_classes is null): leave y out")
         fades = self.scale == "norm" and not self.allow_fading
         if fades and self.training and torch.is_grad_enabled():
             raise HQDMError(

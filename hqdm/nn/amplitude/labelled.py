@@ -40,8 +40,10 @@ class LabelledLayer(TanhLayer):
             `(B, 1, n_outputs)`, in the dtype of `theta`.
 
         Raises:
-            HQDMError: If there is no circuit of an index.
+            HQDMError: If there is no circuit of an index, the features have another shape, or are
+                not real.
         """
+        self.check(x)
         # One tensor for the operator. The indices are exact in float32.
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
         indices = exact.new_zeros(len(x)) if which is None else which.to(exact)

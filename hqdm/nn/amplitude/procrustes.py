@@ -73,7 +73,12 @@ class Pairs:
         self.targets += float(y.abs().square().sum())
 
     def loss(self, matrix: Tensor) -> float:
-        """The mean of `|A x - y|^2` over the entries of all pairs, for any matrix A `(d, d)`."""
+        """The mean of `|A x - y|^2` over the entries of all pairs, for any matrix A `(d, d)`.
+
+        Raises:
+            HQDMError: If there are no pairs.
+        """
+        self._require_pairs()
         dtype = torch.promote_types(self.cross.dtype, matrix.dtype)
         a, m, c = (part.cpu().to(dtype) for part in (matrix.detach(), self.cross, self.inputs))
         squares = (a @ c * a.conj()).sum().real - 2 * (a.conj() * m).sum().real + self.targets
@@ -85,16 +90,24 @@ class Pairs:
         Raises:
             HQDMError: If there are no pairs.
         """
-        if not self.n:
-            raise HQDMError("the best unitary needs one pair of images or more, got none")
+        self._require_pairs()
         v, _, wh = torch.linalg.svd(self.cross)
         return v @ wh
 
     def bound(self) -> float:
-        """The least loss of any unitary matrix, in closed form."""
+        """The least loss of any unitary matrix, in closed form.
+
+        Raises:
+            HQDMError: If there are no pairs.
+        """
+        self._require_pairs()
         norms = float(self.inputs.diagonal().real.sum()) + self.targets
         least = norms - 2 * float(torch.linalg.svdvals(self.cross).sum())
         return least / (self.n * self.dim)
+
+    def _require_pairs(self) -> None:
+        if not self.n:
+            raise HQDMError("the best unitary needs one pair of images or more, got none")
 
 
 @register_network

@@ -15,12 +15,13 @@ imaginary part zero. Source: Koelle et al., arXiv 2401.07049, unitary single sam
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from hqdm.utils.checks import whole
+from hqdm.utils.checks import check_types, whole
+from hqdm.utils.errors import HQDMError
 
 
 class StateNetwork(nn.Module, ABC):
@@ -51,7 +52,12 @@ class StateNetwork(nn.Module, ABC):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build the network that `config` describes, with fresh weights."""
+        """Build the network that `config` describes, with fresh weights.
+
+        Raises:
+            HQDMError: If an option has another type than its argument.
+        """
+        check_types(config, get_type_hints(cls.__init__), "network.")
         return cls(**config)
 
     @property
@@ -93,13 +99,28 @@ class StateNetwork(nn.Module, ABC):
         """Images `(B, C, H, W)` in [-1, 1] as vectors of pixels in [0, 1], padded, `(B, d)`.
 
         They are in float32 at least, also for images in half precision.
+
+        Raises:
+            HQDMError: If the images have another shape than the network was built for.
         """
+        check_shape(x, self.sample_shape)
         pixels = (x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)) + 1) / 2
         return nn.functional.pad(pixels, (0, self.dim - self.n_pixels))
 
     def images(self, amplitudes: Tensor) -> Tensor:
         """The inverse of `pixels`: `(B, d)`, real or complex, to `(B, C, H, W)`."""
         return (2 * amplitudes[:, : self.n_pixels] - 1).unflatten(1, self.sample_shape)
+
+
+def check_shape(x: Tensor, sample_shape: tuple[int, int, int]) -> None:
+    """Refuse images of another shape than a network was built for.
+
+    Raises:
+        HQDMError: If `x` is not of shape `(B, *sample_shape)`.
+    """
+    if x.shape[1:] != sample_shape:
+        expected = ", ".join(map(str, sample_shape))
+        raise HQDMError(f"the network needs images of shape (B, {expected}), got {tuple(x.shape)}")
 
 
 def norms_of(vectors: Tensor) -> Tensor:

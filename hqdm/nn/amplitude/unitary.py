@@ -96,7 +96,7 @@ class USS(StateNetwork):
         n_layers, n_classes = self.config["n_layers"], self.n_classes
         if n_classes is None:
             return StronglyEntangling(self.n_wires, n_layers)
-        label = n_classes if y is None else y
+        label = n_classes if y is None else whole("a label", y, 0, n_classes)
         return LabelledLayers(self.n_wires, n_layers, n_classes, label, self.config["uploads"])
 
     @property
@@ -111,7 +111,13 @@ class USS(StateNetwork):
             x_t: Noisy images `(B, C, H, W)`, real or complex.
             t: Times `(B,)`.
             y: Class labels `(B,)`; None, or the label `n_classes`, is no label.
+
+        Raises:
+            HQDMError: If the images have another shape than the network was built for, or labels
+                come to an unconditional network.
         """
+        if y is not None and self.n_classes is None:
+            raise HQDMError("the network has no class labels (n_classes is null): leave y out")
         pixels = self.pixels(x_t)
         if not pixels.is_complex():
             return self.images(self._evolved(pixels, y)[..., 0])

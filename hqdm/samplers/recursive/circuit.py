@@ -6,9 +6,8 @@ The ancilla is fresh in every step. A simulator of density matrices resets it by
 device measures it midway, which PennyLane defers to one more wire per reset.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +49,16 @@ class ConcatenatedCircuit:
         Args:
             state: Amplitudes of the image, of norm one, `(d,)`.
             density: Reset the ancilla by a channel, as on simulators of density matrices.
+
+        Raises:
+            HQDMError: If the state has another length, or is zero.
         """
         network = self.network
+        if tuple(state.shape) != (network.dim,) or not state.any():
+            raise HQDMError(
+                f"the circuit needs {network.dim} amplitudes that are not all zero, got "
+                f"{'zeros' if tuple(state.shape) == (network.dim,) else tuple(state.shape)}"
+            )
         ancilla = network.n_wires - 1
         with qml.queuing.AnnotatedQueue() as queue:
             amplitudes = state.detach().cpu().to(torch.complex128)
@@ -87,7 +94,9 @@ class ConcatenatedCircuit:
         Raises:
             HQDMError: If there is no such device, or it does not simulate noise.
         """
-        name = device if isinstance(device, str) else device.name
+        name = device if isinstance(device, str) else getattr(device, "name", None)
+        if name is None:
+            raise HQDMError(f"expected a PennyLane device or its name, got {device!r}")
         if noise is not None and name not in DENSITY_MATRICES:
             raise HQDMError(
                 f"{name} does not simulate noise: use one of {', '.join(DENSITY_MATRICES)}"
@@ -168,12 +177,17 @@ def depolarising(gate: float, readout: float = 0.0) -> qml.NoiseModel:
             raise HQDMError(f"{name} needs a probability in [0, 1], got {value}")
     is_gate = qml.BooleanFn(lambda operation: not _is_no_gate(operation))
     return qml.NoiseModel(
-        {is_gate: partial(_on_every_wire, qml.DepolarizingChannel, gate)},
-        {qml.noise.meas_eq(qml.probs): partial(_on_every_wire, qml.BitFlip, readout)},
+        {is_gate: _on_every_wire(qml.DepolarizingChannel, gate)},
+        {qml.noise.meas_eq(qml.probs): _on_every_wire(qml.BitFlip, readout)},
     )
 
 
-def _on_every_wire(channel: type[Channel], p: float, at: Any, **_: Any) -> None:
-    """Queue a channel on every wire of a gate or measurement."""
-    for wire in at.wires:
-        channel(p, wires=wire)
+def _on_every_wire(channel: type[Channel], p: float) -> Callable[..., None]:
+    """A function that queues a channel on every wire of a gate or measurement."""
+
+    def queue(at: Any, **_: Any) -> None:
+        for wire in at.wires:
+            channel(p, wires=wire)
+
+    queue.__name__ = f"{channel.__name__}({p})"  # in the text of the noise model
+    return queue

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoiser, Denoising
+from hqdm.diffusion.denoiser import Denoiser, Denoising, check_labels
 from hqdm.diffusion.objective import Levels, StepBack
 from hqdm.diffusion.schedule import Schedule
 from hqdm.guidance.clip import Clip
@@ -111,6 +111,8 @@ class UnitarySampling(Sampler):
     ) -> tuple[Tensor, None]:
         """See `Sampler.step`; the share t - s of all steps, at least one."""
         denoiser, network = state_network(denoise.denoiser)
+        if denoise.y is not None and network.n_classes is not None:
+            check_labels(denoise.y, len(x), network.n_classes)
         n = max(1, round(self.steps * float(t - s)))
         levels = Levels.at(denoiser.schedule, t, x.real)
         pixels = network.pixels(denoiser.objective.network_input(x, levels))

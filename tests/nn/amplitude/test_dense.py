@@ -236,3 +236,19 @@ def test_half_precision_rounds_the_output(dtype):
 def test_options_out_of_range_are_refused(options, said):
     with pytest.raises(HQDMError, match=said):
         QDense(**options)
+
+
+@pytest.mark.parametrize("options", [{"ancilla": 1}, {"allow_fading": "no"}])
+def test_options_of_other_types_are_refused(options):
+    (name,) = options
+    with pytest.raises(HQDMError, match=f"network.{name}: expected true or false"):
+        build_network({"name": "QDense", **options})
+
+
+def test_other_images_and_labels_that_there_are_not_are_refused():
+    network, t = QDense(size=4, n_layers=1), torch.zeros(2)
+    for shape in [(2, 1, 2, 8), (2, 1, 3, 4), (2, 16)]:
+        with pytest.raises(HQDMError, match=r"needs images of shape \(B, 1, 4, 4\), got"):
+            network(torch.zeros(shape), t)
+    with pytest.raises(HQDMError, match="no class labels"):
+        network(torch.zeros(2, 1, 4, 4), t, torch.zeros(2, dtype=torch.long))

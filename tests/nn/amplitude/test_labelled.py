@@ -77,3 +77,11 @@ def test_the_operator_of_the_compiler_is_the_layer(layer):
     theirs = torch.autograd.grad(layer(x, y)[..., 0].sum(), (x, layer.theta))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     assert layer(x.to("meta"), y.to("meta")).shape == by_operator.shape
+
+
+def test_features_that_the_circuits_cannot_take_are_refused(layer):
+    x, y = inputs()
+    with pytest.raises(HQDMError, match="needs real inputs, got torch.complex128"):
+        layer(x + 1j, y)
+    with pytest.raises(HQDMError, match=r"QuantumLayer needs inputs of shape \(..., 1,"):
+        layer(x[..., 1:], y)

@@ -113,8 +113,9 @@ def test_a_circuit_fits_a_unitary():
 
 def test_what_does_not_fit_is_refused():
     pairs = Pairs(4)
-    with pytest.raises(HQDMError, match="needs one pair of images or more, got none"):
-        pairs.best()
+    for of_none in (pairs.best, pairs.bound, lambda: pairs.loss(torch.eye(4))):
+        with pytest.raises(HQDMError, match="needs one pair of images or more, got none"):
+            of_none()
     with pytest.raises(HQDMError, match=r"pairs need two shapes \(B, 4\)"):
         pairs.add(torch.zeros(2, 4), torch.zeros(2, 3))
     pairs.add(torch.ones(2, 4, dtype=torch.complex64), torch.ones(2, 4, dtype=torch.complex64))

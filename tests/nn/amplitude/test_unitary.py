@@ -11,6 +11,7 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import StepBack, Uniform
 from hqdm.diffusion.schedule import MixingSchedule
 from hqdm.evaluation.ablation import quantum_effect
+from hqdm.nn.amplitude.procrustes import BestUnitary
 from hqdm.nn.amplitude.unitary import USS
 from hqdm.nn.network import build_network, network_config
 from hqdm.nn.parts import count, quantum_parameters
@@ -211,3 +212,17 @@ def test_the_ablation_finds_the_circuit():
 def test_what_cannot_be_built_is_refused(options, said):
     with pytest.raises(HQDMError, match=said):
         USS(**options)
+
+
+def test_other_types_images_and_labels_are_refused():
+    with pytest.raises(HQDMError, match="network.ancilla: expected true or false, got 1"):
+        build_network({"name": "USS", "ancilla": 1})
+    network, t = USS(size=4, n_layers=1), torch.zeros(2)
+    for net in (network, BestUnitary(size=4)):
+        for shape in [(2, 1, 2, 8), (2, 1, 5, 5), (2, 16)]:
+            with pytest.raises(HQDMError, match=r"needs images of shape \(B, 1, 4, 4\), got"):
+                net(torch.zeros(shape), t)
+    with pytest.raises(HQDMError, match="no class labels"):
+        network(torch.zeros(2, 1, 4, 4), t, torch.zeros(2, dtype=torch.long))
+    with pytest.raises(HQDMError, match="a label needs a whole number up to 2, got 3"):
+        USS(size=2, n_layers=1, n_classes=2).queue(3)

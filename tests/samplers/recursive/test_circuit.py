@@ -178,3 +178,14 @@ def test_what_cannot_run_is_refused():
             depolarising(**options)
     with pytest.raises(HQDMError, match="gate needs a finite number"):
         depolarising(math.nan)
+    with pytest.raises(HQDMError, match="expected a PennyLane device or its name, got 3"):
+        circuit.probabilities(psi, 3)
+    for other, got in ((torch.zeros_like(psi), "zeros"), (psi[:3], r"\(3,\)")):
+        with pytest.raises(HQDMError, match=f"amplitudes that are not all zero, got {got}"):
+            circuit.to_openqasm(other)
+
+
+def test_a_noise_model_names_its_channels():
+    text = str(depolarising(0.1, 0.02))
+    assert "DepolarizingChannel(0.1)" in text
+    assert "BitFlip(0.02)" in text

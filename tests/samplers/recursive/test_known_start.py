@@ -8,7 +8,7 @@ from torch import nn
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import StepBack
 from hqdm.diffusion.schedule import MixingSchedule
-from hqdm.samplers.recursive import Iterate
+from hqdm.samplers.recursive import Iterate, UnitarySampling
 from hqdm.samplers.recursive.known_start import KnownStart
 from hqdm.utils.errors import HQDMError
 
@@ -39,3 +39,10 @@ def test_the_start_is_replaced_once():
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(HQDMError, match="the mask is 3x2, the image"):
         KnownStart(Iterate(), torch.ones(1, 2, 2), torch.ones(3, 2, dtype=torch.bool))
+
+
+def test_the_grid_is_that_of_the_sampler():
+    """`uss` takes all steps at once."""
+    image, mask = torch.ones(1, 2, 2), torch.ones(1, 2, 2, dtype=torch.bool)
+    grid = KnownStart(UnitarySampling(3), image, mask).grid(MixingSchedule(), 1.0, 0.0)
+    assert grid.tolist() == [1.0, 0.0]

@@ -156,6 +156,8 @@ def test_copies_keep_the_settings():
         assert other.settings == expected
     shots = UnitarySampling(device="default.qubit", shots=9).settings
     assert (shots["device"], shots["shots"], shots["noise"]) == ("default.qubit", 9, None)
+    noisy = UnitarySampling(device="default.mixed", noise=depolarising(0.1)).settings
+    assert "DepolarizingChannel(0.1)" in noisy["noise"]
 
 
 @pytest.mark.parametrize(
@@ -191,5 +193,26 @@ def test_models_that_it_does_not_take_are_refused():
     for denoiser in (labelled, model(channels=1, size=3)):
         with pytest.raises(HQDMError, match="starting noise needs a unitary step"):
             sampler.starting_noise(denoiser, torch.zeros(1, *denoiser.sample_shape))
+    for labels in ([1], [0, 1, 2, 3, 0, 1], [-1] * 6):
+        with pytest.raises(HQDMError, match="labels"):
+            sampler.run(labelled, x, torch.tensor(labels))
     with pytest.raises(HQDMError, match="uss cannot run from data to noise"):
         sampler.encode(model(), x)
+
+
+def test_padding_is_not_shown():
+    """Nine pixels in sixteen amplitudes: the largest pixel is white."""
+    denoiser = model(channels=1, size=3)
+    x = start(denoiser, 40)
+    whole = (denoiser.network.pixels(x) + 0j) @ denoiser.network.kraus()[0].mT
+    assert (whole[:, 9:].abs().amax(1) > whole[:, :9].abs().amax(1) + 1e-3).any()
+    largest = UnitarySampling(1).run(denoiser, x).x0.amax((1, 2, 3))
+    torch.testing.assert_close(largest, torch.ones_like(largest))
+
+
+def test_shares_of_the_steps_are_rounded():
+    """0.29 of 100 steps are 28.999999999999996 in float64."""
+    denoiser = model()
+    x, sampler = start(denoiser), UnitarySampling(100, scale="norm")
+    found = sampler.run(denoiser, x, t_start=0.29).x0
+    torch.testing.assert_close((found + 1) / 2, moduli(denoiser, x, 29), rtol=0, atol=1e-10)
