@@ -97,6 +97,16 @@ def compare(n_qubits: int, n_layers: int, n_samples: int, seconds: float) -> lis
     return [str(n_qubits), str(n_layers), str(n_samples), f"{fast:.2f}", *ratios]
 
 
+def publish(sheet: Sheet, file: Path | None, width: int = 100) -> None:
+    """Print a table with seed and versions, and write it to a Markdown file if there is one."""
+    used = ", ".join(f"{key} {value}" for key, value in versions().items())
+    console = Console(width=width)
+    console.print(sheet.rich())
+    console.print(f"seed {SEED}; {used}")
+    if file:
+        file.write_text(f"# {sheet.markdown()}\nSeed {SEED}; {used}.\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="per layer and size")
@@ -104,13 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [compare(*size, options.seconds) for size in SIZES]
     title = "A QNode in QuantumLayer and in TorchLayer: forward and backward, float32"
-    sheet = Sheet(title, COLUMNS, rows, n_text=0)
-    used = ", ".join(f"{key} {value}" for key, value in versions().items())
-    console = Console(width=100)
-    console.print(sheet.rich())
-    console.print(f"seed {SEED}; {used}")
-    if options.write:
-        options.write.write_text(f"# {sheet.markdown()}\nSeed {SEED}; {used}.\n")
+    publish(Sheet(title, COLUMNS, rows, n_text=0), options.write)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,12 @@ from statistics import median
 
 import pennylane as qml
 import torch
-from qnode_layer import block, difference, step
-from rich.console import Console
+from qnode_layer import SEED, block, difference, publish, step
 from torch import Tensor, nn
 
 from hqdm import QuantumConv2d
 from hqdm.utils.tables import Sheet
-from hqdm.utils.versions import versions
 
-SEED = 0
 TOLERANCE = 1e-3  # relative to the largest number of a tensor, of sums of 12,544 float32 numbers
 TURNS = 3
 KERNEL, LAYERS = 3, 9  # of the smaller network of the paper on 28x28 images
@@ -94,13 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [compare(*size, options.seconds) for size in SIZES]
     title = f"A quantum convolution, {KERNEL}x{KERNEL}, {LAYERS} layers: forward, backward, float32"
-    sheet = Sheet(title, COLUMNS, rows, n_text=0)
-    used = ", ".join(f"{key} {value}" for key, value in versions().items())
-    console = Console(width=120)
-    console.print(sheet.rich())
-    console.print(f"seed {SEED}; {used}")
-    if options.write:
-        options.write.write_text(f"# {sheet.markdown()}\nSeed {SEED}; {used}.\n")
+    publish(Sheet(title, COLUMNS, rows, n_text=0), options.write, width=120)
 
 
 if __name__ == "__main__":

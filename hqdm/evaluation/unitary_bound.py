@@ -17,7 +17,7 @@ from hqdm.diffusion.denoiser import Denoiser, check_labels
 from hqdm.diffusion.objective import Levels, Objective, StepBack
 from hqdm.diffusion.schedule import Schedule
 from hqdm.nn.amplitude.procrustes import BestUnitary, Pairs
-from hqdm.nn.amplitude.states import StateNetwork
+from hqdm.nn.amplitude.states import StateNetwork, rows_by_label
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
@@ -61,8 +61,9 @@ def unitary_bound(
         return None
     if y is not None and network.n_classes is not None:
         check_labels(y, len(x0), network.n_classes, dropped=False)
+    labels = None if network.n_classes is None else y
     every, squares = Pairs(network.dim), 0.0
-    for label, rows in _by_label(x0, None if network.n_classes is None else y):
+    for label, rows in rows_by_label(labels, len(x0)):
         own = Pairs(network.dim)
         for x_t, x_s in step_pairs(objective, denoiser.schedule, x0, rows, seed):
             pair = network.pixels(x_t), network.pixels(x_s)
@@ -140,13 +141,6 @@ def step_pairs(
             levels = Levels.at(schedule, t, clean)
             x_t = objective.network_input(levels.alpha * clean + levels.sigma * eps, levels)
             yield x_t, objective.target(clean, eps, levels)
-
-
-def _by_label(x0: Tensor, y: Tensor | None) -> list[tuple[int | None, Tensor]]:
-    """The labels of images, each with the rows that have it."""
-    if y is None:
-        return [(None, torch.arange(len(x0)))]
-    return [(label, (y == label).nonzero().flatten()) for label in y.unique().tolist()]
 
 
 def _predicts_images(objective: Objective) -> bool:

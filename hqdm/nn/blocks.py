@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hqdm.utils.errors import HQDMError
+from hqdm.nn.network import check_unlabelled
 from hqdm.utils.memory import to_device
 
 ConvFactory = Callable[[int, int], nn.Module]
@@ -74,8 +74,7 @@ class Conditioning(nn.Module):
         features = torch.cat([phase.sin(), phase.cos()], dim=1)
         emb = self.mlp(features.to(next(self.mlp.parameters()).dtype))
         if self.labels is None:
-            if y is not None:
-                raise HQDMError("the network has no class labels (n_classes is null): leave y out")
+            check_unlabelled(y, None)
             return emb
         if y is None:
             y = torch.full(t.shape, self.labels.num_embeddings - 1, device=t.device)

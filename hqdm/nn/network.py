@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hqdm.nn.outline import check_size, outline
 from hqdm.utils.checks import check_types
-from hqdm.utils.errors import HQDMError, first_line
+from hqdm.utils.errors import HQDMError, check_names, first_line
 from hqdm.utils.registry import Registry
 
 
@@ -85,6 +85,38 @@ def check_network(network: object) -> None:
     if missing or not isinstance(network, nn.Module):
         lacks = ", ".join(missing) or "torch.nn.Module among its bases"
         raise HQDMError(f"{type(network).__name__} is not a network: it lacks {lacks}")
+
+
+def check_images(x: Tensor, sample_shape: tuple[int, ...]) -> None:
+    """Refuse images of another shape than a network was built for.
+
+    Raises:
+        HQDMError: If `x` is not of shape `(B, *sample_shape)`.
+    """
+    if tuple(x.shape[1:]) != sample_shape:
+        expected = ", ".join(map(str, sample_shape))
+        raise HQDMError(f"the network needs images of shape (B, {expected}), got {tuple(x.shape)}")
+
+
+def check_unlabelled(y: Tensor | None, n_classes: int | None) -> None:
+    """Refuse labels for a network without classes.
+
+    Raises:
+        HQDMError: If there are labels and no classes.
+    """
+    if y is not None and n_classes is None:
+        raise HQDMError("the network has no class labels (n_classes is null): leave y out")
+
+
+def check_options(cls: type, config: Mapping[str, Any]) -> None:
+    """Refuse options that a network does not have, or of another type than its argument.
+
+    Raises:
+        HQDMError: If there is one.
+    """
+    hints = option_types(cls)
+    check_names(f"option of the network {cls.__name__!r}", config, set(hints) - {"return"})
+    check_types(config, hints, "network.")
 
 
 def build_network(config: Mapping[str, Any], copies: int = 1) -> Network:

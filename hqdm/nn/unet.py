@@ -26,10 +26,10 @@ from hqdm.nn.blocks import (
     downsample,
 )
 from hqdm.nn.compiled.choice import TORCH, Modules, is_plain, uses_kernels
-from hqdm.nn.network import register_network
+from hqdm.nn.network import check_images, check_options, register_network
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.utils.checks import check_types, finite
-from hqdm.utils.errors import HQDMError, check_names
+from hqdm.utils.errors import HQDMError
 
 PARTS = ("stem", "embedding", "encoder", "vertex", "decoder", "head")
 """The parts of a U-Net, as `inspect` counts them and `--freeze` names them."""
@@ -233,11 +233,7 @@ class UNet(nn.Module):
             HQDMError: If the images have another shape than the network was built for, there are
                 neither one time nor as many as images, or labels come to an unconditional network.
         """
-        if x.shape[1:] != (self.channels, self.size, self.size):
-            raise HQDMError(
-                f"the network needs images of shape (B, {self.channels}, {self.size}, "
-                f"{self.size}), got {tuple(x.shape)}"
-            )
+        check_images(x, self.sample_shape)
         if t.shape != x.shape[:1]:
             if t.numel() != 1:
                 raise HQDMError(f"times of shape {tuple(t.shape)} for {len(x)} images")
@@ -301,9 +297,7 @@ class UNet(nn.Module):
         Raises:
             HQDMError: If an option is unknown, out of range or not of its type.
         """
-        hints = get_type_hints(cls.__init__)
-        check_names("option of the network 'UNet'", config, set(hints) - {"return"})
-        check_types(config, hints, "network.")
+        check_options(cls, config)
         hybrid = {
             part: Hybrid.from_dict(options, f"network.hybrid.{part}.")
             for part, options in (config.get("hybrid") or {}).items()

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
-from hqdm.nn.amplitude.states import check_shape
-from hqdm.nn.network import register_network
+from hqdm.nn.network import check_images, check_unlabelled, register_network
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
 
@@ -149,9 +148,8 @@ class QDense(nn.Module):
                 come to an unconditional network, or in training with `scale="norm"`, unless
                 `allow_fading`.
         """
-        check_shape(x, self.sample_shape)
-        if y is not None and self.n_classes is None:
-            raise HQDMError("the network has no class labels (n_classes is null): leave y out")
+        check_images(x, self.sample_shape)
+        check_unlabelled(y, self.n_classes)
         fades = self.scale == "norm" and not self.allow_fading
         if fades and self.training and torch.is_grad_enabled():
             raise HQDMError(

@@ -15,16 +15,21 @@ takes no parameters.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hqdm.nn.amplitude.masks import label_mask
-from hqdm.nn.network import register_network
-from hqdm.utils.checks import check_types, whole
-from hqdm.utils.errors import HQDMError, check_names
+from hqdm.nn.network import (
+    check_images,
+    check_options,
+    check_unlabelled,
+    register_network,
+)
+from hqdm.utils.checks import whole
+from hqdm.utils.errors import HQDMError
 
 PARTS = ("encoder", "decoder", "head")
 
@@ -143,14 +148,11 @@ class QUNet(nn.Module):
             HQDMError: If the images have another shape than the network was built for, or labels
                 come to an unconditional network.
         """
-        if tuple(x.shape[1:]) != self.sample_shape:
-            raise HQDMError(
-                f"the network needs images of shape (B, {self.channels}, {self.size}, "
-                f"{self.size}), got {tuple(x.shape)}"
-            )
+        check_images(x, self.sample_shape)
+        check_unlabelled(y, self.n_classes)
         x = (x + 1) / 2
-        if y is not None:
-            x = x + self._mask(y, x)
+        if y is not None and self.n_classes is not None:
+            x = x + label_mask(y, self.n_classes, x)
         skips: list[Tensor] = []
         for block in self.encoder:
             x = block(F.max_pool2d(x, 2) if skips else x)
@@ -159,12 +161,6 @@ class QUNet(nn.Module):
         for block in self.decoder:
             x = block(x, skips.pop())
         return 2 * self.head(x) - 1
-
-    def _mask(self, y: Tensor, x: Tensor) -> Tensor:
-        """The mask of the labels, `(B, 1, H, 1)`; zero for "no label"."""
-        if self.n_classes is None:
-            raise HQDMError("the network has no class labels (n_classes is null): leave y out")
-        return label_mask(y, self.n_classes, x)
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -195,7 +191,5 @@ class QUNet(nn.Module):
         Raises:
             HQDMError: If an option is unknown, out of range or not of its type.
         """
-        hints = get_type_hints(cls.__init__)
-        check_names("option of the network 'QUNet'", config, set(hints) - {"return"})
-        check_types(config, hints, "network.")
+        check_options(cls, config)
         return cls(**config)

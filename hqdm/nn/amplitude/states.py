@@ -20,8 +20,8 @@ from typing import Any, Self, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from hqdm.nn.network import check_images
 from hqdm.utils.checks import check_types, whole
-from hqdm.utils.errors import HQDMError
 
 
 class StateNetwork(nn.Module, ABC):
@@ -103,7 +103,7 @@ class StateNetwork(nn.Module, ABC):
         Raises:
             HQDMError: If the images have another shape than the network was built for.
         """
-        check_shape(x, self.sample_shape)
+        check_images(x, self.sample_shape)
         pixels = (x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)) + 1) / 2
         return nn.functional.pad(pixels, (0, self.dim - self.n_pixels))
 
@@ -112,15 +112,17 @@ class StateNetwork(nn.Module, ABC):
         return (2 * amplitudes[:, : self.n_pixels] - 1).unflatten(1, self.sample_shape)
 
 
-def check_shape(x: Tensor, sample_shape: tuple[int, int, int]) -> None:
-    """Refuse images of another shape than a network was built for.
+def rows_by_label(y: Tensor | None, n: int) -> list[tuple[int | None, Tensor]]:
+    """The labels of n images in increasing order, each with the rows that have it, on the CPU.
 
-    Raises:
-        HQDMError: If `x` is not of shape `(B, *sample_shape)`.
+    Args:
+        y: Labels `(n,)`, or None, which is one group.
+        n: Number of images.
     """
-    if x.shape[1:] != sample_shape:
-        expected = ", ".join(map(str, sample_shape))
-        raise HQDMError(f"the network needs images of shape (B, {expected}), got {tuple(x.shape)}")
+    if y is None:
+        return [(None, torch.arange(n))]
+    labels = y.cpu()
+    return [(label, (labels == label).nonzero().flatten()) for label in labels.unique().tolist()]
 
 
 def norms_of(vectors: Tensor) -> Tensor:

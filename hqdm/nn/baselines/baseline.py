@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from torch import Tensor, nn
 
-from hqdm.nn.network import NETWORKS
+from hqdm.nn.network import NETWORKS, check_images, check_unlabelled
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
 
@@ -63,6 +63,11 @@ class Baseline(nn.Module, ABC):
         if not self.widths:
             raise HQDMError("widths needs one number or more, got []")
         self.channels, self.size, self.n_classes = channels, size, n_classes
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the layers, from the sizes that the constructor has set."""
 
     @classmethod
     @abstractmethod
@@ -144,13 +149,8 @@ class Baseline(nn.Module, ABC):
             HQDMError: If the images have another shape than the network was built for, or labels
                 come to an unconditional network.
         """
-        if x.shape[1:] != self.sample_shape:
-            expected = ", ".join(map(str, self.sample_shape))
-            raise HQDMError(
-                f"the network needs images of shape (B, {expected}), got {tuple(x.shape)}"
-            )
-        if y is not None and self.n_classes is None:
-            raise HQDMError("the network has no class labels (n_classes is null): leave y out")
+        check_images(x, self.sample_shape)
+        check_unlabelled(y, self.n_classes)
         return 2 * self.pixels((x + 1) / 2, y) - 1
 
 

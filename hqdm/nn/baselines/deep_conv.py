@@ -37,20 +37,13 @@ class DeepConv(Baseline):
 
     default_widths = (10, 10)
 
-    def __init__(
-        self,
-        channels: int = 1,
-        size: int = 8,
-        widths: Sequence[int] | None = None,
-        n_classes: int | None = None,
-        parameters: int | None = None,
-    ) -> None:
-        super().__init__(channels, size, widths, n_classes, parameters)
+    def build(self) -> None:
+        """See `Baseline.build`."""
         layers: list[nn.Module] = []
-        for n_in, n_out in pairwise((channels, *self.widths)):
+        for n_in, n_out in pairwise((self.channels, *self.widths)):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU()]
         self.hidden = nn.Sequential(*layers)
-        self.out = nn.Conv2d(self.widths[-1], channels, 3, padding=1)
+        self.out = nn.Conv2d(self.widths[-1], self.channels, 3, padding=1)
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:

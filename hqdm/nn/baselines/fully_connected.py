@@ -35,17 +35,10 @@ class FullyConnected(Baseline):
 
     default_widths = (7,)
 
-    def __init__(
-        self,
-        channels: int = 1,
-        size: int = 8,
-        widths: Sequence[int] | None = None,
-        n_classes: int | None = None,
-        parameters: int | None = None,
-    ) -> None:
-        super().__init__(channels, size, widths, n_classes, parameters)
-        n_pixels = channels * size**2
-        inputs = n_pixels + (n_classes is not None)
+    def build(self) -> None:
+        """See `Baseline.build`."""
+        n_pixels = self.channels * self.size**2
+        inputs = n_pixels + (self.n_classes is not None)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise((inputs, *self.widths)):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]

@@ -75,26 +75,19 @@ class SmallUNet(Baseline):
 
     default_widths = (3, 6)
 
-    def __init__(
-        self,
-        channels: int = 1,
-        size: int = 8,
-        widths: Sequence[int] | None = None,
-        n_classes: int | None = None,
-        parameters: int | None = None,
-    ) -> None:
-        super().__init__(channels, size, widths, n_classes, parameters)
+    def build(self) -> None:
+        """See `Baseline.build`."""
         levels = len(self.widths)
-        if size >> (levels - 1) == 0:
+        if self.size >> (levels - 1) == 0:
             raise HQDMError(f"{levels} levels need images of {2 ** (levels - 1)} pixels or more")
         self.encoder = nn.ModuleList(
-            encoder_block(n_in, n_out) for n_in, n_out in pairwise((channels, *self.widths))
+            encoder_block(n_in, n_out) for n_in, n_out in pairwise((self.channels, *self.widths))
         )
         self.pool = nn.MaxPool2d(2)
         self.decoder = nn.ModuleList(
             DecoderBlock(n_in, n_out) for n_in, n_out in pairwise(reversed(self.widths))
         )
-        self.head = nn.Conv2d(self.widths[0], channels, 1)
+        self.head = nn.Conv2d(self.widths[0], self.channels, 1)
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:

@@ -20,7 +20,7 @@ from hqdm.diffusion.denoiser import Denoiser, Denoising, check_labels
 from hqdm.diffusion.objective import Levels, StepBack
 from hqdm.diffusion.schedule import Schedule
 from hqdm.guidance.clip import Clip
-from hqdm.nn.amplitude.states import StateNetwork, normalised, norms_of
+from hqdm.nn.amplitude.states import StateNetwork, normalised, norms_of, rows_by_label
 from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.samplers.recursive.powers import (
     MAX_CHANNEL_QUBITS,
@@ -121,7 +121,8 @@ class UnitarySampling(Sampler):
         method = self._method_of(network)
         numbers = noise.draw(self._numbers(method, n))
         probabilities = torch.empty_like(pixels.real)
-        for y, rows in _by_label(network, denoise.y, len(x)):
+        labels = None if network.n_classes is None else denoise.y
+        for y, rows in rows_by_label(labels, len(x)):
             probabilities[rows] = self._probabilities(
                 method, network, states[rows], y, n, numbers[rows]
             )
@@ -242,16 +243,3 @@ def state_network(denoising: Denoising) -> tuple[Denoiser, StateNetwork]:
             f"data), this one predicts {denoising.predict}: use another sampler"
         )
     return denoising, network
-
-
-def _by_label(
-    network: StateNetwork, y: Tensor | None, n: int
-) -> list[tuple[int | None, list[int]]]:
-    """The labels of a batch, each with the rows that have it."""
-    if y is None or network.n_classes is None:
-        return [(None, list(range(n)))]
-    labels = y.tolist()
-    return [
-        (label, [row for row, own in enumerate(labels) if own == label])
-        for label in sorted(set(labels))
-    ]
