@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from hqdm.diffusion.objective import (
@@ -35,13 +35,8 @@ from hqdm.nn.network import (
     network_config,
     network_outline,
 )
-from hqdm.storage.folder import (
-    CARD_FILE,
-    check_config,
-    download_folder,
-    read_folder,
-    write_folder,
-)
+from hqdm.storage.folder import check_config, read_folder, write_folder
+from hqdm.storage.hub import CARD_FILE, download_folder, model_card, upload_folder
 from hqdm.utils.checks import device_named, whole
 from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import together, write_file
@@ -65,7 +60,7 @@ class Denoising(Protocol):
 DenoisingType = TypeVar("DenoisingType", bound=Denoising)
 
 
-class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diffusion", "quantum"]):
+class Denoiser(nn.Module):
     """A network, a schedule and an objective.
 
     Args:
@@ -316,29 +311,13 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         check_config(folder)
         return denoiser
 
-    def save_pretrained(
-        self,
-        save_directory: str | Path,
-        *,
-        repo_id: str | None = None,
-        push_to_hub: bool = False,
-        model_card_kwargs: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> str | None:
+    def save_pretrained(self, save_directory: str | Path) -> None:
         """Write a model folder, with a model card unless there is one.
 
-        Unlike huggingface_hub's own method it replaces the files of another model together, and
-        removes none before that.
+        The files of another model are replaced together, and none is removed before that.
 
         Args:
             save_directory: The folder.
-            repo_id: The repository on the hub; by default named like the folder.
-            push_to_hub: Also upload the model.
-            model_card_kwargs: Arguments of the template of the card.
-            **options: Arguments of `push_to_hub`.
-
-        Returns:
-            The address of the commit if the model was uploaded.
 
         Raises:
             HQDMError: If a file cannot be written; the old files are unchanged.
@@ -347,36 +326,56 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="hqdm", tags=["diff
         with together():
             write_folder(folder, self.config, self.state_dict())
             if not (folder / CARD_FILE).exists():
-                card = self.generate_model_card(**(model_card_kwargs or {}))
-                write_file(folder / CARD_FILE, str(card))
-        if not push_to_hub:
-            return None
-        return str(
-            self.push_to_hub(repo_id or folder.name, model_card_kwargs=model_card_kwargs, **options)
-        )
+                write_file(folder / CARD_FILE, model_card())
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the files of `save_pretrained` to the Hugging Face hub.
+
+        Args:
+            repo_id: `owner/name`; a repository that does not exist is created.
+            **options: Options of `hqdm.storage.hub.upload_folder`.
+
+        Returns:
+            The address of the commit.
+        """
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            self.save_pretrained(folder)
+            return upload_folder(folder, repo_id, **options)
 
     @classmethod
-    def _from_pretrained(
+    def from_pretrained(
         cls,
+        source: str | Path,
         *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
         map_location: str = "cpu",
-        **unknown_options: Any,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
     ) -> Self:
-        if unknown_options:
-            raise HQDMError(
-                f"unknown options of from_pretrained: {', '.join(sorted(unknown_options))}"
-            )
+        """Load a folder that `save_pretrained` wrote, or a model on the Hugging Face hub.
+
+        Args:
+            source: The folder, or `owner/name`.
+            map_location: The device of the model.
+            revision: Branch, tag or commit of a model on the hub.
+            cache_dir: The cache of downloads.
+            force_download: Whether to download what is in the cache.
+            local_files_only: Whether to take what is in the cache without asking the hub.
+            token: The token of the hub, by default that of `hf auth login`.
+
+        Raises:
+            HQDMError: If the device is not available, or a file is missing, damaged or from a newer
+                version.
+            OSError, ValueError, RuntimeError: If there is no such model on the hub or no access.
+        """
         device = device_named(map_location)
-        folder = Path(model_id)
+        folder = Path(source)
         if not folder.is_dir():
             folder = download_folder(
-                model_id,
+                str(source),
                 revision=revision,
                 cache_dir=cache_dir,
                 force_download=force_download,

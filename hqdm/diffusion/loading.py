@@ -8,7 +8,8 @@ from typing import Literal
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.storage.checkpoint import LAST, PREFIXES, Checkpoint, read_checkpoint
 from hqdm.storage.digests import digest
-from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, download_folder
+from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
+from hqdm.storage.hub import download_folder
 from hqdm.storage.shipped import shipped
 from hqdm.utils.errors import HQDMError, first_line
 

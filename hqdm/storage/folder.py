@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -30,7 +29,6 @@ from hqdm.utils.versions import provenance
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
 
 
 class Header(TypedDict, total=False):
@@ -73,20 +71,6 @@ def check_no_run(folder: Path) -> None:
             f"{folder} is the folder of a run, whose {LAST} the exported model would hide: name "
             "another folder with --out"
         )
-
-
-def download_folder(name: str, **options: Any) -> Path:
-    """The folder of a model on the Hugging Face hub, downloaded unless it is in the cache.
-
-    Args:
-        name: `owner/name`.
-        **options: Arguments of `huggingface_hub.snapshot_download`.
-
-    Raises:
-        OSError, ValueError, RuntimeError: By the library, if there is no such model or no access.
-    """
-    files = [CONFIG_FILE, WEIGHTS_FILE]
-    return Path(snapshot_download(name, allow_patterns=files, **options))
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

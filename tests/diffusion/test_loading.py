@@ -127,7 +127,7 @@ def test_names_on_the_hub_are_downloaded(monkeypatch, tmp_path):
         asked.append((name, allow_patterns))
         return str(tmp_path)
 
-    monkeypatch.setattr("hqdm.storage.folder.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert find_model("someone/model") == tmp_path
     assert asked == [("someone/model", ["config.json", "model.safetensors"])]
     for path in ("runs/x/last.ckpt", "runs/last.ckpt", "./model", "model", "/no/model"):
@@ -145,7 +145,7 @@ def test_the_home_folder_is_expanded(monkeypatch, tmp_path, last):
 def test_a_misspelt_path_is_not_asked_of_the_hub(monkeypatch, tmp_path):
     (tmp_path / "runs" / "mnist_qvunet").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hqdm.storage.folder.snapshot_download", None)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
     said = r"^there is no model runs/mnist_qvnet: .* \(did you mean 'runs/mnist_qvunet'\?\)$"
     with pytest.raises(HQDMError, match=said):
         find_model("runs/mnist_qvnet")
@@ -157,7 +157,7 @@ def test_what_is_neither_here_nor_on_the_hub(monkeypatch):
     def download(name, allow_patterns):
         raise OSError("404")
 
-    monkeypatch.setattr("hqdm.storage.folder.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     said = r"^there is no model some/one: neither a file nor a folder .* none on the hub \(404\)$"
     with pytest.raises(HQDMError, match=said):
         find_model("some/one")

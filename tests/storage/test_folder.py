@@ -5,10 +5,7 @@ import shutil
 
 import pytest
 import torch
-from huggingface_hub import HfApi
-from safetensors.torch import load_file
 
-from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.storage.folder import read_folder, write_folder
 from hqdm.storage.formats import check_version
@@ -49,33 +46,6 @@ def test_version_has_to_be_a_number():
     for wrong in ("1", True, None):
         with pytest.raises(HQDMError, match="it is not a file of hqdm"):
             check_version({"format_version": wrong}, 2, "it")
-
-
-def test_hub_gets_weights_configuration_and_card(trained, monkeypatch):
-    denoiser, sent = load_denoiser(trained / "last.ckpt"), {}
-
-    class Repo:
-        repo_id = "someone/model"
-
-    def upload_folder(self, *, folder_path, repo_id, **options):
-        files = {f.name: f.read_bytes() for f in folder_path.iterdir()}
-        rebuilt = Denoiser.from_folder(folder_path)
-        sent.update(
-            files=files, repo_id=repo_id, tensors=load_file(folder_path / "model.safetensors")
-        )
-        sent["config"] = rebuilt.config
-        return "https://example.invalid/commit"
-
-    monkeypatch.setattr(HfApi, "create_repo", lambda self, **_: Repo)
-    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
-    assert denoiser.push_to_hub("someone/model") == "https://example.invalid/commit"
-    assert sent["repo_id"] == "someone/model"
-    assert set(sent["files"]) == {"model.safetensors", "config.json", "README.md"}
-    assert sent["config"] == denoiser.config
-    for name, value in denoiser.state_dict().items():
-        assert torch.equal(sent["tensors"][name], value)
-    card = sent["files"]["README.md"].decode()
-    assert "library_name: hqdm" in card
 
 
 @pytest.fixture(scope="module")

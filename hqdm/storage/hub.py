@@ -1,0 +1,87 @@
+"""Models on the Hugging Face hub: a model folder, and the card that describes it.
+
+The library of the hub is imported where the hub is used: its import takes longer than reading a
+model.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
+
+CARD_FILE = "README.md"
+_CARD = """---
+{{ card_data }}
+---
+
+A diffusion model of [hqdm](https://pypi.org/project/hqdm). In the folder of these files:
+
+```python
+from hqdm import Pipeline
+
+images = Pipeline.from_pretrained(".")(n=16).images  # or the name of this model on the hub
+```
+
+`config.json` describes the network, the noise schedule and the objective; `model.safetensors` holds
+the weights.
+"""
+
+
+def model_card() -> str:
+    """The card of a model folder, in Markdown with the metadata that the hub reads."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    data = ModelCardData(library_name="hqdm", tags=["diffusion", "quantum"])
+    return str(ModelCard.from_template(data, template_str=_CARD))
+
+
+def download_folder(name: str, **options: Any) -> Path:
+    """The folder of a model on the hub, downloaded unless it is in the cache.
+
+    Args:
+        name: `owner/name`.
+        **options: Arguments of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        OSError, ValueError, RuntimeError: By the library, if there is no such model or no access.
+    """
+    from huggingface_hub import snapshot_download
+
+    files = [CONFIG_FILE, WEIGHTS_FILE]
+    return Path(snapshot_download(name, allow_patterns=files, **options))
+
+
+def upload_folder(
+    folder: Path,
+    name: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    commit_message: str = "Upload a model of hqdm",
+    **options: Any,
+) -> str:
+    """Upload a model folder in one commit; the repository is created if it is new.
+
+    Args:
+        folder: The folder.
+        name: `owner/name`.
+        private: Whether a new repository is private.
+        token: The token of the hub, by default that of `hf auth login`.
+        commit_message: The message of the commit.
+        **options: Arguments of `HfApi.upload_folder`, such as `revision` and `create_pr`.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        OSError, ValueError: By the library, if the name is not valid or there is no access.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    repository = api.create_repo(name, private=private, exist_ok=True).repo_id
+    return str(
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message=commit_message, **options
+        )
+    )
