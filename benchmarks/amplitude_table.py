@@ -33,7 +33,7 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from simulators import RESULTS, machine
-from speed.report import Table, machine_line
+from speed.report import Table, machine_lines
 from speed.settings import Settings
 from timed_training import averaged, resumed
 from torch import Tensor
@@ -604,7 +604,7 @@ def notes(results: dict[str, Any], shown: Sequence[Row]) -> list[str]:
         f"Learning rates tried, each with {settings['updates']:,} updates at most "
         f"(limit: not converged before): {'; '.join(tried)}.",
         *[f"Diverged: {'; '.join(failed)}."] * bool(failed),
-        machine_line(results["machine"]),
+        *machine_lines(results["machines"]),
     ]
 
 
@@ -677,16 +677,16 @@ def main() -> None:
         options.seeds = options.seeds or 2
     register_sources()
     console = Console(log_path=False)
-    results: dict[str, Any] = {
-        "settings": {
+    folder = options.out or (None if options.quick else RESULTS)
+    file = folder / "amplitude_table.json" if folder else None
+    results = resumed(
+        file,
+        {
             **{"updates": options.updates, "seeds": options.seeds, "taus": options.taus},
             **{"n": options.n, "tried": tried},
         },
-        "machine": machine(Settings(options.quick, torch.get_num_threads(), ())),
-    }
-    folder = options.out or (None if options.quick else RESULTS)
-    file = folder / "amplitude_table.json" if folder else None
-    results["runs"] = resumed(file, results["settings"]) if file else []
+        machine(Settings(options.quick, torch.get_num_threads(), ())),
+    )
     shown = [
         row
         for row in ROWS

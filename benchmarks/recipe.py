@@ -23,7 +23,7 @@ from install_peers import ROOT
 from lightning import Trainer
 from rich.console import Console
 from simulators import RESULTS, machine
-from speed.report import Table, machine_line
+from speed.report import Table, machine_lines
 from speed.settings import Settings
 from timed_training import Judge, Milestones, averaged, resumed, train, write_runs
 
@@ -149,7 +149,7 @@ def table(results: dict[str, Any]) -> Table:
             "Error in x0: mean squared error per pixel in noisy test images, times uniform. FID: "
             f"{settings['n']} samples by {settings['sampler']}, {settings['steps']} steps, in the "
             "features of the classifier of the package. Means with 95 % t intervals.",
-            machine_line(results["machine"]),
+            *machine_lines(results["machines"]),
         ),
     )
 
@@ -176,13 +176,13 @@ def main() -> None:
         options.seconds, options.seeds, options.n, options.steps = 2.0, 1, 16, 2
     console = Console(log_path=False)
     keys = ("size", "seconds", "n", "sampler", "steps")
-    results: dict[str, Any] = {
-        "settings": {key: getattr(options, key) for key in keys},
-        "machine": machine(Settings(options.quick, torch.get_num_threads(), ())),
-    }
     folder = options.out or (None if options.quick else RESULTS)
     file = folder / f"recipe_{options.size}.json" if folder else None
-    results["runs"] = resumed(file, results["settings"]) if file else []
+    results = resumed(
+        file,
+        {key: getattr(options, key) for key in keys},
+        machine(Settings(options.quick, torch.get_num_threads(), ())),
+    )
     protocol = ScoringProtocol(DATA, n=options.n)
     judge = Judge(
         protocol, build_sampler(options.sampler, options.steps), (1, options.size, options.size)

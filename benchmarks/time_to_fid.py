@@ -20,7 +20,7 @@ from install_peers import ROOT
 from lightning import Trainer
 from rich.console import Console
 from simulators import RESULTS, machine
-from speed.report import Table, machine_line
+from speed.report import Table, machine_lines
 from speed.settings import Settings
 from timed_training import Judge, Milestones, averaged, resumed, train, write_runs
 
@@ -88,13 +88,12 @@ def measure(
 def table(results: dict[str, Any]) -> Table:
     """The time to the FID of each configuration."""
     settings, cells = results["settings"], []
-    first: float | None = None
+    base: tuple[float, bool] | None = None
     for run in results["runs"]:
         *above, last = run["scores"] or [{"seconds": 0.0, "steps": 0, "fid": float("nan")}]
         reached = last["fid"] <= settings["target"]
-        first = last["seconds"] if reached and run is results["runs"][0] else first
+        base = base or (last["seconds"], reached)
         name = run["config"] if run["finished"] else f"{run['config']} (unfinished)"
-        ratio = f"{last['seconds'] / first:.2f}" if reached and first else "-"
         cells.append(
             (
                 name,
@@ -102,7 +101,7 @@ def table(results: dict[str, Any]) -> Table:
                 f"{last['steps']:,}",
                 f"{last['fid']:.2f}",
                 f"{above[-1]['seconds']:,.0f}" if above else "-",
-                ratio,
+                _ratio(last["seconds"], *base) if reached else "-",
             )
         )
     return Table(
@@ -112,9 +111,14 @@ def table(results: dict[str, Any]) -> Table:
         notes=(
             f"{settings['n']} samples by {settings['sampler']}, {settings['steps']} steps, of the "
             f"averaged weights; one run each, random seed {settings['seed']}.",
-            machine_line(results["machine"]),
+            *machine_lines(results["machines"]),
         ),
     )
+
+
+def _ratio(seconds: float, base: float, reached: bool) -> str:
+    """The ratio to the time of the first configuration, an upper bound if that is a lower one."""
+    return f"{'' if reached else '< '}{seconds / base:.2f}" if base else "-"
 
 
 def main() -> None:
@@ -140,12 +144,12 @@ def main() -> None:
     if options.growth <= 1:
         parser.error("--growth needs a factor above 1")
     keys = ("data", "target", "first", "growth", "limit", "n", "sampler", "steps", "seed")
-    results: dict[str, Any] = {
-        "settings": {key: getattr(options, key) for key in keys},
-        "machine": machine(Settings(False, torch.get_num_threads(), ())),
-    }
     file = options.out / "time_to_fid.json"
-    results["runs"] = resumed(file, results["settings"])
+    results = resumed(
+        file,
+        {key: getattr(options, key) for key in keys},
+        machine(Settings(False, torch.get_num_threads(), ())),
+    )
     runs = {run["config"]: run for run in results["runs"]}
     protocol = ScoringProtocol(options.data, n=options.n)
     sampler = build_sampler(options.sampler, options.steps)

@@ -144,19 +144,30 @@ def train(options: Sequence[str], folder: Path, milestones: Milestones) -> Train
     return cli
 
 
-def resumed(file: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs in a file of the same settings; none if there is no file.
+def resumed(
+    file: Path | None, settings: dict[str, Any], machine: dict[str, Any]
+) -> dict[str, Any]:
+    """The results of the same settings in a file; without runs if there is no file.
+
+    Args:
+        file: The JSON file, if results are kept.
+        settings: Settings of all runs.
+        machine: This machine, which is added to those of the results unless it is among them.
 
     Raises:
         SystemExit: If the file has other settings.
     """
-    if not file.exists():
-        return []
-    before = json.loads(file.read_text())
-    if before["settings"] != settings:
-        raise SystemExit(f"{file} has other settings, {before['settings']}: use another --out")
-    runs: list[dict[str, Any]] = before["runs"]
-    return runs
+    results: dict[str, Any] = {"settings": settings, "machines": [], "runs": []}
+    if file is not None and file.exists():
+        results = json.loads(file.read_text())
+        if results["settings"] != settings:
+            raise SystemExit(
+                f"{file} has other settings, {results['settings']}: use another --out"
+            )
+    undated = [{**known, "date": ""} for known in results["machines"]]
+    if {**machine, "date": ""} not in undated:
+        results["machines"].append(machine)
+    return results
 
 
 def write_runs(file: Path, results: dict[str, Any], table: Table, script: str) -> None:

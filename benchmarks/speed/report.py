@@ -83,6 +83,13 @@ def machine_line(machine: dict[str, Any]) -> str:
     )
 
 
+def machine_lines(machines: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per machine, numbered if there are several."""
+    if len(machines) == 1:
+        return [machine_line(machines[0])]
+    return [f"Machine {n}: {machine_line(one)}" for n, one in enumerate(machines, 1)]
+
+
 def peers_tables(section: dict[str, Any]) -> Iterator[Table]:
     """One table per task."""
     for work in section["works"]:

@@ -118,7 +118,7 @@ def test_rates_and_steps_are_chosen_by_validation(table):
     first, second = row.rates[:2]
     runs = [result(row, first, 0, [0.9, 0.4], [1.0, 2.0])]
     results = {"settings": settings, "runs": runs, "floors": {"digits": {"energy_distance": 0.1}}}
-    results["machine"] = None
+    results["machines"] = []
     assert table.final_runs(results, row) == []
     pending = table.pending(results, row, seeds=3, tried=2)
     assert next(pending) == (second, 0)
@@ -149,13 +149,13 @@ def test_runs_that_diverge_are_left_out(table, monkeypatch, tmp_path):
     runs = [table.measure(row, rate, 0, Namespace(updates=10)) for rate in row.rates[:2]]
     assert runs[0]["failure"] == "the loss is nan at step 3"
     settings = {"taus": [1, 10], "tried": 2, "updates": 100}
-    results = {"settings": settings, "runs": runs, "machine": None}
+    results = {"settings": settings, "runs": runs, "machines": []}
     assert table.chosen_rate(runs) is None
     assert table.final_runs(results, row) == []
     assert list(table.pending(results, row, seeds=2, tried=2)) == []
     runs[1] = result(row, row.rates[1], 0, [0.3, 0.8], [4.0, 1.0])
     assert table.final_runs(results, row) == runs[1:]
-    monkeypatch.setattr(table, "machine_line", lambda machine: "")
+    monkeypatch.setattr(table, "machine_lines", lambda machines: [])
     assert "Diverged: " + row.key + " at 0.000833 with random seed 0." in table.notes(
         results, [row]
     )

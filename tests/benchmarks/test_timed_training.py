@@ -75,12 +75,18 @@ def test_the_error_of_a_constant_prediction_is_known(timed):
         assert judge.x0_error(denoiser) == pytest.approx(expected, rel=1e-6)
 
 
-def test_runs_of_other_settings_are_not_continued(timed, load, tmp_path):
-    file = tmp_path / "runs.json"
-    assert timed.resumed(file, {"n": 1}) == []
+def test_results_are_taken_up_where_they_ended(timed, load, tmp_path):
+    """With every machine that they come from, but not with other settings."""
+    file, machines = tmp_path / "runs.json", [{"cpu": "a", "date": "1"}, {"cpu": "b", "date": "2"}]
+    results = timed.resumed(file, {"n": 1}, machines[0])
+    assert results == {"settings": {"n": 1}, "machines": machines[:1], "runs": []}
+    assert timed.resumed(None, {"n": 1}, machines[0]) == results
+    results["runs"].append({"seed": 0})
     table = load("speed.report").Table("title", ("a", "b"), [("1", "2")])
-    timed.write_runs(file, {"settings": {"n": 1}, "runs": [{"seed": 0}]}, table, "x.py")
-    assert timed.resumed(file, {"n": 1}) == [{"seed": 0}]
+    timed.write_runs(file, results, table, "x.py")
     assert "| 1 | 2 |" in file.with_suffix(".md").read_text()
+    assert timed.resumed(file, {"n": 1}, {"cpu": "a", "date": "3"}) == results  # on another day
+    on_another = timed.resumed(file, {"n": 1}, machines[1])
+    assert on_another == {**results, "machines": machines}
     with pytest.raises(SystemExit, match="has other settings"):
-        timed.resumed(file, {"n": 2})
+        timed.resumed(file, {"n": 2}, machines[0])
