@@ -6,6 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import hqdm
 
 PACKAGE = Path(hqdm.__file__).parent
@@ -48,6 +50,7 @@ def test_every_register_function_is_public():
     assert {f"register_{kind}" for kind in kinds} <= set(hqdm.__all__)
 
 
+@pytest.mark.slow  # mypy reads torch
 def test_a_script_s_types_are_checked(tmp_path):
     """mypy, strict, on a user's script: a right one passes, a wrong argument is found."""
     assert (PACKAGE / "py.typed").exists()

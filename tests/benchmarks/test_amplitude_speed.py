@@ -22,6 +22,7 @@ def test_quick_run(script, monkeypatch, tmp_path):
         assert all(float(cell.split()[0]) > 0 for cell in cells)
 
 
+@pytest.mark.slow  # a circuit of its own
 def test_networks_that_differ_are_not_timed(script, monkeypatch):
     right = script.DenseNode.forward
     monkeypatch.setattr(script.DenseNode, "forward", lambda self, x: 1.1 * right(self, x))

@@ -14,6 +14,7 @@ def script(load):
     return load("backends")
 
 
+@pytest.mark.slow  # measures
 def test_quick_run(script, monkeypatch, tmp_path):
     file = tmp_path / "backends.md"
     monkeypatch.setattr(sys, "argv", ["backends.py", "--quick", "--write", str(file)])

@@ -218,6 +218,7 @@ def test_the_comparison_of_circuits_finds_wrong_angles(load, dtype):
     assert math.isnan(module.error(broken, reference))
 
 
+@pytest.mark.slow  # all comparisons
 def test_the_quick_comparisons_hold(load, context):
     rows = list(load("device.correctness").simulators(context))
     assert {row["what"] for row in rows} == {"statevector", "statevector in chunks", "unitary"}

@@ -12,6 +12,7 @@ def script(load):
     return load("half_precision")
 
 
+@pytest.mark.slow  # trainings
 def test_twenty_steps(script, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "DATA", "digits")
     monkeypatch.setattr(script, "NARROW", {"dim": 4, "mults": [1]})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from marks import slow
 from safetensors.torch import load_file
 
 from hqdm.cli.commands.fit import TrainingCLI
@@ -64,7 +65,7 @@ def test_every_configuration_has_a_learning_rate_of_the_paper():
 
 @pytest.mark.parametrize(
     "name",
-    ["qdense_digits_guided", pytest.param("qdense_digits_noise", marks=pytest.mark.slow)],
+    ["qdense_digits_guided", slow("qdense_digits_noise")],
 )
 def test_q_dense_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     """Trained, resumed, sampled recursively, inspected and exported; with few layers."""

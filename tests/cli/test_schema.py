@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from marks import slow
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.diffusion.loading import load_denoiser
@@ -99,7 +100,7 @@ def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
     "name",
     [
         "mnist_qvunet",
-        pytest.param("fashion_mnist_qvunet", marks=pytest.mark.slow),
+        slow("fashion_mnist_qvunet"),
         "cifar10_qvunet",
     ],
 )

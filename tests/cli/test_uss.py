@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from marks import slow
 from safetensors.torch import load_file
 
 from hqdm.cli.commands.fit import TrainingCLI
@@ -38,9 +39,7 @@ def test_configurations_of_uss_are_those_of_the_paper():
     assert found == USS
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("uss_digits", marks=pytest.mark.slow), "uss_digits_guided"]
-)
+@pytest.mark.parametrize("name", [slow("uss_digits"), "uss_digits_guided"])
 def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     """Trained, resumed, sampled at once, inspected and exported; with few layers."""
     small = ("--model.network.options.n_layers", 4, "--data.limit", 40, "--trainer.accelerator")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pennylane as qml
 import pytest
+from marks import slow
 
 from hqdm.device import HqdmQubit
 
@@ -38,7 +39,7 @@ def programs(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "sizes"),
-    [*SMALL.items(), pytest.param("vqe", {}, marks=pytest.mark.slow, id="vqe of 12 qubits")],
+    [*SMALL.items(), slow("vqe", {}, id="vqe of 12 qubits")],
 )
 def test_values_and_gradients_are_those_of_default_qubit(programs, name, sizes):
     (program,) = (program for program in programs.PROGRAMS if program.name == name)

@@ -62,6 +62,7 @@ def run(*args):
     return process.stdout
 
 
+@pytest.mark.slow  # processes
 def test_two_processes_draw_the_bits_of_one(hqdm, trained_classes, tmp_path, one_thread):
     """Stochastic, with labels and guidance, the last batch smaller: batches 0, 2 and 1, 3."""
     (tmp_path / "draw.py").write_text(SCRIPT)

@@ -18,6 +18,7 @@ from gaussian_images import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import slow
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule, MixingSchedule
@@ -137,7 +138,7 @@ def test_posterior_sampling_around_a_network():
     assert (guided.distance(drawn) < guided.distance(plain)).all()
 
 
-@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("order", [2, slow(3)])
 def test_exact_derivatives_go_through_the_gradient(order):
     """Both solvers approach the same flow; without the gradient's own derivative one would not."""
     operator = Blur(1.2)

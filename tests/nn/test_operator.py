@@ -92,6 +92,7 @@ def test_batches_of_other_sizes_and_no_gradients():
             torch.testing.assert_close(compiled(x), layer(x), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow  # torch.compile
 def test_a_network_compiles():
     class Network(nn.Module):
         def __init__(self):

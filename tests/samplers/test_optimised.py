@@ -146,6 +146,7 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     assert "n needs a whole number from 1, got 0" in refused(*fit, "--n", 0)
 
 
+@pytest.mark.slow  # scores twice
 @pytest.mark.filterwarnings("ignore:.*are few for FID")
 def test_evaluation_and_comparison_take_a_grid(hqdm, trained, tmp_path):
     """Restoration starts in between, where the sampler's own grid goes."""

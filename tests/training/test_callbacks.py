@@ -189,6 +189,7 @@ def test_second_run_in_a_folder_is_refused(tiny, refused, hqdm, tmp_path, reposi
     assert hqdm(*sample).code == 0
 
 
+@pytest.mark.slow  # processes
 def test_killed_run_that_replaces_another_one_is_undone(
     tiny, refused, trained, tmp_path, repository
 ):
@@ -208,6 +209,7 @@ def test_killed_run_that_replaces_another_one_is_undone(
     assert {file: data for file, data in after.items() if file not in foreign} == before
 
 
+@pytest.mark.slow  # processes
 def test_terminated_script_says_how_to_go_on(tiny, tmp_path, repository):
     out = tmp_path / "run"
     script = Script(repository, "--config", tiny(**LONG), "--out", out)

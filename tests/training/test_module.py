@@ -223,6 +223,7 @@ def test_numbers_out_of_range_are_named(options, said):
         DiffusionModule(denoiser(), **options)
 
 
+@pytest.mark.slow  # processes
 def test_two_processes_train_like_one(hqdm, tiny, tmp_path, repository):
     config = tiny(data__flip=True, data__labelled=True, model__network__n_classes=10)
     # In float32 Adam makes steps of the gradients that are nothing but rounding, such as those of a

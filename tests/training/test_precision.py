@@ -10,6 +10,7 @@ from lightning.fabric.connector import (
     _PRECISION_INPUT_STR,
     _PRECISION_INPUT_STR_ALIAS,
 )
+from marks import slow
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.denoiser import Denoiser
@@ -59,11 +60,11 @@ def test_a_precision_is_refused_in_python():
 @pytest.mark.parametrize(
     "precision",
     [
-        "64-true",
+        slow("64-true"),
         "bf16-mixed",
-        "bf16-true",
-        pytest.param("32-true", marks=pytest.mark.slow),  # all other tests
-        pytest.param("16-mixed", marks=pytest.mark.slow),  # bf16-mixed on the CPU
+        slow("bf16-true"),
+        slow("32-true"),  # all other tests
+        slow("16-mixed"),  # bf16-mixed on the CPU
     ],
 )
 def test_a_precision_trains_draws_resumes_and_reloads(hqdm, tiny, tmp_path, same_run, precision):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.loggers import CSVLogger
+from marks import slow
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
@@ -56,22 +57,10 @@ def train(config, out, *args, keep=None):
     "changes",
     [
         pytest.param({}, id="plain"),
-        pytest.param({"data__flip": True, **LABELS}, id="flip and labels"),
-        pytest.param(
-            {"trainer__check_val_every_n_epoch": 2},
-            id="validation every other epoch",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"model__ema": POWER},
-            id="an average that follows the run",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"trainer__accumulate_grad_batches": 2},
-            id="accumulated gradients",
-            marks=pytest.mark.slow,
-        ),
+        slow({"data__flip": True, **LABELS}, id="flip and labels"),
+        slow({"trainer__check_val_every_n_epoch": 2}, id="validation every other epoch"),
+        slow({"model__ema": POWER}, id="an average that follows the run"),
+        slow({"trainer__accumulate_grad_batches": 2}, id="accumulated gradients"),
     ],
 )
 def test_every_checkpoint_resumes_the_run_bit_for_bit(tiny, same_run, tmp_path, changes):
@@ -92,10 +81,10 @@ def test_every_checkpoint_resumes_the_run_bit_for_bit(tiny, same_run, tmp_path, 
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        (("--trainer.max_epochs", 1), ("--trainer.max_epochs", 3)),
+        slow(("--trainer.max_epochs", 1), ("--trainer.max_epochs", 3)),
         (("--trainer.max_steps", 4), ("--trainer.max_steps", 8)),
-        (("--trainer.max_steps", 3), ("--trainer.max_steps", 8)),
-        (("--trainer.max_steps", 4), ("--trainer.max_epochs", 3)),
+        slow(("--trainer.max_steps", 3), ("--trainer.max_steps", 8)),
+        slow(("--trainer.max_steps", 4), ("--trainer.max_epochs", 3)),
     ],
     ids=["epochs", "from within an epoch", "from an epoch's end", "steps, then epochs"],
 )
@@ -163,7 +152,7 @@ def test_best_checkpoint_after_a_stop_within_an_epoch(tiny, tmp_path):
     assert (out / "best.ckpt").read_bytes() == best
 
 
-@pytest.mark.parametrize("place", [shutil.copytree, shutil.move], ids=["copied", "renamed"])
+@pytest.mark.parametrize("place", [slow(shutil.copytree), shutil.move], ids=["copied", "renamed"])
 def test_best_checkpoint_in_another_place(trained, tiny, tmp_path, place):
     out = tmp_path / "other"
     place(shutil.copytree(trained, tmp_path / "run"), out)
@@ -424,7 +413,7 @@ def test_read_only_file_is_not_replaced(trained, refused, tiny, tmp_path):
     assert folder_contents(out) == before
 
 
-@pytest.mark.parametrize("n", range(0, 10, 2))
+@pytest.mark.parametrize("n", [slow(0), slow(2), 4, slow(6), slow(8)])
 def test_full_disk_stops_the_run_and_leaves_a_checkpoint(
     trained, hqdm, tiny, tmp_path, monkeypatch, n
 ):

@@ -2,6 +2,7 @@
 
 import pytest
 from lightning import Callback
+from marks import slow
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
@@ -135,7 +136,7 @@ def sums(config, out):
     return kept.sums
 
 
-@pytest.mark.parametrize(("share", "repeated"), [(1, 1), (0.67, 2), (9, 3)])
+@pytest.mark.parametrize(("share", "repeated"), [slow(1, 1), (0.67, 2), slow(9, 3)])
 def test_overfit_batches_trains_on_the_first_batches_in_every_epoch(
     tiny, tmp_path, share, repeated
 ):
@@ -146,7 +147,7 @@ def test_overfit_batches_trains_on_the_first_batches_in_every_epoch(
     assert some == 3 * every[:repeated]
 
 
-@pytest.mark.parametrize("stop", [3, 4])
+@pytest.mark.parametrize("stop", [3, slow(4)])
 def test_overfitting_resumes_with_the_same_batches(tiny, same_run, tmp_path, stop):
     config = tiny(trainer__overfit_batches=2, trainer__max_epochs=3, data__val_limit=32)
     whole = train(config, tmp_path / "whole")

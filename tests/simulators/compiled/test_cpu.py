@@ -156,6 +156,7 @@ def training_curve(simulator, n_steps=100):
     return torch.stack(losses)
 
 
+@pytest.mark.slow  # two trainings
 def test_training_curves_are_those_of_the_torch_path():
     compiled, in_torch = training_curve("compiled"), training_curve("statevector")
     assert compiled[-10:].mean() < 0.8 * compiled[:10].mean()

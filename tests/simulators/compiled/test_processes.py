@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from marks import slow
 
 FAST = ("start fork", "loader fork")
 SLOW = (
@@ -65,9 +66,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    "start", [*FAST, *(pytest.param(start, marks=pytest.mark.slow) for start in SLOW)]
-)
+@pytest.mark.parametrize("start", [*FAST, *(slow(start) for start in SLOW)])
 def test_processes_started_after_the_kernels_ran(tmp_path, start):
     """Sums of float32 in torch depend on the number of threads: 1e-5 of the value."""
     (tmp_path / "program.py").write_text(PROGRAM)
