@@ -144,9 +144,7 @@ def train(options: Sequence[str], folder: Path, milestones: Milestones) -> Train
     return cli
 
 
-def resumed(
-    file: Path | None, settings: dict[str, Any], machine: dict[str, Any]
-) -> dict[str, Any]:
+def resumed(file: Path | None, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """The results of the same settings in a file; without runs if there is no file.
 
     Args:
@@ -161,9 +159,7 @@ def resumed(
     if file is not None and file.exists():
         results = json.loads(file.read_text())
         if results["settings"] != settings:
-            raise SystemExit(
-                f"{file} has other settings, {results['settings']}: use another --out"
-            )
+            raise SystemExit(f"{file} has other settings, {results['settings']}: use another --out")
     undated = [{**known, "date": ""} for known in results["machines"]]
     if {**machine, "date": ""} not in undated:
         results["machines"].append(machine)
