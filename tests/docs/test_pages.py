@@ -75,6 +75,7 @@ def test_links_lead_somewhere(page):
 SMALLER = {
     "max_epochs=60": "max_epochs=1, limit_train_batches=2, limit_val_batches=1",
     "max_epochs=5": "max_epochs=1, logger=False, enable_checkpointing=False",
+    "torch.rand(256, 1": "torch.rand(20, 1",
     "batch_size=64": "batch_size=2",
     "Trainer(": "Trainer(accelerator='cpu', enable_progress_bar=False, ",
     "DDIM(50)": "DDIM(2)",
