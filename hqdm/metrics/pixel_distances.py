@@ -26,7 +26,7 @@ NUMBERS_AT_ONCE = 2**24
 """Number of distances, or of their coordinates, in memory at once: 128 MB."""
 
 NEAR = 0.01
-"""Distance of two vectors, relative to the sum of their norms, below which it is summed directly."""
+"""Distance of vectors relative to the sum of their norms, below which it is computed directly."""
 
 
 def pixel_scores(real: Tensor, fake: Tensor) -> dict[str, float]:
