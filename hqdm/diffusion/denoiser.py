@@ -31,6 +31,7 @@ from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.nn.network import (
     Network,
     build_network,
+    check_labels,
     check_network,
     network_config,
     network_outline,
@@ -170,7 +171,7 @@ class Denoiser(nn.Module):
 
     def _output(self, x_t: Tensor, levels: Levels, y: Tensor | None) -> Tensor:
         """The output of the network, in the dtype of `x_t`; complex if the network's is."""
-        if y is not None and self.n_classes is not None and not torch.compiler.is_compiling():
+        if self.n_classes is not None:
             check_labels(y, len(x_t), self.n_classes)
         x, t = self.objective.network_input(x_t, levels), levels.t
         dtype = main_dtype(self.parameters()) or levels.t.dtype
@@ -481,31 +482,6 @@ def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
         raise HQDMError(
             f"{what} has values that are NaN or infinite: training diverged or the file is "
             "damaged; use an earlier checkpoint"
-        )
-
-
-def check_labels(y: Tensor, n: int, n_classes: int, dropped: bool = True) -> None:
-    """Refuse labels that are not classes of a network.
-
-    The values of labels on a GPU are not read, since that would wait for it.
-
-    Args:
-        y: Labels.
-        n: Number of samples.
-        n_classes: Number of classes.
-        dropped: Allow the label `n_classes`, which means "no label".
-
-    Raises:
-        HQDMError: If there is not one label per sample, or one is not a whole number of a class.
-    """
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise HQDMError(f"labels of type {y.dtype}: expected whole numbers, such as int64")
-    if y.shape != (n,):
-        raise HQDMError(f"labels of shape {tuple(y.shape)} for {n} samples: expected ({n},)")
-    if n and y.device.type == "cpu" and not 0 <= int(y.min()) <= int(y.max()) < n_classes + dropped:
-        raise HQDMError(
-            f"labels {int(y.min())} to {int(y.max())} in a batch for a network of {n_classes} "
-            f"classes: expected 0 to {n_classes - 1}"
         )
 
 

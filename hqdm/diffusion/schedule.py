@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from hqdm.utils.checks import check_fields
+from hqdm.utils.checks import check_fields, finite
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry
 
@@ -254,7 +254,7 @@ class MixingSchedule(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse weights that do not increase, and no noise."""
-        if not (0 < self.power < math.inf and 0 < self.std < math.inf):
+        if not (finite("power", self.power) > 0 and finite("std", self.std) > 0):
             raise HQDMError(
                 f"the mixing schedule needs power > 0 and std > 0, got {self.power}, {self.std}"
             )

@@ -8,20 +8,21 @@ without an ancilla is, at any depth. With an ancilla A is a contraction, which m
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoiser, check_labels
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import Levels, Objective, StepBack
 from hqdm.diffusion.schedule import Schedule
 from hqdm.nn.amplitude.procrustes import BestUnitary, Pairs
 from hqdm.nn.amplitude.states import StateNetwork, rows_by_label
+from hqdm.nn.network import check_labels
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
-BATCH = 256
+BATCH = 32  # images, of which each has a pair per step
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def unitary_bound(
     network, objective = denoiser.network, denoiser.objective
     if not isinstance(network, StateNetwork) or not _predicts_images(objective):
         return None
-    if y is not None and network.n_classes is not None:
+    if network.n_classes is not None:
         check_labels(y, len(x0), network.n_classes, dropped=False)
     labels = None if network.n_classes is None else y
     every, squares = Pairs(network.dim), 0.0
@@ -129,18 +130,17 @@ def step_pairs(
         seed: Random seed of the noise.
 
     Yields:
-        x_t and x_s, `(B, C, H, W)` in float64.
+        x_t and x_s, `(B, C, H, W)` in float64; the pairs of an image follow one another.
     """
     assert isinstance(objective, StepBack)
-    steps = objective.steps
+    every = replace(objective, pairs=True)
     noise = ImageNoise(seed, len(x0)).draw(x0.shape[1:])
     for part in rows.split(BATCH):
         clean, eps = (images[part].cpu().double() for images in (x0, noise))
-        for i in range(1, steps + 1):
-            t = torch.full((len(part),), i / steps, dtype=torch.float64)
-            levels = Levels.at(schedule, t, clean)
-            x_t = objective.network_input(levels.alpha * clean + levels.sigma * eps, levels)
-            yield x_t, objective.target(clean, eps, levels)
+        batch = every.batch(clean, None, clean.new_ones(len(part)), eps)
+        levels = Levels.at(schedule, batch.t, batch.x0)
+        x_t = every.network_input(levels.alpha * batch.x0 + levels.sigma * batch.eps, levels)
+        yield x_t, every.target(batch.x0, batch.eps, levels)
 
 
 def _predicts_images(objective: Objective) -> bool:

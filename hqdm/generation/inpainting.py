@@ -26,7 +26,6 @@ from hqdm.generation.sampling import GRID_FILE, IMAGES_FILE, Samples, guided, sa
 from hqdm.guidance.replacement import Replacement
 from hqdm.metrics.pairs import region_scores
 from hqdm.samplers import RePaint, Sampler
-from hqdm.samplers.recursive import UnitarySampling
 from hqdm.samplers.recursive.known_start import KnownStart
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
@@ -99,7 +98,7 @@ class Known:
                 raise HQDMError(
                     f"{sampler.name} has no noise to repeat a step with: leave resample out"
                 )
-            if reset and isinstance(sampler, UnitarySampling):
+            if reset and sampler.at_once:
                 raise HQDMError(
                     f"{sampler.name} takes all steps at once: give no-reset, or use the sampler "
                     "iterate"

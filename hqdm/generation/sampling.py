@@ -59,10 +59,9 @@ class Samples:
     trajectory: Tensor
     times: Tensor
 
-    @property
-    def effort(self) -> str:
-        """The cost of the images, for a message."""
-        text = f"{counted(self.evaluations, 'network evaluation')} each"
+    def effort(self, sampler: Sampler) -> str:
+        """The cost of the images by a sampler, for a message."""
+        text = sampler.work or f"{counted(self.evaluations, 'network evaluation')} each"
         return f"{text}, {self.rejected:.1f} steps rejected" if self.rejected else text
 
 

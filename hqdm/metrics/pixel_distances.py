@@ -23,7 +23,10 @@ from hqdm.metrics.features import as_float
 from hqdm.utils.errors import HQDMError
 
 NUMBERS_AT_ONCE = 2**24
-"""Number of distances in memory at once: 128 MB."""
+"""Number of distances, or of their coordinates, in memory at once: 128 MB."""
+
+NEAR = 0.01
+"""Distance of vectors relative to the sum of their norms, below which it is computed directly."""
 
 
 def pixel_scores(real: Tensor, fake: Tensor) -> dict[str, float]:
@@ -73,8 +76,22 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 def _mean_distance(x: Tensor, y: Tensor) -> float:
     """The mean Euclidean distance over all pairs."""
     rows = max(1, NUMBERS_AT_ONCE // len(y))
-    total = torch.stack([torch.cdist(part, y).sum() for part in x.split(rows)]).sum()
+    total = torch.stack([_distances(part, y).sum() for part in x.split(rows)]).sum()
     return float(total) / (len(x) * len(y))
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """The Euclidean distances of all pairs, `(N, D)` and `(M, D)` to `(N, M)`.
+
+    By |x|^2 + |y|^2 - 2 x y, and directly, at thirty times the cost, for near vectors, where the
+    error eps |x|^2 / |x - y| of that is not small.
+    """
+    found = torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
+    norms = torch.linalg.vector_norm(x, dim=1)[:, None] + torch.linalg.vector_norm(y, dim=1)
+    near = (found < NEAR * norms).nonzero()
+    for i, j in (part.T for part in near.split(max(1, NUMBERS_AT_ONCE // x.shape[1]))):
+        found[i, j] = torch.linalg.vector_norm(x[i] - y[j], dim=1)
+    return found
 
 
 def gaussian_distance(x: Tensor, y: Tensor) -> float:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hqdm.nn.network import check_unlabelled
+from hqdm.nn.network import check_labels
 from hqdm.utils.memory import to_device
 
 ConvFactory = Callable[[int, int], nn.Module]
@@ -67,14 +67,14 @@ class Conditioning(nn.Module):
         Sine and cosine are computed in the dtype of `t`, the embedding in that of the parameters.
 
         Raises:
-            HQDMError: If labels are given to a network without classes.
+            HQDMError: If the labels are not classes of the network, one per time.
         """
         frequencies = to_device(torch.tensor(self.frequencies, dtype=t.dtype), t.device)
         phase = self.time_scale * t[:, None] * frequencies
         features = torch.cat([phase.sin(), phase.cos()], dim=1)
         emb = self.mlp(features.to(next(self.mlp.parameters()).dtype))
+        check_labels(y, len(t), self.n_classes)
         if self.labels is None:
-            check_unlabelled(y, None)
             return emb
         if y is None:
             y = torch.full(t.shape, self.labels.num_embeddings - 1, device=t.device)

@@ -9,6 +9,7 @@ decorator `register_network` makes a class available to configurations and files
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, TypeVar, cast, get_type_hints
 
+import torch
 from torch import Tensor, nn
 
 from hqdm.nn.outline import check_size, outline
@@ -23,7 +24,9 @@ class Network(Protocol):
     A network with class labels also has an attribute `n_classes`; label `n_classes` means
     "no label". Samples and times come in the dtype of the parameters. A network whose attribute
     `precise_times` is true gets times in float32 at least, also if its parameters are in half
-    precision, in which neighbouring times are equal.
+    precision, in which neighbouring times are equal. A network that some options make unfit for
+    training has a method `check_training()`, which raises the error; it is called before a run
+    writes anything.
     """
 
     @property
@@ -98,14 +101,38 @@ def check_images(x: Tensor, sample_shape: tuple[int, ...]) -> None:
         raise HQDMError(f"the network needs images of shape (B, {expected}), got {tuple(x.shape)}")
 
 
-def check_unlabelled(y: Tensor | None, n_classes: int | None) -> None:
-    """Refuse labels for a network without classes.
+def check_labels(y: Tensor | None, n: int, n_classes: int | None, dropped: bool = True) -> None:
+    """Refuse labels that are not classes of a network.
+
+    The values of labels on a GPU are not read, since that would wait for it, nor are they while the
+    network is compiled.
+
+    Args:
+        y: Labels, or None.
+        n: Number of samples.
+        n_classes: Number of classes, or None.
+        dropped: Allow the label `n_classes`, which means "no label".
 
     Raises:
-        HQDMError: If there are labels and no classes.
+        HQDMError: If there are labels and no classes, not one label per sample, or one is not a
+            whole number of a class.
     """
-    if y is not None and n_classes is None:
+    if y is None:
+        return
+    if n_classes is None:
         raise HQDMError("the network has no class labels (n_classes is null): leave y out")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise HQDMError(f"labels of type {y.dtype}: expected whole numbers, such as int64")
+    if y.shape != (n,):
+        raise HQDMError(f"labels of shape {tuple(y.shape)} for {n} samples: expected ({n},)")
+    if not n or y.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    least, most = int(y.min()), int(y.max())
+    if not 0 <= least <= most < n_classes + dropped:
+        raise HQDMError(
+            f"labels {least} to {most} in a batch for a network of {n_classes} classes: expected "
+            f"0 to {n_classes - 1}"
+        )
 
 
 def check_options(cls: type, config: Mapping[str, Any]) -> None:

@@ -113,6 +113,7 @@ class Sampler(ABC):
         reversible: True if the sampler can run from data to noise.
         variance_preserving_only: True if its equations assume alpha^2 + sigma^2 = 1.
         recursive: True if steps apply the network to its own output, without noise levels.
+        at_once: True if all steps are taken at once, so that nothing can be done between them.
 
     Raises:
         HQDMError: If the number of steps is not in [1, `MAX_STEPS`] or differs from that of the
@@ -126,6 +127,7 @@ class Sampler(ABC):
     reversible: bool = True
     variance_preserving_only: bool = False
     recursive: bool = False
+    at_once: bool = False
 
     def __init__(self, steps: int | None = None, grid: str | Sequence[float] | None = None) -> None:
         self.times = self.default_grid if grid is None else grid
@@ -150,6 +152,11 @@ class Sampler(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings of the sampler, for the record of a run."""
         return {"sampler": self.name, "steps": self.steps, "grid": self.times}
+
+    @property
+    def work(self) -> str | None:
+        """What an image costs, in words; None if that is the number of network evaluations."""
+        return None
 
     def evaluator(self, denoiser: Denoising, y: Tensor | None) -> Evaluator:
         """The denoiser with its labels, as the steps call it."""

@@ -17,9 +17,10 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from hqdm.diffusion.denoiser import Denoiser, check_labels, class_labels
+from hqdm.diffusion.denoiser import Denoiser, class_labels
 from hqdm.diffusion.loading import denoiser_in
 from hqdm.guidance.clip import Clip
+from hqdm.nn.network import check_labels
 from hqdm.nn.parts import classical_parameters, quantum_modules, quantum_parameters
 from hqdm.samplers import DDIM, Sampler
 from hqdm.samplers.recursive import usual_sampler

@@ -21,7 +21,7 @@ OWN_CALLBACKS = ("hqdm", "lightning")
 
 
 def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
-    """Check the options of a trainer before anything is written.
+    """Check the network and the options of a trainer before anything is written.
 
     Args:
         module: The module, with its frozen parts.
@@ -30,8 +30,9 @@ def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Train
 
     Raises:
         HQDMError: If the trainer, its callbacks, the optimiser or the learning-rate schedule would
-            refuse them later, or train nothing.
+            refuse them later, or train nothing, or the network is unfit for training.
     """
+    getattr(module.denoiser.network, "check_training", lambda: None)()
     whole("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
     if trainer.check_val_every_n_epoch is not None:
         whole("trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1)

@@ -63,6 +63,12 @@ def test_every_configuration_has_a_learning_rate_of_the_paper():
     assert set(of_these) == set(LEARNING_RATES)
 
 
+def test_an_image_that_fades_is_refused_before_anything_is_written(refused, tmp_path):
+    small = ("--model.network.options.n_layers", 1, "--out", tmp_path / "run")
+    fit = ("fit", "--config", "qdense_digits", *small)
+    assert "darkens images in every step" in refused(*fit, "--model.network.options.scale", "norm")
+
+
 @pytest.mark.parametrize(
     "name",
     ["qdense_digits_guided", slow("qdense_digits_noise")],

@@ -55,7 +55,7 @@ def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
 
     checkpoint = ("--checkpoint", whole / "last.ckpt")
     sample = ("sample", *checkpoint, "--sampler", "uss", "--n", 6, "--steps", 3, "--out")
-    assert "6 images, 0 network evaluations" in hqdm(*sample, tmp_path / "images").out
+    assert hqdm(*sample, tmp_path / "images").out.startswith("6 images, 3 steps at once: ")
     denoiser = load_denoiser(whole / "last.ckpt")
     y = None if denoiser.n_classes is None else torch.arange(6) % 2
     expected = UnitarySampling(3)(denoiser, denoiser.prior(ImageNoise(0, 6)), y)
@@ -83,11 +83,16 @@ def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     assert torch.equal(UnitarySampling(3)(again, denoiser.prior(ImageNoise(0, 6)), y), expected)
 
 
-def test_the_error_of_one_step_is_that_of_networks_of_amplitudes(refused):
-    model = ("inspect", "--checkpoint", "mnist")
-    assert "networks of amplitudes (USS, BestUnitary), got UNet" in refused(
-        *model, "--data", "digits"
-    )
-    assert "--classes are those of --data" in refused(*model, "--classes", "0,1")
-    long = (*model, "--data", "digits", "--classes", "0-999999999999")
-    assert "--classes needs a whole number up to 99999" in refused(*long)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--data", "digits"), "networks of amplitudes (USS, BestUnitary), got UNet"),
+        (("--classes", "0,1"), "--classes are those of --data"),
+        (("--data", "digits", "--classes", "0-999999999999"), "needs a whole number up to 99999"),
+    ],
+)
+def test_the_error_of_one_step_is_that_of_networks_of_amplitudes(hqdm, options, said):
+    """Others are refused before anything is printed."""
+    outcome = hqdm("inspect", "--checkpoint", "mnist", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert said in outcome.err

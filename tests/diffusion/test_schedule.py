@@ -221,7 +221,16 @@ def test_mixing_ends_in_noise_alone(schedule):
         schedule.lam(torch.tensor([0.5, 1.0]))
 
 
-@pytest.mark.parametrize("options", [{"power": 0}, {"std": -1}, {"std": math.inf}])
-def test_mixing_needs_noise(options):
-    with pytest.raises(HQDMError, match="power > 0 and std > 0"):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"power": 0}, "power > 0 and std > 0, got 0, 0.4"),
+        ({"std": -1}, "power > 0 and std > 0, got 3.0, -1"),
+        ({"std": math.inf}, "std needs a finite number, got inf"),
+        ({"power": "3"}, "power needs a finite number, got '3'"),
+        ({"power": None}, "power needs a finite number, got None"),
+    ],
+)
+def test_mixing_needs_noise(options, said):
+    with pytest.raises(HQDMError, match=said):
         MixingSchedule(**options)

@@ -68,13 +68,14 @@ def test_pairs_are_those_of_the_process():
     """By hand: weights (i / tau)^3, pixels clamped."""
     x0, objective = images(3), StepBack(steps=4, clamp=True)
     eps = ImageNoise(2, 3).draw((1, 2, 2)).double()
-    found = list(step_pairs(objective, MixingSchedule(), x0, torch.tensor([2, 0]), seed=2))
-    for i, pair in enumerate(found, 1):
-        for k, image in zip((i, i - 1), pair, strict=True):
-            w = (k / 4) ** 3
-            expected = ((1 - w) * x0.double() + 0.4 * w * eps).clamp(-1, 1)[[2, 0]]
-            torch.testing.assert_close(image, expected, rtol=0, atol=1e-12)
-    assert len(found) == 4
+    ((x_t, x_s),) = step_pairs(objective, MixingSchedule(), x0, torch.tensor([2, 0]), seed=2)
+    assert x_t.shape == x_s.shape == (8, 1, 2, 2)
+    for row, image in enumerate((2, 0)):
+        for i in range(1, 5):
+            for k, found in ((i, x_t), (i - 1, x_s)):
+                w = (k / 4) ** 3
+                expected = ((1 - w) * x0[image].double() + 0.4 * w * eps[image]).clamp(-1, 1)
+                torch.testing.assert_close(found[4 * row + i - 1], expected, rtol=0, atol=1e-12)
 
 
 def test_other_models_have_none():

@@ -100,8 +100,8 @@ def test_effort_of_an_adaptive_sampler_is_its_worst_batch_and_its_mean_image(den
         torch.cat([run.rejected for run in runs]).double().mean()
     )
     assert samples.rejected > 0
-    assert f"{samples.evaluations} network evaluations each, " in samples.effort
-    assert "rejected" not in sample_images(denoiser, DDIM(1), 1).effort
+    assert f"{samples.evaluations} network evaluations each, " in samples.effort(sampler)
+    assert "rejected" not in sample_images(denoiser, DDIM(1), 1).effort(DDIM(1))
 
 
 def test_progress_counts_the_images_and_the_steps(denoiser):

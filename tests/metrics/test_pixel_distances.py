@@ -18,9 +18,8 @@ from hqdm.metrics.pixel_distances import (
 )
 from hqdm.utils.errors import HQDMError
 
-# |x - y|^2 is computed as |x|^2 + |y|^2 - 2 x.y: for equal vectors of norm 10 in float64 an error
-# of 1e-14, of which the root is 1e-7, in one of n terms of a mean.
-ROUNDING = 1e-7
+# Of means of distances of up to 10 in float64.
+ROUNDING = 1e-12
 
 
 def drawn(n, d, seed=0):
@@ -45,6 +44,19 @@ def test_pairs_one_by_one(monkeypatch):
     expected = 2 * mean(x, y) - mean(x, x) - mean(y, y)
     assert energy_distance(x, y) == pytest.approx(expected, abs=ROUNDING)
     monkeypatch.setattr(pixel_distances, "NUMBERS_AT_ONCE", 1)
+    assert energy_distance(x, y) == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_distances_of_many_near_vectors_are_exact():
+    """Pairs at 1e-6 among vectors of norm 10, of which products of vectors have the error 1e-7."""
+    x = 1e-6 * drawn(60, 4) + torch.tensor([-10.0, 10.0]).repeat(30)[:, None]
+    y = x.flip(0) + 1e-6
+
+    def mean(a, b):
+        return float((a[:, None] - b).square().sum(-1).sqrt().mean())
+
+    expected = 2 * mean(x, y) - mean(x, x) - mean(y, y)
+    assert expected > 1e-7
     assert energy_distance(x, y) == pytest.approx(expected, abs=ROUNDING)
 
 

@@ -1,12 +1,14 @@
 """The interface of a network: what is refused, and plain configurations there and back."""
 
 import pytest
+import torch
 from networks import Toy
 from torch import nn
 
 from hqdm.nn.network import (
     NETWORKS,
     build_network,
+    check_labels,
     check_network,
     network_config,
     option_types,
@@ -132,3 +134,42 @@ def test_types_that_cannot_be_read_are_none():
 
     assert option_types(Odd) == {}
     assert option_types(Wide)["width"] is int
+
+
+SMALL = {
+    "QDense": {"n_layers": 2},
+    "QUNet": {"widths": [2], "n_layers": 1},
+    "USS": {"n_layers": 2},
+    "FullyConnected": {},
+    "DeepConv": {"widths": [2, 2]},
+    "SmallUNet": {"widths": [2]},
+    "UNet": {"dim": 4, "mults": [1]},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0], r"labels of shape \(1,\) for 2 samples: expected \(2,\)"),
+        ([[0, 1]], r"labels of shape \(1, 2\) for 2 samples"),
+        ([0, 4], "labels 0 to 4 in a batch for a network of 3 classes: expected 0 to 2"),
+        ([-1, 0], "labels -1 to 0 in a batch"),
+        ([0.0, 1.0], "labels of type torch.float32: expected whole numbers"),
+    ],
+    ids=str,
+)
+def test_a_network_refuses_labels_that_it_does_not_have(name, labels, said):
+    """Also one that is called without a denoiser."""
+    network = build_network({"name": name, "channels": 1, "size": 4, "n_classes": 3, **SMALL[name]})
+    x, t = torch.rand(2, 1, 4, 4), torch.full((2,), 0.5)
+    with pytest.raises(HQDMError, match=f"^{said}"):
+        network(x, t, torch.tensor(labels))
+    assert network(x, t, torch.tensor([3, 0])).shape == x.shape  # 3 is "no label"
+
+
+def test_labels_of_no_samples_and_none():
+    check_labels(None, 2, None)
+    check_labels(torch.zeros(0, dtype=torch.long), 0, 3)
+    with pytest.raises(HQDMError, match="labels 0 to 3"):
+        check_labels(torch.tensor([0, 3]), 2, 3, dropped=False)

@@ -62,4 +62,4 @@ def run(args: Sequence[str]) -> None:
                 progress=progress,
             )
         written = write_inpainting(known, filling.sampler, samples, out, vars(options))
-    print(f"{counted(options.n, 'filling')}, {samples.effort}: {written}")
+    print(f"{counted(options.n, 'filling')}, {samples.effort(filling.sampler)}: {written}")

@@ -49,7 +49,11 @@ def run(args: Sequence[str]) -> None:
         raise HQDMError(f"batch needs 1 or more, got {options.batch}")
     if bool(options.config) == bool(options.checkpoint):
         raise HQDMError("inspect needs one of --config and --checkpoint")
-
+    if options.classes and not options.data:
+        raise HQDMError("--classes are those of --data: give both, or neither")
+    for ends in options.classes or ():  # before a long range becomes a list
+        whole("--classes", ends[-1], 0, MAX_CLASS)
+    classes = None if options.classes is None else list(chain(*options.classes))
     if changes and not options.config:
         parser.error(f"unrecognized arguments: {' '.join(changes)}")
     if options.config:
@@ -58,15 +62,11 @@ def run(args: Sequence[str]) -> None:
         denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
     else:
         denoiser = load_denoiser(options.checkpoint)
+    errors = bound_sheet(denoiser, options.data, classes) if options.data else None
     console = Console()
     report(denoiser, console, options.batch)
-    if options.classes and not options.data:
-        raise HQDMError("--classes are those of --data: give both, or neither")
-    if options.data:
-        for ends in options.classes or ():  # before a long range becomes a list
-            whole("--classes", ends[-1], 0, MAX_CLASS)
-        classes = None if options.classes is None else list(chain(*options.classes))
-        console.print(bound_sheet(denoiser, options.data, classes).rich())
+    if errors is not None:
+        console.print(errors.rich())
 
 
 def bound_sheet(denoiser: Denoiser, data: str, classes: Sequence[int] | None = None) -> Sheet:

@@ -80,7 +80,7 @@ def run(args: Sequence[str]) -> None:
                     return
                 samples = gathered
             written = write_samples(sampler, samples, out, settings, options.save, progress)
-    print(f"{counted(options.n, 'image')}, {samples.effort}: {written}")
+    print(f"{counted(options.n, 'image')}, {samples.effort(sampler)}: {written}")
 
 
 def _number(options: Namespace, n_classes: int | None) -> int:

@@ -33,6 +33,7 @@ from hqdm.utils.errors import HQDMError, unknown
 
 OFFSET = 0.1  # added to the numbers of a patch
 FILLING = 0.5  # the amplitudes beside those of the patch, before normalisation
+UNIT = 2.0**-30  # of all amplitudes, whose squares are then finite up to numbers of 1e27 in float32
 Pair = int | Sequence[int]
 
 
@@ -40,9 +41,9 @@ class QuantumConv2d(TanhLayer):
     """A quantum convolution with the arguments of `torch.nn.Conv2d`.
 
     Strongly entangling layers act on the patches; the angles are pi tanh(theta), with theta drawn
-    from U(-pi/2, pi/2). The outputs are in [0, 1]. Inputs may have any sign and magnitude; the
-    paper's are in [0, 1]. A patch whose amplitudes are all zero (every number is -0.1, and
-    c_in h w = 2^n) has outputs zero, with zero gradient.
+    from U(-pi/2, pi/2). The outputs are in [0, 1]. Inputs may have any sign, and magnitudes up to
+    1e27 in float32; the paper's are in [0, 1]. A patch whose amplitudes are all zero (every number
+    is -0.1, and c_in h w = 2^n) has outputs zero, with zero gradient.
 
     The final rotation about Z on each qubit of the last layer, `theta[0, -1, :, 2]`, has the
     gradient zero, since only CNOTs follow it; no other angle does.
@@ -160,14 +161,17 @@ class QuantumConv2d(TanhLayer):
         # Contiguous: convolutions take a third longer otherwise.
         kernels = kernels.contiguous().view(-1, self.in_channels, *self.kernel_size)
         top, bottom, left, right = self.zeros
-        numbers = F.pad(x, (left, right, top, bottom)) + OFFSET
-        norm = self._sums(numbers.square().sum(1, keepdim=True)) + filling.shape[1] * FILLING**2
+        padded = F.pad(x, (left, right, top, bottom))
+        numbers = torch.add(padded.new_tensor(UNIT * OFFSET), padded, alpha=UNIT)
+        constant = filling.shape[1] * (UNIT * FILLING) ** 2
+        norm = self._sums(numbers.square().sum(1, keepdim=True)) + constant
         norm = norm + (norm == 0)
-        bias = FILLING * filling.sum(1)
+        bias = UNIT * FILLING * filling.sum(1)
         amplitudes = F.conv2d(numbers, kernels, bias, self.stride, dilation=self.dilation)
         real, imag = amplitudes.chunk(2, dim=1)
-        scale = 2 ** (self.circuit.n_wires - 1) / norm
-        return ((real.square() + imag.square()) * scale).clamp(max=1)
+        # Divided by, since the derivative of 1 / norm overflows.
+        highest = norm / 2 ** (self.circuit.n_wires - 1)
+        return ((real.square() + imag.square()) / highest).clamp(max=1)
 
     def _sums(self, x: Tensor) -> Tensor:
         """Sums over patches of one channel."""

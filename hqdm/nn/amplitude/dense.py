@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
-from hqdm.nn.network import check_images, check_unlabelled, register_network
+from hqdm.nn.network import check_images, check_labels, register_network
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
 
@@ -145,22 +145,29 @@ class QDense(nn.Module):
 
         Raises:
             HQDMError: If the images have another shape than the network was built for, labels
-                come to an unconditional network, or in training with `scale="norm"`, unless
-                `allow_fading`.
+                are not classes of the network, one per image, or in training as `check_training`.
         """
         check_images(x, self.sample_shape)
-        check_unlabelled(y, self.n_classes)
-        fades = self.scale == "norm" and not self.allow_fading
-        if fades and self.training and torch.is_grad_enabled():
-            raise HQDMError(
-                "scale='norm' darkens images in every step, |out| <= |x|, until they are black: "
-                "use pixels or learned, or set allow_fading to train it"
-            )
+        check_labels(y, len(x), self.n_classes)
+        if self.training and torch.is_grad_enabled():
+            self.check_training()
         exact = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
         pixels = (exact + 1) / 2
         probabilities = self._probabilities(pixels, y)
         out = self._scaled(probabilities, pixels).clamp(0, 1)
         return (2 * out - 1).to(x.dtype).view_as(x)
+
+    def check_training(self) -> None:
+        """See `hqdm.nn.network.Network`.
+
+        Raises:
+            HQDMError: If `scale` is "norm", unless `allow_fading`.
+        """
+        if self.scale == "norm" and not self.allow_fading:
+            raise HQDMError(
+                "scale='norm' darkens images in every step, |out| <= |x|, until they are black: "
+                "use pixels or learned, or set allow_fading to train it"
+            )
 
     def _probabilities(self, pixels: Tensor, y: Tensor | None) -> Tensor:
         """The probabilities of the outcomes `(B, N)` for pixels `(B, N)`."""

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from hqdm.nn.amplitude.masks import label_mask
 from hqdm.nn.network import (
     check_images,
+    check_labels,
     check_options,
-    check_unlabelled,
     register_network,
 )
 from hqdm.utils.checks import whole
@@ -146,10 +146,10 @@ class QUNet(nn.Module):
 
         Raises:
             HQDMError: If the images have another shape than the network was built for, or labels
-                come to an unconditional network.
+                are not classes of the network, one per image.
         """
         check_images(x, self.sample_shape)
-        check_unlabelled(y, self.n_classes)
+        check_labels(y, len(x), self.n_classes)
         x = (x + 1) / 2
         if y is not None and self.n_classes is not None:
             x = x + label_mask(y, self.n_classes, x)

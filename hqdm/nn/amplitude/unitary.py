@@ -23,7 +23,7 @@ from torch import Tensor
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
 from hqdm.nn.amplitude.states import StateNetwork, norms_of
-from hqdm.nn.network import check_unlabelled, register_network
+from hqdm.nn.network import check_labels, register_network
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 
@@ -114,9 +114,9 @@ class USS(StateNetwork):
 
         Raises:
             HQDMError: If the images have another shape than the network was built for, or labels
-                come to an unconditional network.
+                are not classes of the network, one per image.
         """
-        check_unlabelled(y, self.n_classes)
+        check_labels(y, len(x_t), self.n_classes)
         pixels = self.pixels(x_t)
         if not pixels.is_complex():
             return self.images(self._evolved(pixels, y)[..., 0])

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from torch import Tensor, nn
 
-from hqdm.nn.network import NETWORKS, check_images, check_unlabelled
+from hqdm.nn.network import NETWORKS, check_images, check_labels
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
 
@@ -147,10 +147,10 @@ class Baseline(nn.Module, ABC):
 
         Raises:
             HQDMError: If the images have another shape than the network was built for, or labels
-                come to an unconditional network.
+                are not classes of the network, one per image.
         """
         check_images(x, self.sample_shape)
-        check_unlabelled(y, self.n_classes)
+        check_labels(y, len(x), self.n_classes)
         return 2 * self.pixels((x + 1) / 2, y) - 1
 
 

@@ -38,6 +38,11 @@ class KnownStart(Sampler):
         self.evaluations_per_step = sampler.evaluations_per_step
 
     @property
+    def work(self) -> str | None:
+        """See `Sampler.work`."""
+        return self.sampler.work
+
+    @property
     def settings(self) -> dict[str, Any]:
         """See `Sampler.settings`."""
         return self.sampler.settings

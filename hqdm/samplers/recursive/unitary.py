@@ -16,11 +16,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.denoiser import Denoiser, Denoising, check_labels
+from hqdm.diffusion.denoiser import Denoiser, Denoising
 from hqdm.diffusion.objective import Levels, StepBack
 from hqdm.diffusion.schedule import Schedule
 from hqdm.guidance.clip import Clip
 from hqdm.nn.amplitude.states import StateNetwork, normalised, norms_of, rows_by_label
+from hqdm.nn.network import check_labels
 from hqdm.samplers.base import Evaluator, Sampler
 from hqdm.samplers.recursive.powers import (
     MAX_CHANNEL_QUBITS,
@@ -32,6 +33,7 @@ from hqdm.samplers.registry import STEPS, register_sampler
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.seeds import ImageNoise
+from hqdm.utils.tables import counted
 
 SCALES = ("max", "norm")
 METHODS = ("matrix", "trajectories", "device")
@@ -62,6 +64,7 @@ class UnitarySampling(Sampler):
     evaluations_per_step = 0
     reversible = False
     recursive = True
+    at_once = True
 
     def __init__(
         self,
@@ -102,6 +105,16 @@ class UnitarySampling(Sampler):
             own["noise"] = None if self.noise is None else str(self.noise)
         return {"sampler": self.name, "steps": self.steps, **own}
 
+    @property
+    def work(self) -> str:
+        """See `Sampler.work`."""
+        text = f"{counted(self.steps, 'step')} at once"
+        if self.method == "trajectories":
+            return f"{text}, trajectories of an image: {self.trajectories}"
+        if self.shots is not None:
+            return f"{text}, shots of an image: {self.shots}"
+        return text
+
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
         """A single step, `(2,)` in float64."""
         return torch.tensor([t_start, t_end], dtype=torch.float64)
@@ -111,7 +124,7 @@ class UnitarySampling(Sampler):
     ) -> tuple[Tensor, None]:
         """See `Sampler.step`; the share t - s of all steps, at least one."""
         denoiser, network = state_network(denoise.denoiser)
-        if denoise.y is not None and network.n_classes is not None:
+        if network.n_classes is not None:
             check_labels(denoise.y, len(x), network.n_classes)
         n = max(1, round(self.steps * float(t - s)))
         levels = Levels.at(denoiser.schedule, t, x.real)

@@ -278,3 +278,29 @@ def test_bad_inputs():
         conv(torch.rand(1, 2, 2, 4))
     with pytest.raises(HQDMError, match="real inputs"):
         conv(torch.rand(1, 2, 4, 4) + 1j)
+
+
+@pytest.mark.parametrize("arguments", [(2, 3, 3, 1, 1), (4, 4, 2)])
+@pytest.mark.parametrize("size", [1e10, 1e20, 1e26])
+def test_large_numbers_in_float32(arguments, size):
+    """The circuit depends on the direction of a patch only; small patches stand beside large ones.
+
+    Rounding is 6e-8 in some ten terms, times 2^n / 2 = 16; the gradient has the inverse size of the
+    numbers.
+    """
+    conv = QuantumConv2d(*arguments, n_layers=2)
+    signs = torch.tensor([-1.0, 0.5])[torch.arange(8) % 2]
+    x = torch.rand(1, conv.in_channels, 8, 8) * signs
+    large = torch.cat([size * x[..., :4], x[..., 4:]], dim=-1).requires_grad_()
+    exact = copy.deepcopy(conv).double()
+    scaled = large.detach().double().requires_grad_()
+    ours, theirs = conv(large), gate_by_gate(exact, scaled, exact.theta)
+    torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=1e-5)
+    assert ours.detach().amin() < 0.9
+    weights = torch.rand_like(ours)
+    of_ours = torch.autograd.grad(ours, [large, conv.theta], weights)
+    of_theirs = torch.autograd.grad(theirs, [scaled, exact.theta], weights.double())
+    for a, b, unit in zip(of_ours, of_theirs, (size, 1), strict=True):
+        far = a[..., :3].double() * unit, b[..., :3] * unit
+        torch.testing.assert_close(*far, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4)

@@ -17,6 +17,7 @@ from hqdm.nn.amplitude.unitary import USS
 from hqdm.nn.unet import UNet
 from hqdm.samplers.recursive import UnitarySampling
 from hqdm.samplers.recursive.circuit import depolarising
+from hqdm.samplers.recursive.known_start import KnownStart
 from hqdm.samplers.registry import build_sampler
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
@@ -147,6 +148,17 @@ def test_the_best_unitary_samples_as_uss_does():
     assert samples.images.shape == (5, 1, 2, 2)
     torch.testing.assert_close(samples.images.amax((1, 2, 3)), torch.ones(5))
     assert samples.evaluations == 0
+
+
+def test_the_cost_in_words():
+    """There is no evaluation of the network to be counted."""
+    assert UnitarySampling(1).work == "1 step at once"
+    many = UnitarySampling(5, method="trajectories", trajectories=9)
+    assert many.work == "5 steps at once, trajectories of an image: 9"
+    counted = UnitarySampling(5, device="default.qubit", shots=7)
+    assert counted.work == "5 steps at once, shots of an image: 7"
+    start = KnownStart(counted, torch.zeros(1, 2, 2), torch.ones(1, 2, 2) > 0)
+    assert start.work == counted.work
 
 
 def test_copies_keep_the_settings():
