@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from hqdm.circuits import ANSATZE, AngleEmbedding, Ansatz, Basic, Circuit, build_ansatz
 from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
+from hqdm.nn.controls import LinearMaps, check_control, controlled
 from hqdm.utils.checks import check_fields, check_types
 from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.registry import Registry
@@ -66,15 +67,23 @@ class PatchCircuits(nn.Module):
 
     def __init__(self, layer: "QuantumLayer") -> None:
         super().__init__()
-        self.layer = layer
+        self.layer: nn.Module = layer
+        self.groups = layer.n_circuits
+        self.in_channels = self.groups * (layer.circuit.n_inputs // PATCH_SIZE)
+        self.out_channels = self.in_channels
+
+    def linear_map(self) -> nn.Module:
+        """See `hqdm.nn.controls.QuantumMap`."""
+        n = self.in_channels // self.groups * PATCH_SIZE
+        self.layer = LinearMaps(self.groups, n, n)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, n_circuits * channels_per_group, H, W)` to the same shape."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, width % PATCH, 0, height % PATCH))
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
-        groups = self.layer.n_circuits
-        channels = self.layer.circuit.n_inputs // PATCH_SIZE
+        groups, channels = self.groups, self.in_channels // self.groups
         # (B, group, channel, row, i, column, j) -> (B, row, column, group, channel, i, j)
         patches = x.reshape(len(x), groups, channels, rows, PATCH, columns, PATCH)
         patches = patches.permute(0, 3, 5, 1, 2, 4, 6)
@@ -132,7 +141,7 @@ class HybridConv(nn.Module):
         self.quantum_channels = n_groups * channels_per_group
         rest_in, rest_out = (n - self.quantum_channels for n in (in_channels, out_channels))
         _check_channels(in_channels, out_channels, groups, self.quantum_channels)
-        self.quantum = PatchCircuits(QuantumLayer(circuit, n_groups, simulator))
+        self.quantum: nn.Module = PatchCircuits(QuantumLayer(circuit, n_groups, simulator))
         self.rest: nn.Module | None = None
         if groups == "all" and rest_in:
             single = Circuit(AngleEmbedding(PATCH_SIZE), Basic(PATCH_SIZE, SINGLE_LAYERS))
@@ -155,13 +164,14 @@ class HybridConv(nn.Module):
 HYBRID = HybridConv.__name__
 OF_OTHERS = ("convolution", "options")
 """The fields of `Hybrid` that describe a convolution other than `HybridConv`."""
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
 class Hybrid:
     """Configuration of the convolutions of a block, and their factory.
 
-    All attributes but the last two are those of a `HybridConv`.
+    All attributes but the last three are those of a `HybridConv`.
 
     Attributes:
         groups: Number of quantum channel groups, or "all".
@@ -173,6 +183,7 @@ class Hybrid:
         ansatz_options: Further fields of the ansatz.
         convolution: A name in `CONVOLUTIONS`, such as "QuantumConv2d".
         options: The options of a convolution other than `HybridConv`.
+        control: What takes the place of the circuits, see `hqdm.nn.controls`; None for nothing.
 
     Raises:
         HQDMError: If an option is out of range or belongs to another convolution, or a name is
@@ -187,8 +198,11 @@ class Hybrid:
     ansatz_options: dict[str, Any] = field(default_factory=dict)
     convolution: str = HYBRID
     options: dict[str, Any] = field(default_factory=dict)
+    control: str | None = None
 
     def __post_init__(self) -> None:
+        if self.control is not None:
+            check_control(self.control)
         if self.convolution != HYBRID:
             self._check_other()
             return
@@ -208,7 +222,7 @@ class Hybrid:
         hints = get_type_hints(CONVOLUTIONS[self.convolution])
         known = set(hints) - {"in_channels", "out_channels", "return"}
         default = Hybrid()
-        for key in (f.name for f in fields(self) if f.name not in OF_OTHERS):
+        for key in (f.name for f in fields(self) if f.name not in (*OF_OTHERS, CONTROL)):
             if getattr(self, key) != getattr(default, key):
                 raise HQDMError(
                     f"{key} is an option of HybridConv: give the options of {self.convolution} "
@@ -235,15 +249,30 @@ class Hybrid:
             object.__setattr__(self, key, value)
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
-        """Build a convolution with this configuration."""
+        """Build a convolution with this configuration.
+
+        Raises:
+            HQDMError: If the numbers of channels do not fit, or the control has no meaning for the
+                convolution.
+        """
         if self.convolution != HYBRID:
-            return CONVOLUTIONS[self.convolution](in_channels, out_channels, **self.options)
-        return HybridConv(in_channels, out_channels, **self.to_dict())
+            conv = CONVOLUTIONS[self.convolution](in_channels, out_channels, **self.options)
+        else:
+            options = {key: value for key, value in self.to_dict().items() if key != CONTROL}
+            conv = HybridConv(in_channels, out_channels, **options)
+        if self.control is None:
+            return conv
+        return controlled(conv, self.control, in_channels, out_channels)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain types, those of the chosen convolution only."""
+        """The options as plain types, those of the chosen convolution and of a control only."""
         others = self.convolution != HYBRID
-        return {key: value for key, value in asdict(self).items() if (key in OF_OTHERS) == others}
+        own = {
+            key: value
+            for key, value in asdict(self).items()
+            if (key in OF_OTHERS) == others and key != CONTROL
+        }
+        return own if self.control is None else {**own, CONTROL: self.control}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any], prefix: str = "") -> "Hybrid":
