@@ -5,7 +5,7 @@ control is the same network with
 
     classical     the package's own convolution, for all channels                        trained
     matched       a convolution with exactly as many parameters as the circuits          trained
-    frozen        the circuits at their random start                                     fixed
+    frozen        the circuits with angles at their random start                         fixed
     separable     the circuits without entangling gates, see `hqdm.circuits.Separable`   trained
     cosines       what these compute, cos(2 pi a) cos(x + 2 pi b) for each wire          trained
     linear        a linear map of the numbers that a circuit gets, to those it returns   trained
@@ -19,9 +19,9 @@ parameters of the network start from the values that they have without it.
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -88,22 +88,32 @@ class LinearMaps(nn.Module):
 
 
 class Cosines(nn.Module):
-    r"""What a separable circuit computes from angles x, one product of cosines for each wire.
+    r"""The closed form of separable circuits of angles x, one product of cosines for each wire.
 
     A one-qubit unitary after RX(x) turns the Bloch vector (0, -sin x, cos x). The expectation of Z
     is A cos x + B sin x with A^2 + B^2 <= 1, which is cos(2 pi a) cos(x + 2 pi b) for some a, b.
 
+    Args:
+        n_circuits: Number of circuits.
+        wires: The measured wires.
+        scaled: Whether the angles have trainable factors.
+
     Attributes:
-        theta: a and b, `(2, n_circuits, n_wires)`, drawn as the angles of a `QuantumLayer`.
+        theta: a and b, `(2, n_circuits, n_measured)`, drawn as the angles of a `QuantumLayer`.
+        scale: The factors `(n_circuits, n_measured)`, 1 at first, or None.
     """
 
-    def __init__(self, n_circuits: int, n_wires: int) -> None:
+    def __init__(self, n_circuits: int, wires: Sequence[int], scaled: bool = False) -> None:
         super().__init__()
-        self.theta = nn.Parameter(torch.rand(2, n_circuits, n_wires))
+        self.wires = list(wires)
+        self.theta = nn.Parameter(torch.rand(2, n_circuits, len(wires)))
+        self.scale = nn.Parameter(torch.ones(n_circuits, len(wires))) if scaled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The products for angles `(..., n_circuits, n_wires)`."""
+        """The products `(..., n_circuits, n_measured)` for angles `(..., n_circuits, n_wires)`."""
         a, b = 2 * math.pi * self.theta
+        x = x[..., self.wires]
+        x = x if self.scale is None else self.scale * x
         return a.cos() * (x + b).cos()
 
 
@@ -242,16 +252,22 @@ def _separable(conv: nn.Module, in_channels: int, out_channels: int) -> nn.Modul
     return conv
 
 
-def _cosines(quantum: QuantumMap) -> nn.Module:
-    layer = getattr(quantum, "layer", None)
+def _cosines(quantum: Any) -> nn.Module:
+    layer: Any = getattr(quantum, "layer", None)
     circuit = getattr(layer, "circuit", None)
     if circuit is None or not isinstance(circuit.embedding, AngleEmbedding):
         raise HQDMError(
             "control cosines is the closed form of circuits of angles, and the inputs of "
             f"{type(quantum).__name__} are amplitudes: use another control, such as separable"
         )
-    quantum.layer = Cosines(layer.n_circuits, circuit.n_wires)  # type: ignore[attr-defined, union-attr]
-    return quantum  # type: ignore[return-value]
+    if circuit.repeats > 1 or layer.observables is not None:
+        raise HQDMError(
+            "control cosines is the closed form of circuits that embed their inputs once and "
+            "measure Z: leave out repeats and observable, or use separable"
+        )
+    scaled = layer.scale is not None
+    quantum.layer = Cosines(layer.n_circuits, circuit.measured_wires, scaled)
+    return quantum
 
 
 def _linear(quantum: QuantumMap) -> nn.Module:

@@ -283,3 +283,40 @@ def test_what_has_no_meaning_is_refused(build, message):
     with pytest.raises(HQDMError, match=message) as error:
         build()
     assert "\n" not in str(error.value)
+
+
+ADAPTIVE = {**ANGLES, "shift": 0.5, "input_scale": True, "angle_std": 0.3}
+
+
+def test_the_closed_form_of_scaled_and_shifted_inputs_on_overlapping_patches():
+    """The wires in the middle only; at equal factors the separable circuit has the same values."""
+    options = {**ADAPTIVE, "ansatz": "StronglyEntangling", "kernel_size": 3}
+    circuits, closed = (built(c, options).double().quantum for c in ("separable", "cosines"))
+    layer, product = circuits.layer, closed.layer
+    with torch.no_grad():
+        layer.scale.normal_()
+        product.scale.copy_(layer.scale[:, 4:5])
+        at = torch.tensor([0, math.pi / 2], dtype=torch.float64)
+        cosine, sine = layer(at[:, None, None].expand(2, 2, 9) / layer.scale)
+        b = torch.atan2(-sine, cosine)
+        product.theta.copy_(torch.stack([torch.hypot(cosine, sine).acos(), b]) / (2 * math.pi))
+    x = torch.randn(2, 2, 4, 3, dtype=torch.float64)
+    torch.testing.assert_close(closed(x), circuits(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("control", sorted({*CONTROLS} - {"cosines"}))
+def test_controls_of_circuits_with_all_options(control):
+    """Only the angles are frozen; a match counts the factors and observables."""
+    options = {**ADAPTIVE, "observable": 2, "repeats": 2}
+    conv = built(control, options)
+    out = conv(torch.randn(2, 4, 4, 4))
+    assert out.shape == (2, 4, 4, 4)
+    fixed = {name for name, p in conv.named_parameters() if not p.requires_grad}
+    assert fixed == {
+        "frozen": {"quantum.layer.theta"},
+        "orthogonal": {"quantum.layer.weight"},
+    }.get(control, set())
+    if control == "matched":
+        assert count(conv.parameters()) == count(built(None, options).parameters())
+    with pytest.raises(HQDMError, match="leave out repeats and observable"):
+        built("cosines", options)
