@@ -86,7 +86,7 @@ class PatchCircuits(nn.Module):
 
     @property
     def _tiles(self) -> bool:
-        """Whether the patches tile the image."""
+        """True if the patches tile the image."""
         return self.kernel_size % 2 == 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ arXiv 2504.13414; in a diffusion model, arXiv 2602.03405). Any Hermitian matrix 
 real coefficients, 4^k of them.
 
 Observables on one wire are computed from the expectations of X, Y and Z, three evaluations of the
-circuit. Others need the state, 2^(n+1) numbers a sample for n wires.
+circuit. Others need the state, 2^(n+1) numbers per sample for n wires.
 """
 
 from dataclasses import replace
