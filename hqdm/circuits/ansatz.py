@@ -5,7 +5,7 @@ groups of four qubits, the 2x2 patch of one channel. All angles are in radians.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -272,3 +272,58 @@ class BasicEntangler(Ansatz):
     def queue(self, weights: Tensor) -> None:
         """Queue the template."""
         qml.BasicEntanglerLayers(weights, wires=range(self.n_wires))
+
+
+@dataclass(frozen=True)
+class Separable(Ansatz):
+    """An ansatz without entanglement, with the same weights: a control of `hqdm.nn.controls`.
+
+    Templates are decomposed. Of the gates on several wires, those without angles are left out, and
+    a rotation loses its control: CRX is RX on the target. The circuit is a product of circuits of
+    one qubit.
+
+    Attributes:
+        ansatz: The ansatz, which takes the numbers of wires and layers of this one.
+    """
+
+    ansatz: Ansatz = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sized = replace(self.ansatz, n_wires=self.n_wires, n_layers=self.n_layers)
+        object.__setattr__(self, "ansatz", sized)
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        """That of the ansatz."""
+        return self.ansatz.weights_shape
+
+    def queue(self, weights: Tensor) -> None:
+        """Queue the gates on one wire.
+
+        Raises:
+            HQDMError: If a gate on several wires has angles, no control and no decomposition.
+        """
+        with qml.queuing.AnnotatedQueue() as queue:
+            self.ansatz.queue(weights)
+        for operation in qml.tape.QuantumScript.from_queue(queue).operations:
+            _queue_separably(operation)
+
+
+def _queue_separably(operation: Any) -> None:
+    """Queue what is left of an operation without entanglement, see `Separable`."""
+    if len(operation.wires) == 1:
+        qml.apply(operation)
+    elif isinstance(operation, qml.ops.Controlled):
+        if operation.num_params:
+            _queue_separably(operation.base)
+    elif operation.has_decomposition:
+        with qml.QueuingManager.stop_recording():
+            parts = operation.decomposition()
+        for part in parts:
+            _queue_separably(part)
+    elif operation.num_params:
+        raise HQDMError(
+            f"{operation.name} on the wires {list(operation.wires)} has no decomposition into "
+            "rotations and gates without angles: give the ansatz one without it"
+        )

@@ -2,24 +2,27 @@
 
 f(x, w)_i = <0| V(x)^dag U(w)^dag  M_i  U(w) V(x) |0>,   M_i = Z on a wire, or a basis projector;
 
-or the state U(w) V(x) |0> itself.
+or the state U(w) V(x) |0> itself. With data re-uploading the embedding is repeated between parts of
+the ansatz, U(w_r) V(x) ... U(w_1) V(x).
 """
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hqdm.circuits.ansatz import Ansatz
-from hqdm.circuits.embeddings import Embedding
+from hqdm.circuits.embeddings import AmplitudeEmbedding, Embedding
 from hqdm.circuits.identity import state_of
 from hqdm.circuits.lazy import qml
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 
 MEASUREMENTS = ("expval_z", "probs", "state")
+BASES = ("X", "Y", "Z")
 MAX_ANGLES = 200_000  # of one circuit; tracing takes about 0.3 ms and 5 kB per gate
 
 
@@ -61,11 +64,15 @@ class Circuit:
             amplitudes of the state of all wires, real and imaginary part of each in turn.
         wires: The measured wires, in the order of the outputs; None measures all.
         n_outcomes: With "probs", the number of outcomes kept, from 0...0 on; None keeps all.
+        repeats: How often the features are embedded: before each of this number of parts of
+            the layers, split as by `numpy.array_split` (Perez-Salinas et al., arXiv 1907.02085).
+        basis: The Pauli matrix, "X", "Y" or "Z", of which "expval_z" is the expectation: a gate on
+            each measured wire maps it to Z.
 
     Raises:
         HQDMError: If the parts have different numbers of wires, the weights are more than
-            `MAX_ANGLES`, or the measurement is unknown or refers to wires or outcomes that do not
-            exist.
+            `MAX_ANGLES`, the measurement is unknown or refers to wires or outcomes that do not
+            exist, or the features cannot be embedded that often.
     """
 
     embedding: Embedding | QuantumFunction
@@ -73,10 +80,16 @@ class Circuit:
     measure: str = "expval_z"
     wires: tuple[int, ...] | None = None
     n_outcomes: int | None = None
+    repeats: int = 1
+    basis: str = "Z"
 
     def __post_init__(self) -> None:
         if self.measure not in MEASUREMENTS:
             raise unknown("measurement", self.measure, MEASUREMENTS)
+        if self.basis not in BASES:
+            raise unknown("basis", self.basis, BASES)
+        if self.basis != "Z" and self.measure != "expval_z":
+            raise HQDMError(f"basis={self.basis!r} is of measure='expval_z', got {self.measure!r}")
         if self.embedding.n_wires != self.ansatz.n_wires:
             raise HQDMError(
                 f"the embedding has {self.embedding.n_wires} wires and the ansatz "
@@ -107,13 +120,15 @@ class Circuit:
             )
         if self.n_outcomes is not None:
             self._check_outcomes(self.n_outcomes)
+        self._check_repeats()
 
     @property
     def identity(self) -> Hashable:
         """A key: circuits of equal identity have the same gates and the same measurement."""
         embedding = None if self.embedding is self.ansatz else state_of(self.embedding)
         parts = embedding, state_of(self.ansatz)
-        return type(self), parts, self.measure, self.wires, self.n_outcomes
+        measured = self.measure, self.wires, self.n_outcomes, self.basis
+        return type(self), parts, *measured, self.repeats
 
     def __eq__(self, other: object) -> bool:
         """True for a circuit of the same identity."""
@@ -129,6 +144,19 @@ class Circuit:
             raise HQDMError(
                 f"n_outcomes needs measure='probs' and 1 to {n_possible} outcomes, "
                 f"got n_outcomes={n_outcomes} with measure={self.measure!r}"
+            )
+
+    def _check_repeats(self) -> None:
+        if whole("repeats", self.repeats, 1) == 1:
+            return
+        if isinstance(self.embedding, QuantumFunction | AmplitudeEmbedding):
+            raise HQDMError(
+                f"repeats={self.repeats} needs an embedding by gates, got "
+                f"{type(self.embedding).__name__}: use an AngleEmbedding"
+            )
+        if self.repeats > self.weights_shape[0]:
+            raise HQDMError(
+                f"repeats={self.repeats} needs as many layers or more, got {self.weights_shape[0]}"
             )
 
     @classmethod
@@ -216,8 +244,21 @@ class Circuit:
             self.ansatz.fn(x, weights)
         else:
             assert not isinstance(self.embedding, QuantumFunction)
-            self.embedding.apply(x)
-            self.ansatz.apply(weights)
+            for ansatz, part in self._parts(self.ansatz, weights):
+                self.embedding.apply(x)
+                ansatz.apply(part)
+        if self.basis != "Z":
+            from hqdm.circuits.readout import BASIS_CHANGE  # imports PennyLane, see `lazy`
+
+            for wire in self.measured_wires:
+                BASIS_CHANGE[self.basis](wire)
+
+    def _parts(self, ansatz: Ansatz, weights: Tensor) -> list[tuple[Ansatz, Tensor]]:
+        """The parts of the ansatz before which the features are embedded, and their weights."""
+        if self.repeats == 1:
+            return [(ansatz, weights)]
+        parts = weights.tensor_split(self.repeats)
+        return [(replace(ansatz, n_layers=len(part)), part) for part in parts]
 
     def qfunc(self, x: Tensor, weights: Tensor) -> Any:
         """The circuit as a PennyLane quantum function, which every simulator executes.

@@ -1,6 +1,6 @@
 """Embeddings of one sample of classical features x in the state |x> of the qubits.
 
-Angle embedding:      |x> = R(x_0)|0> (x) R(x_1)|0> (x) ...          (one feature per qubit)
+Angle embedding:      |x> = R(x_0 + s)|0> (x) R(x_1 + s)|0> (x) ...  (one feature per qubit)
 Amplitude embedding:  |x> = sum_i x_i / |x|  |i>                      (2^n features in n qubits)
 """
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hqdm.circuits.lazy import qml
+from hqdm.utils.checks import finite
 from hqdm.utils.errors import HQDMError, unknown
 
 ROTATIONS = ("X", "Y", "Z")
@@ -34,24 +35,30 @@ class Embedding(Protocol):
 
 @dataclass(frozen=True)
 class AngleEmbedding:
-    """One rotation per qubit, applied to |0...0>; the feature is the angle in radians.
+    """One rotation per qubit, applied to |0...0>; the feature plus a shift is the angle in radians.
+
+    Without a shift the expectation of Z after a rotation about X or Y is a cosine of the feature,
+    whose slope at 0 is 0; with pi / 2 it is a sine.
 
     Attributes:
         n_wires: Number of qubits and of features.
         rotation: Axis of the rotation: "X", "Y" or "Z".
+        shift: The shift s, in radians.
 
     Raises:
-        HQDMError: If `n_wires` is not positive or the axis is unknown.
+        HQDMError: If `n_wires` is not positive, the axis is unknown or the shift is not finite.
     """
 
     n_wires: int
     rotation: str = "X"
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n_wires < 1:
             raise HQDMError(f"AngleEmbedding needs at least one wire, got {self.n_wires}")
         if self.rotation not in ROTATIONS:
             raise unknown("rotation", self.rotation, ROTATIONS)
+        finite("shift", self.shift)
 
     @property
     def n_inputs(self) -> int:
@@ -65,7 +72,8 @@ class AngleEmbedding:
             x: Angles in radians, `(n_inputs,)`, or `(B, n_inputs)` for PennyLane's broadcasting.
         """
         _check_features(x, self)
-        qml.AngleEmbedding(x, wires=range(self.n_wires), rotation=self.rotation)
+        angles = x + self.shift if self.shift else x
+        qml.AngleEmbedding(angles, wires=range(self.n_wires), rotation=self.rotation)
 
 
 @dataclass(frozen=True)

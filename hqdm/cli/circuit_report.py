@@ -39,7 +39,7 @@ def _print_circuit(circuit: Circuit, console: Console) -> None:
         console.print(f"  {key}: {value}")
     first = circuit
     if isinstance(circuit.ansatz, Ansatz) and circuit.ansatz.n_layers > 1:
-        first = replace(circuit, ansatz=replace(circuit.ansatz, n_layers=1))
+        first = replace(circuit, ansatz=replace(circuit.ansatz, n_layers=1), repeats=1)
         console.print(f"the embedding and the first of {circuit.ansatz.n_layers} layers:")
     console.print(first.draw(), markup=False, highlight=False, soft_wrap=True)
 

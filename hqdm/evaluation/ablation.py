@@ -9,7 +9,7 @@ unchanged if the angles were not trained, the third if the model does not use it
 import copy
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -67,16 +67,16 @@ def quantum_effect(
     done = stepwise(progress, "ablation of circuits", batches)
 
     def loss(variant: Denoiser) -> float:
-        return _loss(variant, x0, y, seed, batch_size, done)
+        return mean_loss(variant, x0, y, seed, batch_size, done)
 
-    draws = [loss(_with_random_angles(denoiser, seed, k)) for k in range(RANDOM_DRAWS)]
-    return QuantumEffect(
-        loss(denoiser), statistics.median(draws), loss(_with_mean_output(denoiser))
-    )
+    circuits = list(quantum_modules(denoiser))
+    draws = [loss(with_random_angles(denoiser, seed, k, circuits)) for k in range(RANDOM_DRAWS)]
+    silenced = loss(with_mean_output(denoiser, circuits))
+    return QuantumEffect(loss(denoiser), statistics.median(draws), silenced)
 
 
 @torch.no_grad()
-def _loss(
+def mean_loss(
     denoiser: Denoiser,
     x0: Tensor,
     y: Tensor | None,
@@ -84,7 +84,16 @@ def _loss(
     batch_size: int,
     done: Callable[[], None],
 ) -> float:
-    """The mean loss; `done` is called after each batch."""
+    """The mean loss over images.
+
+    Args:
+        denoiser: The model.
+        x0: Images `(N, C, H, W)` in [-1, 1].
+        y: Their labels `(N,)`, or None.
+        seed: Random seed of the times and the noise.
+        batch_size: Images per batch.
+        done: Called after each batch.
+    """
     device = next(denoiser.parameters()).device
     total = 0.0
     for first in range(0, len(x0), batch_size):
@@ -98,12 +107,20 @@ def _loss(
     return total / len(x0)
 
 
-def _with_random_angles(denoiser: Denoiser, seed: int, draw: int) -> Denoiser:
+def with_random_angles(denoiser: Denoiser, seed: int, draw: int, names: Iterable[str]) -> Denoiser:
+    """A copy in which circuits have random angles.
+
+    Args:
+        denoiser: The model.
+        seed: Random seed of the angles.
+        draw: Number of the draw.
+        names: The names of the modules of circuits.
+    """
     device = next(denoiser.parameters()).device
     other = copy.deepcopy(denoiser).cpu()  # the same random angles for all devices
     with seeded(seed, draw):
-        for name, module in quantum_modules(other).items():
-            _redraw(name, module)
+        for name in names:
+            _redraw(name, other.get_submodule(name))
     return other.to(device)
 
 
@@ -124,10 +141,11 @@ def _redraw(name: str, module: nn.Module) -> None:
             )
 
 
-def _with_mean_output(denoiser: Denoiser) -> Denoiser:
+def with_mean_output(denoiser: Denoiser, names: Iterable[str]) -> Denoiser:
+    """A copy in which modules of some names return the mean over the batch for each sample."""
     other = copy.deepcopy(denoiser)
-    for module in quantum_modules(other).values():
-        module.register_forward_hook(_mean_over_batch)
+    for name in names:
+        other.get_submodule(name).register_forward_hook(_mean_over_batch)
     return other
 
 

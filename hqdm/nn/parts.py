@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from torch import nn
 
+from hqdm.nn.blocks import ResnetBlock
 from hqdm.nn.network import Network
 from hqdm.utils.errors import unknown
 
@@ -76,6 +77,26 @@ def part(network: Network, name: str) -> nn.Module:
     if name not in parts:
         raise unknown("part of the network", name, parts)
     return parts[name]
+
+
+def places(network: Network) -> dict[str, list[str]]:
+    """The places of a network, and the modules in each whose outputs can be silenced, by name.
+
+    Those of a U-Net are its levels, its vertex and its head, with the convolutions of their ResNet
+    blocks; those of another network are its parts, or the members of a part that is a list.
+    """
+    module = cast(nn.Module, network)
+    found: dict[str, list[str]] = {}
+    for name, block in module.named_modules():
+        if isinstance(block, ResnetBlock):
+            place = name.rpartition(".")[0]
+            found.setdefault(place, []).extend([f"{name}.conv_1", f"{name}.conv_2"])
+    if found:
+        return found
+    for name, part in network.parts.items():
+        inner = [f"{name}.{i}" for i in range(len(part))] if isinstance(part, nn.ModuleList) else []
+        found |= {place: [place] for place in inner or [name]}
+    return found
 
 
 def count(parameters: Iterator[nn.Parameter]) -> int:

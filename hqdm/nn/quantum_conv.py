@@ -2,7 +2,8 @@
 
 The quantum convolution is that of De Falco et al. (arXiv 2402.16147, KI 2024): a circuit is applied
 to the 2x2 patches of a group of up to three channels with stride 2, and replaces each number of a
-patch by an expectation value.
+patch by an expectation value. On overlapping 3x3 patches with stride 1 it replaces the number in
+the middle.
 
 Further kinds of convolutions are registered in `CONVOLUTIONS` by rooms above this one, and chosen
 by `Hybrid.convolution`.
@@ -22,7 +23,8 @@ from torch.nn import functional as F
 from hqdm.circuits import ANSATZE, AngleEmbedding, Ansatz, Basic, Circuit, build_ansatz
 from hqdm.circuits.ansatz import ansatz_options
 from hqdm.nn.blocks import WSConv2d
-from hqdm.utils.checks import check_fields, check_types
+from hqdm.nn.controls import LinearMaps, check_control, controlled
+from hqdm.utils.checks import check_fields, check_types, positive, whole
 from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.registry import Registry
 
@@ -30,9 +32,8 @@ if TYPE_CHECKING:
     from hqdm.nn.quantum_layer import QuantumLayer
     from hqdm.simulators import Simulator
 
-PATCH = 2  # side of a patch
-PATCH_SIZE = PATCH * PATCH  # qubits per channel
-MAX_CHANNELS_PER_GROUP = 3
+KERNEL_SIZES = (2, 3)  # sides of a patch: with stride 2, and with stride 1
+MAX_WIRES = 12  # of a circuit: three channels of 2x2, or one of 3x3
 REST_KERNEL = 3  # side of the classical kernels
 SINGLE_LAYERS = 4  # layers of the one-channel circuits of a fully quantum convolution
 
@@ -54,44 +55,76 @@ def register_convolution(name: str) -> Callable[[Factory], Factory]:
 
 
 class PatchCircuits(nn.Module):
-    """Circuits on the 2x2 patches of groups of channels, one circuit per group, with stride 2.
+    """Circuits on the patches of groups of channels, one circuit per group.
 
-    Wire `4 * channel + 2 * row + column` of a group reads and writes that position of the patch.
-    Images of odd height or width are padded with a zero row or column, which is cropped from the
-    output.
+    Wire `k^2 * channel + k * row + column` of a group reads that position of a k x k patch. With
+    k = 2 the patches have the stride 2, and each wire writes its position. Images of odd height or
+    width are padded with a zero row or column, which is cropped from the output. With k = 3 the
+    patches overlap, with stride 1 and a zero on each side of the image, and the wire in the middle
+    of each channel writes its position.
 
     Args:
-        layer: The circuits; `n_inputs` and `n_outputs` are four times the channels of a group.
+        layer: The circuits; `n_inputs` is k^2 times the channels of a group, `n_outputs` the same,
+            or the number of channels for k = 3.
+        kernel_size: The side k of a patch, 2 or 3.
     """
 
-    def __init__(self, layer: "QuantumLayer") -> None:
+    def __init__(self, layer: "QuantumLayer", kernel_size: int = 2) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer: nn.Module = layer
+        self.kernel_size = kernel_size
+        self.groups = layer.n_circuits
+        self.in_channels = self.groups * (layer.circuit.n_inputs // kernel_size**2)
+        self.out_channels = self.in_channels
+
+    def linear_map(self) -> nn.Module:
+        """See `hqdm.nn.controls.QuantumMap`."""
+        channels = self.in_channels // self.groups
+        n_inputs = channels * self.kernel_size**2
+        self.layer = LinearMaps(self.groups, n_inputs, n_inputs if self._tiles else channels)
+        return self
+
+    @property
+    def _tiles(self) -> bool:
+        """True if the patches tile the image."""
+        return self.kernel_size % 2 == 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, n_circuits * channels_per_group, H, W)` to the same shape."""
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, width % PATCH, 0, height % PATCH))
-        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
-        groups = self.layer.n_circuits
-        channels = self.layer.circuit.n_inputs // PATCH_SIZE
+        return self._on_tiles(x) if self._tiles else self._on_windows(x)
+
+    def _on_tiles(self, x: Tensor) -> Tensor:
+        (height, width), k = x.shape[-2:], self.kernel_size
+        x = F.pad(x, (0, -width % k, 0, -height % k))
+        rows, columns = x.shape[-2] // k, x.shape[-1] // k
+        groups, channels = self.groups, self.in_channels // self.groups
         # (B, group, channel, row, i, column, j) -> (B, row, column, group, channel, i, j)
-        patches = x.reshape(len(x), groups, channels, rows, PATCH, columns, PATCH)
+        patches = x.reshape(len(x), groups, channels, rows, k, columns, k)
         patches = patches.permute(0, 3, 5, 1, 2, 4, 6)
         out = self.layer(patches.flatten(4)).reshape(patches.shape)
         return out.permute(0, 3, 4, 1, 5, 2, 6).reshape(x.shape)[..., :height, :width]
+
+    def _on_windows(self, x: Tensor) -> Tensor:
+        k = self.kernel_size
+        windows = F.pad(x, (k // 2,) * 4).unfold(2, k, 1).unfold(3, k, 1)
+        # (B, C, H, W, i, j) -> (B, H, W, group, channel i j)
+        patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).unflatten(3, (self.groups, -1))
+        return self.layer(patches).flatten(3).permute(0, 3, 1, 2)
 
 
 @register_convolution("HybridConv")
 class HybridConv(nn.Module):
     """A convolution whose first channels are quantum and whose others are classical.
 
-    Circuits on 2x2 patches map the first `groups * channels_per_group` channels, whose values are
+    Circuits on patches map the first `groups * channels_per_group` channels, whose values are
     angles, to expectations in [-1, 1] at the same positions. A narrower `WSConv2d` maps the
     remaining channels. Its kernels have variance `1 / fan_in`, so that both kinds of output have
     the same magnitude (an addition to the paper, without parameters; the classical network is
     unchanged). With `groups="all"` there is no classical part: there are as many groups as fit, and
     each remaining channel has its own circuit (`Basic`, four layers).
+
+    The options from `kernel_size` on are those of later experiments; by default the circuits are
+    as published.
 
     Args:
         in_channels: Number of input channels.
@@ -102,6 +135,13 @@ class HybridConv(nn.Module):
         n_layers: Layers of an ansatz given by name.
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
         ansatz_options: Further fields of an ansatz given by name.
+        kernel_size: Side of the patches, 2 or 3, see `PatchCircuits`; circuits on 3x3 patches are
+            of one channel, on 9 qubits.
+        shift: Added to the features, in radians, see `hqdm.circuits.AngleEmbedding`.
+        repeats: How often the features are embedded, see `hqdm.circuits.Circuit`.
+        input_scale: Whether features have trainable factors, see `QuantumLayer`.
+        observable: Number of wires of trainable observables, or None for Z, see `QuantumLayer`.
+        angle_std: Standard deviation of the initial angles, or None, see `QuantumLayer`.
 
     Raises:
         HQDMError: If there are too few channels, or an option is out of range.
@@ -117,26 +157,36 @@ class HybridConv(nn.Module):
         n_layers: int = 3,
         simulator: "str | Simulator" = "auto",
         ansatz_options: Mapping[str, Any] | None = None,
+        kernel_size: int = 2,
+        shift: float = 0.0,
+        repeats: int = 1,
+        input_scale: bool = False,
+        observable: int | None = None,
+        angle_std: float | None = None,
     ) -> None:
         from hqdm.nn.quantum_layer import QuantumLayer
 
         super().__init__()
         if isinstance(ansatz, Ansatz):
-            channels_per_group = channels_of(ansatz)
-        _check_groups(groups, channels_per_group)
+            channels_per_group = channels_of(ansatz, kernel_size)
+        _check_groups(groups, channels_per_group, kernel_size)
         if not isinstance(ansatz, Ansatz):
-            n_wires = PATCH_SIZE * channels_per_group
+            n_wires = kernel_size**2 * channels_per_group
             ansatz = build_ansatz(ansatz, n_wires, n_layers, **(ansatz_options or {}))
-        circuit = Circuit(AngleEmbedding(ansatz.n_wires), ansatz)
+
+        def circuits(ansatz: Ansatz, number: int) -> PatchCircuits:
+            circuit = patch_circuit(ansatz, kernel_size, shift, repeats)
+            layer = QuantumLayer(circuit, number, simulator, input_scale, observable, angle_std)
+            return PatchCircuits(layer, kernel_size)
+
         n_groups = in_channels // channels_per_group if groups == "all" else groups
         self.quantum_channels = n_groups * channels_per_group
         rest_in, rest_out = (n - self.quantum_channels for n in (in_channels, out_channels))
         _check_channels(in_channels, out_channels, groups, self.quantum_channels)
-        self.quantum = PatchCircuits(QuantumLayer(circuit, n_groups, simulator))
+        self.quantum: nn.Module = circuits(ansatz, n_groups)
         self.rest: nn.Module | None = None
         if groups == "all" and rest_in:
-            single = Circuit(AngleEmbedding(PATCH_SIZE), Basic(PATCH_SIZE, SINGLE_LAYERS))
-            self.rest = PatchCircuits(QuantumLayer(single, rest_in, simulator))
+            self.rest = circuits(Basic(kernel_size**2, SINGLE_LAYERS), rest_in)
         elif rest_in:
             # Outputs of unit-variance kernels have the magnitude of the square root of the fan-in
             # (18 for 37 channels), against expectations in [-1, 1]. The subsequent normalisation
@@ -155,13 +205,19 @@ class HybridConv(nn.Module):
 HYBRID = HybridConv.__name__
 OF_OTHERS = ("convolution", "options")
 """The fields of `Hybrid` that describe a convolution other than `HybridConv`."""
+CONTROL = "control"
+LATER = (
+    CONTROL,
+    *("kernel_size", "shift", "repeats", "input_scale", "observable", "angle_std"),
+)
+"""The fields of `Hybrid` that earlier versions do not know."""
 
 
 @dataclass(frozen=True)
 class Hybrid:
     """Configuration of the convolutions of a block, and their factory.
 
-    All attributes but the last two are those of a `HybridConv`.
+    All attributes but `convolution`, `options` and `control` are those of a `HybridConv`.
 
     Attributes:
         groups: Number of quantum channel groups, or "all".
@@ -173,6 +229,13 @@ class Hybrid:
         ansatz_options: Further fields of the ansatz.
         convolution: A name in `CONVOLUTIONS`, such as "QuantumConv2d".
         options: The options of a convolution other than `HybridConv`.
+        control: What takes the place of the circuits, see `hqdm.nn.controls`; None for nothing.
+        kernel_size: Side of the patches, 2 or 3.
+        shift: Added to the features, in radians.
+        repeats: How often the features are embedded.
+        input_scale: Whether features have trainable factors.
+        observable: Number of wires of trainable observables, or None for Z.
+        angle_std: Standard deviation of the initial angles in radians, or None.
 
     Raises:
         HQDMError: If an option is out of range or belongs to another convolution, or a name is
@@ -187,8 +250,17 @@ class Hybrid:
     ansatz_options: dict[str, Any] = field(default_factory=dict)
     convolution: str = HYBRID
     options: dict[str, Any] = field(default_factory=dict)
+    control: str | None = None
+    kernel_size: int = 2
+    shift: float = 0.0
+    repeats: int = 1
+    input_scale: bool = False
+    observable: int | None = None
+    angle_std: float | None = None
 
     def __post_init__(self) -> None:
+        if self.control is not None:
+            check_control(self.control)
         if self.convolution != HYBRID:
             self._check_other()
             return
@@ -198,9 +270,14 @@ class Hybrid:
             raise HQDMError("options are for convolutions other than HybridConv: leave them out")
         if isinstance(self.ansatz, Ansatz):
             self._replace_object(self.ansatz)
-        _check_groups(self.groups, self.channels_per_group)
-        n_wires = PATCH_SIZE * self.channels_per_group
-        build_ansatz(str(self.ansatz), n_wires, self.n_layers, **self.ansatz_options)
+        _check_groups(self.groups, self.channels_per_group, self.kernel_size)
+        n_wires = self.kernel_size**2 * self.channels_per_group
+        ansatz = build_ansatz(str(self.ansatz), n_wires, self.n_layers, **self.ansatz_options)
+        patch_circuit(ansatz, self.kernel_size, self.shift, self.repeats)
+        if self.observable is not None:
+            whole("observable", self.observable, 1, min(n_wires, self.kernel_size**2))
+        if self.angle_std is not None:
+            positive("angle_std", self.angle_std)
         resolve_simulator(self.simulator)
 
     def _check_other(self) -> None:
@@ -208,7 +285,7 @@ class Hybrid:
         hints = get_type_hints(CONVOLUTIONS[self.convolution])
         known = set(hints) - {"in_channels", "out_channels", "return"}
         default = Hybrid()
-        for key in (f.name for f in fields(self) if f.name not in OF_OTHERS):
+        for key in (f.name for f in fields(self) if f.name not in (*OF_OTHERS, CONTROL)):
             if getattr(self, key) != getattr(default, key):
                 raise HQDMError(
                     f"{key} is an option of HybridConv: give the options of {self.convolution} "
@@ -228,22 +305,40 @@ class Hybrid:
         taken = {
             "ansatz": name,
             "n_layers": ansatz.n_layers,
-            "channels_per_group": channels_of(ansatz),
+            "channels_per_group": channels_of(ansatz, self.kernel_size),
             "ansatz_options": ansatz_options(ansatz),
         }
         for key, value in taken.items():
             object.__setattr__(self, key, value)
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
-        """Build a convolution with this configuration."""
+        """Build a convolution with this configuration.
+
+        Raises:
+            HQDMError: If the numbers of channels do not fit, or the control has no meaning for the
+                convolution.
+        """
         if self.convolution != HYBRID:
-            return CONVOLUTIONS[self.convolution](in_channels, out_channels, **self.options)
-        return HybridConv(in_channels, out_channels, **self.to_dict())
+            conv = CONVOLUTIONS[self.convolution](in_channels, out_channels, **self.options)
+        else:
+            options = {key: value for key, value in self.to_dict().items() if key != CONTROL}
+            conv = HybridConv(in_channels, out_channels, **options)
+        if self.control is None:
+            return conv
+        return controlled(conv, self.control, in_channels, out_channels)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain types, those of the chosen convolution only."""
+        """The options as plain types: those of the chosen convolution, later ones if they are set.
+
+        Earlier versions read the configuration of a network without later options.
+        """
         others = self.convolution != HYBRID
-        return {key: value for key, value in asdict(self).items() if (key in OF_OTHERS) == others}
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if (key == CONTROL or (key in OF_OTHERS) == others)
+            and not (key in LATER and value == getattr(Hybrid, key))
+        }
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any], prefix: str = "") -> "Hybrid":
@@ -263,27 +358,47 @@ class Hybrid:
         return cls(**options)
 
 
-def channels_of(ansatz: Ansatz) -> int:
+def patch_circuit(ansatz: Ansatz, kernel_size: int, shift: float, repeats: int) -> Circuit:
+    """The circuit of a patch, which measures the wires whose positions it writes."""
+    size = kernel_size**2
+    middle = None if kernel_size % 2 == 0 else tuple(range(size // 2, ansatz.n_wires, size))
+    embedding = AngleEmbedding(ansatz.n_wires, shift=shift)
+    return Circuit(embedding, ansatz, wires=middle, repeats=repeats)
+
+
+def channels_of(ansatz: Ansatz, kernel_size: int = 2) -> int:
     """The number of channels per group for an ansatz.
 
     Raises:
-        HQDMError: If the number of wires is not 4, 8 or 12.
+        HQDMError: If the number of wires is not 4, 8 or 12, or 9 for 3x3 patches.
     """
-    channels, rest = divmod(ansatz.n_wires, PATCH_SIZE)
-    if rest or channels not in range(1, MAX_CHANNELS_PER_GROUP + 1):
+    _check_kernel_size(kernel_size)
+    channels, rest = divmod(ansatz.n_wires, kernel_size**2)
+    if rest or channels not in range(1, _most_channels(kernel_size) + 1):
+        expected = "4, 8 or 12" if kernel_size == 2 else "9"
         raise HQDMError(
-            f"a quantum convolution needs an ansatz on 4, 8 or 12 wires, got {ansatz.n_wires}"
+            f"a quantum convolution needs an ansatz on {expected} wires, got {ansatz.n_wires}"
         )
     return channels
 
 
-def _check_groups(groups: int | str, channels_per_group: int) -> None:
+def _most_channels(kernel_size: int) -> int:
+    return MAX_WIRES // kernel_size**2
+
+
+def _check_kernel_size(kernel_size: int) -> None:
+    if kernel_size not in KERNEL_SIZES:
+        raise HQDMError(f"kernel_size must be 2 or 3, got {kernel_size!r}")
+
+
+def _check_groups(groups: int | str, channels_per_group: int, kernel_size: int) -> None:
     if groups != "all" and not (isinstance(groups, int) and groups >= 1):
         raise HQDMError(f"groups must be a positive number or 'all', got {groups!r}")
-    if channels_per_group not in range(1, MAX_CHANNELS_PER_GROUP + 1):
-        raise HQDMError(
-            f"channels_per_group must be 1 to {MAX_CHANNELS_PER_GROUP}, got {channels_per_group!r}"
-        )
+    _check_kernel_size(kernel_size)
+    most = _most_channels(kernel_size)
+    if channels_per_group not in range(1, most + 1):
+        expected = f"1 to {most}" if most > 1 else "1 with kernel_size 3"
+        raise HQDMError(f"channels_per_group must be {expected}, got {channels_per_group!r}")
 
 
 def _check_channels(

@@ -12,7 +12,8 @@ from hqdm.circuits import Circuit
 from hqdm.nn.operator import OpaqueModule, opaque
 from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes, check_real
 from hqdm.simulators import Simulator, resolve_simulator
-from hqdm.utils.checks import whole
+from hqdm.simulators.observables import check_locality, coefficients_of_z, expectations
+from hqdm.utils.checks import positive, whole
 from hqdm.utils.errors import HQDMError
 
 
@@ -20,8 +21,8 @@ class QuantumLayer(OpaqueModule):
     """Several circuits of one kind, each with its own weights and its own inputs.
 
     The angles are `2 * pi * theta`, with `theta` drawn uniformly from [0, 1) (De Falco et al.,
-    arXiv 2402.16147). The circuits run in the dtype of `theta`, also under autocast; if that is a
-    half precision they run in float32, and the outputs are rounded.
+    arXiv 2402.16147) unless `angle_std` is given. The circuits run in the dtype of `theta`, also
+    under autocast; if that is a half precision they run in float32, and the outputs are rounded.
 
     `QuantumLayer(qnode, weight_shapes, init_method=None, simulator="auto")` of a PennyLane QNode
     returns a `QNodeLayer`, which replaces `qml.qnn.TorchLayer`.
@@ -30,17 +31,33 @@ class QuantumLayer(OpaqueModule):
         circuit: The common circuit.
         n_circuits: Number of circuits.
         simulator: A simulator or its name, see `hqdm.simulators.resolve_simulator`.
+        input_scale: Whether each feature has a trainable factor, 1 at first.
+        observable: Number of neighbouring wires of trainable Hermitian observables in place of Z,
+            which they are at first, see `hqdm.simulators.observables`; None for Z.
+        angle_std: Standard deviation of the initial angles in radians, drawn from a normal
+            distribution about zero; None draws them uniformly from the circle.
 
     Attributes:
         theta: The angles in turns, `(n_circuits, *circuit.weights_shape)`.
+        scale: The factors of the features, `(n_circuits, n_inputs)`, or None.
+        observables: Coefficients of Pauli words, `(n_circuits, n_outputs, 4**observable)`, or None.
 
     Raises:
-        HQDMError: If there are no circuits or the simulator is unknown.
+        HQDMError: If there are no circuits, the simulator is unknown, or an option is out of range.
     """
+
+    scale: nn.Parameter | None
+    observables: nn.Parameter | None
 
     @overload
     def __new__(
-        cls, circuit: Circuit, n_circuits: int = 1, simulator: str | Simulator = "auto"
+        cls,
+        circuit: Circuit,
+        n_circuits: int = 1,
+        simulator: str | Simulator = "auto",
+        input_scale: bool = False,
+        observable: int | None = None,
+        angle_std: float | None = None,
     ) -> Self: ...
 
     @overload
@@ -59,7 +76,13 @@ class QuantumLayer(OpaqueModule):
         return super().__new__(cls)
 
     def __init__(
-        self, circuit: Circuit, n_circuits: int = 1, simulator: str | Simulator = "auto"
+        self,
+        circuit: Circuit,
+        n_circuits: int = 1,
+        simulator: str | Simulator = "auto",
+        input_scale: bool = False,
+        observable: int | None = None,
+        angle_std: float | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(circuit, Circuit):
@@ -72,6 +95,13 @@ class QuantumLayer(OpaqueModule):
         self.n_circuits = n_circuits
         self.simulator = resolve_simulator(simulator)
         self.theta = nn.Parameter(torch.empty(n_circuits, *circuit.weights_shape))
+        self.angle_std = None if angle_std is None else positive("angle_std", angle_std)
+        self.scale = nn.Parameter(torch.ones(n_circuits, circuit.n_inputs)) if input_scale else None
+        self.observables = None
+        if observable is not None:
+            check_locality(circuit, observable)
+            coefficients = coefficients_of_z(circuit, observable)
+            self.observables = nn.Parameter(coefficients.repeat(n_circuits, 1, 1))
         self.reset_parameters()
 
     def quantum_parameters(self) -> Iterator[nn.Parameter]:
@@ -79,12 +109,16 @@ class QuantumLayer(OpaqueModule):
 
         See `hqdm.nn.parts.QuantumModule`.
         """
-        return self.parameters()
+        others = {id(parameter) for parameter in (self.scale, self.observables)}
+        return (parameter for parameter in self.parameters() if id(parameter) not in others)
 
     def reset_parameters(self) -> None:
         """Reinitialise the angles."""
         for parameter in self.quantum_parameters():
-            nn.init.uniform_(parameter)
+            if self.angle_std is None:
+                nn.init.uniform_(parameter)
+            else:
+                nn.init.normal_(parameter, std=self.angle_std / (2 * math.pi))
 
     def angles(self, theta: Tensor) -> Tensor:
         """The angles of the gates, `(n_circuits, *circuit.weights_shape)`: 2 pi theta."""
@@ -103,9 +137,11 @@ class QuantumLayer(OpaqueModule):
             HQDMError: If the last two axes have other sizes, or the inputs are not real.
         """
         self.check(x)
+        weights: list[Tensor] = [self.theta]
+        weights += (p for p in (self.scale, self.observables) if p is not None)
         if torch.compiler.is_compiling() or x.is_meta:
-            return opaque(self.operator_name, x, [self.theta])
-        return self.evaluate(x, [self.theta])
+            return opaque(self.operator_name, x, weights)
+        return self.evaluate(x, weights)
 
     def check(self, x: Tensor) -> None:
         """Refuse features that the circuits cannot take.
@@ -129,24 +165,36 @@ class QuantumLayer(OpaqueModule):
 
         Args:
             x: Features, `(..., n_circuits, n_inputs)`.
-            weights: `theta`.
+            weights: `theta`, and `scale` and `observables` if there are any.
         """
-        (theta,) = weights
-        return self.run(self.circuit, x, theta)
+        theta, *others = weights
+        if self.scale is not None:
+            scale, *others = others
+            precision = torch.promote_types(theta.dtype, torch.float32)
+            x = x.to(precision) * scale.to(precision)
+        return self.run(self.circuit, x, theta, *others)
 
-    def run(self, circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+    def run(
+        self, circuit: Circuit, x: Tensor, theta: Tensor, observables: Tensor | None = None
+    ) -> Tensor:
         """Evaluate circuits of the layer's shapes.
 
         Args:
             circuit: The common circuit.
             x: Features, `(..., n_circuits, n_inputs)`.
             theta: The parameters from which `angles` computes those of the gates.
+            observables: Coefficients of observables in place of the measurement of the circuit.
         """
         n_samples = self.n_samples(tuple(x.shape))
         precision = torch.promote_types(theta.dtype, torch.float32)
         inputs = x.to(precision).reshape(n_samples, *x.shape[-2:]).transpose(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            outputs = self.simulator(circuit, inputs, self.angles(theta.to(precision)))
+            angles = self.angles(theta.to(precision))
+            if observables is None:
+                outputs = self.simulator(circuit, inputs, angles)
+            else:
+                coefficients = observables.to(precision)
+                outputs = expectations(self.simulator, circuit, inputs, angles, coefficients)
         outputs = outputs.transpose(0, 1).reshape(*x.shape[:-1], circuit.n_outputs)
         return outputs.to(theta.dtype)
 

@@ -50,6 +50,7 @@ class ModuleOptions(TypedDict, total=False):
     ema_start: int
     ema_sigma_rel: float | None
     label_dropout: float
+    angle_lr: float
 
 
 class Header(TypedDict):

@@ -31,7 +31,7 @@ from hqdm.training.finite import LossCheck
 from hqdm.training.optim import VAL_LOSS, check_rates, check_validations, explained
 from hqdm.training.precision import set_precision
 from hqdm.training.transfer import freeze
-from hqdm.utils.checks import device_named, finite, whole
+from hqdm.utils.checks import device_named, finite, positive, whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.memory import to_device
 from hqdm.utils.registry import requirements
@@ -39,6 +39,7 @@ from hqdm.utils.seeds import ImageNoise, generator
 
 NOISE_STREAM, VALIDATION_STREAM = 2, 3
 LR, BETAS = 1e-3, (0.9, 0.99)
+LR_FACTOR = "lr_factor"  # of a group of parameters of the optimiser
 EXCLUDED = {
     "optimizer": ("lr", "betas"),
     "ema_decay": ("ema_sigma_rel",),
@@ -46,7 +47,7 @@ EXCLUDED = {
 }
 """The saved options that an argument of `load_from_checkpoint` takes the place of."""
 
-OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
@@ -72,6 +73,8 @@ class DiffusionModule(LightningModule):
             every step (`ReduceLROnPlateau`: after every validation, with its loss); None is a
             constant learning rate.
         compile: Compile the network with `torch.compile` at the start of training.
+        angle_lr: Factor of the learning rate for the angles of circuits, which form a second
+            parameter group of the optimiser unless it is 1.
 
     Attributes:
         sampler: The sampler of `predict_step`.
@@ -95,6 +98,7 @@ class DiffusionModule(LightningModule):
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
         compile: bool = False,
+        angle_lr: float = 1.0,
     ) -> None:
         super().__init__()
         if optimizer is not None and (lr, betas) != (None, None):
@@ -116,6 +120,7 @@ class DiffusionModule(LightningModule):
             if not ok:
                 raise HQDMError(f"{name} needs {expected}, got {came}")
         whole("seed", seed)
+        self.angle_lr = positive("angle_lr", angle_lr)
         self.denoiser = denoiser
         self.ema = EMA(denoiser, ema_decay, ema_every, ema_start, ema_sigma_rel)
         self.label_dropout = label_dropout
@@ -260,11 +265,24 @@ class DiffusionModule(LightningModule):
         trained = [p for p in self.denoiser.parameters() if p.requires_grad]
         default = partial(torch.optim.Adam, lr=self.lr, betas=self.betas)
         with explained("optimizer"):
-            optimizer = (self.optimizer_factory or default)(trained)
+            optimizer = (self.optimizer_factory or default)(self._groups(trained))
+        for group in optimizer.param_groups:
+            if LR_FACTOR in group:
+                group["lr"] = group["lr"] * group[LR_FACTOR]
         if self.scheduler_factory is None:
             return optimizer, None
         with explained("lr_scheduler"):
             return optimizer, self.scheduler_factory(optimizer)
+
+    def _groups(self, trained: list[torch.nn.Parameter]) -> Iterable[Any]:
+        """The parameters, or their groups if angles have a learning rate of their own."""
+        angles = {id(parameter) for parameter in quantum_parameters(self.denoiser)}
+        of_angles = [p for p in trained if id(p) in angles]
+        if self.angle_lr == 1 or not of_angles:
+            return trained
+        others = [p for p in trained if id(p) not in angles]
+        groups = [{"params": others}] if others else []
+        return [*groups, {"params": of_angles, LR_FACTOR: self.angle_lr}]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Update the learning rate.
@@ -296,6 +314,8 @@ class DiffusionModule(LightningModule):
         optimizer = self._optimizer()
         for group in optimizer.param_groups:
             for key, value in optimizer.defaults.items():
+                if key == "lr" and LR_FACTOR in group:
+                    value = value * group[LR_FACTOR]
                 if key != "lr" or self.scheduler_factory is None:
                     group[key] = value
 
@@ -340,6 +360,7 @@ class DiffusionModule(LightningModule):
             "ema_start": self.ema.start,
             "ema_sigma_rel": self.ema.sigma_rel,
             "label_dropout": self.label_dropout,
+            **({} if self.angle_lr == 1 else {"angle_lr": self.angle_lr}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

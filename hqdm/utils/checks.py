@@ -71,6 +71,18 @@ def finite(name: str, value: object) -> float:
     return float(value)
 
 
+def positive(name: str, value: object) -> float:
+    """A finite number above 0.
+
+    Raises:
+        HQDMError: If it is not one.
+    """
+    number = finite(name, value)
+    if number <= 0:
+        raise HQDMError(f"{name} needs a positive number, got {number:g}")
+    return number
+
+
 def check_types(options: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:
     """Refuse options whose types are not the declared ones.
 

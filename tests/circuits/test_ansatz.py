@@ -18,6 +18,7 @@ from hqdm.circuits import (
     Circuit,
     FQConv,
     HQConv,
+    Separable,
     StronglyEntangling,
     build_ansatz,
     register_ansatz,
@@ -225,3 +226,47 @@ def test_a_registered_ansatz_is_built_by_name(monkeypatch):
     torch.testing.assert_close(
         StatevectorSimulator()(circuit, x, weights), (x + weights).cos(), rtol=0, atol=1e-6
     )
+
+
+def queued(ansatz, weights):
+    with qml.queuing.AnnotatedQueue() as queue:
+        ansatz.apply(weights)
+    return qml.tape.QuantumScript.from_queue(queue).operations
+
+
+def test_a_separable_ansatz_has_the_rotations_without_their_controls():
+    """HQConv: RZ and RX on each target, in the order of the pairs; Basic: its RX without CNOTs."""
+    weights = torch.rand(2, 8).double()
+    for name, gates in (
+        ("HQConv", [(gate, t) for t in (3, 2, 1, 0) for gate in (qml.RZ, qml.RX)]),
+        ("Basic", [(qml.RX, t) for t in range(8)]),
+    ):
+        n = 4 if name == "HQConv" else 8
+        found = queued(Separable(n, 2, ansatz=build_ansatz(name, n, 1)), weights)
+        expected = [
+            gate(w, wires=t) for layer in weights for (gate, t), w in zip(gates, layer, strict=True)
+        ]
+        assert len(found) == len(expected) == 16
+        for operation, other in zip(found, expected, strict=True):
+            assert qml.equal(operation, other)
+
+
+def test_a_separable_ansatz_takes_templates_apart():
+    """The rotations of strongly entangling layers stay; a gate of no known form is refused."""
+    weights = torch.rand(3, 2, 3).double()
+    found = queued(Separable(2, 3, ansatz=StronglyEntangling(2)), weights)
+    expected = [qml.Rot(*weights[k, w], wires=w) for k in range(3) for w in range(2)]
+    assert len(found) == 6
+    for operation, other in zip(found, expected, strict=True):
+        assert qml.equal(operation, other)
+
+    class Opaque(qml.operation.Operator):
+        num_wires = 2
+
+    @dataclass(frozen=True)
+    class Own(Basic):
+        def queue(self, weights):
+            Opaque(weights[0, 0], wires=(0, 1))
+
+    with pytest.raises(HQDMError, match="Opaque on the wires .0, 1. has no decomposition"):
+        queued(Separable(2, 1, ansatz=Own(2)), torch.rand(1, 2))

@@ -188,3 +188,62 @@ def test_from_one_outcome_to_all_are_kept():
 def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message):
         build()
+
+
+def values(function, x, weights):
+    return torch.stack(qml.QNode(function, qml.device("default.qubit", wires=4))(x, weights))
+
+
+def test_features_are_embedded_before_each_part_of_the_layers():
+    """Three layers in two parts, of two and one, with gates written out."""
+    circuit = Circuit(AngleEmbedding(4, shift=0.4), Basic(4, 3), repeats=2)
+
+    def written_out(x, weights):
+        for k, layer in enumerate(weights):
+            if k in (0, 2):
+                qml.AngleEmbedding(x + 0.4, wires=range(4))
+            Basic(4).apply(layer[None])
+        return [qml.expval(qml.Z(wire)) for wire in range(4)]
+
+    x, weights = torch.randn(4).double(), torch.randn(3, 4).double()
+    expected = values(written_out, x, weights)
+    torch.testing.assert_close(values(circuit.qfunc, x, weights), expected, rtol=0, atol=1e-12)
+    assert circuit.n_inputs == 4
+    assert circuit.specs()["gates"]["RX"] == 8 + 12
+    assert circuit != Circuit(AngleEmbedding(4, shift=0.4), Basic(4, 3))
+    assert circuit != Circuit(AngleEmbedding(4), Basic(4, 3), repeats=2)
+
+
+@pytest.mark.parametrize("letter", ["X", "Y", "Z"])
+def test_expectations_in_another_basis(letter):
+    circuit = Circuit(AngleEmbedding(4), HQConv(4, 2), wires=(3, 1), basis=letter)
+
+    def written_out(x, weights):
+        AngleEmbedding(4).apply(x)
+        HQConv(4, 2).apply(weights)
+        return [qml.expval(getattr(qml, letter)(wire)) for wire in (3, 1)]
+
+    x, weights = torch.randn(4).double(), torch.randn(2, 8).double()
+    expected = values(written_out, x, weights)
+    torch.testing.assert_close(values(circuit.qfunc, x, weights), expected, rtol=0, atol=1e-12)
+    assert (circuit == Circuit(AngleEmbedding(4), HQConv(4, 2), wires=(3, 1))) == (letter == "Z")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Circuit(AngleEmbedding(4), Basic(4, 2), repeats=3), "as many layers or more, got"),
+        (lambda: Circuit(AngleEmbedding(4), Basic(4, 2), repeats=0), "repeats needs a whole numb"),
+        (
+            lambda: Circuit(AmplitudeEmbedding(4), Basic(4, 2), repeats=2),
+            "an embedding by gates, got AmplitudeEmbedding",
+        ),
+        (lambda: Circuit(AngleEmbedding(4), Basic(4), basis="W"), "unknown basis 'W'"),
+        (lambda: Circuit(AngleEmbedding(4), Basic(4), "probs", basis="X"), "of measure='expval_z'"),
+        (lambda: AngleEmbedding(4, shift=float("nan")), "shift needs a finite number"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(build, message):
+    with pytest.raises(HQDMError, match=message) as error:
+        build()
+    assert "\n" not in str(error.value)

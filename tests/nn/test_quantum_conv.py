@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hqdm.nn.quantum_conv import Hybrid, HybridConv
+from hqdm.circuits import Basic
+from hqdm.nn.quantum_conv import LATER, Hybrid, HybridConv
 from hqdm.utils.errors import HQDMError
 
 
@@ -229,4 +230,137 @@ def test_another_convolution():
 def test_invalid_input_is_refused(build, message):
     with pytest.raises(HQDMError, match=message) as error:
         build()
+    assert "\n" not in str(error.value)
+
+
+OPTIONS = {
+    "groups": 1,
+    "channels_per_group": 1,
+    "ansatz": "HQConv",
+    "n_layers": 3,
+    "shift": math.pi / 2,
+    "repeats": 2,
+    "input_scale": True,
+    "observable": 2,
+}
+WINDOWS = {"groups": 2, "channels_per_group": 1, "ansatz": "StronglyEntangling", "kernel_size": 3}
+
+
+def hermitian(coefficients):
+    """A matrix on two qubits from its coefficients of II, IX, ..., ZZ."""
+    paulis = [torch.from_numpy(p(0).matrix()) + 0j for p in (qml.I, qml.X, qml.Y, qml.Z)]
+    words = torch.stack([torch.kron(a, b) for a in paulis for b in paulis])
+    return torch.einsum("c,cab->ab", coefficients + 0j, words)
+
+
+@pytest.mark.parametrize("simulator", ["compiled", "statevector"])
+def test_all_options_are_those_of_the_circuit_written_out(simulator):
+    """Values and gradients on default.qubit, float64, a few hundred roundings of 1e-16."""
+    torch.manual_seed(0)
+    conv = HybridConv(1, 1, **OPTIONS, simulator=simulator).double()
+    layer = conv.quantum.layer
+    with torch.no_grad():
+        layer.scale.normal_()
+        layer.observables.normal_()
+
+    matrices = [hermitian(coefficients) for coefficients in layer.observables[0]]
+
+    @qml.qnode(qml.device("default.qubit", wires=4))
+    def node(patch, weights):
+        for k, layer_weights in enumerate(weights):
+            for wire in range(4 if k in (0, 2) else 0):
+                qml.RX(layer.scale[0, wire] * patch[wire] + math.pi / 2, wires=wire)
+            for (z, x), control, wire in zip(
+                layer_weights.reshape(4, 2), (0, 3, 2, 1), (3, 2, 1, 0), strict=True
+            ):
+                qml.CRZ(z, wires=(control, wire))
+                qml.CRX(x, wires=(control, wire))
+        return [
+            qml.expval(qml.Hermitian(matrix, wires=(wire, (wire + 1) % 4)))
+            for wire, matrix in enumerate(matrices)
+        ]
+
+    x = torch.randn(1, 1, 2, 4, dtype=torch.float64, requires_grad=True)
+    patches = x.reshape(2, 2, 2).transpose(0, 1).reshape(2, 4)
+    outs = [torch.stack(node(patch, 2 * math.pi * layer.theta[0])) for patch in patches]
+    expected = torch.cat([out.reshape(2, 2) for out in outs], 1)[None, None]
+    found = conv(x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    tensors = [x, layer.theta, layer.scale, layer.observables]
+    factors = torch.randn_like(expected)
+    own, other = (torch.autograd.grad((v * factors).sum(), tensors) for v in (found, expected))
+    for gradient, reference in zip(own, other, strict=True):
+        assert reference.abs().max() > 0.01
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("simulator", ["compiled", "statevector"])
+def test_overlapping_patches_are_windows_with_a_circuit_each(simulator):
+    """Each number is the expectation in the middle of its 3x3 neighbourhood, with zeros around."""
+    torch.manual_seed(0)
+    conv = HybridConv(3, 4, **WINDOWS, n_layers=2, simulator=simulator).double()
+    layer = conv.quantum.layer
+    x = torch.randn(1, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    @qml.qnode(qml.device("default.qubit", wires=9))
+    def node(window, weights):
+        qml.AngleEmbedding(window, wires=range(9))
+        qml.StronglyEntanglingLayers(weights, wires=range(9))
+        return qml.expval(qml.Z(4))
+
+    padded = F.pad(x, (1, 1, 1, 1))
+    expected = torch.stack(
+        [
+            node(
+                padded[0, channel, row : row + 3, column : column + 3].flatten(),
+                2 * math.pi * layer.theta[channel],
+            )
+            for channel in range(2)
+            for row in range(2)
+            for column in range(3)
+        ]
+    ).reshape(1, 2, 2, 3)
+    out = conv(x)
+    assert out.shape == (1, 4, 2, 3)
+    torch.testing.assert_close(out[:, :2], expected, rtol=0, atol=1e-10)
+    own, other = (
+        torch.autograd.grad(v.square().sum(), [x, layer.theta]) for v in (out[:, :2], expected)
+    )
+    for gradient, reference in zip(own, other, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-10)
+
+
+def test_later_options_are_saved_if_they_are_set():
+    for options in (OPTIONS, {**WINDOWS, "angle_std": 0.1}):
+        hybrid = Hybrid.from_dict(options)
+        assert {key: hybrid.to_dict()[key] for key in options} == options
+        assert Hybrid.from_dict(hybrid.to_dict()) == hybrid
+        assert hybrid.conv(5, 6)(torch.randn(1, 5, 3, 4)).shape == (1, 6, 3, 4)
+    assert set(LATER).isdisjoint(Hybrid().to_dict())
+
+
+def test_an_ansatz_object_on_overlapping_patches():
+    hybrid = Hybrid("all", ansatz=Basic(9, 2), kernel_size=3)
+    assert (hybrid.ansatz, hybrid.channels_per_group) == ("Basic", 1)
+    assert hybrid.conv(2, 2).quantum.layer.theta.shape == (2, 2, 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_size": 4}, "kernel_size must be 2 or 3, got 4"),
+        ({"kernel_size": 3}, "channels_per_group must be 1 with kernel_size 3, got 3"),
+        ({"kernel_size": 3, "channels_per_group": 1}, "got n_wires=9"),
+        ({"repeats": 4}, "repeats=4 needs as many layers or more, got 3"),
+        ({"observable": 5}, "observable needs a whole number up to 4, got 5"),
+        ({"observable": 0}, "observable needs a whole number from 1, got 0"),
+        ({"angle_std": -1.0}, "angle_std needs a positive number, got -1"),
+        ({"shift": float("inf")}, "shift needs a finite number"),
+        ({"shift": 1.0, "convolution": "QuantumConv2d"}, "shift is an option of HybridConv"),
+        ({"input_scale": 1}, "input_scale: expected true or false, got 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(HQDMError, match=message) as error:
+        Hybrid.from_dict(options)
     assert "\n" not in str(error.value)

@@ -141,3 +141,52 @@ def test_half_precision_is_float32_inside(dtype):
     single(x.float()).sum().backward()
     assert layer.theta.grad.dtype == dtype
     torch.testing.assert_close(layer.theta.grad, single.theta.grad.to(dtype))
+
+
+def test_options_change_nothing_by_default():
+    """The angles are drawn as before, and there is nothing else."""
+    torch.manual_seed(0)
+    layer = QuantumLayer(CIRCUIT, 3)
+    torch.manual_seed(0)
+    assert torch.equal(layer.theta, torch.empty(3, 2, 8).uniform_())
+    assert list(layer.state_dict()) == ["theta"]
+
+
+def test_small_angles():
+    layer = QuantumLayer(Circuit(AngleEmbedding(4), Basic(4, 50)), 20, angle_std=0.2)
+    angles = layer.angles(layer.theta).detach()
+    # 4,000 draws: the standard error of their mean is 0.003, that of their deviation 1.1 %.
+    assert abs(angles.mean()) < 0.016
+    assert abs(angles.std() - 0.2) < 0.011
+    with pytest.raises(HQDMError, match="angle_std needs a positive number, got 0"):
+        QuantumLayer(CIRCUIT, angle_std=0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_trainable_factors_and_observables_are_no_angles(compiled):
+    """One qubit in closed form: c_I + c_Y <Y> + c_Z <Z> at the angle s x + 2 pi theta."""
+    circuit = Circuit(AngleEmbedding(1), Basic(1))
+    layer = QuantumLayer(circuit, 3, input_scale=True, observable=1).double()
+    x = torch.randn(5, 3, 1, dtype=torch.float64)
+    assert torch.equal(layer.scale, torch.ones(3, 1))
+    torch.testing.assert_close(layer(x), (x + 2 * math.pi * layer.theta[:, 0]).cos())
+    with torch.no_grad():
+        layer.scale.normal_()
+        layer.observables.normal_()
+    angle = layer.scale * x + 2 * math.pi * layer.theta[:, 0]
+    one, _, y, z = layer.observables.unbind(-1)
+    expected = one - y * angle.sin() + z * angle.cos()
+    run = torch.compile(layer, backend="eager") if compiled else layer
+    out = run(x)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    parameters = list(layer.parameters())
+    own, other = (torch.autograd.grad(v.square().sum(), parameters) for v in (out, expected))
+    for gradient, reference in zip(own, other, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-10)
+    assert [id(p) for p in layer.quantum_parameters()] == [id(layer.theta)]
+    before = copy.deepcopy(layer.state_dict())
+    layer.reset_parameters()
+    changed = [k for k, v in layer.state_dict().items() if not torch.equal(v, before[k])]
+    assert changed == ["theta"]
+    copied = pickle.loads(pickle.dumps(layer))
+    assert torch.equal(copied(x), layer(x))

@@ -348,3 +348,32 @@ def test_labels_that_the_network_does_not_have_are_refused(quiet, labels, said):
     batches = DataLoader(TensorDataset(torch.zeros(2, 1, 8, 8), torch.tensor(labels)), batch_size=2)
     with pytest.raises(HQDMError, match=f"^{said}"):
         Trainer(**quiet).fit(module, batches)
+
+
+@pytest.mark.parametrize("control", [None, "frozen"])
+@pytest.mark.parametrize("schedule", [None, lambda optimizer: LinearLR(optimizer, 0.5)])
+def test_angles_have_a_learning_rate_of_their_own(quiet, schedule, control):
+    """The first step of Adam has the length of the learning rate for every number."""
+    torch.manual_seed(0)
+    hybrid = Hybrid(1, 1, "HQConv", 1, control=control)
+    network = UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4, hybrid={"encoder.0": hybrid})
+    denoiser = Denoiser(network, CosineSchedule())
+    module = DiffusionModule(denoiser, lr=1e-3, angle_lr=20, lr_scheduler=schedule)
+    assert module.options["angle_lr"] == 20
+    before = {name: p.detach().clone() for name, p in denoiser.named_parameters()}
+    Trainer(max_steps=1, **quiet).fit(module, DataLoader(torch.randn(4, 1, 4, 4), 4))
+    start = 1e-3 if schedule is None else 5e-4
+    # Not of biases before a normalisation: their gradients are rounding errors.
+    for name, p in denoiser.named_parameters():
+        factor = 1 if not name.endswith("theta") else 20 if control is None else 0
+        if name.endswith(("theta", "weight")):
+            moved = (p - before[name]).abs().max().item()
+            assert moved == pytest.approx(start * factor, rel=0.01), name
+
+
+def test_there_is_one_group_of_parameters_by_default():
+    module = DiffusionModule(Denoiser(QVUNet(FOUR, size=8, dim=8, mults=(1, 2)), CosineSchedule()))
+    assert len(module.build_optimizer()[0].param_groups) == 1
+    assert "angle_lr" not in module.options
+    with pytest.raises(HQDMError, match="angle_lr needs a positive number, got 0"):
+        DiffusionModule(denoiser(), angle_lr=0)

@@ -1,6 +1,7 @@
 """`hqdm inspect`: parameters by part, circuits with gates and depth, and simulators of a model."""
 
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import cast
@@ -42,6 +43,24 @@ def run(args: Sequence[str]) -> None:
         "of the best unitary",
     )
     parser.add_argument(
+        "--importance",
+        action="store_true",
+        help="with --data: the change of the test loss when one place of the network is silenced, "
+        "or its circuits get random angles",
+    )
+    parser.add_argument(
+        "--gradients",
+        action="store_true",
+        help="with --data: norms and variances of the gradients of angles, circuit by circuit, in "
+        "batches of --batch test images",
+    )
+    parser.add_argument(
+        "--spectrum", action="store_true", help="the Fourier series of the circuits' outputs"
+    )
+    parser.add_argument(
+        "--n", type=int, default=1024, help="test images of --importance and --gradients (1024)"
+    )
+    parser.add_argument(
         "--classes", type=class_ranges, help="classes of --data: 3 or 0,1 or 0-9 (all)"
     )
     options, changes = parser.parse_known_args(args)
@@ -51,6 +70,10 @@ def run(args: Sequence[str]) -> None:
         raise HQDMError("inspect needs one of --config and --checkpoint")
     if options.classes and not options.data:
         raise HQDMError("--classes are those of --data: give both, or neither")
+    for flag, given in (("importance", options.importance), ("gradients", options.gradients)):
+        if given and not options.data:
+            raise HQDMError(f"--{flag} is measured on the images of --data: name a data set")
+    whole("--n", options.n, 1)
     for ends in options.classes or ():  # before a long range becomes a list
         whole("--classes", ends[-1], 0, MAX_CLASS)
     classes = None if options.classes is None else list(chain(*options.classes))
@@ -62,11 +85,40 @@ def run(args: Sequence[str]) -> None:
         denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
     else:
         denoiser = load_denoiser(options.checkpoint)
-    errors = bound_sheet(denoiser, options.data, classes) if options.data else None
-    console = Console()
+    if options.importance or options.gradients or options.spectrum:
+        sheets = list(diagnostic_sheets(denoiser, options, classes))
+    else:
+        sheets = [bound_sheet(denoiser, options.data, classes)] if options.data else []
+    console = Console()  # nothing is printed before all data is known to be usable
     report(denoiser, console, options.batch)
-    if errors is not None:
-        console.print(errors.rich())
+    for sheet in sheets:
+        console.print(sheet.rich())
+
+
+def diagnostic_sheets(
+    denoiser: Denoiser, options: Namespace, classes: Sequence[int] | None
+) -> Iterator[Sheet]:
+    """The diagnostics of `hqdm.cli.diagnostics` that are asked for.
+
+    Args:
+        denoiser: The model.
+        options: The options of the command.
+        classes: See `hqdm.data.load_images`.
+
+    Raises:
+        HQDMError: If the data cannot be used, or the model has no circuits of this kind.
+    """
+    from hqdm.cli import diagnostics  # imports PennyLane and the simulators
+
+    if options.spectrum:
+        yield diagnostics.spectrum_sheet(denoiser)
+    if not options.data:
+        return
+    x0, y = diagnostics.images_of(denoiser, options.data, classes, options.n)
+    if options.importance:
+        yield diagnostics.importance_sheet(denoiser, x0, y)
+    if options.gradients:
+        yield diagnostics.gradient_sheet(denoiser, x0, y, options.batch)
 
 
 def bound_sheet(denoiser: Denoiser, data: str, classes: Sequence[int] | None = None) -> Sheet:

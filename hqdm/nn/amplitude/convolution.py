@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
 from hqdm.circuits.ansatz import StronglyEntangling
@@ -61,11 +61,14 @@ class QuantumConv2d(TanhLayer):
 
     Attributes:
         theta: The parameters of the angles, `(1, n_layers, n_wires, 3)`.
+        groups: 1, since every output channel sees all input channels.
 
     Raises:
         HQDMError: If a number is out of range, or `padding` is an unknown word, or "same" with a
             stride.
     """
+
+    groups = 1
 
     def __init__(
         self,
@@ -95,6 +98,20 @@ class QuantumConv2d(TanhLayer):
             n_outcomes=self.out_channels,
         )
         super().__init__(circuit, simulator=UnitarySimulator(), init=uniform)
+
+    def linear_map(self) -> nn.Module:
+        """See `hqdm.nn.controls.QuantumMap`."""
+        top, bottom, left, right = self.zeros
+        conv = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            dilation=self.dilation,
+            bias=False,
+        )
+        nn.init.orthogonal_(conv.weight)
+        return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve.

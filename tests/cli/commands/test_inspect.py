@@ -84,3 +84,18 @@ def test_options_of_fit_may_follow_a_configuration(hqdm, refused):
     assert "unrecognized arguments: --model.network.dim" in refused(
         "inspect", "--checkpoint", "mnist", *small
     )
+
+
+def test_diagnostics_need_their_options(refused):
+    model = ("inspect", "--checkpoint", "mnist")
+    assert "--importance is measured on the images of --data" in refused(*model, "--importance")
+    assert "--gradients is measured on the images of --data" in refused(*model, "--gradients")
+    assert "--spectrum is of circuits" in refused(*model, "--spectrum")
+    assert "--n needs a whole number from 1" in refused(*model, "--n", "0")
+
+
+def test_the_importance_of_the_places_of_a_shipped_model(hqdm):
+    options = ("--importance", "--data", "digits", "--n", "4")
+    shown = hqdm("inspect", "--checkpoint", "mnist", *options).out
+    assert "of 4 images" in shown
+    assert "decoder.3" in shown

@@ -1,0 +1,104 @@
+r"""The importance of the places of a trained network: what it costs to silence one of them.
+
+    Delta = L' / L - 1
+
+is the change of the test loss, with the same images, times and noise, when in one place each output
+of the convolutions, or of the circuits in them, is replaced by its mean over the batch, or the
+circuits have random angles. It changes a trained network without training it again: see
+`docs/study.md` for what follows from it.
+"""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.evaluation.ablation import (
+    RANDOM_DRAWS,
+    mean_loss,
+    with_mean_output,
+    with_random_angles,
+)
+from hqdm.nn.parts import places, quantum_modules
+from hqdm.utils.progress import Progress, silent, stepwise
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Test losses with one place changed.
+
+    Attributes:
+        place: The name of the place.
+        silenced: With the mean outputs of its convolutions.
+        circuits_silenced: With the mean outputs of its circuits; None if it has none.
+        random_angles: Median over draws of random angles; None if it has no circuits.
+    """
+
+    place: str
+    silenced: float
+    circuits_silenced: float | None
+    random_angles: float | None
+
+
+def importance_map(
+    denoiser: Denoiser,
+    x0: Tensor,
+    y: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: Progress = silent,
+) -> tuple[float, list[Importance]]:
+    """Measure the importance of every place.
+
+    Args:
+        denoiser: The model, which is left as it is.
+        x0: Test images `(N, C, H, W)` in [-1, 1].
+        y: Their labels `(N,)`, or None.
+        seed: Random seed of the times, the noise and the random angles.
+        batch_size: Images per batch, over which mean outputs are taken.
+        progress: Reports the batches of all losses.
+
+    Returns:
+        The test loss of the model, and the losses for its places, see `hqdm.nn.parts.places`.
+    """
+    circuits = list(quantum_modules(denoiser))
+    of_place = {
+        place: ([f"network.{name}" for name in names], _inside(circuits, names))
+        for place, names in places(denoiser.network).items()
+    }
+    n_losses = 1 + sum(1 + (RANDOM_DRAWS + 1) * bool(own) for _, own in of_place.values())
+    done = stepwise(progress, "importance of places", n_losses * math.ceil(len(x0) / batch_size))
+
+    def loss(variant: Denoiser) -> float:
+        return mean_loss(variant, x0, y, seed, batch_size, done)
+
+    found = []
+    for place, (modules, own) in of_place.items():
+        silenced = loss(with_mean_output(denoiser, modules))
+        if not own:
+            found.append(Importance(place, silenced, None, None))
+            continue
+        draws = [loss(with_random_angles(denoiser, seed, k, own)) for k in range(RANDOM_DRAWS)]
+        of_circuits = loss(with_mean_output(denoiser, own))
+        found.append(Importance(place, silenced, of_circuits, statistics.median(draws)))
+    return loss(denoiser), found
+
+
+def _inside(circuits: list[str], names: list[str]) -> list[str]:
+    """The circuits that are, or are inside of, modules of the network."""
+    whole = {f"network.{name}" for name in names}
+    return [c for c in circuits if any(c == name or c.startswith(f"{name}.") for name in whole)]
+
+
+def importance_rows(loss: float, found: list[Importance]) -> list[tuple[str, ...]]:
+    """The changes of the loss in per cent, by place."""
+
+    def change(value: float | None) -> str:
+        return "" if value is None else f"{value / loss - 1:+.2%}"
+
+    return [
+        (one.place, *map(change, (one.silenced, one.circuits_silenced, one.random_angles)))
+        for one in found
+    ]
