@@ -67,7 +67,7 @@ def quantum_effect(
     done = stepwise(progress, "ablation of circuits", batches)
 
     def loss(variant: Denoiser) -> float:
-        return _loss(variant, x0, y, seed, batch_size, done)
+        return mean_loss(variant, x0, y, seed, batch_size, done)
 
     draws = [loss(_with_random_angles(denoiser, seed, k)) for k in range(RANDOM_DRAWS)]
     return QuantumEffect(
@@ -76,15 +76,24 @@ def quantum_effect(
 
 
 @torch.no_grad()
-def _loss(
+def mean_loss(
     denoiser: Denoiser,
     x0: Tensor,
-    y: Tensor | None,
-    seed: int,
-    batch_size: int,
-    done: Callable[[], None],
+    y: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    done: Callable[[], None] = lambda: None,
 ) -> float:
-    """The mean loss; `done` is called after each batch."""
+    """The mean loss of a model on images, with times and noise of a random seed.
+
+    Args:
+        denoiser: The model.
+        x0: Images `(N, C, H, W)` in [-1, 1].
+        y: Their labels `(N,)`, or None.
+        seed: Random seed of the times and the noise.
+        batch_size: Images per batch.
+        done: Called after each batch.
+    """
     device = next(denoiser.parameters()).device
     total = 0.0
     for first in range(0, len(x0), batch_size):

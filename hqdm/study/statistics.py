@@ -116,10 +116,9 @@ def paired(scores: Sequence[float], others: Sequence[float], relative: bool = Tr
     d = [math.log(a / b) if relative else a - b for a, b in pairs]
     mean, half = mean_interval(d)
     scatter = stdev(d) if len(d) > 1 else math.nan
-    ends = (math.expm1(x) if relative else x for x in (mean, mean - half, mean + half))
-    return Difference(
-        len(d), *ends, _effect(mean, scatter, len(d)), _p(mean, scatter, len(d)), scatter, relative
-    )
+    middle, low, high = (math.expm1(x) if relative else x for x in (mean, mean - half, mean + half))
+    effect, p = _effect(mean, scatter, len(d)), _p(mean, scatter, len(d))
+    return Difference(len(d), middle, low, high, effect, p, scatter, relative)
 
 
 def _effect(mean: float, scatter: float, n: int) -> float:
