@@ -13,7 +13,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import intervals
 import torch
 from recipe import CONFIGS, DATA, NARROW
 from rich.console import Console
@@ -25,6 +24,7 @@ from timed_training import QUIET, Judge, averaged
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.evaluation.protocol import ScoringProtocol
 from hqdm.samplers.registry import build_sampler
+from hqdm.study.statistics import mean_interval
 from hqdm.utils.files import write_file
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -68,8 +68,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 cli = train(precision, seed, options.steps, Path(scratch))
             found.append(judge.x0_error(averaged(cli.model)))
-    full, half = (intervals.of_mean(found) for found in errors.values())
-    ratio = intervals.of_mean([b / a for a, b in zip(*errors.values(), strict=True)])
+    full, half = (mean_interval(found) for found in errors.values())
+    ratio = mean_interval([b / a for a, b in zip(*errors.values(), strict=True)])
     cells = (f"{mean:.5g} ± {half_width:.2g}" for mean, half_width in (full, half, ratio))
     table = Table(
         f"bfloat16 autocast beside float32, {DATA}, {SIZE}x{SIZE}",

@@ -1,12 +1,12 @@
 """Confidence intervals for the tables of the benchmarks."""
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
-from scipy.stats import binom, bootstrap, t
+from scipy.stats import binom, bootstrap
 
-LEVEL = 0.95
+from hqdm.study.statistics import LEVEL
 
 
 def of_median(values: Sequence[float]) -> tuple[float, float]:
@@ -22,18 +22,6 @@ def of_median(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
     outside = max(1, int(binom.ppf((1 - LEVEL) / 2, len(ordered), 0.5)))
     return ordered[outside - 1], ordered[-outside]
-
-
-def of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its t interval of `LEVEL`; nan with a single value.
-
-    Args:
-        values: Independent values of about the same normal distribution, one or more.
-    """
-    n = len(values)
-    if n == 1:
-        return values[0], float("nan")
-    return fmean(values), float(t.ppf((1 + LEVEL) / 2, n - 1)) * stdev(values) / n**0.5
 
 
 def of_bootstrap(values: Sequence[float]) -> tuple[float, float, float]:

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import intervals
 import torch
 import yaml
 from install_peers import ROOT
@@ -29,6 +28,7 @@ from timed_training import Judge, Milestones, averaged, resumed, train, write_ru
 
 from hqdm.evaluation.protocol import ScoringProtocol
 from hqdm.samplers.registry import build_sampler
+from hqdm.study.statistics import mean_interval
 from hqdm.training.module import DiffusionModule
 
 DATA = "mnist"
@@ -128,7 +128,7 @@ def table(results: dict[str, Any]) -> Table:
     cells = []
     for name in dict.fromkeys(recipe for recipe, _ in runs):
         own = {seed: run for (recipe, seed), run in runs.items() if recipe == name}
-        steps, _ = intervals.of_mean([run["steps"] for run in own.values()])
+        steps, _ = mean_interval([run["steps"] for run in own.values()])
         row = [name, str(len(own)), f"{steps:,.0f}"]
         for score in SCORES:
             row.append(_mean([run[score] for run in own.values()]))
@@ -155,7 +155,7 @@ def table(results: dict[str, Any]) -> Table:
 
 
 def _mean(values: list[float]) -> str:
-    mean, half = intervals.of_mean(values)
+    mean, half = mean_interval(values)
     return f"{mean:.4g} ± {half:.2g}" if half == half else f"{mean:.4g}"
 
 

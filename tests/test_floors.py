@@ -15,7 +15,8 @@ FLOORS = (
     *("storage", "diffusion", "guidance"),
     *("samplers", "samplers.recursive"),
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
-    *("data", "metrics", "generation", "evaluation", "training", "cli", "cli.commands", ""),
+    *("data", "metrics", "generation", "evaluation", "training", "study"),
+    *("cli", "cli.commands", ""),
 )
 """From the ground to the roof, where `hqdm.__main__` is.
 

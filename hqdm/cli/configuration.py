@@ -12,6 +12,7 @@ import yaml
 from hqdm.storage.shipped import shipped
 from hqdm.utils.errors import HQDMError, unknown
 
+STUDIES = "studies"
 MAX_NODES = 100_000  # of a configuration, with its aliases expanded
 
 
@@ -24,7 +25,9 @@ def preset(name: str) -> Path:
     Raises:
         HQDMError: If there is none of this name.
     """
-    files = {file.stem: file for file in shipped("configs").rglob("*.yaml")}
+    folder = shipped("configs")
+    studies = set((folder / STUDIES).glob("*.yaml"))  # of `hqdm study`
+    files = {file.stem: file for file in folder.rglob("*.yaml") if file not in studies}
     if name not in files:
         raise unknown("configuration", name, files)
     return files[name]

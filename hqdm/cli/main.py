@@ -1,4 +1,4 @@
-"""The command line: `hqdm fit | sample | evaluate | compare-samplers | ...`.
+"""The command line: `hqdm fit | sample | evaluate | study | ...`.
 
 Every command refuses bad input with a one-line message and exit code 2, and overwrites files only
 with `--overwrite`.
@@ -28,6 +28,7 @@ COMMANDS = {
     "interpolate": "Interpolate between two images through their noise.",
     "inpaint": "Fill a masked part of an image with a trained model.",
     "carleman": "Sample without the network: Carleman linearisation, its errors and costs.",
+    "study": "Compare models over data sets and random seeds, with intervals.",
     "inspect": "Show a model: layers, parameter counts, circuits with depth and gates.",
     "export": "Write a model as safetensors and config.json, without pickle.",
     "demo": "Train a hybrid U-Net on 8x8 digits, sample it and score it, in under 5 minutes.",

@@ -79,12 +79,12 @@ def quantum_effect(
 def mean_loss(
     denoiser: Denoiser,
     x0: Tensor,
-    y: Tensor | None,
-    seed: int,
-    batch_size: int,
-    done: Callable[[], None],
+    y: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    done: Callable[[], None] = lambda: None,
 ) -> float:
-    """The mean loss over images.
+    """The mean loss of a model on images, with times and noise of a random seed.
 
     Args:
         denoiser: The model.

@@ -15,6 +15,10 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.memory import Arriving
 
 
+class Diverged(HQDMError):
+    """The training loss is not finite."""
+
+
 @dataclass(frozen=True)
 class _Pending:
     """A loss that was not read yet."""
@@ -43,7 +47,7 @@ class LossCheck:
             rate: Returns the learning rate, for the message.
 
         Raises:
-            HQDMError: If a loss is not finite.
+            Diverged: If a loss is not finite.
         """
         self.end()
         self._pending = _Pending(Arriving(loss), step, rate)
@@ -54,14 +58,14 @@ class LossCheck:
         """Check the last loss.
 
         Raises:
-            HQDMError: If it is not finite.
+            Diverged: If it is not finite.
         """
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
         value = float(pending.loss.get())
         if not math.isfinite(value):
-            raise HQDMError(
+            raise Diverged(
                 f"the loss is {value} at step {pending.step}: lower the learning rate "
                 f"(now {pending.rate():g}), and start again or --resume a checkpoint"
             )

@@ -66,11 +66,16 @@ class Interrupted(Exception):
     Args:
         signum: The signal.
         checkpoint: The checkpoint with the state of the run.
+        again: How to continue; None names the option of `hqdm fit`.
     """
 
-    def __init__(self, signum: int, checkpoint: Path) -> None:
+    def __init__(self, signum: int, checkpoint: Path, again: str | None = None) -> None:
         super().__init__(
             f"stopped by {Signals(signum).name}: saved {checkpoint}; "
-            f"continue with --resume {checkpoint}"
+            f"continue with {again or f'--resume {checkpoint}'}"
         )
-        self.signum = signum
+        self.signum, self.checkpoint, self._again = signum, checkpoint, again
+
+    def __reduce__(self) -> tuple[type, tuple[int, Path, str | None]]:
+        """Its arguments, from which a copy in another process is built."""
+        return type(self), (self.signum, self.checkpoint, self._again)

@@ -75,6 +75,11 @@ def load_plugin(path: str | Path) -> ModuleType:
     return module
 
 
+def loaded_plugins() -> list[str]:
+    """The plugin files that were loaded, in their order."""
+    return [str(file) for file in _LOADED]
+
+
 def helpers_of(file: Path) -> list[Path]:
     """The Python files beside a file that it imports, directly or through one another."""
     found: list[Path] = []

@@ -1,5 +1,6 @@
-"""Tables for the terminal and for Markdown, and numbers in words."""
+"""Tables for the terminal, for Markdown and for LaTeX, and numbers in words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,24 @@ class Sheet:
         table = "".join(f"{markdown_row(cells)}\n" for cells in lines)
         return f"{self.title}\n\n{table}" if self.title else table
 
+    def latex(self) -> str:
+        """The table in LaTeX, below its title; no packages are needed."""
+        kinds = "l" * self.n_text + "r" * (len(self.columns) - self.n_text)
+        head, *rows = (
+            " & ".join(map(latex_text, cells)) + " \\\\\n" for cells in (self.columns, *self.rows)
+        )
+        title = f"\\noindent {latex_text(self.title)}\n\n" if self.title else ""
+        body = "".join(("\\hline\n", head, "\\hline\n", *rows, "\\hline\n"))
+        return f"{title}\\noindent\\begin{{tabular}}{{{kinds}}}\n{body}\\end{{tabular}}\n"
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+def latex_text(text: str) -> str:
+    """A text in LaTeX, with its special characters escaped."""
+    return re.sub(r"[\\~^&%$#_{}]", lambda found: _LATEX.get(found[0], f"\\{found[0]}"), text)
+
 
 @dataclass(frozen=True)
 class Page:
@@ -75,6 +94,22 @@ class Page:
     def markdown(self) -> str:
         """The page in Markdown."""
         return "\n".join([*(sheet.markdown() for sheet in self.sheets), *self._blocks()])
+
+    def latex(self) -> str:
+        """The page in LaTeX."""
+        lists = [
+            "".join(
+                (
+                    f"\\noindent {latex_text(above)}\n",
+                    "\\begin{itemize}\n",
+                    *(f"\\item {latex_text(item)}\n" for item in items),
+                    "\\end{itemize}\n",
+                )
+            )
+            for above, items in self.lists.items()
+            if items
+        ]
+        return "\n".join([*(sheet.latex() for sheet in self.sheets), *lists])
 
     def _blocks(self) -> list[str]:
         """The lists, each below its heading."""

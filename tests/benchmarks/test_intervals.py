@@ -1,10 +1,9 @@
-"""Intervals of medians and means, against their coverage and another implementation."""
+"""Intervals of medians, against their coverage and another implementation."""
 
 import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
 
 
 @pytest.fixture
@@ -27,14 +26,6 @@ def test_the_interval_of_a_median_has_its_level_and_is_the_smallest(intervals, n
 def test_few_values_have_the_interval_of_all(intervals):
     assert intervals.of_median([3.0, 1.0, 2.0]) == (1.0, 3.0)
     assert intervals.of_median([5.0]) == (5.0, 5.0)
-
-
-def test_the_interval_of_a_mean(intervals):
-    values = np.random.default_rng(0).normal(2, 3, 7)
-    mean, half = intervals.of_mean(list(values))
-    expected = ttest_1samp(values, 0).confidence_interval(intervals.LEVEL)
-    np.testing.assert_allclose((mean - half, mean + half), expected, rtol=1e-12)
-    assert math.isnan(intervals.of_mean([1.0])[1])
 
 
 def test_the_bootstrap_interval_of_a_mean(intervals):

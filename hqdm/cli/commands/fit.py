@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
@@ -162,14 +162,21 @@ def check_linked(configurations: Configurations, parsed: Namespace) -> None:
                 )
 
 
+def to_stderr(line: str) -> None:
+    """Print a line to standard error."""
+    print(line, file=sys.stderr)
+
+
 class TrainingCLI(LightningCLI):
     """Parses a configuration and builds the module, the data and the trainer.
 
     Args:
         args: The arguments after the name of the command.
+        say: Receives the lines about the run.
     """
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], say: Callable[[str], None] = to_stderr) -> None:
+        self._say = say
         # Messages of Lightning about hardware and seeds are hidden; warnings are still shown.
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -325,6 +332,31 @@ class TrainingCLI(LightningCLI):
         with self.prepared():
             self.train()
 
+    @property
+    def _resume(self) -> Path | None:
+        """The checkpoint from which the run continues, or None."""
+        return Path(self.config["resume"]) if self.config["resume"] else None
+
+    def set_up(self) -> str:
+        """Load the data, set the initial weights, and check all settings; nothing is written.
+
+        Returns:
+            One line about the initial weights; empty for a new model.
+
+        Raises:
+            HQDMError: If a setting cannot be used.
+        """
+        module, data = self.model, self.datamodule
+        assert isinstance(module, DiffusionModule)
+        assert isinstance(data, ImageDataModule)
+        frozen = [name for name in (self.config["freeze"] or "").split(",") if name]
+        data.setup()
+        check_labels(module, data)
+        set_precision(module, self.trainer.precision)
+        note = prepare(module, data, self.config["init_from"], frozen, self._resume)
+        check_trainer(module, data, self.trainer)
+        return note
+
     @contextmanager
     def prepared(self, also: Sequence[str] = ()) -> Iterator[None]:
         """Set up the run and hold its folder.
@@ -335,26 +367,18 @@ class TrainingCLI(LightningCLI):
         Raises:
             HQDMError: If a setting or the folder cannot be used.
         """
-        config, module, data, folder = self.config, self.model, self.datamodule, self.folder
+        note, config, module, folder = self.set_up(), self.config, self.model, self.folder
         assert isinstance(module, DiffusionModule)
-        assert isinstance(data, ImageDataModule)
-        resume = Path(config["resume"]) if config["resume"] else None
-        frozen = [name for name in (config["freeze"] or "").split(",") if name]
-        data.setup()
-        check_labels(module, data)
-        set_precision(module, self.trainer.precision)
-        note = prepare(module, data, config["init_from"], frozen, resume)
-        check_trainer(module, data, self.trainer)
         if not self.trainer.is_global_zero:
             yield
             return
-        with folder.claim(resume, config["overwrite"], also):
-            needs = [module.denoiser.config, data.name]
+        with folder.claim(self._resume, config["overwrite"], also):
+            needs = [module.denoiser.config, self.datamodule.name]
             plugins = write_requirements(needs, folder.path, bool(config["overwrite"]))
             self.config["plugins"] = sorted({p["file"] for p in plugins if p["file"]}) or None
-            folder.write_config(self._config_text())
+            folder.write_config(self.settings())
             folder.record_start()
-            print(f"{note or 'training from scratch'}; into {folder.path}", file=sys.stderr)
+            self._say(f"{note or 'training from scratch'}; into {folder.path}")
             yield
 
     def train(self) -> None:
@@ -367,19 +391,18 @@ class TrainingCLI(LightningCLI):
         module, data = self.model, self.datamodule
         assert isinstance(module, DiffusionModule)
         assert isinstance(data, ImageDataModule)
-        resume = Path(self.config["resume"]) if self.config["resume"] else None
         try:
-            fit(module, data, self.trainer, resume)
+            fit(module, data, self.trainer, self._resume)
         except Interrupted:
             # The main process reports for all, and ends if one of the others fails.
             if self.trainer.is_global_zero:
                 raise
             return
         if self.trainer.is_global_zero:
-            print(f"wrote {self.folder.last}", file=sys.stderr)
+            self._say(f"wrote {self.folder.last}")
 
-    def _config_text(self) -> str:
-        """The settings that reproduce the run, without those of this command only."""
+    def settings(self) -> str:
+        """The settings that reproduce the run, in YAML, without those of this command only."""
         assert isinstance(self.model, DiffusionModule)
         config = self.config.clone()
         config["freeze"] = ",".join(self.model.frozen) or None

@@ -1,0 +1,1 @@
+"""Studies: models compared over data sets and random seeds, with intervals."""

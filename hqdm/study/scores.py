@@ -1,0 +1,169 @@
+"""Scores of a trained cell of a study.
+
+    loss              mean loss on test images, with times and noise of the cell's random seed
+    val_loss          the same on images of `data.val_split`, by which learning rates are chosen
+    fid, kid          distances of the features of samples to those of training images
+    energy_distance   distance of samples to training images in pixels
+    silenced          change of the loss if circuits give their mean over the batch, relative
+    random_angles     change of the loss with random angles, relative
+
+The last two are 0 for a model without circuits; see `hqdm.evaluation.ablation`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hqdm.data.images import load_images
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.evaluation.ablation import mean_loss, quantum_effect
+from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol
+from hqdm.metrics.features import extractor_for, load_extractor
+from hqdm.metrics.pixel_distances import pixel_scores
+from hqdm.samplers.registry import build_sampler
+from hqdm.utils.checks import whole
+from hqdm.utils.pixels import to_float
+from hqdm.utils.progress import silent
+
+TESTED = 1024
+"""Largest number of test images of a loss."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How samples are drawn for the scores of samples.
+
+    Attributes:
+        n: Number of samples.
+        sampler: Name of the sampler.
+        steps: Its number of steps; None is the sampler's default.
+    """
+
+    n: int = 1024
+    sampler: str = "unipc"
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        whole("samples.n", self.n, 2)
+        build_sampler(self.sampler, self.steps)  # refuses unknown names
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score.
+
+    Attributes:
+        label: Its name in tables and sentences.
+        relative: Whether it is positive, so that two models are compared by their ratio.
+        compared: Whether two models are compared by it.
+        sampled: Whether it is one of samples.
+    """
+
+    label: str
+    relative: bool = True
+    compared: bool = True
+    sampled: bool = False
+
+
+SCORES: Mapping[str, Score] = {
+    "loss": Score("loss"),
+    "val_loss": Score("validation loss"),
+    "fid": Score("FID", sampled=True),
+    "kid": Score("KID", relative=False, sampled=True),
+    "energy_distance": Score("energy distance", sampled=True),
+    "silenced": Score("loss with circuits silenced", compared=False),
+    "random_angles": Score("loss with random angles", compared=False),
+}
+"""The scores by name; less is better."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a model is tested with.
+
+    Attributes:
+        data: The keys of `data` in the configuration of the cell.
+        seed: Random seed.
+        samples: How samples are drawn.
+    """
+
+    data: Mapping[str, Any]
+    seed: int
+    samples: Samples
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """The settings on which a score depends beside the model."""
+        return asdict(self.samples) if SCORES[name].sampled else {"images": TESTED}
+
+    def protocol(self) -> ScoringProtocol:
+        """The protocol of the scores of samples."""
+        classes = self.data.get("classes")
+        return ScoringProtocol(
+            self.data["name"],
+            n=self.samples.n,
+            seed=self.seed,
+            offline=bool(self.data.get("offline")),
+            skip_bad=bool(self.data.get("skip_bad")),
+            classes=None if classes is None else tuple(classes),
+        )
+
+
+def _images(denoiser: Denoiser, test: Protocol, split: str) -> tuple[Any, Any]:
+    """Images `(N, C, H, W)` in [-1, 1] of a split, and labels if the network takes them."""
+    channels, size, _ = denoiser.image_shape
+    keys = {key: test.data[key] for key in ("classes", "offline", "skip_bad") if key in test.data}
+    found = load_images(
+        test.data["name"], split, size=size, channels=channels, limit=TESTED, **keys
+    )
+    return to_float(found.images), found.labels if denoiser.n_classes is not None else None
+
+
+def scores_of(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
+    """Scores of a model.
+
+    Args:
+        denoiser: The model.
+        names: The scores, keys of `SCORES`.
+        test: What it is tested with.
+
+    Raises:
+        HQDMError: If the images or an extractor cannot be used.
+    """
+    found: dict[str, float] = {}
+    if "val_loss" in names:
+        x0, y = _images(denoiser, test, test.data["val_split"])
+        found["val_loss"] = mean_loss(denoiser, x0, y, test.seed)
+    for group in (_of_test_images, _of_samples):
+        found |= group(denoiser, names, test)
+    return {name: found[name] for name in names}
+
+
+def _of_test_images(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
+    """The loss, and its relative changes without trained circuits."""
+    if not {"loss", "silenced", "random_angles"} & set(names):
+        return {}
+    x0, y = _images(denoiser, test, "test")
+    found = {"loss": mean_loss(denoiser, x0, y, test.seed)}
+    if {"silenced", "random_angles"} & set(names):
+        effect = quantum_effect(denoiser, x0, y, test.seed)
+        found["silenced"] = effect.mean_output / effect.loss - 1 if effect else 0.0
+        found["random_angles"] = effect.random_angles / effect.loss - 1 if effect else 0.0
+    return found
+
+
+def _of_samples(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
+    """Scores of samples."""
+    if not any(SCORES[name].sampled for name in names):
+        return {}
+    protocol, shape = test.protocol(), denoiser.image_shape
+    real = RealImages.load(protocol, shape)
+    sampler = build_sampler(test.samples.sampler, test.samples.steps)
+    images = protocol.draw(denoiser, sampler).images
+    found: dict[str, float] = {}
+    if {"fid", "kid"} & set(names):
+        extractor = load_extractor(extractor_for(protocol.data, shape[1], shape[0]))
+        scores = Scorer(real, extractor, protocol.seed, silent).scores(images)
+        found |= {"fid": scores["fid"], "kid": scores["kid_mean"]}
+    if "energy_distance" in names:
+        found["energy_distance"] = pixel_scores(real.reference, images)["energy_distance"]
+    return found

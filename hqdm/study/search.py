@@ -1,0 +1,116 @@
+"""The search of a learning rate for one model on one data set, by Optuna.
+
+Trial k trains with the learning rate that Optuna's tree-structured Parzen estimator suggests from
+the results of the trials before it, with a random seed that follows from k: a study that was
+interrupted makes the same trials. They are in `search.db` (SQLite) in the folder of the study.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hqdm.study.file import Search
+from hqdm.utils.errors import HQDMError
+
+DATABASE = "search.db"
+STARTUP = 4  # trials at random, in logarithms, before the estimator
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A completed trial.
+
+    Attributes:
+        rate: Learning rate.
+        value: Validation loss; infinite if the training diverged.
+    """
+
+    rate: float
+    value: float
+
+
+@dataclass
+class RateSearch:
+    """The trials of one model on one data set.
+
+    Args:
+        folder: Folder of the study.
+        name: Name of the search in the database; another name is another search.
+        search: Its settings.
+
+    Raises:
+        HQDMError: If Optuna is not installed.
+    """
+
+    folder: Path
+    name: str
+    search: Search
+    _study: Any = field(init=False, repr=False)
+    _asked: Any = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        optuna = _optuna()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._study = optuna.create_study(
+            storage=f"sqlite:///{(self.folder / DATABASE).absolute()}",
+            study_name=self.name,
+            load_if_exists=True,
+        )
+        for trial in self._study.trials:  # of a process that was killed
+            if not trial.state.is_finished():
+                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The completed trials in their order."""
+        done = [trial for trial in self._study.trials if trial.value is not None]
+        return [Trial(trial.params["lr"], trial.value) for trial in done]
+
+    def ask(self) -> float:
+        """The learning rate of the next trial."""
+        optuna = _optuna()
+        seed = self.search.seed + len(self.trials)
+        self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
+        rates = optuna.distributions.FloatDistribution(self.search.low, self.search.high, log=True)
+        self._asked = self._study.ask({"lr": rates})
+        return float(self._asked.params["lr"])
+
+    def tell(self, value: float) -> None:
+        """Complete the trial that was asked for.
+
+        Args:
+            value: Its validation loss; infinite if the training diverged.
+        """
+        self._study.tell(self._asked, value)
+
+    def best(self, n: int) -> float:
+        """The learning rate of the least validation loss of the first n trials.
+
+        Raises:
+            HQDMError: If all trials diverged.
+        """
+        best = min(self.trials[:n], key=lambda trial: trial.value)
+        if math.isinf(best.value):
+            raise HQDMError(
+                f"{self.name}: the training diverged with every learning rate from "
+                f"{self.search.low:g} to {self.search.high:g}: lower search.low"
+            )
+        return best.rate
+
+
+def _optuna() -> Any:
+    """The module Optuna, without its lines about each trial.
+
+    Raises:
+        HQDMError: If it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise HQDMError(
+            "a search of learning rates needs Optuna: pip install 'hqdm[study]', or leave the key "
+            "search out"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna

@@ -1,0 +1,121 @@
+"""`hqdm study`: two models and two random seeds on digits, stopped, continued and reported."""
+
+import os
+import signal
+
+import pytest
+import yaml
+
+from hqdm.cli.commands import study
+
+NETWORK = {
+    "dim": 8,
+    "mults": [1, 2],
+    "hybrid": {"vertex": {"groups": 1, "channels_per_group": 1, "ansatz": "HQConv", "n_layers": 1}},
+}
+DATA = {"name": "digits", "batch_size": 16, "limit": 48, "val_limit": 16}
+CONTENT = {
+    "data": {"digits": {"data": DATA}},
+    "models": {
+        "circuits": {
+            "model": {"network": NETWORK, "ema": {"decay": 0.5, "every": 2, "start": 2}},
+            "trainer": {"accelerator": "cpu", "log_every_n_steps": 1},
+            "checkpoint_every": 2,
+        }
+    },
+    "controls": {"classical": {"of": "circuits", "model": {"network": {"hybrid": {}}}}},
+    "seeds": [0, 1],
+    "steps": 4,
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a study with other keys, and returns its file."""
+
+    def write(**changes):
+        file = tmp_path / "digits.yaml"
+        content = {k: v for k, v in {**CONTENT, **changes}.items() if v is not ...}
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+    return write
+
+
+def stop_at(monkeypatch, *places):
+    """Send SIGINT at steps of trainings, counted over all of them; returns the words of each."""
+    trained, seen = [], iter(range(1, 1000))
+
+    class Stopping(study.StepReport):
+        def on_train_batch_end(self, *args, **kwargs):
+            super().on_train_batch_end(*args, **kwargs)
+            if next(seen) in places:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    original = study.train
+    monkeypatch.setattr(study, "StepReport", Stopping)
+    monkeypatch.setattr(
+        study, "train", lambda words, stepped: (trained.append(words), original(words, stepped))
+    )
+    return trained, seen
+
+
+def test_a_study_that_was_stopped_has_the_same_report(hqdm, written, tmp_path, monkeypatch):
+    """Stopped within the first and the third training; no step is taken twice."""
+    file = written()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert hqdm("study", "run", file, "--out", whole).code == 0
+    trained, seen = stop_at(monkeypatch, 1, 10)
+    for _ in range(2):
+        outcome = hqdm("study", "run", file, "--out", parts)
+        assert outcome.code == 128 + signal.SIGINT
+        assert f"continue with hqdm study run {file} --out {parts}" in outcome.err
+    assert hqdm("study", "run", file, "--out", parts).code == 0
+    assert next(seen) == 4 * 4 + 1
+    assert [("--resume" in words) for words in trained] == [False, True, False, False, True, False]
+    for out in (whole, parts):
+        outcome = hqdm("study", "report", file, "--out", out)
+        assert outcome.code == 0
+        assert "digits: no difference in loss was found between circuits and classical" in (
+            " ".join(outcome.out.split())
+        )
+    for name in ("report.md", "report.tex", "differences.png", "curves_digits.png"):
+        first, second = ((out / "report" / name).read_bytes() for out in (whole, parts))
+        assert first == second, name
+    assert hqdm("study", "run", file, "--out", parts).code == 0
+    assert len(trained) == 6
+
+
+WRONG = [
+    ({"seed": 1}, "digits.yaml: unknown key 'seed'"),
+    ({"seeds": []}, "digits.yaml: seeds: expected one or more random seeds"),
+    (
+        {"questions": [{"model": "circuits", "against": "frozen"}]},
+        "digits.yaml: unknown model in questions[0] 'frozen'",
+    ),
+    ({"models": {"circuits": {"config": "mnist_qvnet"}}}, "unknown configuration 'mnist_qvnet'"),
+    (
+        {"models": {"circuits": {"model": {"network": {"dimm": 8}}}}},
+        "circuits on digits: unknown key model.network.dimm: did you mean model.network.dim?",
+    ),
+    (
+        {"data": {"d": {"data": {"batch_size": 9999}}}},
+        "circuits on d: data set 'digits' has 1437 training images, fewer than batch_size 9999",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_what_is_wrong_is_named_before_anything_runs(refused, written, tmp_path, changes, message):
+    assert message in refused("study", "run", written(**changes), "--out", tmp_path / "out")
+
+
+def test_other_lines(refused, written, tmp_path):
+    out = ("--out", tmp_path / "out")
+    assert "there is no study" in refused("study", "run", tmp_path / "x.yaml", *out)
+    assert "unknown action of hqdm study 'runn'" in refused("study", "runn", written(), *out)
+    assert "--processes needs" in refused("study", "run", written(), "--processes", 0, *out)
+    assert "holds no results" in refused("study", "report", written(), *out)
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [")
+    assert "broken.yaml is not YAML" in refused("study", "run", broken, *out)

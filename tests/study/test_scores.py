@@ -1,0 +1,66 @@
+"""Scores of a model against the functions that define them."""
+
+import pytest
+import torch
+
+from hqdm.data.images import load_images
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.evaluation.ablation import mean_loss, quantum_effect
+from hqdm.metrics.pixel_distances import pixel_scores
+from hqdm.nn import UNet
+from hqdm.samplers import DDIM
+from hqdm.study.scores import SCORES, Protocol, Samples, scores_of
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.pixels import to_float
+
+DATA = {"name": "digits", "val_split": "train", "classes": None}
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return load_denoiser(trained)
+
+
+def test_losses_are_those_of_test_and_validation_images(model):
+    found = scores_of(model, ["loss", "val_loss"], Protocol(DATA, 3, Samples()))
+    test = to_float(load_images("digits", "test").images)
+    assert found["loss"] == mean_loss(model, test, seed=3)
+    train = to_float(load_images("digits", "train", limit=1024).images)
+    assert found["val_loss"] == mean_loss(model, train, seed=3)
+    assert found["loss"] != mean_loss(model, test, seed=4)
+    zeros = {**DATA, "classes": [0]}
+    images = to_float(load_images("digits", "test", classes=[0]).images)
+    assert scores_of(model, ["loss"], Protocol(zeros, 3, Samples()))["loss"] == mean_loss(
+        model, images, seed=3
+    )
+
+
+def test_changes_without_trained_circuits(model):
+    found = scores_of(model, ["silenced", "random_angles"], Protocol(DATA, 3, Samples()))
+    effect = quantum_effect(model, to_float(load_images("digits", "test").images), seed=3)
+    assert found == {
+        "silenced": effect.mean_output / effect.loss - 1,
+        "random_angles": effect.random_angles / effect.loss - 1,
+    }
+    classical = type(model)(UNet(1, 8, 8, (1, 2)), model.schedule)
+    torch.manual_seed(0)
+    assert scores_of(classical, ["silenced"], Protocol(DATA, 3, Samples())) == {"silenced": 0.0}
+
+
+def test_scores_of_samples(model):
+    protocol = Protocol(DATA, 3, Samples(n=16, sampler="ddim", steps=2))
+    found = scores_of(model, ["fid", "kid", "energy_distance"], protocol)
+    assert list(found) == ["fid", "kid", "energy_distance"]
+    train = load_images("digits", "train").images
+    reference = train[torch.arange(16) * len(train) // 16]
+    samples = protocol.protocol().draw(model, DDIM(2)).images
+    assert found["energy_distance"] == pixel_scores(reference, samples)["energy_distance"]
+
+
+def test_what_a_score_depends_on():
+    protocol = Protocol(DATA, 3, Samples(n=16))
+    assert protocol.settings("fid") == {"n": 16, "sampler": "unipc", "steps": None}
+    assert "n" not in protocol.settings("loss")
+    assert {name for name, score in SCORES.items() if not score.relative} == {"kid"}
+    with pytest.raises(HQDMError, match="samples.n needs a whole number from 2"):
+        Samples(n=1)

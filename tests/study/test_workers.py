@@ -1,0 +1,59 @@
+"""Workers: this process, and what holds other processes together."""
+
+import multiprocessing
+import signal
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+from studies import plan_of
+
+from hqdm.study import workers
+from hqdm.study.workers import InThisProcess, processes
+from hqdm.utils.errors import HQDMError
+
+
+@pytest.fixture
+def cell(tmp_path):
+    return plan_of(tmp_path).cells("digits", "circuits", None)[0]
+
+
+def test_this_process_completes_a_cell_at_once(tmp_path, cell, monkeypatch):
+    called, steps = [], []
+    monkeypatch.setattr(
+        workers, "complete", lambda cell, store, fit, stepped: (called.append(cell), stepped(3))
+    )
+    here = InThisProcess(plan_of(tmp_path).store, None, lambda *step: steps.append(step))
+    assert here.submit(cell).done()
+    assert called == [cell]
+    assert steps == [(cell, 3)]
+    assert here.steps() == ()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_process_ends_itself_with_its_parent(monkeypatch, closed):
+    killed = []
+    monkeypatch.setattr(workers.os, "kill", lambda pid, signum: killed.append(signum))
+    ours, theirs = multiprocessing.Pipe()
+    if closed:
+        ours.close()
+    else:
+        ours.send(None)
+    workers._end_with(theirs)
+    assert killed == [signal.SIGTERM] * closed
+
+
+def test_a_killed_process_is_one_line(tmp_path, cell):
+    with (
+        pytest.raises(HQDMError, match="a process of the study was killed, or its memory was full"),
+        processes(2, plan_of(tmp_path).store, print),
+    ):
+        raise BrokenProcessPool
+
+
+def test_steps_go_to_the_parent(cell, monkeypatch):
+    queue = multiprocessing.get_context("spawn").Queue()
+    monkeypatch.setattr(workers, "_reports", queue)
+    workers._stepped(cell)(5)
+    assert queue.get(timeout=30) == ("digits, circuits, seed 0", 5)
+    queue.close()
+    queue.join_thread()
