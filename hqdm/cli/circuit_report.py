@@ -33,8 +33,8 @@ def report_circuits(
     for line in simulator_lines(denoiser, layers, batch):
         console.print(line, soft_wrap=True, highlight=False)
     for name, layer in layers.items():
-        if (line := spectrum_line(layer)) is not None:
-            console.print(f"{name}: {line}", soft_wrap=True, highlight=False)
+        if (spectrum := spectrum_line(layer)) is not None:
+            console.print(f"{name}: {spectrum}", soft_wrap=True, highlight=False)
     for circuit in dict.fromkeys(layer.circuit for layer in layers.values()):
         _print_circuit(circuit, console)
 

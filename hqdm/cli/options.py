@@ -59,8 +59,9 @@ def add_model(parser: Parser, required: bool = True) -> None:
     parser.add_argument(
         "--checkpoint",
         required=required,
-        help="a .ckpt file, the folder of a run, a folder that `export` wrote, mnist (ships with "
-        "hqdm), or a model on the Hugging Face hub (owner/name)",
+        help="a .ckpt file, the folder of a run, a folder that `export` wrote, a model that ships "
+        "with hqdm (mnist, qdense_digits, qunet_digits, uss_digits), or one on the Hugging Face "
+        "hub (owner/name)",
     )
 
 
