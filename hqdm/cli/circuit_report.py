@@ -1,5 +1,6 @@
 """The circuits of a model for `hqdm inspect`: gates and depth, and their simulators."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -8,10 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from hqdm.circuits import Ansatz, Circuit
+from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.simulators import AutoSimulator, Work, choose
+
+MAX_SPECTRUM = 8  # qubits; the eigenvalues of 9 take a second
+DISTINCT = 1e-5  # least distance of eigenphases in single precision
 
 
 def report_circuits(
@@ -28,8 +32,48 @@ def report_circuits(
     console.print(layer_table(layers))
     for line in simulator_lines(denoiser, layers, batch):
         console.print(line, soft_wrap=True, highlight=False)
+    for name, layer in layers.items():
+        if (spectrum := spectrum_line(layer)) is not None:
+            console.print(f"{name}: {spectrum}", soft_wrap=True, highlight=False)
     for circuit in dict.fromkeys(layer.circuit for layer in layers.values()):
         _print_circuit(circuit, console)
+
+
+def spectrum_line(layer: QuantumLayer) -> str | None:
+    """The eigenphases of a layer of one unitary matrix, in a line.
+
+    Args:
+        layer: The layer. Of circuits with a label it is the first one.
+
+    Returns:
+        None if the circuit depends on the inputs other than by the initial state, there are several
+        circuits, or more than `MAX_SPECTRUM` qubits.
+    """
+    n_wires = layer.circuit.n_wires
+    plain = isinstance(layer.circuit.embedding, AmplitudeEmbedding) and layer.n_circuits == 1
+    if not plain or n_wires > MAX_SPECTRUM:
+        return None
+    phases = eigenphases(layer)
+    gaps = torch.cat([phases.diff(), phases[:1] + 2 * math.pi - phases[-1:]])
+    distinct = max(1, int((gaps > DISTINCT).sum()))
+    return (
+        f"{len(phases)} eigenphases of the unitary, {distinct} of them distinct, at distances of "
+        f"{float(gaps.min()):.1e} to {float(gaps.max()):.2f}"
+    )
+
+
+def eigenphases(layer: QuantumLayer) -> Tensor:
+    """The arguments of the eigenvalues of a circuit on amplitudes, sorted, in (-pi, pi]."""
+    n_wires = layer.circuit.n_wires
+    embedding = AmplitudeEmbedding(n_wires)
+    circuit = replace(
+        layer.circuit, embedding=embedding, measure="state", wires=None, n_outcomes=None
+    )
+    theta = layer.theta.detach().float()
+    basis = torch.eye(2**n_wires, device=theta.device)[None]
+    columns = AutoSimulator()(circuit, basis, layer.angles(theta))[0].unflatten(1, (-1, 2))
+    unitary = torch.view_as_complex(columns.contiguous())
+    return torch.linalg.eigvals(unitary).angle().sort().values
 
 
 def _print_circuit(circuit: Circuit, console: Console) -> None:

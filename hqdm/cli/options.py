@@ -7,6 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import yaml
+
 from hqdm.utils.checks import device_named
 from hqdm.utils.errors import HQDMError
 
@@ -57,8 +59,9 @@ def add_model(parser: Parser, required: bool = True) -> None:
     parser.add_argument(
         "--checkpoint",
         required=required,
-        help="a .ckpt file, the folder of a run, a folder that `export` wrote, mnist (ships with "
-        "hqdm), or a model on the Hugging Face hub (owner/name)",
+        help="a .ckpt file, the folder of a run, a folder that `export` wrote, a model that ships "
+        "with hqdm (mnist, qdense_digits, qunet_digits, uss_digits), or one on the Hugging Face "
+        "hub (owner/name)",
     )
 
 
@@ -71,7 +74,32 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     error = "error per step of dpm-adaptive"
     parser.add_argument("--tolerance", type=float, help=f"relative {error} (0.05)")
     parser.add_argument("--absolute", type=float, help=f"absolute {error} (0.156 of --tolerance)")
+    parser.add_argument(
+        "--sampler-options",
+        nargs="+",
+        default=[],
+        type=key_and_value,
+        metavar="KEY=VALUE",
+        help="options of this sampler only; uss: scale, method, trajectories, device, shots, "
+        "depolarising, readout",
+    )
     add_drawing(parser, n)
+
+
+def key_and_value(text: str) -> tuple[str, Any]:
+    """A name and a value in a text such as `shots=100`; the value as in YAML.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is written in another way.
+    """
+    key, equals, value = text.partition("=")
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        read = None
+    if not key or not equals or not isinstance(read, str | int | float):
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE such as shots=100, got {text!r}")
+    return key, read
 
 
 def add_drawing(parser: Parser, n: int) -> None:
@@ -198,7 +226,7 @@ def grid_of(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> 
 
 
 def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
-    """The sampler of `--sampler`, `--steps`, `--grid`, `--tolerance` and `--absolute`.
+    """The sampler of `--sampler` and its options.
 
     Raises:
         HQDMError: If there is no such sampler, or it does not accept one of the options.
@@ -209,7 +237,10 @@ def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
     grid = grid_of(options, options.sampler, denoiser)
     loaded = loaded_for(options.sampler, options, denoiser)
     tolerances = options.tolerance, options.absolute
-    return build_sampler(options.sampler, options.steps, grid, *tolerances, **loaded)
+    own = dict(options.sampler_options)
+    if len(own) < len(options.sampler_options):
+        raise HQDMError("--sampler-options: one option stands twice")
+    return build_sampler(options.sampler, options.steps, grid, *tolerances, own, **loaded)
 
 
 def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> dict[str, Any]:

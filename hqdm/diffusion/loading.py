@@ -13,7 +13,8 @@ from hqdm.storage.hub import download_folder
 from hqdm.storage.shipped import shipped
 from hqdm.utils.errors import HQDMError, first_line
 
-SHIPPED = {"mnist": "mnist_unet"}
+AMPLITUDE = ("qdense_digits", "qunet_digits", "uss_digits")
+SHIPPED = {"mnist": "mnist_unet", **{name: name for name in AMPLITUDE}}
 """Folders of the trained models of this package by name."""
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")

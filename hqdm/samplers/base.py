@@ -155,7 +155,7 @@ class Sampler(ABC):
 
     @property
     def work(self) -> str | None:
-        """What an image costs, in words; None if that is the number of network evaluations."""
+        """The cost of an image in words; None if it is the number of network evaluations."""
         return None
 
     def evaluator(self, denoiser: Denoising, y: Tensor | None) -> Evaluator:

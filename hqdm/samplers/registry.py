@@ -4,11 +4,11 @@ A sampler that was fitted to a model may be followed by another one that takes t
 the network: `carleman+unipc` is the sampler `carleman` with `then="unipc"`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.samplers.adaptive import AdaptiveDPMSolver
@@ -18,7 +18,8 @@ from hqdm.samplers.ddpm import DDPM
 from hqdm.samplers.dpm_solver import ORDERS, DPMSolver, DPMSolverExact, DPMSolverPP
 from hqdm.samplers.runge_kutta import RK4, Heun
 from hqdm.samplers.unipc import UniPC
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.checks import check_types
+from hqdm.utils.errors import HQDMError, check_names, unknown
 from hqdm.utils.registry import Registry
 
 STEPS, GRID, TOLERANCE, ABSOLUTE = "steps", "grid", "tolerance", "absolute"
@@ -35,6 +36,7 @@ class SamplerEntry:
         network: True if the sampler's own steps evaluate the network.
         hybrid: True if +NAME may follow, for a sampler that takes the last steps with the network.
         objective: The only objective whose models it takes; None for all.
+        own: Names of arguments of `make` beside these options, of plain values.
     """
 
     make: Callable[..., Sampler]
@@ -43,6 +45,7 @@ class SamplerEntry:
     network: bool = True
     hybrid: bool = False
     objective: str | None = None
+    own: tuple[str, ...] = ()
 
     @property
     def adaptive(self) -> bool:
@@ -132,6 +135,7 @@ def build_sampler(
     grid: str | Sequence[float] | None = None,
     tolerance: float | None = None,
     absolute: float | None = None,
+    own: Mapping[str, Any] | None = None,
     **loaded: Any,
 ) -> Sampler:
     """Build a sampler by name.
@@ -144,6 +148,7 @@ def build_sampler(
             default.
         tolerance: Relative error per step of an adaptive sampler; None is its default.
         absolute: Absolute error per step of an adaptive sampler; None is its default.
+        own: Options of this sampler only, by name, see `SamplerEntry`.
         **loaded: The arguments that `load_arguments` returns.
 
     Returns:
@@ -159,9 +164,23 @@ def build_sampler(
     for option in given:
         if option not in entry.options:
             raise HQDMError(f"{name} takes no {option}: it takes {' and '.join(entry.options)}")
+    if own:
+        check_own(name, entry, own)
     _, plus, then = name.partition("+")
     if plus and entry.hybrid:
         loaded["then"] = then
-    sampler = entry.make(**given, **loaded)
+    sampler = entry.make(**given, **(own or {}), **loaded)
     sampler.name = name
     return sampler
+
+
+def check_own(name: str, entry: SamplerEntry, own: Mapping[str, Any]) -> None:
+    """Refuse options that are not those of a sampler, or of another type.
+
+    Raises:
+        HQDMError: If there is one.
+    """
+    if not entry.own:
+        raise HQDMError(f"{name} has no options of its own: leave {', '.join(own)} out")
+    check_names(f"option of the sampler {name!r}", own, entry.own)
+    check_types(own, get_type_hints(entry.make))

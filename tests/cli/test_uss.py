@@ -1,5 +1,7 @@
 """Unitary single sampling by the command line: configurations, training, sampling, inspection."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,15 @@ from safetensors.torch import load_file
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.data.images import load_images
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.objective import StepBack, Uniform
 from hqdm.diffusion.schedule import MixingSchedule
 from hqdm.evaluation.unitary_bound import unitary_bound
+from hqdm.nn.amplitude.unitary import USS as Network
 from hqdm.nn.parts import count
 from hqdm.samplers.recursive import UnitarySampling
+from hqdm.samplers.recursive.circuit import depolarising
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import ImageNoise
@@ -26,6 +31,7 @@ USS = {
     "uss_fashion": (1_980, 2.12e-3),
 }
 """Angles and learning rates of the paper."""
+TRAJECTORIES = {"method": "trajectories", "trajectories": 5}
 
 
 def test_configurations_of_uss_are_those_of_the_paper():
@@ -61,6 +67,12 @@ def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     expected = UnitarySampling(3)(denoiser, denoiser.prior(ImageNoise(0, 6)), y)
     stored = load_file(tmp_path / "images" / "images.safetensors")["images"]
     assert torch.equal(stored, to_uint8(expected))
+    own = (*sample, tmp_path / "own", "--sampler-options")
+    assert hqdm(*own, "trajectories=5", "scale=norm").code == 0
+    sampler, drawn = UnitarySampling(3, scale="norm", **TRAJECTORIES), ImageNoise(0, 6)
+    expected_own = sampler(denoiser, denoiser.prior(drawn), y, noise=drawn)
+    stored = load_file(tmp_path / "own" / "images.safetensors")["images"]
+    assert torch.equal(stored, to_uint8(expected_own))
     assert "uss takes no grid" in refused(*sample, tmp_path / "x", "--grid", "lambda")
     if y is not None:
         assert "powers of the network itself" in refused(*sample, tmp_path / "x", "--guidance", 2)
@@ -81,6 +93,59 @@ def test_uss_from_its_configuration(hqdm, refused, tmp_path, same_run, name):
     assert hqdm("export", *checkpoint, "--out", tmp_path / "model").code == 0
     again = load_denoiser(tmp_path / "model")
     assert torch.equal(UnitarySampling(3)(again, denoiser.prior(ImageNoise(0, 6)), y), expected)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The folder of an untrained model on 2x2 images."""
+    step = StepBack(clamp=True)
+    Denoiser(Network(size=2, n_layers=1), MixingSchedule(), step).save_pretrained(
+        tmp_path / "model"
+    )
+    return tmp_path / "model"
+
+
+def test_a_noisy_device_by_the_command_line(hqdm, small, tmp_path):
+    sample = ("sample", "--checkpoint", small, "--sampler", "uss", "--steps", 2, "--n", 3, "--out")
+    own = ("depolarising=0.1", "readout=0.2", "shots=50")
+    outcome = hqdm(*sample, tmp_path / "out", "--sampler-options", *own)
+    assert outcome.out.startswith("3 images, 2 steps at once, shots of an image: 50: ")
+    noise = depolarising(0.1, readout=0.2)
+    sampler = UnitarySampling(2, device="default.mixed", shots=50, noise=noise)
+    denoiser, drawn = load_denoiser(small), ImageNoise(0, 3)
+    expected = sampler(denoiser, denoiser.prior(drawn), noise=drawn)
+    stored = load_file(tmp_path / "out" / "images.safetensors")["images"]
+    assert torch.equal(stored, to_uint8(expected))
+    record = json.loads((tmp_path / "out" / "sample.json").read_text())
+    assert (record["device"], record["shots"]) == ("default.mixed", 50)
+    assert "DepolarizingChannel(0.1)" in record["noise"]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (("shot=5",), "unknown option of the sampler 'uss' 'shot'.*did you mean 'shots'"),
+        (("shots=5",), "give a device, too"),
+        (("shots=0", "device=default.qubit"), "shots needs a whole number from 1, got 0"),
+        (("shots=many",), "shots: expected a whole number or null, got 'many'"),
+        (("device=default.qubi",), "unknown PennyLane device 'default.qubi'"),
+        (("device=default.qubit", "depolarising=0.1"), "default.qubit does not simulate noise"),
+        (("depolarising=2",), "gate needs a probability in .0, 1., got 2"),
+        (("scale=mx",), "unknown scale 'mx'.*did you mean 'max'"),
+        (("shots",), "expected KEY=VALUE such as shots=100, got 'shots'"),
+        (("shots=[1]",), "expected KEY=VALUE"),
+        (("scale=max", "scale=norm"), "one option stands twice"),
+    ],
+)
+def test_options_of_the_sampler_that_are_refused(refused, small, tmp_path, own, said):
+    sample = ("sample", "--checkpoint", small, "--sampler", "uss", "--out", tmp_path / "out")
+    assert re.search(said, refused(*sample, "--sampler-options", *own))
+
+
+def test_options_of_uss_are_not_those_of_others(refused, small, tmp_path):
+    sample = ("sample", "--checkpoint", small, "--sampler", "iterate", "--out", tmp_path / "out")
+    line = refused(*sample, "--sampler-options", "shots=5")
+    assert "iterate has no options of its own: leave shots out" in line
 
 
 @pytest.mark.parametrize(

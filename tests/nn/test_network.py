@@ -152,7 +152,7 @@ SMALL = {
     ("labels", "said"),
     [
         ([0], r"labels of shape \(1,\) for 2 samples: expected \(2,\)"),
-        ([[0, 1]], r"labels of shape \(1, 2\) for 2 samples"),
+        ([[0], [1]], r"labels of shape \(2, 1\) for 2 samples"),
         ([0, 4], "labels 0 to 4 in a batch for a network of 3 classes: expected 0 to 2"),
         ([-1, 0], "labels -1 to 0 in a batch"),
         ([0.0, 1.0], "labels of type torch.float32: expected whole numbers"),

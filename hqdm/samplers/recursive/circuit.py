@@ -94,13 +94,7 @@ class ConcatenatedCircuit:
         Raises:
             HQDMError: If there is no such device, or it does not simulate noise.
         """
-        name = device if isinstance(device, str) else getattr(device, "name", None)
-        if name is None:
-            raise HQDMError(f"expected a PennyLane device or its name, got {device!r}")
-        if noise is not None and name not in DENSITY_MATRICES:
-            raise HQDMError(
-                f"{name} does not simulate noise: use one of {', '.join(DENSITY_MATRICES)}"
-            )
+        name = check_device(device, noise)
         operations = self.operations(state, density=name in DENSITY_MATRICES)
         if isinstance(device, str):
             n_resets = sum(map(measures, operations))
@@ -150,14 +144,28 @@ def _is_no_gate(operation: Operator) -> bool:
     return isinstance(operation, Channel | StatePrepBase) or measures(operation)
 
 
-def _device(name: str, n_wires: int, seed: int) -> qml.devices.Device:
-    """A PennyLane device.
+def check_device(device: str | qml.devices.Device, noise: qml.NoiseModel | None) -> str:
+    """The name of a PennyLane device.
+
+    Args:
+        device: PennyLane's name of a device, or a device.
+        noise: A noise model, or None.
 
     Raises:
-        HQDMError: If no installed plugin provides it.
+        HQDMError: If there is no such device, or it does not simulate noise.
     """
-    if name not in qml.plugin_devices:
+    name = device if isinstance(device, str) else getattr(device, "name", None)
+    if name is None:
+        raise HQDMError(f"expected a PennyLane device or its name, got {device!r}")
+    if isinstance(device, str) and name not in qml.plugin_devices:
         raise unknown("PennyLane device", name, qml.plugin_devices)
+    if noise is not None and name not in DENSITY_MATRICES:
+        raise HQDMError(f"{name} does not simulate noise: use one of {', '.join(DENSITY_MATRICES)}")
+    return str(name)
+
+
+def _device(name: str, n_wires: int, seed: int) -> qml.devices.Device:
+    """A PennyLane device."""
     options = {"seed": seed} if name in SEEDED else {}
     return qml.device(name, wires=n_wires, **options)
 

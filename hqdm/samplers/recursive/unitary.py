@@ -29,7 +29,7 @@ from hqdm.samplers.recursive.powers import (
     channel_probabilities,
     trajectory_probabilities,
 )
-from hqdm.samplers.registry import STEPS, register_sampler
+from hqdm.samplers.registry import SAMPLERS, STEPS, SamplerEntry
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
 from hqdm.utils.seeds import ImageNoise
@@ -37,9 +37,10 @@ from hqdm.utils.tables import counted
 
 SCALES = ("max", "norm")
 METHODS = ("matrix", "trajectories", "device")
+OWN = ("scale", "method", "trajectories", "device", "shots", "depolarising", "readout")
+"""Arguments of `unitary_sampling` beside the number of steps."""
 
 
-@register_sampler("uss", options=(STEPS,), network=False, objective=StepBack.name)
 class UnitarySampling(Sampler):
     """Unitary single sampling with a `StateNetwork` that is trained with the objective `step`.
 
@@ -56,7 +57,8 @@ class UnitarySampling(Sampler):
             `hqdm.samplers.recursive.circuit.depolarising`.
 
     Raises:
-        HQDMError: If an option is unknown or out of range, or is one of another method.
+        HQDMError: If an option is unknown or out of range, or is one of another method, there is no
+            such device, or it does not simulate noise.
     """
 
     name = "uss"
@@ -89,6 +91,10 @@ class UnitarySampling(Sampler):
         whole("trajectories", trajectories, 1)
         if shots is not None:
             whole("shots", shots, 1)
+        if device is not None:
+            from hqdm.samplers.recursive.circuit import check_device  # imports PennyLane
+
+            check_device(device, noise)
         self.scale, self.trajectories = scale, trajectories
         self.method = "device" if device is not None else method
         self.device, self.shots, self.noise = device, shots, noise
@@ -256,3 +262,53 @@ def state_network(denoising: Denoising) -> tuple[Denoiser, StateNetwork]:
             f"data), this one predicts {denoising.predict}: use another sampler"
         )
     return denoising, network
+
+
+def unitary_sampling(
+    steps: int | None = None,
+    *,
+    scale: str = "max",
+    method: str | None = None,
+    trajectories: int | None = None,
+    device: str | None = None,
+    shots: int | None = None,
+    depolarising: float | None = None,
+    readout: float | None = None,
+) -> UnitarySampling:
+    """A `UnitarySampling` from plain values, such as those of the command line.
+
+    Args:
+        steps: Number of steps.
+        scale: See `UnitarySampling`.
+        method: See `UnitarySampling`; None is "trajectories" if their number is given.
+        trajectories: Number of trajectories per image.
+        device: PennyLane's name of a device; "default.mixed" if there is noise.
+        shots: Shots per image on the device.
+        depolarising: Probability of an error per wire of a gate, see
+            `hqdm.samplers.recursive.circuit.depolarising`.
+        readout: Probability that the outcome of a wire is flipped.
+
+    Raises:
+        HQDMError: As `UnitarySampling` and `depolarising`, or if there is no such device.
+    """
+    given: dict[str, Any] = {"scale": scale, "method": method, "device": device, "shots": shots}
+    if trajectories is not None:
+        given |= {"trajectories": trajectories, "method": method or "trajectories"}
+    if depolarising is not None or readout is not None:
+        from hqdm.samplers.recursive import circuit  # imports PennyLane
+
+        given["noise"] = circuit.depolarising(depolarising or 0.0, readout or 0.0)
+        given["device"] = device or circuit.DENSITY_MATRICES[0]
+    return UnitarySampling(steps, **given)
+
+
+SAMPLERS.register(
+    UnitarySampling.name,
+    SamplerEntry(
+        unitary_sampling,
+        (STEPS,),
+        network=False,
+        objective=StepBack.name,
+        own=OWN,
+    ),
+)

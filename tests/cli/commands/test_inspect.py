@@ -1,15 +1,25 @@
 """What `hqdm inspect` shows."""
 
 import io
+import math
 
+import numpy as np
+import pennylane as qml
 import pytest
 import torch
 from rich.console import Console
 
+from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, StronglyEntangling
+from hqdm.circuits.circuit import Circuit
+from hqdm.cli.circuit_report import eigenphases, spectrum_line
 from hqdm.cli.commands.inspect import report
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.nn.amplitude.convolution import QuantumConv2d
+from hqdm.nn.amplitude.dense import QDense
+from hqdm.nn.amplitude.unitary import USS
 from hqdm.nn.quantum_conv import Hybrid
+from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.nn.unet import FullQVUNet, UNet
 
 
@@ -99,3 +109,30 @@ def test_the_importance_of_the_places_of_a_shipped_model(hqdm):
     shown = hqdm("inspect", "--checkpoint", "mnist", *options).out
     assert "of 4 images" in shown
     assert "decoder.3" in shown
+
+
+def test_eigenphases_are_those_of_the_circuit_gate_by_gate():
+    network = USS(size=2, n_layers=2)
+    matrix = qml.matrix(lambda: network.queue(), wire_order=range(2))()
+    expected = np.sort(np.angle(np.linalg.eigvals(matrix)))
+    assert eigenphases(network.circuit).numpy() == pytest.approx(expected, abs=1e-5)
+    assert "eigenphases of the unitary, 4 of them distinct" in shown(network)
+
+
+def test_spectra_of_other_circuits():
+    """A rotation about Z by 1/2 has the phases of plus and minus 1/4, the identity has one."""
+    circuit = Circuit(AmplitudeEmbedding(1), StronglyEntangling(1, 1), measure="state")
+    layer = QuantumLayer(circuit)
+    layer.theta.data.zero_()
+    assert "2 eigenphases of the unitary, 1 of them distinct" in spectrum_line(layer)
+    layer.theta.data[0, 0, 0, 2] = 0.5 / (2 * math.pi)  # in turns
+    assert eigenphases(layer).tolist() == pytest.approx([-0.25, 0.25], abs=1e-5)
+    assert "2 of them distinct" in spectrum_line(layer)
+    assert spectrum_line(layer).endswith("at distances of 5.0e-01 to 5.78")  # 2 pi - 1/2
+    several = QuantumLayer(circuit, n_circuits=2)
+    assert spectrum_line(several) is None
+    assert "16 eigenphases" in spectrum_line(QuantumConv2d(1, 3, 3))
+    assert "8 eigenphases" in spectrum_line(QDense(size=2, n_layers=1, n_classes=2).circuit)
+    assert spectrum_line(QDense(size=23, n_layers=1).circuit) is None  # 10 qubits
+    angles = Circuit(AngleEmbedding(2), StronglyEntangling(2, 2))
+    assert spectrum_line(QuantumLayer(angles)) is None

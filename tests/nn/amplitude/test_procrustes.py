@@ -1,5 +1,7 @@
 """The best unitary: a bound that every unitary keeps and the closed form attains."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -109,6 +111,20 @@ def test_a_circuit_fits_a_unitary():
     error = (net.kraus()[0] - target).detach().abs().square().sum()
     assert float(error) / 8 == pytest.approx(after, rel=1e-6)  # |U - V|^2 / (2 d)
     assert net.circuit.theta.grad is None
+
+
+def test_the_learning_rate_of_the_fit_decreases_by_a_cosine(monkeypatch):
+    """A quarter of a step of pi after the other: (1 + cos) / 2 = cos^2 of half of it."""
+    rates, step = [], torch.optim.Adam.step
+
+    def recorded(optimizer):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    net = USS(channels=1, size=2, n_layers=1)
+    fit_circuit(net, torch.eye(4), steps=4, lr=0.2)
+    assert rates == pytest.approx([0.2 * math.cos(k * math.pi / 8) ** 2 for k in range(4)])
 
 
 def test_what_does_not_fit_is_refused():
