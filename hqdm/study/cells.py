@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def protocol(self) -> Protocol:
-        """What it is tested with."""
+        """The settings of its scores."""
         return Protocol(self.settings["data"], self.settings["seed_everything"], self.samples)
 
 

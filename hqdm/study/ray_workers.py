@@ -74,10 +74,7 @@ def ray_cluster(
     Raises:
         HQDMError: If Ray is not installed, or there is no such cluster.
     """
-    try:
-        import ray
-    except ImportError:
-        raise HQDMError("--ray needs Ray: pip install 'hqdm[ray]'") from None
+    ray = _ray()
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -89,14 +86,25 @@ def ray_cluster(
         ray.shutdown()
 
 
+def _ray() -> Any:
+    """The module Ray.
+
+    Raises:
+        HQDMError: If it is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise HQDMError("--ray needs Ray: pip install 'hqdm[ray]'") from None
+    return ray
+
+
 def _complete(cell: Cell, store: Store, fit: Fit, plugins: Sequence[str]) -> str | None:
     """Complete a cell on a machine of the cluster; a user error is returned as its message."""
-    import ray
-
     torch.set_num_threads(1)  # a cell has one processor
     for plugin in plugins:
         load_plugin(plugin)
-    alive = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    alive = {node["NodeManagerHostname"] for node in _ray().nodes() if node["Alive"]}
     release_lost(cell, store, alive)
     try:
         complete(cell, store, fit, lambda step: None)

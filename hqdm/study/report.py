@@ -158,7 +158,7 @@ def _run_sheet(plan: Plan, runs: Sequence[Run]) -> Sheet:
 
 
 def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> list[str]:
-    """What the numbers mean."""
+    """The conditions under which the numbers hold."""
     study = plan.study
     search = study.search
     lines = [

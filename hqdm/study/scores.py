@@ -31,7 +31,7 @@ TESTED = 1024
 
 @dataclass(frozen=True)
 class Samples:
-    """How samples are drawn for the scores of samples.
+    """The drawing of samples, for the scores of samples.
 
     Attributes:
         n: Number of samples.
@@ -79,7 +79,7 @@ SCORES: Mapping[str, Score] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a model is tested with.
+    """The settings of the scores of a model.
 
     Attributes:
         data: The keys of `data` in the configuration of the cell.
