@@ -12,6 +12,7 @@ from subprocess import run
 import numpy as np
 import pytest
 import torch
+from marks import slow
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -365,11 +366,12 @@ WRITING = {
 }
 """The commands that write files, with options for a run of a second, without --out."""
 
+SLOW = ("optimise-grid", "interpolate")
 ONE_FILE = {"optimise-grid": "grid.json", "carleman fit": "fit.safetensors"}
 
 
 @pytest.mark.filterwarnings("ignore:.*are few for FID")
-@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize("command", [slow(name) if name in SLOW else name for name in WRITING])
 def test_old_files_survive_whatever_fails(hqdm, refused, last, tmp_path, monkeypatch, command):
     """No permission given, a read-only file, a folder in use, a disk that fills at any file."""
     monkeypatch.chdir(tmp_path)

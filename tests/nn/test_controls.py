@@ -48,7 +48,7 @@ def test_a_separable_circuit_is_a_product_of_cosines(name, simulator):
     layer = separable_layer(name, simulator)
     at = torch.tensor([0, math.pi / 2], dtype=torch.float64)
     cosine, sine = layer(at[:, None, None].expand(2, 2, 8)).detach()
-    product = Cosines(2, 8).double()
+    product = Cosines(2, range(8)).double()
     b = torch.atan2(-sine, cosine)
     product.theta.data = torch.stack([torch.hypot(cosine, sine).acos(), b]) / (2 * math.pi)
     x = 3 * torch.randn(5, 2, 8, dtype=torch.float64)

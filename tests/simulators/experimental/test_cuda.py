@@ -37,6 +37,7 @@ from hqdm.simulators.experimental.cuda import (
 from hqdm.utils.errors import HQDMError
 
 SCRIPT = Path(__file__).parents[2] / "cuda_simulation.py"
+SLOW = pytest.mark.slow  # the simulation of the device compiles its kernels for half a minute
 SIMULATED = [
     "one thread",
     "an empty slot",
@@ -76,6 +77,7 @@ def simulation(tmp_path_factory):
     return torch.load(file, weights_only=False)
 
 
+@SLOW
 @pytest.mark.parametrize("case", SIMULATED)
 def test_the_simulated_kernels_agree_with_the_compiled_ones(simulation, case):
     results = simulation["results"][case]
@@ -86,10 +88,12 @@ def test_the_simulated_kernels_agree_with_the_compiled_ones(simulation, case):
         assert torch.equal(ours, again)
 
 
+@SLOW
 def test_every_simulated_case_is_compared(simulation):
     assert set(simulation["results"]) == set(SIMULATED)
 
 
+@SLOW
 def test_threads_do_not_access_what_another_writes_before_the_next_barrier(simulation):
     assert not simulation["conflicts"]
 
