@@ -32,7 +32,7 @@ from hqdm.metrics import pixel_scores
 from hqdm.nn.parts import count
 from hqdm.samplers.registry import build_sampler
 from hqdm.storage.checkpoint import LAST, read_checkpoint
-from hqdm.storage.folder import CARD_FILE
+from hqdm.storage.hub import CARD_FILE
 from hqdm.utils.files import write_file
 from hqdm.utils.pictures import save_rows
 from hqdm.utils.pixels import to_float
