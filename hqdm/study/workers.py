@@ -111,6 +111,7 @@ def processes(n: int, store: Store, fit: Fit, plugins: Sequence[str] = ()) -> It
 
 
 _reports: "Queue[tuple[str, int]] | None" = None  # of this process, if it is a worker
+_ended = threading.Event()  # its parent
 
 
 def _start(
@@ -131,11 +132,17 @@ def _end_with(parent: Any) -> None:
     try:
         parent.recv()
     except (EOFError, OSError):
+        _ended.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _complete(cell: Cell, store: Store, fit: Fit) -> None:
-    complete(cell, store, fit, _stepped(cell))
+    """Complete a cell; without its parent, the process takes no further one from the queue."""
+    try:
+        complete(cell, store, fit, _stepped(cell))
+    finally:
+        if _ended.is_set():
+            os._exit(0)
 
 
 def _stepped(cell: Cell) -> Stepped:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -9,7 +10,7 @@ from studies import plan_of
 
 from hqdm.study import workers
 from hqdm.study.workers import InThisProcess, processes
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.errors import HQDMError, Interrupted
 
 
 @pytest.fixture
@@ -30,8 +31,11 @@ def test_this_process_completes_a_cell_at_once(tmp_path, cell, monkeypatch):
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_process_ends_itself_with_its_parent(monkeypatch, closed):
-    killed = []
+def test_a_process_ends_itself_with_its_parent(monkeypatch, tmp_path, cell, closed):
+    """Also if a training turned the signal into a checkpoint: no further cell is taken."""
+    killed, left = [], []
+    monkeypatch.setattr(workers, "_ended", threading.Event())
+    monkeypatch.setattr(workers.os, "_exit", left.append)
     monkeypatch.setattr(workers.os, "kill", lambda pid, signum: killed.append(signum))
     ours, theirs = multiprocessing.Pipe()
     if closed:
@@ -40,6 +44,14 @@ def test_a_process_ends_itself_with_its_parent(monkeypatch, closed):
         ours.send(None)
     workers._end_with(theirs)
     assert killed == [signal.SIGTERM] * closed
+
+    def stopped(*_):
+        raise Interrupted(signal.SIGTERM, tmp_path)
+
+    monkeypatch.setattr(workers, "complete", stopped)
+    with pytest.raises(Interrupted):
+        workers._complete(cell, plan_of(tmp_path).store, None)
+    assert left == [0] * closed
 
 
 def test_a_killed_process_is_one_line(tmp_path, cell):
