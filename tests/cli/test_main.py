@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from hqdm import __version__
 from hqdm.cli import main as cli
-from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.loading import SHIPPED, load_denoiser
 from hqdm.storage.claims import LOCK_FILE, hold, lock_of
 
 
@@ -73,7 +73,8 @@ def test_commands_explain_themselves(capsys, command):
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith(f"usage: hqdm {command}")
     if "--checkpoint" in text:
-        assert "a .ckpt file, the folder of a run, a folder that `export` wrote, mnist" in text
+        assert "a .ckpt file, the folder of a run, a folder that `export` wrote, a model" in text
+        assert all(name in text for name in SHIPPED)
 
 
 def test_sample_writes_what_it_names(hqdm, last, tmp_path):
