@@ -46,8 +46,9 @@ from hqdm.metrics import CLASSIFIERS, load_extractor, pair_scores, pixel_scores
 from hqdm.metrics.distribution import extract, frechet_distance
 from hqdm.nn.parts import count, quantum_parameters
 from hqdm.samplers.registry import build_sampler
+from hqdm.training.finite import Diverged
 from hqdm.training.optim import VAL_LOSS
-from hqdm.utils.errors import HQDMError, first_line
+from hqdm.utils.errors import first_line
 from hqdm.utils.files import write_file
 from hqdm.utils.pixels import to_float, to_uint8
 from hqdm.utils.seeds import ImageNoise
@@ -366,10 +367,6 @@ def converged(history: Sequence[tuple[int, float]]) -> bool:
     return bool(before) and fmean(last) > (1 - IMPROVEMENT) * fmean(before)
 
 
-class Diverged(Exception):
-    """Training reached values that are not finite."""
-
-
 def train(row: Row, rate: float, seed: int, updates: int) -> tuple[Denoiser, dict[str, Any]]:
     """Train a model until it has converged.
 
@@ -393,12 +390,7 @@ def train(row: Row, rate: float, seed: int, updates: int) -> tuple[Denoiser, dic
         until = UntilConverged()
         cli.trainer.callbacks.insert(0, until)
         started = time.perf_counter()
-        try:
-            cli.run()
-        except HQDMError as error:
-            if not str(error).startswith("the loss is "):
-                raise
-            raise Diverged(first_line(error)) from None
+        cli.run()
         seconds = time.perf_counter() - started
         steps = cli.trainer.global_step
     effort = {"updates": steps, "seconds": round(seconds, 1), "converged": until.reached}
@@ -474,7 +466,7 @@ def measure(row: Row, rate: float, seed: int, options: argparse.Namespace) -> di
         updates = options.updates or SOURCES[row.data].updates
         denoiser, effort = train(row, rate, seed, updates)
     except Diverged as error:
-        return {**run, "failure": str(error)}
+        return {**run, "failure": first_line(error)}
     n = min(options.n or SOURCES[row.data].test, SOURCES[row.data].test)
     validation = images_of(row.data)["val"][0]
     drawn = list(samples_of(row, denoiser, n, seed, options.taus))
