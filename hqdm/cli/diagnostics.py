@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hqdm.circuits import AngleEmbedding
-from hqdm.data.images import load_images
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.angles import angle_gradients
 from hqdm.evaluation.importance import importance_map, importance_rows
+from hqdm.evaluation.protocol import images_for
 from hqdm.evaluation.spectrum import spectrum
 from hqdm.nn.parts import quantum_layers
 from hqdm.utils.errors import HQDMError
-from hqdm.utils.pixels import to_float
 from hqdm.utils.tables import Sheet
 
 
@@ -30,10 +29,8 @@ def images_of(
     Raises:
         HQDMError: If the data cannot be used.
     """
-    channels, size, _ = denoiser.image_shape
-    images = load_images(data, "test", size=size, channels=channels, classes=classes)
-    labels = None if denoiser.n_classes is None else images.labels
-    return to_float(images.images[:n]), None if labels is None else labels[:n]
+    x0, y = images_for(denoiser, data, "test", classes=classes)
+    return x0[:n], None if y is None else y[:n]
 
 
 def importance_sheet(denoiser: Denoiser, x0: Tensor, y: Tensor | None) -> Sheet:

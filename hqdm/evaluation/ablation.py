@@ -9,7 +9,7 @@ unchanged if the angles were not trained, the third if the model does not use it
 import copy
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -69,10 +69,23 @@ def quantum_effect(
     def loss(variant: Denoiser) -> float:
         return mean_loss(variant, x0, y, seed, batch_size, done)
 
-    circuits = list(quantum_modules(denoiser))
+    changed = losses_without(denoiser, list(quantum_modules(denoiser)), seed, loss)
+    return QuantumEffect(loss(denoiser), *changed)
+
+
+def losses_without(
+    denoiser: Denoiser, circuits: Sequence[str], seed: int, loss: Callable[[Denoiser], float]
+) -> tuple[float, float]:
+    """The losses with random angles, the median of `RANDOM_DRAWS` draws, and with mean outputs.
+
+    Args:
+        denoiser: The model.
+        circuits: Names of the modules whose circuits are changed.
+        seed: Random seed of the angles.
+        loss: The loss of a model.
+    """
     draws = [loss(with_random_angles(denoiser, seed, k, circuits)) for k in range(RANDOM_DRAWS)]
-    silenced = loss(with_mean_output(denoiser, circuits))
-    return QuantumEffect(loss(denoiser), statistics.median(draws), silenced)
+    return statistics.median(draws), loss(with_mean_output(denoiser, circuits))
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ circuits have random angles. It changes a trained network without training it ag
 """
 
 import math
-import statistics
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,9 +16,9 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import (
     RANDOM_DRAWS,
+    losses_without,
     mean_loss,
     with_mean_output,
-    with_random_angles,
 )
 from hqdm.nn.parts import places, quantum_modules
 from hqdm.utils.progress import Progress, silent, stepwise
@@ -77,12 +76,8 @@ def importance_map(
     found = []
     for place, (modules, own) in of_place.items():
         silenced = loss(with_mean_output(denoiser, modules))
-        if not own:
-            found.append(Importance(place, silenced, None, None))
-            continue
-        draws = [loss(with_random_angles(denoiser, seed, k, own)) for k in range(RANDOM_DRAWS)]
-        of_circuits = loss(with_mean_output(denoiser, own))
-        found.append(Importance(place, silenced, of_circuits, statistics.median(draws)))
+        random, mean = losses_without(denoiser, own, seed, loss) if own else (None, None)
+        found.append(Importance(place, silenced, mean, random))
     return loss(denoiser), found
 
 

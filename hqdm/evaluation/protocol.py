@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,30 @@ from hqdm.metrics.features import FeatureExtractor
 from hqdm.samplers import Sampler
 from hqdm.storage.digests import digest_of
 from hqdm.utils.checks import whole
+from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
+
+
+def images_for(
+    denoiser: Denoiser, data: str, split: str, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    """The images of a data set in the size of a model, and their labels if the model takes labels.
+
+    Args:
+        denoiser: The model.
+        data: Name of the data set.
+        split: The split.
+        **options: Options of `hqdm.data.load_images`.
+
+    Returns:
+        Images `(N, C, H, W)` in [-1, 1], and labels `(N,)` or None.
+
+    Raises:
+        HQDMError: If the data cannot be used.
+    """
+    channels, size, _ = denoiser.image_shape
+    found = load_images(data, split, size=size, channels=channels, **options)
+    return to_float(found.images), None if denoiser.n_classes is None else found.labels
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hqdm.data.images import load_images
+from torch import Tensor
+
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import mean_loss, quantum_effect
-from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol
+from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, images_for
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.metrics.pixel_distances import pixel_scores
 from hqdm.samplers.registry import build_sampler
 from hqdm.utils.checks import whole
-from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import silent
 
 TESTED = 1024
@@ -108,14 +108,10 @@ class Protocol:
         )
 
 
-def _images(denoiser: Denoiser, test: Protocol, split: str) -> tuple[Any, Any]:
-    """Images `(N, C, H, W)` in [-1, 1] of a split, and labels if the network takes them."""
-    channels, size, _ = denoiser.image_shape
+def _images(denoiser: Denoiser, test: Protocol, split: str) -> tuple[Tensor, Tensor | None]:
+    """The images of a split and their labels, see `images_for`."""
     keys = {key: test.data[key] for key in ("classes", "offline", "skip_bad") if key in test.data}
-    found = load_images(
-        test.data["name"], split, size=size, channels=channels, limit=TESTED, **keys
-    )
-    return to_float(found.images), found.labels if denoiser.n_classes is not None else None
+    return images_for(denoiser, test.data["name"], split, limit=TESTED, **keys)
 
 
 def scores_of(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
@@ -143,12 +139,16 @@ def _of_test_images(denoiser: Denoiser, names: Sequence[str], test: Protocol) ->
     if not {"loss", "silenced", "random_angles"} & set(names):
         return {}
     x0, y = _images(denoiser, test, "test")
-    found = {"loss": mean_loss(denoiser, x0, y, test.seed)}
-    if {"silenced", "random_angles"} & set(names):
-        effect = quantum_effect(denoiser, x0, y, test.seed)
-        found["silenced"] = effect.mean_output / effect.loss - 1 if effect else 0.0
-        found["random_angles"] = effect.random_angles / effect.loss - 1 if effect else 0.0
-    return found
+    asked = {"silenced", "random_angles"} & set(names)
+    effect = quantum_effect(denoiser, x0, y, test.seed) if asked else None
+    if effect is None:
+        unchanged = {"silenced": 0.0, "random_angles": 0.0}
+        return {"loss": mean_loss(denoiser, x0, y, test.seed), **unchanged}
+    return {
+        "loss": effect.loss,
+        "silenced": effect.mean_output / effect.loss - 1,
+        "random_angles": effect.random_angles / effect.loss - 1,
+    }
 
 
 def _of_samples(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
