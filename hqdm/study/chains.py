@@ -14,7 +14,7 @@ from typing import Any
 from hqdm.storage.digests import digest_of
 from hqdm.study.cells import Cell, Store, cell_of, failed, rate_keys, training_keys
 from hqdm.study.file import Study, words
-from hqdm.study.search import RateSearch
+from hqdm.study.search import RateSearch, Trial, best_of
 from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import write_file
 
@@ -84,20 +84,19 @@ class Plan:
 
     def found_cells(self, data: str, model: str) -> list[Cell]:
         """The cells of all random seeds as far as they are known; none before the search ends."""
-        if self.study.search is None:
+        if (search := self.study.search) is None:
             return self.cells(data, model, None)
-        trials = self.trials(data, model)
-        finite = [(value, rate) for rate, value in trials if math.isfinite(value)]
-        if len(trials) < self.study.search.trials or not finite:
+        trials = self.trials(data, model)[: search.trials]
+        if len(trials) < search.trials or math.isinf((best := best_of(trials)).value):
             return []
-        return self.cells(data, model, min(finite)[1])
+        return self.cells(data, model, best.rate)
 
-    def trials(self, data: str, model: str) -> list[tuple[float, float]]:
-        """Learning rates and validation losses of the trials that are completed."""
+    def trials(self, data: str, model: str) -> list[Trial]:
+        """The trials that are completed."""
         file = self._search_file(data, model)
         if not file.exists():
             return []
-        return [(rate, float(value)) for rate, value in json.loads(file.read_text())["trials"]]
+        return [Trial(rate, float(value)) for rate, value in json.loads(file.read_text())["trials"]]
 
     def _cell(
         self,

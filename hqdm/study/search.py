@@ -6,9 +6,10 @@ interrupted makes the same trials. They are in `search.db` (SQLite) in the folde
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hqdm.study.file import Search
 from hqdm.utils.errors import HQDMError
@@ -17,8 +18,7 @@ DATABASE = "search.db"
 STARTUP = 4  # trials at random, in logarithms, before the estimator
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """A completed trial.
 
     Attributes:
@@ -90,13 +90,18 @@ class RateSearch:
         Raises:
             HQDMError: If all trials diverged.
         """
-        best = min(self.trials[:n], key=lambda trial: trial.value)
+        best = best_of(self.trials[:n])
         if math.isinf(best.value):
             raise HQDMError(
                 f"{self.name}: the training diverged with every learning rate from "
                 f"{self.search.low:g} to {self.search.high:g}: lower search.low"
             )
         return best.rate
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """The trial of the least validation loss, of equal ones the first."""
+    return min(trials, key=lambda trial: trial.value)
 
 
 def _optuna() -> Any:
