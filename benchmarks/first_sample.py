@@ -19,12 +19,9 @@ from time import perf_counter
 
 import intervals
 import torch
-from rich.console import Console
 from simulators import machine
 from speed.report import Table, machine_line
 from speed.settings import Settings
-
-from hqdm.utils.files import write_file
 
 N = 16
 SAMPLERS = (("unipc", 10), ("ddim", 50))
@@ -88,9 +85,7 @@ def main() -> None:
             machine_line(machine(Settings(False, torch.get_num_threads(), ()))),
         ),
     )
-    table.print(Console())
-    if options.write:
-        write_file(options.write, f"{table.section()}\n")
+    table.publish(options.write)
 
 
 if __name__ == "__main__":

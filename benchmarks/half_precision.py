@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from recipe import CONFIGS, DATA, NARROW
-from rich.console import Console
 from simulators import machine
 from speed.report import Table, machine_line
 from speed.settings import Settings
@@ -25,7 +24,6 @@ from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.evaluation.protocol import ScoringProtocol
 from hqdm.samplers.registry import build_sampler
 from hqdm.study.statistics import mean_interval
-from hqdm.utils.files import write_file
 
 PRECISIONS = ("32-true", "bf16-mixed")
 SIZE = 8
@@ -80,9 +78,7 @@ def main() -> None:
             machine_line(machine(Settings(False, torch.get_num_threads(), ()))),
         ),
     )
-    table.print(Console())
-    if options.write:
-        write_file(options.write, f"{table.section()}\n")
+    table.publish(options.write)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from rich.console import Console
 
+from hqdm.utils.files import write_file
 from hqdm.utils.tables import Sheet
 from speed.scaling import AXES
 from speed.step import TARGETS
@@ -32,6 +33,12 @@ class Table(Sheet):
         console.print(self.rich(), crop=False)
         for note in self.notes:
             console.print(f"  {note}", markup=False, highlight=False)
+
+    def publish(self, file: Path | None) -> None:
+        """Print it, and write it to a Markdown file if there is one."""
+        self.print(Console())
+        if file is not None:
+            write_file(file, f"{self.section()}\n")
 
     def section(self) -> str:
         """The table and its notes in Markdown, under a heading."""
