@@ -9,7 +9,6 @@ from typing import NamedTuple
 import pytest
 import torch
 import yaml
-from filelock import FileLock  # comes with torch
 from programs import CIRCUITS, sample, value_and_gradients
 from threadpoolctl import threadpool_limits
 
@@ -18,11 +17,13 @@ from hqdm.nn import UNet
 from hqdm.simulators import CompiledSimulator
 from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.utils import plugins
+from hqdm.utils.files import write_file
 from hqdm.utils.registry import Registry
 
 # The workers of `pytest -n` share the cores: more threads than cores wait for each other. The
 # variable is for the processes that tests start; a test that needs a number of threads sets it.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 if WORKERS > 1:
     n_threads = max(1, torch.get_num_threads() // WORKERS)
     torch.set_num_threads(n_threads)
@@ -42,20 +43,15 @@ def _seeded():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _kernels(tmp_path_factory):
-    """Workers compile the kernels one after the other, before their tests.
-
-    Two processes that add to Numba's cache at once may give two kernels the same file.
-    """
+def _kernels():
+    """Workers compile the kernels before their tests, half of them each dtype first."""
     if WORKERS > 1:
-        with FileLock(tmp_path_factory.getbasetemp().parent / "kernels.lock"):
-            for dtype in (torch.float32, torch.float64):
-                value_and_gradients(
-                    CompiledSimulator(), CIRCUITS[0], *sample(CIRCUITS[0], dtype=dtype)
-                )
-                network, n = UNet(1, 8, 4, (1, 2)).to(dtype), n_lanes(dtype.itemsize)
-                x = torch.zeros(n, 1, 8, 8, dtype=dtype, requires_grad=True)
-                network(x, torch.zeros(n, dtype=dtype)).sum().backward()
+        dtypes = [torch.float32, torch.float64]
+        for dtype in dtypes if WORKER % 2 == 0 else reversed(dtypes):
+            value_and_gradients(CompiledSimulator(), CIRCUITS[0], *sample(CIRCUITS[0], dtype=dtype))
+            network, n = UNet(1, 8, 4, (1, 2)).to(dtype), n_lanes(dtype.itemsize)
+            x = torch.zeros(n, 1, 8, 8, dtype=dtype, requires_grad=True)
+            network(x, torch.zeros(n, dtype=dtype)).sum().backward()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,6 +68,16 @@ def _programs():
     """Circuits are traced and lowered by the code that is tested, not read from the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hqdm.simulators.program.disk_cache.cache_folder", lambda name: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _curves():
+    """Runs write an empty file in place of the loss curve, which takes longer than their steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "hqdm.training.callbacks.save_loss_curve", lambda logs, path: write_file(path, b"")
+        )
         yield
 
 

@@ -7,6 +7,7 @@ import operations
 import pennylane as qml
 import pytest
 import torch
+from marks import slow
 
 from hqdm.circuits import ANSATZE, AmplitudeEmbedding, AngleEmbedding, Circuit, build_ansatz
 from hqdm.circuits.openqasm import openqasm
@@ -81,7 +82,7 @@ def random_circuit(generator):
 
 
 @pytest.mark.parametrize("version", ["2.0", "3.0"])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(8), *map(slow, range(8, 20))])
 def test_random_circuits(seed, version):
     """Ten circuits per seed: 200 in all."""
     generator = np.random.default_rng(seed)

@@ -367,7 +367,7 @@ WRITING = {
 }
 """The commands that write files, with options for a run of a second, without --out."""
 
-SLOW = ("optimise-grid", "interpolate")
+SLOW = ("optimise-grid", "interpolate", "compare-samplers", "inpaint", "export")
 ONE_FILE = {"optimise-grid": "grid.json", "carleman fit": "fit.safetensors"}
 
 

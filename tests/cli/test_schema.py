@@ -101,7 +101,7 @@ def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
     [
         "mnist_qvunet",
         slow("fashion_mnist_qvunet"),
-        "cifar10_qvunet",
+        slow("cifar10_qvunet"),
     ],
 )
 def test_real_data_trains_one_step_and_is_sampled(hqdm, data_dir, tmp_path, repository, name):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from marks import slow
 from networks import Toy
 from simulated_gpu import SimulatedGPU, on_gpu
 
@@ -22,6 +23,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import ImageNoise
 
 NETWORK = [name for name, entry in SAMPLERS.items() if entry.network and entry.objective is None]
+LONG = ("dpm-exact2", "dpm-exact3", "dpm-adaptive")
 FIXED = [name for name in NETWORK if not SAMPLERS[name].adaptive]
 
 
@@ -237,7 +239,7 @@ def test_float64_is_float64_from_the_noise_to_the_images():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", NETWORK)
+@pytest.mark.parametrize("name", [slow(name) if name in LONG else name for name in NETWORK])
 def test_samplers_of_a_model_in_half_precision(name, dtype):
     """As in float32 with the same weights, except for the rounding of the network's outputs."""
     half = Denoiser(UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4), CosineSchedule(), "v")

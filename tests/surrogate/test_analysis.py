@@ -337,6 +337,7 @@ def test_options_out_of_range_are_refused(changes, line):
         replace(OPTIONS, **changes)
 
 
+@pytest.mark.slow  # a second report
 def test_the_same_seed_gives_the_same_report_and_all_parts_are_counted(trained_fit, report):
     told = []
     again = analyse(*trained_fit, OPTIONS, lambda *now: told.append(now))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from marks import slow
 from networks import Toy
 from PIL import Image
 
@@ -38,16 +39,25 @@ def kill_self_once(monkeypatch, target, name, signum):
     monkeypatch.setattr(target, name, wrapped)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+TERM, INT = (signal.SIGTERM, 143), (signal.SIGINT, 130)
+TRAINING = (DiffusionModule, "training_step", 1)
+FIRST = (DiffusionModule, "validation_step", 1)
+SAMPLING = (SampleGrid, "draw", 3)
+END_OF_FIRST = (DiffusionModule, "on_validation_epoch_end", 1)
+
+
 @pytest.mark.parametrize(
-    ("target", "name", "step"),
+    ("target", "name", "step", "signum", "code"),
     [
-        (DiffusionModule, "training_step", 1),
-        (DiffusionModule, "validation_step", 1),
-        (SampleGrid, "draw", 3),
-        (DiffusionModule, "on_validation_epoch_end", 1),
+        pytest.param(*TRAINING, *TERM, id="training, SIGTERM"),
+        slow(*TRAINING, *INT, id="training, SIGINT"),
+        slow(*FIRST, *TERM, id="first validation, SIGTERM"),
+        pytest.param(*FIRST, *INT, id="first validation, SIGINT"),
+        pytest.param(*SAMPLING, *TERM, id="sampling, SIGTERM"),
+        slow(*SAMPLING, *INT, id="sampling, SIGINT"),
+        slow(*END_OF_FIRST, *TERM, id="end of first validation, SIGTERM"),
+        slow(*END_OF_FIRST, *INT, id="end of first validation, SIGINT"),
     ],
-    ids=["training", "first validation", "sampling", "end of first validation"],
 )
 def test_signal_saves_and_leaves(
     monkeypatch, hqdm, tiny, same_run, tmp_path, trained, target, name, step, signum, code
@@ -168,8 +178,7 @@ def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, reposito
     time.sleep(0.3)  # any later moment, in any step
     assert script.end(signal.SIGKILL)[0] == -signal.SIGKILL
     killed_at = read_checkpoint(out / "last.ckpt").contents["global_step"]
-    epochs = ("--trainer.max_epochs", killed_at // 10 + 2)
-    args = ("fit", "--config", tiny(**LONG), *epochs)
+    args = ("fit", "--config", tiny(**LONG), "--trainer.max_steps", killed_at + 2)
     assert hqdm(*args, "--resume", out / "last.ckpt").code == 0
     assert hqdm(*args, "--out", tmp_path / "whole").code == 0
     same_run(read_checkpoint(out / "last.ckpt"), read_checkpoint(tmp_path / "whole" / "last.ckpt"))

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from lightning import Trainer
+from marks import slow
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.data.module import ImageDataModule
@@ -169,11 +170,13 @@ def test_what_torch_refuses_is_found_before_anything_is_written(
     "changes",
     [
         # Six steps: two epochs of three batches.
-        {
-            "model__lr_scheduler": schedule_of(
-                "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=6
-            )
-        },
+        slow(
+            {
+                "model__lr_scheduler": schedule_of(
+                    "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=6
+                )
+            }
+        ),
         # Its rates are its own: the optimiser's does not matter, and the first one is zero.
         {
             "model__optimizer": schedule_of("torch.optim.SGD", lr=0.0),

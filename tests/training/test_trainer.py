@@ -72,9 +72,9 @@ def test_options_that_lightning_refuses_late_are_one_line(refused, tiny, tmp_pat
 @pytest.mark.parametrize(
     "options",
     [
-        {"val_check_interval": 3},
-        {"val_check_interval": 0.5},
-        {"val_check_interval": 4, "check_val_every_n_epoch": None},
+        slow({"val_check_interval": 3}),
+        slow({"val_check_interval": 0.5}),
+        slow({"val_check_interval": 4, "check_val_every_n_epoch": None}),
         {"val_check_interval": 4, "limit_val_batches": 0},
         {"max_steps": 6, "min_epochs": 2, "min_steps": 6},
         {"callbacks": callback("EarlyStopping", monitor="grad_norm/quantum")},

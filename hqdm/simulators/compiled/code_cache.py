@@ -3,6 +3,10 @@
 Numba compiles a kernel again if the kernel's own file changes, but not if a file that the kernel
 imports does. The cached code is therefore kept in a folder named after a digest of all of them.
 
+Processes compile a function for the same types in turn: the first one does, the others read what it
+kept. They write the index of a folder in turn, too, since two that add to it at once may give two
+functions the same file.
+
 Threads of GNU OpenMP do not survive a fork, and Numba ends a forked process that asks for them.
 Such a process gets kernels without threads.
 """
@@ -10,7 +14,7 @@ Such a process gets kernels without threads.
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -19,6 +23,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import torch
+from filelock import FileLock
 from numba import cfunc, njit
 from numba.core import caching
 
@@ -98,7 +103,8 @@ class FunctionPointer:
         """The address of the function for a signature of Numba; compile it if necessary."""
         with _folder(self.function.__module__, "") as folder:
             options = {"error_model": "numpy", "cache": folder is not None}
-            compiled = _repaired(lambda: cfunc(signature, **options)(self.function), folder)
+            with _turn(folder, self.function.__name__):
+                compiled = _repaired(lambda: cfunc(signature, **options)(self.function), folder)
         self.compiled.append(compiled)
         return compiled.address
 
@@ -111,7 +117,39 @@ def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
     options = {"error_model": "numpy", "parallel": parallel, "nogil": True}
     # Numba's own key does not have the threads.
     with _folder(function.__module__, "" if parallel else "-serial") as folder:
-        return njit(cache=folder is not None, **options)(function)
+        compiled = njit(cache=folder is not None, **options)(function)
+    if folder is not None:
+        _take_turns(compiled, folder)
+    return compiled
+
+
+def _take_turns(compiled: Any, folder: Path) -> None:
+    """Let processes compile a function for the same types, and write the index, in turn."""
+    compile_for, save = compiled.compile, compiled._cache.save_overload
+    name = compiled.py_func.__name__
+
+    def compile_in_turn(signature: Any) -> Any:
+        types = hashlib.sha256(str(signature).encode()).hexdigest()[:DIGEST_LENGTH]
+        with _turn(folder, f"{name}-{types}"):
+            return compile_for(signature)
+
+    def save_in_turn(signature: Any, result: Any) -> None:
+        with _turn(folder, name):
+            save(signature, result)
+
+    compiled.compile = compile_in_turn
+    compiled._cache.save_overload = save_in_turn
+
+
+@contextmanager
+def _turn(folder: Path | None, name: str) -> Iterator[None]:
+    """Hold the lock of a name in a folder, where there are locks."""
+    lock = ExitStack()
+    if folder is not None:
+        with suppress(OSError, NotImplementedError):  # some file systems have none
+            lock.enter_context(FileLock(folder / f"{name}.lock"))
+    with lock:
+        yield
 
 
 @contextmanager

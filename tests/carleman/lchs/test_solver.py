@@ -26,7 +26,7 @@ def exponentials(generators, y0):
     return reduce(lambda y, generator: expm(generator.toarray()) @ y, generators, y0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(
     n=st.integers(1, 12),
     count=st.integers(1, 4),

@@ -5,11 +5,13 @@ import json
 import pytest
 
 from hqdm.cli.commands import demo
+from hqdm.utils.pictures import save_loss_curve
 
 
 def test_demo_leaves_what_it_names(hqdm, refused, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "SAMPLER_STEPS", 2)
     monkeypatch.setattr(demo, "SCORED", 8)
+    monkeypatch.setattr("hqdm.training.callbacks.save_loss_curve", save_loss_curve)  # a real one
     out = tmp_path / "demo"
     outcome = hqdm("demo", "--out", out, "--steps", 2)
     assert outcome.code == 0

@@ -1,5 +1,6 @@
 """Compiled code is kept for what it was compiled from only, where a folder can be written."""
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -176,3 +177,34 @@ def test_functions_that_are_called_by_address_are_kept(tmp_path):
         file.write_bytes(file.read_bytes()[:100])
     assert run()[::2] == (0, True)
     assert run()[::2] == (1, False)
+
+
+def call(kernel, start, dtype, found):
+    """Call a kernel as soon as another process does; put what it had to compile."""
+    x = np.ones(2, dtype)
+    start.wait(60)
+    kernel(x, 2)
+    statistics = [getattr(kernel, kind).stats for kind in ("parallel", "serial")]
+    misses = sum(sum(each.cache_misses.values()) for each in statistics)
+    found.put((x.tolist(), misses))
+
+
+@pytest.mark.parametrize(("other", "compiled"), [("float32", 1), ("float64", 2)])
+def test_processes_compile_in_turn(monkeypatch, tmp_path, other, compiled):
+    """For the same types only the first one compiles; for others, each has a file of its own."""
+    monkeypatch.setattr(code_cache, "cache_folder", lambda name: tmp_path)
+    fork = multiprocessing.get_context("fork")
+    found, kernel = fork.Queue(), code_cache.Kernel(scaled)
+    start = fork.Barrier(2)
+    processes = [
+        fork.Process(target=call, args=(kernel, start, dtype, found))
+        for dtype in ("float32", other)
+    ]
+    for process in processes:
+        process.start()
+    results = [found.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert [x for x, _ in results] == [[2, 2]] * 2
+    assert sum(misses for _, misses in results) == compiled
+    assert len(list(tmp_path.rglob("*.nbc"))) == compiled

@@ -7,10 +7,10 @@ import sys
 import pytest
 from marks import slow
 
-FAST = ("start fork", "loader fork")
+FAST = ("start fork",)
 SLOW = (
-    *("start spawn", "start forkserver", "nested fork", "loader forkserver", "loader spawn"),
-    *("joblib loky", "joblib multiprocessing"),
+    *("start spawn", "start forkserver", "nested fork", "joblib loky", "joblib multiprocessing"),
+    *("loader fork", "loader forkserver", "loader spawn"),
 )
 
 PROGRAM = """
