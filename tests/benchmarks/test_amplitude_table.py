@@ -36,14 +36,14 @@ def run(table, monkeypatch, tmp_path):
 def test_convergence(table):
     """A loss that falls by less than 1 % from quarter to quarter has converged."""
     steps = range(100, 4001, 100)
-    assert not table.converged([(step, 1 / step) for step in steps])
-    assert table.converged([(step, 1 + 1 / step) for step in steps])
-    assert table.converged([(step, step / 1e6) for step in steps])  # rises again
-    assert not table.converged([(step, 1.0) for step in range(100, 901, 100)])
+    assert not table.converged([(step, 1 / step) for step in steps], 1000)
+    assert table.converged([(step, 1 + 1 / step) for step in steps], 1000)
+    assert table.converged([(step, step / 1e6) for step in steps], 1000)  # rises again
+    assert not table.converged([(step, 1.0) for step in range(100, 901, 100)], 1000)
     # The means of the quarters (500, 750] and (750, 1000] are 1 and 0.99 - 1e-3 or 0.99 + 1e-3.
     for change, expected in ((-1e-3, False), (1e-3, True)):
         history = [(500, 5.0), (750, 1.0), (1000, 0.99 + change)]
-        assert table.converged(history) == expected
+        assert table.converged(history, 1000) == expected
 
 
 def test_keys_are_unique_and_rates_are_as_many_for_all(table):
