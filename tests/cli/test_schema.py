@@ -96,6 +96,40 @@ def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
     assert option in refused("fit", "--config", tiny(), *change, "--out", tmp_path / "run")
 
 
+def test_a_control_of_all_circuits(tiny, tmp_path, refused):
+    """One key for any network; a part of a U-Net keeps its own. Files without it are as before."""
+    hybrid = {"channels_per_group": 1, "ansatz": "HQConv", "n_layers": 1}
+    config = tiny(model__network__hybrid={"vertex": hybrid, "head": {**hybrid, "control": "zeros"}})
+    flags, own = ("--model.network.control", "frozen"), {"vertex": None, "head": "zeros"}
+    network = TrainingCLI(["--config", str(config), *flags]).model.denoiser.network
+    assert {k: part.control for k, part in network.hybrid.items()} == {**own, "vertex": "frozen"}
+    network = TrainingCLI(["--config", str(config)]).model.denoiser.network
+    assert {k: part.control for k, part in network.hybrid.items()} == own
+    command = ("fit", "--out", tmp_path / "run", *flags, "--config")
+    assert "hybrid is empty" in refused(*command, tiny(model__network__hybrid={}))
+    classical = tiny(model__network={"name": "SmallUNet"})
+    assert "SmallUNet has none that a control replaces" in refused(*command, classical)
+
+
+def test_a_control_that_is_not_trained(hqdm, tmp_path, same_run):
+    """Trained and resumed by the command line, inspected, exported and sampled."""
+    fit = ("fit", "--config", "uss_digits", "--model.network.control", "orthogonal")
+    fit = (*fit, "--sample-every", 0, "--trainer.accelerator", "cpu", "--out")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert hqdm(*fit, whole, "--trainer.max_steps", 3).code == 0
+    assert hqdm(*fit, halves, "--trainer.max_steps", 2).code == 0
+    resume = ("--resume", halves / "last.ckpt", "--trainer.max_steps", 3)
+    assert hqdm(*fit, halves, *resume).code == 0
+    same_run(read_checkpoint(whole / "last.ckpt"), read_checkpoint(halves / "last.ckpt"))
+    shown = hqdm("inspect", "--checkpoint", whole).out
+    assert "control orthogonal" in shown
+    assert "the network is classical" in shown
+    model = tmp_path / "model"
+    assert hqdm("export", "--checkpoint", whole / "last.ckpt", "--out", model).code == 0
+    sample = ("sample", "--checkpoint", model, "--n", 2, "--steps", 2, "--sampler")
+    assert hqdm(*sample, "iterate", "--out", tmp_path / "images").code == 0
+
+
 @pytest.mark.parametrize(
     "name",
     [
