@@ -120,6 +120,9 @@ def test_the_start_of_a_run_follows_from_its_folder(hqdm, tiny, tmp_path):
                 assert found.largest.tolist() == [0.0]
             else:
                 assert 1e-6 < found.largest[0] < 3.1 * 2 * math.pi * 1e-6
+    # Both runs have one start: that of the second is what the first has kept.
+    kept = angle_distances(start, load_denoiser(runs["frozen"], "raw")).values()
+    assert [found.largest.tolist() for found in kept] == [[0.0]] * 4
     shown = hqdm("inspect", "--checkpoint", runs["frozen"], "--angles").out
     assert "distances of angles from their start, in radians" in shown
     assert "mean of random angles" in " ".join(shown.split())
