@@ -1,6 +1,7 @@
 """Every shipped configuration builds; real data trains a step and is sampled."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from marks import slow
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.objective import P2, V
+from hqdm.nn.parts import count, quantum_parameters
 from hqdm.storage.checkpoint import read_checkpoint
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-PARAMETERS = {"mnist_unet": 483_321, "mnist_qvunet": 475_281, "mnist_fullqvunet": 429_369}
+PARAMETERS = {
+    **{"mnist_unet": 483_321, "mnist_qvunet": 475_281, "mnist_fullqvunet": 429_369},
+    **{"mnist_hybrid": 480_585, "fashion_hybrid": 480_585},
+}
 
 
 def test_configurations_are_found():
@@ -28,6 +33,23 @@ def test_configuration_is_inspected(hqdm, config):
     assert "total" in outcome.out
     if config.stem in PARAMETERS:
         assert f"{PARAMETERS[config.stem]:,}" in outcome.out
+
+
+def test_the_hybrids_are_the_classical_network_with_other_convolutions():
+    """904 parameters, 864 of them angles, in place of four convolutions of 910; one training."""
+    classical = TrainingCLI(["--config", "mnist_unet"])
+    for name in ("mnist_hybrid", "fashion_hybrid"):
+        hybrid = TrainingCLI(["--config", name])
+        network = hybrid.model.denoiser.network
+        assert count(network.parameters()) == PARAMETERS["mnist_unet"] + 904 - 4 * 910
+        assert count(quantum_parameters(network)) == 864
+        (place,) = network.hybrid
+        assert place == "encoder.0"
+        assert network.hybrid[place].shift == math.pi / 2
+        assert hybrid.model.options == classical.model.options
+        assert hybrid.model.denoiser.objective == classical.model.denoiser.objective
+        assert hybrid.datamodule.batch_size == classical.datamodule.batch_size
+    assert hybrid.datamodule.name == "fashion_mnist"
 
 
 def test_keys_reach_the_model(tiny):
@@ -135,6 +157,8 @@ def test_a_control_that_is_not_trained(hqdm, tmp_path, same_run):
     [
         "mnist_qvunet",
         slow("fashion_mnist_qvunet"),
+        slow("mnist_hybrid"),
+        slow("fashion_hybrid"),
         "cifar10_qvunet",
     ],
 )
