@@ -13,6 +13,7 @@ from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.objective import P2, V
 from hqdm.nn.parts import count, quantum_parameters
 from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.study.file import words
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PARAMETERS = {
@@ -131,6 +132,19 @@ def test_a_control_of_all_circuits(tiny, tmp_path, refused):
     assert "hybrid is empty" in refused(*command, tiny(model__network__hybrid={}))
     classical = tiny(model__network={"name": "SmallUNet"})
     assert "SmallUNet has none that a control replaces" in refused(*command, classical)
+
+
+@pytest.mark.parametrize("name", ["uss_digits", "qdense_digits_guided", "qunet_digits"])
+def test_a_control_of_a_study_keeps_the_model(name):
+    """Its key is merged with the model's options, as in the arguments of a cell."""
+    small = {"model": {"network": {"options": {"n_layers": 12}}}}
+    control = {"model": {"network": {"control": "matched"}}}
+    model, other = (
+        TrainingCLI(words([name, *layers])).model.denoiser.network
+        for layers in ([small], [small, control])
+    )
+    assert other.config == {**model.config, "control": "matched"}
+    assert count(other.parameters()) == count(model.parameters())
 
 
 def test_a_control_that_is_not_trained(hqdm, tmp_path, same_run):
