@@ -1,4 +1,4 @@
-"""The diagnostics of circuits for `hqdm inspect`: importance of places, gradients, spectrum."""
+"""The diagnostics of circuits for `hqdm inspect`: importance, gradients, distances, spectrum."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hqdm.circuits import AngleEmbedding
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.evaluation.angles import angle_gradients
+from hqdm.evaluation.angles import angle_distances, angle_gradients
 from hqdm.evaluation.importance import importance_map, importance_rows
 from hqdm.evaluation.protocol import images_for
 from hqdm.evaluation.spectrum import spectrum
@@ -54,6 +54,25 @@ def gradient_sheet(denoiser: Denoiser, x0: Tensor, y: Tensor | None, batch: int)
     ]
     title = f"gradients of angles, {len(x0) // batch} batches of {batch} images"
     return Sheet(title, ("layer", "circuit", "norm", "variance"), rows)
+
+
+def angle_sheet(start: Denoiser, end: Denoiser) -> Sheet:
+    """The distances of `hqdm.evaluation.angles`, one row for each circuit.
+
+    Raises:
+        HQDMError: If the model has no circuits.
+    """
+    rows = [
+        (name, str(circuit), *(f"{number:.3g}" for number in numbers))
+        for name, found in angle_distances(start, end).items()
+        for circuit, numbers in enumerate(
+            zip(found.mean.tolist(), found.largest.tolist(), found.random.tolist(), strict=True)
+        )
+    ]
+    if not rows:
+        raise HQDMError("--angles is of circuits, and the model has none: leave it out")
+    columns = ("layer", "circuit", "mean", "largest", "mean of random angles")
+    return Sheet("distances of angles from their start, in radians", columns, rows)
 
 
 def spectrum_sheet(denoiser: Denoiser) -> Sheet:

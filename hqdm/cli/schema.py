@@ -9,7 +9,7 @@
 Image size and channels are set once, under `data`, and passed to the network.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.objective import P2, MinSNR, build_objective
 from hqdm.diffusion.schedule import build_schedule
-from hqdm.nn.network import Network, build_network
+from hqdm.nn.network import NETWORKS, Network, build_network, option_types
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
@@ -50,6 +50,8 @@ class NetworkConfig:
             code.
         name: UNet, or a name registered with `hqdm.register_network`.
         options: The options of a network other than UNet.
+        control: What takes the place of the circuits, see `hqdm.nn.controls`; null for nothing. In
+            a U-Net it is that of every part of `hybrid` that states none.
     """
 
     channels: int = 1
@@ -65,13 +67,15 @@ class NetworkConfig:
     norm_eps: float = 1e-5
     name: str = UNET
     options: dict[str, Any] = field(default_factory=dict)
+    control: str | None = None
 
     @property
     def config(self) -> dict[str, Any]:
         """The plain configuration of the network.
 
         Raises:
-            HQDMError: If options of a U-Net are given for another network, or vice versa.
+            HQDMError: If options of a U-Net are given for another network, or vice versa, or a
+                control for a network without circuits.
         """
         shared = {"name": self.name, "channels": self.channels, "size": self.size}
         of_unet = {key: getattr(self, key) for key in UNET_OPTIONS}
@@ -80,7 +84,12 @@ class NetworkConfig:
                 raise HQDMError(
                     "model.network.options are for networks other than UNet: leave them out"
                 )
-            hybrid = {part: hybrid.to_dict() for part, hybrid in self.hybrid.items()}
+            hybrid = {part: self._controlled(hybrid) for part, hybrid in self.hybrid.items()}
+            if self.control is not None and not hybrid:
+                raise HQDMError(
+                    f"model.network.control: {self.control} takes the place of circuits, and "
+                    "hybrid is empty: leave it out"
+                )
             return {**shared, **of_unet, "hybrid": hybrid, "n_classes": self.n_classes}
         default = NetworkConfig()
         for key, value in of_unet.items():
@@ -95,8 +104,18 @@ class NetworkConfig:
                     f"model.network.options: {key} is set by "
                     f"{'model.network.name' if key == 'name' else f'data.{key}'}: leave it out"
                 )
-        labels = {} if self.n_classes is None else {"n_classes": self.n_classes}
-        return {**shared, **labels, **self.options}
+        if self.control is not None and "control" not in option_types(NETWORKS[self.name]):
+            raise HQDMError(
+                f"model.network.control: {self.control} takes the place of circuits, and "
+                f"{self.name} has none that a control replaces: leave it out"
+            )
+        given = {"n_classes": self.n_classes, "control": self.control}
+        named = {key: value for key, value in given.items() if value is not None}
+        return {**shared, **named, **self.options}
+
+    def _controlled(self, hybrid: Hybrid) -> dict[str, Any]:
+        """The options of a part, with the control of the network if it has none."""
+        return replace(hybrid, control=hybrid.control or self.control).to_dict()
 
     def build(self) -> Network:
         """Build the network, if it fits into memory with all that its training holds."""

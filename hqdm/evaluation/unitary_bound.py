@@ -52,13 +52,16 @@ def unitary_bound(
         seed: Random seed of the noise.
 
     Returns:
-        The errors; None if the model is not one of a `StateNetwork` and the objective `step`.
+        The errors; None if the model is not one of a `StateNetwork` with a circuit and the
+        objective `step`.
 
     Raises:
         HQDMError: If a label is not one of the network.
     """
     network, objective = denoiser.network, denoiser.objective
-    if not isinstance(network, StateNetwork) or not _predicts_images(objective):
+    if not isinstance(network, StateNetwork) or not network.is_quantum:
+        return None
+    if not _predicts_images(objective):
         return None
     if network.n_classes is not None:
         check_labels(y, len(x0), network.n_classes, dropped=False)

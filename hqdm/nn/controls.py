@@ -14,13 +14,14 @@ control is the same network with
     zeros         zeros
 
 The circuits are built first, and a control draws from a random stream of its own: all other
-parameters of the network start from the values that they have without it.
+parameters of the network start from the values that they have without it. The names are also those
+of the controls of networks on amplitudes, see `hqdm.nn.amplitude.controls`.
 """
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -247,8 +248,7 @@ def _separable(conv: nn.Module, in_channels: int, out_channels: int) -> nn.Modul
                 "control separable needs circuits of an embedding and an ansatz, got "
                 f"{type(layer).__name__}: use another control"
             )
-        separable = Separable(ansatz.n_wires, ansatz.n_layers, ansatz=ansatz)
-        layer.circuit = replace(layer.circuit, ansatz=separable)
+        layer.replace_ansatz(lambda a: Separable(a.n_wires, a.n_layers, ansatz=a))
     return conv
 
 
@@ -337,6 +337,13 @@ def controlled(conv: nn.Module, name: str, in_channels: int, out_channels: int) 
             f"control {name} is for convolutions with circuits, {type(conv).__name__} has none: "
             "leave it out"
         )
+    with own_stream():
+        return CONTROLS[name](conv, in_channels, out_channels)
+
+
+@contextmanager
+def own_stream() -> Iterator[None]:
+    """Draw from a stream of its own, which follows from the state of torch's generator."""
     state = zlib.crc32(torch.get_rng_state().numpy().tobytes())
     with seeded(state, STREAM):
-        return CONTROLS[name](conv, in_channels, out_channels)
+        yield

@@ -88,6 +88,7 @@ class LaneModules:
         return self(module.conv, x.index_select(2, rows).index_select(3, columns))
 
     def _hybrid(self, module: HybridConv, x: Tensor) -> Tensor:
+        x = module.added(x)
         quantum = module.quantum(from_lanes(x[:, : module.quantum_channels], self.n))
         out = to_lanes(quantum)
         if module.rest is None:

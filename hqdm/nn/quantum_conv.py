@@ -121,7 +121,9 @@ class HybridConv(nn.Module):
     remaining channels. Its kernels have variance `1 / fan_in`, so that both kinds of output have
     the same magnitude (an addition to the paper, without parameters; the classical network is
     unchanged). With `groups="all"` there is no classical part: there are as many groups as fit, and
-    each remaining channel has its own circuit (`Basic`, four layers).
+    each remaining channel has its own circuit (`Basic`, four layers). More channels in than out, as
+    in a decoder beside a skip connection, are then added first, channels j, j + C_out, ... to one:
+    RX(a) RX(b) = RX(a + b), so that a circuit embeds all of them.
 
     The options from `kernel_size` on are those of later experiments; by default the circuits are
     as published.
@@ -179,10 +181,11 @@ class HybridConv(nn.Module):
             layer = QuantumLayer(circuit, number, simulator, input_scale, observable, angle_std)
             return PatchCircuits(layer, kernel_size)
 
-        n_groups = in_channels // channels_per_group if groups == "all" else groups
+        _check_channels(in_channels, out_channels, groups, channels_per_group)
+        self.width = out_channels if groups == "all" else in_channels
+        n_groups = self.width // channels_per_group if groups == "all" else groups
         self.quantum_channels = n_groups * channels_per_group
-        rest_in, rest_out = (n - self.quantum_channels for n in (in_channels, out_channels))
-        _check_channels(in_channels, out_channels, groups, self.quantum_channels)
+        rest_in, rest_out = (n - self.quantum_channels for n in (self.width, out_channels))
         self.quantum: nn.Module = circuits(ansatz, n_groups)
         self.rest: nn.Module | None = None
         if groups == "all" and rest_in:
@@ -196,10 +199,19 @@ class HybridConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` of shape `(B, in_channels, H, W)`; the first output channels are quantum."""
+        x = self.added(x)
         out = self.quantum(x[:, : self.quantum_channels])
         if self.rest is None:
             return out
         return torch.cat([out, self.rest(x[:, self.quantum_channels :])], 1)
+
+    def added(self, x: Tensor) -> Tensor:
+        """The channels of `x`, axis 1, of which those that one circuit embeds are added."""
+        total, *others = x.split(self.width, 1)
+        for other in others:
+            n = other.shape[1]
+            total = torch.cat([total[:, :n] + other, total[:, n:]], 1)
+        return total
 
 
 HYBRID = HybridConv.__name__
@@ -402,23 +414,26 @@ def _check_groups(groups: int | str, channels_per_group: int, kernel_size: int) 
 
 
 def _check_channels(
-    in_channels: int, out_channels: int, groups: int | str, quantum_channels: int
+    in_channels: int, out_channels: int, groups: int | str, channels_per_group: int
 ) -> None:
     have = f"got {in_channels} -> {out_channels} channels"
     if groups == "all":
-        if in_channels != out_channels or not quantum_channels:
+        if in_channels < out_channels or out_channels < channels_per_group:
             raise HQDMError(
-                f"groups='all' needs as many channels out as in, and enough for one group: {have}"
+                f"groups='all' needs as many channels in as out or more, and enough for one group: "
+                f"{have}"
             )
         return
-    rest = in_channels - quantum_channels, out_channels - quantum_channels
+    assert isinstance(groups, int)
+    taken = groups * channels_per_group
+    rest = in_channels - taken, out_channels - taken
     if min(rest) < 0:
         raise HQDMError(
-            f"groups={groups} take {quantum_channels} channels in and out, {have}: use fewer "
-            "groups, fewer channels_per_group or a wider network"
+            f"groups={groups} take {taken} channels in and out, {have}: use fewer groups, fewer "
+            "channels_per_group or a wider network"
         )
     if (rest[0] == 0) != (rest[1] == 0):
         raise HQDMError(
-            f"groups={groups} take {quantum_channels} channels and leave {rest[0]} -> {rest[1]} to "
-            "the classical convolution: use fewer groups"
+            f"groups={groups} take {taken} channels and leave {rest[0]} -> {rest[1]} to the "
+            "classical convolution: use fewer groups"
         )

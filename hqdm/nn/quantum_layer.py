@@ -1,14 +1,15 @@
 """A layer of independent quantum circuits with trainable angles 2 pi theta."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Self, overload
 
 import pennylane as qml
 import torch
 from torch import Tensor, nn
 
-from hqdm.circuits import Circuit
+from hqdm.circuits import Ansatz, Circuit
 from hqdm.nn.operator import OpaqueModule, opaque
 from hqdm.nn.qnode_layer import InitMethod, QNodeLayer, WeightShapes, check_real
 from hqdm.simulators import Simulator, resolve_simulator
@@ -119,6 +120,15 @@ class QuantumLayer(OpaqueModule):
                 nn.init.uniform_(parameter)
             else:
                 nn.init.normal_(parameter, std=self.angle_std / (2 * math.pi))
+
+    def replace_ansatz(self, convert: Callable[[Ansatz], Ansatz]) -> None:
+        """Replace the ansatz of the circuits by another one with the same weights.
+
+        Args:
+            convert: Returns the new ansatz for the old one.
+        """
+        assert isinstance(self.circuit.ansatz, Ansatz)
+        self.circuit = replace(self.circuit, ansatz=convert(self.circuit.ansatz))
 
     def angles(self, theta: Tensor) -> Tensor:
         """The angles of the gates, `(n_circuits, *circuit.weights_shape)`: 2 pi theta."""

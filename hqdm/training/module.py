@@ -146,6 +146,8 @@ class DiffusionModule(LightningModule):
         t, eps = self._times_and_noise(x0, draws)
         y = self._drop_labels(y, draws)
         loss = self.denoiser.loss(x0, y, t=t, eps=eps)
+        if not self._trained():  # the gradient of the empty parameter, see build_optimizer
+            loss = loss + self._optimizer().param_groups[0]["params"][0].sum()
         self._losses.add(loss, self.global_step, self._rate)
         self.batches_seen += 1
         self.log("train_loss", loss, prog_bar=True, sync_dist=True, batch_size=x0.shape[0])
@@ -259,10 +261,13 @@ class DiffusionModule(LightningModule):
     def build_optimizer(self) -> tuple[Optimizer, LRScheduler | ReduceLROnPlateau | None]:
         """A new optimiser of the parameters that are not frozen, and its schedule, if any.
 
+        A control may have none: its optimiser gets an empty parameter, so that it runs through a
+        training of any length and is scored as the models that are trained.
+
         Raises:
             HQDMError: If they refuse their options.
         """
-        trained = [p for p in self.denoiser.parameters() if p.requires_grad]
+        trained = self._trained() or [torch.nn.Parameter(torch.empty(0))]
         default = partial(torch.optim.Adam, lr=self.lr, betas=self.betas)
         with explained("optimizer"):
             optimizer = (self.optimizer_factory or default)(self._groups(trained))
@@ -273,6 +278,10 @@ class DiffusionModule(LightningModule):
             return optimizer, None
         with explained("lr_scheduler"):
             return optimizer, self.scheduler_factory(optimizer)
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        """The parameters that are not frozen."""
+        return [p for p in self.denoiser.parameters() if p.requires_grad]
 
     def _groups(self, trained: list[torch.nn.Parameter]) -> Iterable[Any]:
         """The parameters, or their groups if angles have a learning rate of their own."""

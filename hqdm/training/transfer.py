@@ -62,5 +62,5 @@ def freeze(denoiser: Denoiser, parts: Sequence[str]) -> None:
     """
     for name in parts:
         part(denoiser.network, name).requires_grad_(False)
-    if not any(p.requires_grad for p in denoiser.parameters()):
+    if parts and not any(p.requires_grad for p in denoiser.parameters()):
         raise HQDMError(f"freezing {', '.join(parts)} leaves nothing to train: freeze fewer parts")

@@ -3,10 +3,15 @@
 import pytest
 import torch
 
-from hqdm.cli.diagnostics import gradient_sheet, importance_sheet, spectrum_sheet
+from hqdm.cli.diagnostics import (
+    angle_sheet,
+    gradient_sheet,
+    importance_sheet,
+    spectrum_sheet,
+)
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
-from hqdm.evaluation.angles import angle_gradients
+from hqdm.evaluation.angles import angle_distances, angle_gradients
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import UNet
 from hqdm.utils.errors import HQDMError
@@ -39,3 +44,20 @@ def test_the_tables():
 def test_a_model_without_circuits_of_angles_has_no_spectrum():
     with pytest.raises(HQDMError, match="the model has none"):
         spectrum_sheet(model({}))
+
+
+def test_distances_of_angles():
+    start, end = (model({"vertex": Hybrid(2, 1, "HQConv", 1)}) for _ in range(2))
+    with torch.no_grad():
+        end.network.vertex.block_1.conv_2.quantum.layer.theta[1] += 0.5 / torch.pi
+    rows = angle_sheet(start, end).rows
+    assert [row[0] for row in rows[::2]] == list(angle_distances(start, end))
+    moved = [row for row in rows if row[2:4] != ("0", "0")]
+    (row,) = moved
+    assert row[:4] == ("network.vertex.block_1.conv_2.quantum.layer", "1", "1", "1")
+    assert float(row[4]) == pytest.approx(torch.pi / 2, rel=0.1)
+
+
+def test_a_model_without_circuits_has_no_angles():
+    with pytest.raises(HQDMError, match="--angles is of circuits, and the model has none"):
+        angle_sheet(model({}), model({}))

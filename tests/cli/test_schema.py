@@ -1,6 +1,7 @@
 """Every shipped configuration builds; real data trains a step and is sampled."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,15 @@ from marks import slow
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.objective import P2, V
+from hqdm.nn.parts import count, quantum_parameters
 from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.study.file import words
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-PARAMETERS = {"mnist_unet": 483_321, "mnist_qvunet": 475_281, "mnist_fullqvunet": 429_369}
+PARAMETERS = {
+    **{"mnist_unet": 483_321, "mnist_qvunet": 475_281, "mnist_fullqvunet": 429_369},
+    **{"mnist_hybrid": 480_585, "fashion_hybrid": 480_585},
+}
 
 
 def test_configurations_are_found():
@@ -28,6 +34,23 @@ def test_configuration_is_inspected(hqdm, config):
     assert "total" in outcome.out
     if config.stem in PARAMETERS:
         assert f"{PARAMETERS[config.stem]:,}" in outcome.out
+
+
+def test_the_hybrids_are_the_classical_network_with_other_convolutions():
+    """904 parameters, 864 of them angles, in place of four convolutions of 910; one training."""
+    classical = TrainingCLI(["--config", "mnist_unet"])
+    for name in ("mnist_hybrid", "fashion_hybrid"):
+        hybrid = TrainingCLI(["--config", name])
+        network = hybrid.model.denoiser.network
+        assert count(network.parameters()) == PARAMETERS["mnist_unet"] + 904 - 4 * 910
+        assert count(quantum_parameters(network)) == 864
+        (place,) = network.hybrid
+        assert place == "encoder.0"
+        assert network.hybrid[place].shift == math.pi / 2
+        assert hybrid.model.options == classical.model.options
+        assert hybrid.model.denoiser.objective == classical.model.denoiser.objective
+        assert hybrid.datamodule.batch_size == classical.datamodule.batch_size
+    assert hybrid.datamodule.name == "fashion_mnist"
 
 
 def test_keys_reach_the_model(tiny):
@@ -96,11 +119,60 @@ def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
     assert option in refused("fit", "--config", tiny(), *change, "--out", tmp_path / "run")
 
 
+def test_a_control_of_all_circuits(tiny, tmp_path, refused):
+    """One key for any network; a part of a U-Net keeps its own. Files without it are as before."""
+    hybrid = {"channels_per_group": 1, "ansatz": "HQConv", "n_layers": 1}
+    config = tiny(model__network__hybrid={"vertex": hybrid, "head": {**hybrid, "control": "zeros"}})
+    flags, own = ("--model.network.control", "frozen"), {"vertex": None, "head": "zeros"}
+    network = TrainingCLI(["--config", str(config), *flags]).model.denoiser.network
+    assert {k: part.control for k, part in network.hybrid.items()} == {**own, "vertex": "frozen"}
+    network = TrainingCLI(["--config", str(config)]).model.denoiser.network
+    assert {k: part.control for k, part in network.hybrid.items()} == own
+    command = ("fit", "--out", tmp_path / "run", *flags, "--config")
+    assert "hybrid is empty" in refused(*command, tiny(model__network__hybrid={}))
+    classical = tiny(model__network={"name": "SmallUNet"})
+    assert "SmallUNet has none that a control replaces" in refused(*command, classical)
+
+
+@pytest.mark.parametrize("name", ["uss_digits", "qdense_digits_guided", "qunet_digits"])
+def test_a_control_of_a_study_keeps_the_model(name):
+    """Its key is merged with the model's options, as in the arguments of a cell."""
+    small = {"model": {"network": {"options": {"n_layers": 12}}}}
+    control = {"model": {"network": {"control": "matched"}}}
+    model, other = (
+        TrainingCLI(words([name, *layers])).model.denoiser.network
+        for layers in ([small], [small, control])
+    )
+    assert other.config == {**model.config, "control": "matched"}
+    assert count(other.parameters()) == count(model.parameters())
+
+
+def test_a_control_that_is_not_trained(hqdm, tmp_path, same_run):
+    """Trained and resumed by the command line, inspected, exported and sampled."""
+    fit = ("fit", "--config", "uss_digits", "--model.network.control", "orthogonal")
+    fit = (*fit, "--sample-every", 0, "--trainer.accelerator", "cpu", "--out")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert hqdm(*fit, whole, "--trainer.max_steps", 3).code == 0
+    assert hqdm(*fit, halves, "--trainer.max_steps", 2).code == 0
+    resume = ("--resume", halves / "last.ckpt", "--trainer.max_steps", 3)
+    assert hqdm(*fit, halves, *resume).code == 0
+    same_run(read_checkpoint(whole / "last.ckpt"), read_checkpoint(halves / "last.ckpt"))
+    shown = hqdm("inspect", "--checkpoint", whole).out
+    assert "control orthogonal" in shown
+    assert "the network is classical" in shown
+    model = tmp_path / "model"
+    assert hqdm("export", "--checkpoint", whole / "last.ckpt", "--out", model).code == 0
+    sample = ("sample", "--checkpoint", model, "--n", 2, "--steps", 2, "--sampler")
+    assert hqdm(*sample, "iterate", "--out", tmp_path / "images").code == 0
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "mnist_qvunet",
         slow("fashion_mnist_qvunet"),
+        slow("mnist_hybrid"),
+        slow("fashion_hybrid"),
         slow("cifar10_qvunet"),
     ],
 )

@@ -63,12 +63,45 @@ def one_sample_weight(denoiser, t, eps):
 
 
 def test_distances_are_modulo_a_turn():
+    """A quarter of a turn, and two turns, of the first circuit and the second; one angle each."""
     start = model()
     end = copy.deepcopy(start)
-    assert angle_distances(start, end) == {"network.layer": 0}
+    still = angle_distances(start, end)["network.layer"]
+    assert still.mean.tolist() == still.largest.tolist() == [0, 0]
     end.network.layer.theta += torch.tensor([0.25, 2.0]).view(2, 1, 1)
-    expected = math.pi / 2 / math.sqrt(2)
-    assert angle_distances(start, end)["network.layer"] == pytest.approx(expected, rel=1e-5)
+    moved = angle_distances(start, end)["network.layer"]
+    assert moved.mean.tolist() == moved.largest.tolist()
+    assert moved.mean.tolist() == pytest.approx([math.pi / 2, 0], abs=1e-5)
+    with torch.no_grad():  # more than half a turn is less in the other direction
+        end.network.layer.theta += torch.tensor([0.45, 0.9]).view(2, 1, 1)
+    moved = angle_distances(start, end)["network.layer"]
+    assert moved.mean.tolist() == pytest.approx([0.3 * 2 * math.pi, 0.1 * 2 * math.pi], rel=1e-5)
+
+
+@pytest.mark.parametrize("std", [None, 0.1])
+def test_mean_largest_and_random_distances(std):
+    """Of 40 angles. Uniform ones: pi / 2; of normal ones in both draws: 2 std / sqrt(pi).
+
+    The start is one draw of 40 angles; given it, the mean over 100 draws of 40 is exact to
+    0.9 / sqrt(4000) = 0.014 for uniform angles, and that over the start to
+    std sqrt(var E(|x - y| | x)) / sqrt(40), some 0.05 std, for normal ones: four times these.
+    """
+    torch.manual_seed(1)
+    start = Denoiser(Constant(), CosineSchedule(), "eps").requires_grad_(False)
+    start.network.layer = QuantumLayer(Circuit(AngleEmbedding(4), Basic(4, 10)), 2, angle_std=std)
+    end = copy.deepcopy(start).requires_grad_(False)
+    steps = torch.linspace(-0.3, 0.2, 40).view(1, 10, 4).repeat(2, 1, 1)
+    end.network.layer.theta += steps / (2 * math.pi)
+    found = angle_distances(start, end)["network.layer"]
+    assert found.mean.tolist() == pytest.approx([float(steps[0].abs().mean())] * 2, rel=1e-4)
+    assert found.largest.tolist() == pytest.approx([0.3] * 2, rel=1e-4)
+    expected = math.pi / 2 if std is None else 2 * std / math.sqrt(math.pi)
+    error = 0.06 if std is None else 0.2 * std
+    assert found.random.tolist() == pytest.approx([expected] * 2, abs=error)
+    assert found.random[0] != found.random[1]
+    state = torch.get_rng_state()
+    assert torch.equal(angle_distances(start, end)["network.layer"].random, found.random)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_what_does_not_fit_is_refused():

@@ -24,6 +24,7 @@ NETWORKS = {
     "QVUNet": lambda: QVUNet(FOUR, **SMALL),
     "FullQVUNet": lambda: FullQVUNet(Hybrid(ansatz="HQConv", n_layers=1), **SMALL),
     "QuanvUNet": lambda: QuanvUNet(FOUR, level=0, **SMALL),
+    "all quantum": lambda: UNet(**SMALL, hybrid={"all": Hybrid("all", 1, "HQConv", 1)}),
     "QuantumConv2d": lambda: UNet(**SMALL, hybrid={"all": CLOSED, "encoder.1": FOUR}),
 }
 # Relative error of sums in another order through some forty layers, in float64.

@@ -136,6 +136,32 @@ def test_channels_that_are_left_have_circuits_of_their_own():
     assert conv.rest.layer.theta.shape == (2, 4, 4)
 
 
+def test_channels_beyond_those_of_the_output_are_embedded_by_the_same_circuits():
+    """Three inputs of each angle: RX of one after the other, by PennyLane; seven to three."""
+    conv = HybridConv(7, 3, "all", channels_per_group=1, ansatz="Basic", n_layers=1).double()
+    theta = 2 * math.pi * conv.quantum.layer.theta[:, 0].detach()
+    assert theta.shape == (3, 4)
+
+    @qml.qnode(qml.device("default.qubit", wires=4))
+    def node(patches, weights):
+        for patch in patches:
+            for wire in range(4):
+                qml.RX(patch[wire], wires=wire)
+        for wire in range(4):
+            qml.RX(weights[wire], wires=wire)
+        for wire in range(4):
+            qml.CNOT(wires=[wire, (wire + 1) % 4])
+        return [qml.expval(qml.Z(wire)) for wire in range(4)]
+
+    x = torch.randn(1, 7, 2, 2, dtype=torch.float64)
+    patches = x.reshape(7, 4)
+    of_circuits = ([0, 3, 6], [1, 4], [2, 5])
+    expected = [
+        torch.stack(node(patches[ids], w)) for ids, w in zip(of_circuits, theta, strict=True)
+    ]
+    torch.testing.assert_close(conv(x).reshape(3, 4), torch.stack(expected), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("groups", [1, "all"])
 def test_every_parameter_trains(groups):
     conv = HybridConv(7, 7, groups)
@@ -223,7 +249,7 @@ def test_another_convolution():
         (lambda: Hybrid(groups=3).conv(8, 9), "take 9 channels in and out, got 8 -> 9 channels"),
         (lambda: Hybrid(groups=3).conv(9, 8), "take 9 channels in and out, got 9 -> 8 channels"),
         (lambda: Hybrid(groups=1).conv(3, 5), "take 3 channels and leave 0 -> 2"),
-        (lambda: Hybrid("all").conv(6, 9), "'all' needs as many channels out as in.*got 6 -> 9"),
+        (lambda: Hybrid("all").conv(6, 9), "'all' needs as many channels in as out.*got 6 -> 9"),
         (lambda: Hybrid("all").conv(2, 2), "enough for one group: got 2 -> 2"),
     ],
 )

@@ -11,8 +11,10 @@ import torch
 import yaml
 from plain_unet import plain_unet
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from hqdm.cli.schema import NetworkConfig
+from hqdm.nn.controls import CONTROLS
 from hqdm.nn.parts import count, part, quantum_parameters
 from hqdm.nn.quantum_conv import Hybrid, HybridConv
 from hqdm.nn.unet import PARTS, FullQVUNet, QuanvUNet, QVUNet, UNet
@@ -183,6 +185,24 @@ def test_parts_and_levels_can_be_hybrid(network, keys, quantum):
     }
     assert set(names) == expected
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("control", [None, *sorted(CONTROLS)])
+def test_everything_can_be_quantum(control):
+    """All places; skip connections are added to the channels beside them and reach the output."""
+    options = {**SMALL, "mults": (1, 2)}
+    every = Hybrid("all", 2, "HQConv", 1, control=control)
+    network = UNet(**options, hybrid={"all": every}).double()
+    convs = {name: m for name, m in network.named_modules() if isinstance(m, HybridConv)}
+    assert len(convs) == (0 if control == "classical" else 22)
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    network(x, torch.rand(2)).square().sum().backward()
+    assert network.stem.weight.grad.abs().max() > 0
+    if control != "classical":
+        conv = convs["decoder.0.block_1.conv_1"]
+        inputs = torch.randn(1, 24, 4, 4, dtype=torch.float64)
+        total = inputs[:, :16] + F.pad(inputs[:, 16:], (0, 0, 0, 0, 0, 8))
+        torch.testing.assert_close(conv(inputs), conv.quantum(total))
 
 
 def test_the_most_specific_key_is_taken():

@@ -377,3 +377,24 @@ def test_there_is_one_group_of_parameters_by_default():
     assert "angle_lr" not in module.options
     with pytest.raises(HQDMError, match="angle_lr needs a positive number, got 0"):
         DiffusionModule(denoiser(), angle_lr=0)
+
+
+def test_a_model_with_nothing_to_train_runs_through(quiet, tmp_path):
+    """As some controls are: its weights stay, its steps count, its checkpoint gives it back."""
+    module = DiffusionModule(denoiser().requires_grad_(False), lr=1.0)
+    before = deepcopy(module.denoiser.state_dict())
+    trainer = Trainer(**quiet)
+    trainer.fit(module, DataLoader(torch.randn(12, 1, 8, 8), 4))
+    assert trainer.global_step == module.batches_seen >= 3
+    for name, tensor in module.denoiser.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    path = tmp_path / "last.ckpt"
+    trainer.save_checkpoint(path)
+    assert DiffusionModule.load_from_checkpoint(path).batches_seen == module.batches_seen
+
+
+def test_a_loss_without_the_parameters_that_are_trained_is_an_error(quiet, monkeypatch):
+    module = DiffusionModule(denoiser())
+    monkeypatch.setattr(module.denoiser, "loss", lambda *_, **__: torch.tensor(1.0))
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        Trainer(max_steps=1, **quiet).fit(module, DataLoader(torch.randn(4, 1, 8, 8), 4))

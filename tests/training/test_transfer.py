@@ -77,6 +77,9 @@ def test_unknown_part_and_nothing_left_are_refused():
         freeze(hybrid(), ["encodr"])
     with pytest.raises(HQDMError, match="leaves nothing to train"):
         freeze(hybrid(), ["stem", "embedding", "encoder", "vertex", "decoder", "head"])
+    fixed = hybrid().requires_grad_(False)  # as some controls are
+    freeze(fixed, [])
+    assert not any(p.requires_grad for p in fixed.parameters())
 
 
 def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):

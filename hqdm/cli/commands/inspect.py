@@ -11,7 +11,7 @@ from torch import nn
 
 from hqdm.cli.options import Parser, add_model, class_ranges
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.loading import checkpoint_in, find_model, load_denoiser
 from hqdm.nn.parts import (
     QuantumModule,
     classical_parameters,
@@ -20,6 +20,8 @@ from hqdm.nn.parts import (
     quantum_modules,
     quantum_parameters,
 )
+from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.storage.run_files import CONFIG
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.tables import Sheet
@@ -55,6 +57,12 @@ def run(args: Sequence[str]) -> None:
         "batches of --batch test images",
     )
     parser.add_argument(
+        "--angles",
+        action="store_true",
+        help="with --checkpoint of a run: the distances of the angles from their random start, "
+        "circuit by circuit",
+    )
+    parser.add_argument(
         "--spectrum", action="store_true", help="the Fourier series of the circuits' outputs"
     )
     parser.add_argument(
@@ -73,6 +81,8 @@ def run(args: Sequence[str]) -> None:
     for flag, given in (("importance", options.importance), ("gradients", options.gradients)):
         if given and not options.data:
             raise HQDMError(f"--{flag} is measured on the images of --data: name a data set")
+    if options.angles and not options.checkpoint:
+        raise HQDMError("--angles is of a trained model: give --checkpoint")
     whole("--n", options.n, 1)
     for ends in options.classes or ():  # before a long range becomes a list
         whole("--classes", ends[-1], 0, MAX_CLASS)
@@ -85,7 +95,7 @@ def run(args: Sequence[str]) -> None:
         denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
     else:
         denoiser = load_denoiser(options.checkpoint)
-    if options.importance or options.gradients or options.spectrum:
+    if options.importance or options.gradients or options.spectrum or options.angles:
         sheets = list(diagnostic_sheets(denoiser, options, classes))
     else:
         sheets = [bound_sheet(denoiser, options.data, classes)] if options.data else []
@@ -106,10 +116,13 @@ def diagnostic_sheets(
         classes: See `hqdm.data.load_images`.
 
     Raises:
-        HQDMError: If the data cannot be used, or the model has no circuits of this kind.
+        HQDMError: If the data cannot be used, the model has no circuits of this kind, or its start
+            is not known.
     """
     from hqdm.cli import diagnostics  # imports PennyLane and the simulators
 
+    if options.angles:
+        yield diagnostics.angle_sheet(start_of(options.checkpoint), denoiser)
     if options.spectrum:
         yield diagnostics.spectrum_sheet(denoiser)
     if not options.data:
@@ -119,6 +132,38 @@ def diagnostic_sheets(
         yield diagnostics.importance_sheet(denoiser, x0, y)
     if options.gradients:
         yield diagnostics.gradient_sheet(denoiser, x0, y, options.batch)
+
+
+def start_of(checkpoint: str) -> Denoiser:
+    """The model of a run of `hqdm fit` before its first step, from its configuration and its seed.
+
+    Args:
+        checkpoint: See `hqdm.diffusion.loading.find_model`.
+
+    Raises:
+        HQDMError: If there is no such run, its configuration is of another one, or it did not start
+            from random weights.
+    """
+    from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
+
+    path = checkpoint_in(find_model(checkpoint))
+    file = path.parent / CONFIG
+    if path.is_dir() or not file.is_file():
+        raise HQDMError(
+            "--angles needs the start of the run, from the config.yaml beside a checkpoint of "
+            f"`hqdm fit`: {path} has none"
+        )
+    saved = read_checkpoint(path)
+    run = TrainingCLI(["--config", str(file)])
+    if run.config["init_from"]:
+        raise HQDMError(
+            f"--angles: the run started from the weights of {run.config['init_from']}, not from "
+            "its random seed: leave it out"
+        )
+    if (run.model.seed, run.model.denoiser.config) != (saved.seed, saved.denoiser):
+        raise HQDMError(f"--angles: {file} is not the configuration of {path}: leave it out")
+    denoiser: Denoiser = run.model.denoiser
+    return denoiser
 
 
 def bound_sheet(denoiser: Denoiser, data: str, classes: Sequence[int] | None = None) -> Sheet:

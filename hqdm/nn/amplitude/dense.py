@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
+from hqdm.nn.amplitude.controls import DenseControl, check_amplitude_control, dense_control
 from hqdm.nn.network import check_images, check_labels, register_network
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
@@ -52,9 +53,11 @@ class QDense(nn.Module):
         scale: The scale of the probabilities, see the module.
         allow_fading: Allow training with `scale="norm"`.
         simulator: A simulator of `hqdm.simulators.resolve_simulator`, by name.
+        control: What takes the place of the circuit, see `hqdm.nn.amplitude.controls`; None for
+            nothing.
 
     Raises:
-        HQDMError: If an option is out of range.
+        HQDMError: If an option is out of range, or the control has no meaning here.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class QDense(nn.Module):
         scale: Literal["pixels", "norm", "learned"] = "pixels",
         allow_fading: bool = False,
         simulator: str = "auto",
+        control: str | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("size", size), ("n_layers", n_layers)):
@@ -79,6 +83,8 @@ class QDense(nn.Module):
             raise HQDMError(f"uploads={uploads} without labels: set n_classes, or leave it out")
         if scale not in SCALES:
             raise unknown("scale of QDense", scale, SCALES)
+        if control is not None:
+            check_amplitude_control(control, "FullyConnected")
         self.config: dict[str, Any] = {
             "channels": channels,
             "size": size,
@@ -89,14 +95,18 @@ class QDense(nn.Module):
             "scale": scale,
             "allow_fading": allow_fading,
             "simulator": simulator,
+            **({} if control is None else {"control": control}),
         }
         self.sample_shape = channels, size, size
         self.n_classes = n_classes
         self.scale, self.allow_fading = scale, allow_fading
         self.n_pixels = math.prod(self.sample_shape)
         self.has_ancilla = ancilla or n_classes is not None
-        self.circuit = self._circuit(n_layers, uploads, simulator)
-        if scale == "learned":
+        circuit, learned = self._circuit(n_layers, uploads, simulator), scale == "learned"
+        self.circuit: nn.Module = dense_control(
+            circuit, control, self.n_pixels, n_classes, beside=int(learned)
+        )
+        if learned and not isinstance(self.circuit, DenseControl):
             self.log_scale = nn.Parameter(torch.tensor(math.log(self.n_pixels)))
         self.parts: Mapping[str, nn.Module] = {"circuit": self.circuit}
 
@@ -153,8 +163,10 @@ class QDense(nn.Module):
             self.check_training()
         exact = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
         pixels = (exact + 1) / 2
-        probabilities = self._probabilities(pixels, y)
-        out = self._scaled(probabilities, pixels).clamp(0, 1)
+        if isinstance(self.circuit, DenseControl):
+            out = self.circuit(pixels, y)
+        else:
+            out = self._scaled(self._probabilities(pixels, y), pixels).clamp(0, 1)
         return (2 * out - 1).to(x.dtype).view_as(x)
 
     def check_training(self) -> None:

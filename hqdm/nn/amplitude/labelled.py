@@ -5,12 +5,13 @@ samples of a batch are grouped by their circuit and each group is one call of th
 may compute the unitary of the circuit once for all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from hqdm.circuits import Circuit
+from hqdm.circuits import Ansatz, Circuit
 from hqdm.nn.amplitude.angles import TanhLayer
 from hqdm.nn.operator import opaque
 from hqdm.simulators import Simulator
@@ -28,6 +29,15 @@ class LabelledLayer(TanhLayer):
     def __init__(self, circuits: Sequence[Circuit], simulator: str | Simulator = "auto") -> None:
         super().__init__(circuits[0], simulator=simulator)
         self.circuits = tuple(circuits)
+
+    def replace_ansatz(self, convert: Callable[[Ansatz], Ansatz]) -> None:
+        """See `QuantumLayer.replace_ansatz`."""
+        super().replace_ansatz(convert)
+        self.circuits = tuple(
+            replace(circuit, ansatz=convert(circuit.ansatz))
+            for circuit in self.circuits
+            if isinstance(circuit.ansatz, Ansatz)
+        )
 
     def forward(self, x: Tensor, which: Tensor | None = None) -> Tensor:
         """Evaluate the circuits.

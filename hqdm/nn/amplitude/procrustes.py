@@ -191,7 +191,8 @@ def fit_circuit(
         The loss that is reached, in [0, 2].
 
     Raises:
-        HQDMError: If the circuit has an ancilla, or the matrix has another size.
+        HQDMError: If the circuit has an ancilla or a control in its place, or the matrix has
+            another size.
     """
     whole("steps", steps, 1)
     if network.has_ancilla:
@@ -201,8 +202,8 @@ def fit_circuit(
             f"the circuit needs a matrix of shape {(network.dim, network.dim)}, "
             f"got {tuple(matrix.shape)}"
         )
-    theta = network.circuit.theta
-    optimizer = torch.optim.Adam([theta], lr)
+    distance_to(network, matrix)  # refuses a control
+    optimizer = torch.optim.Adam(network.circuit.parameters(), lr)
     done = stepwise(progress, "fit of the circuit", steps)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2

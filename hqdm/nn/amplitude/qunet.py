@@ -21,7 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hqdm.nn.amplitude.controls import check_amplitude_control
 from hqdm.nn.amplitude.masks import label_mask
+from hqdm.nn.controls import controlled
 from hqdm.nn.network import (
     check_images,
     check_labels,
@@ -32,13 +34,6 @@ from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 
 PARTS = ("encoder", "decoder", "head")
-
-
-def _quantum(c_in: int, c_out: int, kernel_size: int, n_layers: int) -> nn.Module:
-    """A quantum convolution that keeps the size."""
-    from hqdm.nn.amplitude.convolution import QuantumConv2d  # imports PennyLane
-
-    return QuantumConv2d(c_in, c_out, kernel_size, padding=kernel_size // 2, n_layers=n_layers)
 
 
 class DecoderBlock(nn.Module):
@@ -78,9 +73,12 @@ class QUNet(nn.Module):
         n_layers: Layers of every circuit.
         convolutions: Convolutions per block: 1, or 2 with ReLU and a quantum head.
         n_classes: Number of class labels, or None. Label `n_classes` means "no label".
+        control: What takes the place of the quantum convolutions, see `hqdm.nn.controls`; None for
+            nothing.
 
     Raises:
-        HQDMError: If a number is out of range, or the images cannot be halved that often.
+        HQDMError: If a number is out of range, the images cannot be halved that often, or the
+            control has no meaning for one of the convolutions.
     """
 
     def __init__(
@@ -91,8 +89,12 @@ class QUNet(nn.Module):
         n_layers: int = 8,
         convolutions: Literal[1, 2] = 1,
         n_classes: int | None = None,
+        control: str | None = None,
     ) -> None:
         super().__init__()
+        if control is not None:
+            check_amplitude_control(control, "SmallUNet")
+        self.control = control
         self.channels, self.size = whole("channels", channels, 1), whole("size", size, 1)
         self.widths = tuple(whole("widths", width, 1) for width in widths)
         self.n_layers = whole("n_layers", n_layers, 1)
@@ -108,15 +110,23 @@ class QUNet(nn.Module):
         ways = list(zip((channels, *self.widths), self.widths, strict=False))
         self.encoder = nn.ModuleList(self._block(c_in, c_out, inner=True) for c_in, c_out in ways)
         self.decoder = nn.ModuleList(
-            DecoderBlock(_quantum(wide, narrow, 1, n_layers), self._block(2 * narrow, narrow))
+            DecoderBlock(self._quantum(wide, narrow, 1), self._block(2 * narrow, narrow))
             for narrow, wide in reversed(ways[1:])
         )
         first = self.widths[0]
         self.head = (
             nn.Conv2d(first, channels, 1)
             if convolutions == 1
-            else _quantum(first, channels, 1, n_layers)
+            else self._quantum(first, channels, 1)
         )
+
+    def _quantum(self, c_in: int, c_out: int, kernel_size: int) -> nn.Module:
+        """A quantum convolution that keeps the size, or its control."""
+        from hqdm.nn.amplitude.convolution import QuantumConv2d  # imports PennyLane
+
+        padding, n_layers = kernel_size // 2, self.n_layers
+        conv = QuantumConv2d(c_in, c_out, kernel_size, padding=padding, n_layers=n_layers)
+        return conv if self.control is None else controlled(conv, self.control, c_in, c_out)
 
     def _block(self, c_in: int, c_out: int, inner: bool = False) -> nn.Sequential:
         """The convolutions of a block.
@@ -126,10 +136,10 @@ class QUNet(nn.Module):
             c_out: Number of output channels.
             inner: Whether ReLU is between two convolutions.
         """
-        layers = [_quantum(c_in, c_out, 3, self.n_layers), nn.BatchNorm2d(c_out)]
+        layers = [self._quantum(c_in, c_out, 3), nn.BatchNorm2d(c_out)]
         if self.convolutions == 2:
             between = [nn.ReLU()] if inner else []
-            last = [_quantum(c_out, c_out, 3, self.n_layers), nn.BatchNorm2d(c_out), nn.ReLU()]
+            last = [self._quantum(c_out, c_out, 3), nn.BatchNorm2d(c_out), nn.ReLU()]
             layers += between + last
         return nn.Sequential(*layers)
 
@@ -182,6 +192,7 @@ class QUNet(nn.Module):
             "n_layers": self.n_layers,
             "convolutions": self.convolutions,
             "n_classes": self.n_classes,
+            **({} if self.control is None else {"control": self.control}),
         }
 
     @classmethod

@@ -35,12 +35,15 @@ class StateNetwork(nn.Module, ABC):
         sample_shape: `(channels, size, size)`.
         n_qubits: Number n of qubits that hold an image, 1 or more.
         n_classes: Number of class labels, or None.
+        is_quantum: False if a control stands in place of the circuit: such a network has neither
+            Kraus operators nor gates.
 
     Raises:
         HQDMError: If a size is not a whole number from 1.
     """
 
     n_classes: int | None = None
+    is_quantum = True
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()

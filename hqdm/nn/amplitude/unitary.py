@@ -18,10 +18,11 @@ Without labels there is no ancilla unless `ancilla` asks for one. Source: Koelle
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
+from hqdm.nn.amplitude.controls import DenseControl, check_amplitude_control, dense_control
 from hqdm.nn.amplitude.states import StateNetwork, norms_of
 from hqdm.nn.network import check_labels, register_network
 from hqdm.utils.checks import whole
@@ -44,13 +45,18 @@ class USS(StateNetwork):
         ancilla: Add an ancilla to a network without labels; one with labels always has it.
         uploads: Number of times that the label is loaded, at most `n_layers`.
         simulator: A simulator of `hqdm.simulators.resolve_simulator`, by name.
+        control: What takes the place of the circuit, see `hqdm.nn.amplitude.controls`; None for
+            nothing.
 
     Attributes:
         circuit: The layer of the circuit, with `n_layers * n_wires * 3` angles.
 
     Raises:
-        HQDMError: If an option is out of range, or labels are to be loaded that there are not.
+        HQDMError: If an option is out of range, labels are to be loaded that there are not, or the
+            control has no meaning here.
     """
+
+    circuit: nn.Module
 
     def __init__(
         self,
@@ -61,6 +67,7 @@ class USS(StateNetwork):
         ancilla: bool = False,
         uploads: int = 1,
         simulator: str = "auto",
+        control: str | None = None,
     ) -> None:
         super().__init__(channels, size)
         whole("network.n_layers", n_layers, 1)
@@ -69,13 +76,17 @@ class USS(StateNetwork):
             whole("network.n_classes", n_classes, 1)
         elif uploads > 1:
             raise HQDMError(f"uploads={uploads} without labels: set n_classes, or leave it out")
+        if control is not None:
+            check_amplitude_control(control, "FullyConnected")
         self.config: dict[str, Any] = {
             **{"channels": channels, "size": size, "n_layers": n_layers, "n_classes": n_classes},
             **{"ancilla": ancilla, "uploads": uploads, "simulator": simulator},
+            **({} if control is None else {"control": control}),
         }
         self.n_classes = n_classes
         self._with_ancilla = ancilla or n_classes is not None
-        self.circuit = self._circuit(simulator)
+        self.circuit = dense_control(self._circuit(simulator), control, self.dim, n_classes)
+        self.is_quantum = not isinstance(self.circuit, DenseControl)
         self.parts = {"circuit": self.circuit}
 
     def _circuit(self, simulator: str) -> "TanhLayer | LabelledLayer":
@@ -85,18 +96,17 @@ class USS(StateNetwork):
 
         circuits = [
             Circuit(AmplitudeEmbedding(self.n_wires), self._ansatz(label), measure="state")
-            for label in range((self.n_classes or 0) + 1)
+            for label in range(self._label(None) + 1)
         ]
         if self.n_classes is None:
             return TanhLayer(circuits[0], simulator=simulator)
         return LabelledLayer(circuits, simulator)
 
-    def _ansatz(self, y: int | None) -> Ansatz:
-        """The layers with a class label; None, or `n_classes`, is no label."""
+    def _ansatz(self, label: int) -> Ansatz:
+        """The layers with a label."""
         n_layers, n_classes = self.config["n_layers"], self.n_classes
         if n_classes is None:
             return StronglyEntangling(self.n_wires, n_layers)
-        label = n_classes if y is None else whole("a label", y, 0, n_classes)
         return LabelledLayers(self.n_wires, n_layers, n_classes, label, self.config["uploads"])
 
     @property
@@ -118,6 +128,8 @@ class USS(StateNetwork):
         """
         check_labels(y, len(x_t), self.n_classes)
         pixels = self.pixels(x_t)
+        if not self.is_quantum:
+            return self.images(self.circuit(pixels, y))
         if not pixels.is_complex():
             return self.images(self._evolved(pixels, y)[..., 0])
         real, imag = (self._evolved(part, y)[..., 0] for part in (pixels.real, pixels.imag))
@@ -141,12 +153,38 @@ class USS(StateNetwork):
 
     def kraus(self, y: int | None = None) -> Tensor:
         """See `StateNetwork`."""
-        theta = self.circuit.theta
+        theta = self._layer().theta
         basis = torch.eye(self.dim, dtype=theta.dtype, device=theta.device)
         labels = None if y is None else torch.full((self.dim,), y, device=theta.device)
         return self._evolved(basis, labels).permute(2, 1, 0)
 
     def queue(self, y: int | None = None) -> None:
         """See `StateNetwork`."""
-        theta = self.circuit.theta.detach().cpu().double()
-        self._ansatz(y).queue(self.circuit.angles(theta)[0])
+        from hqdm.nn.amplitude.labelled import LabelledLayer
+
+        layer = self._layer()
+        circuit = layer.circuit
+        if isinstance(layer, LabelledLayer):
+            circuit = layer.circuits[self._label(y)]
+        assert isinstance(circuit.ansatz, Ansatz)
+        circuit.ansatz.queue(layer.angles(layer.theta.detach().cpu().double())[0])
+
+    def _label(self, y: int | None) -> int:
+        """The index of a label; None, or `n_classes`, is no label."""
+        n_classes = self.n_classes or 0
+        return n_classes if y is None else whole("a label", y, 0, n_classes)
+
+    def _layer(self) -> "TanhLayer":
+        """The layer of the circuit.
+
+        Raises:
+            HQDMError: If a control stands in its place.
+        """
+        from hqdm.nn.amplitude.angles import TanhLayer
+
+        if not isinstance(self.circuit, TanhLayer):
+            raise HQDMError(
+                f"the control {self.config['control']} stands in place of the circuit, which has "
+                "no matrix and no gates: use frozen or separable"
+            )
+        return self.circuit

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hqdm.nn.amplitude.masks import label_number
 from hqdm.nn.baselines.baseline import Baseline
 from hqdm.nn.network import register_network
 
@@ -68,13 +69,5 @@ class FullyConnected(Baseline):
         """See `Baseline.pixels`."""
         inputs = p.flatten(1)
         if self.n_classes is not None:
-            inputs = torch.cat([inputs, self._label(p, y)], dim=1)
+            inputs = torch.cat([inputs, label_number(y, self.n_classes, inputs)], dim=1)
         return torch.sigmoid(self.out(self.hidden(inputs))).view_as(p)
-
-    def _label(self, p: Tensor, y: Tensor | None) -> Tensor:
-        """The input c of labels, `(B, 1)`."""
-        assert self.n_classes is not None
-        if y is None:
-            return p.new_full((len(p), 1), -1)
-        c = y.to(p.dtype) / max(1, self.n_classes - 1)
-        return c.masked_fill(y == self.n_classes, -1)[:, None]

@@ -240,8 +240,8 @@ def state_network(denoising: Denoising) -> tuple[Denoiser, StateNetwork]:
     """The denoiser that `uss` samples, and its network.
 
     Raises:
-        HQDMError: If it is guided or corrected, has no `StateNetwork`, or does not predict the
-            images one step back.
+        HQDMError: If it is guided or corrected, has no `StateNetwork` or a control in place of its
+            circuit, or does not predict the images one step back.
     """
     while isinstance(denoising, Clip):
         denoising = denoising.denoiser
@@ -255,6 +255,11 @@ def state_network(denoising: Denoising) -> tuple[Denoiser, StateNetwork]:
         raise HQDMError(
             f"uss needs a network of amplitudes (USS, BestUnitary), got {type(network).__name__}: "
             "use another sampler"
+        )
+    if not network.is_quantum:
+        raise HQDMError(
+            f"uss takes powers of a circuit, and the control {network.config['control']} stands in "
+            "its place: use the sampler iterate"
         )
     if not isinstance(objective, StepBack) or objective.output != "data":
         raise HQDMError(

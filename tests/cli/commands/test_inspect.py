@@ -12,9 +12,11 @@ from rich.console import Console
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, StronglyEntangling
 from hqdm.circuits.circuit import Circuit
 from hqdm.cli.circuit_report import eigenphases, spectrum_line
-from hqdm.cli.commands.inspect import report
+from hqdm.cli.commands.inspect import report, start_of
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.loading import load_denoiser
 from hqdm.diffusion.schedule import CosineSchedule
+from hqdm.evaluation.angles import angle_distances
 from hqdm.nn.amplitude.convolution import QuantumConv2d
 from hqdm.nn.amplitude.dense import QDense
 from hqdm.nn.amplitude.unitary import USS
@@ -102,6 +104,43 @@ def test_diagnostics_need_their_options(refused):
     assert "--gradients is measured on the images of --data" in refused(*model, "--gradients")
     assert "--spectrum is of circuits" in refused(*model, "--spectrum")
     assert "--n needs a whole number from 1" in refused(*model, "--n", "0")
+
+
+def test_the_start_of_a_run_follows_from_its_folder(hqdm, tiny, tmp_path):
+    """With a rate of 1e-6 a step of Adam moves an angle by 2 pi 1e-6; a frozen angle stays."""
+    runs = {}
+    for control in ("frozen", None):
+        config = tiny(model__network__control=control, model__lr=1e-6, seed_everything=5)
+        runs[control] = tmp_path / str(control)
+        fit = ("fit", "--config", config, "--out", runs[control], "--trainer.max_steps", 3)
+        assert hqdm(*fit).code == 0
+        start, end = start_of(str(runs[control])), load_denoiser(runs[control], "raw")
+        for found in angle_distances(start, end).values():
+            if control:
+                assert found.largest.tolist() == [0.0]
+            else:
+                assert 1e-6 < found.largest[0] < 3.1 * 2 * math.pi * 1e-6
+    # Both runs have one start: that of the second is what the first has kept.
+    kept = angle_distances(start, load_denoiser(runs["frozen"], "raw")).values()
+    assert [found.largest.tolist() for found in kept] == [[0.0]] * 4
+    shown = hqdm("inspect", "--checkpoint", runs["frozen"], "--angles").out
+    assert "distances of angles from their start, in radians" in shown
+    assert "mean of random angles" in " ".join(shown.split())
+
+
+def test_a_start_that_is_not_known(hqdm, refused, tiny, trained, tmp_path):
+    angles = ("inspect", "--angles", "--checkpoint")
+    assert "/mnist_unet has none" in refused(*angles, "mnist")
+    assert "give --checkpoint" in refused("inspect", "--config", tiny(), "--angles")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "last.ckpt").write_bytes((trained / "last.ckpt").read_bytes())
+    assert "config.yaml beside a checkpoint" in refused(*angles, alone)
+    text = (trained / "config.yaml").read_text()
+    (alone / "config.yaml").write_text(text.replace("seed_everything: 0", "seed_everything: 1"))
+    assert "is not the configuration of" in refused(*angles, alone)
+    (alone / "config.yaml").write_text(f"{text}\ninit_from: other\n")
+    assert "started from the weights of other" in refused(*angles, alone)
 
 
 def test_the_importance_of_the_places_of_a_shipped_model(hqdm):
