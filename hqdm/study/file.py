@@ -13,6 +13,7 @@
     search: {trials: 6, steps: 300, low: 0.0003, high: 0.01}
     questions:                   # default: each model against each of its controls
       - {model: circuits, against: classical, score: loss}
+    interval: t                  # or bootstrap: the studentised one
     difference: 0.01             # of which the report gives the number of seeds needed
 
 A model is a sequence of layers, of which later ones replace keys of earlier ones: those of the
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from hqdm.study.scores import SCORES, Samples
+from hqdm.study.statistics import INTERVALS
 from hqdm.utils.checks import check_fields, check_types, finite, whole
 from hqdm.utils.errors import HQDMError, about, check_names, unknown
 
@@ -108,6 +110,7 @@ class Study:
         questions: The comparisons.
         samples: How samples are drawn for scores of samples.
         search: The search of learning rates; None keeps those of the configurations.
+        interval: The kind of interval, one of `hqdm.study.statistics.INTERVALS`.
         difference: The difference of which the report gives the number of seeds needed.
     """
 
@@ -119,6 +122,7 @@ class Study:
     questions: tuple[Question, ...] = ()
     samples: Samples = field(default_factory=Samples)
     search: Search | None = None
+    interval: str = INTERVALS[0]
     difference: float = 0.01
 
     def layers(self, data: str, model: str) -> list[Layer]:
@@ -152,6 +156,8 @@ def parse_study(content: object, file: Path) -> Study:
             raise HQDMError("scores: expected one or more")
         check_names("score", scores, SCORES)
         search = Search(**_options(content, "search", Search)) if "search" in content else None
+        interval = content.get("interval", INTERVALS[0])
+        check_names("interval", [interval], INTERVALS)
         difference = finite("difference", content.get("difference", 0.01))
         if difference <= 0:
             raise HQDMError(f"difference needs a positive number, got {difference}")
@@ -167,6 +173,7 @@ def parse_study(content: object, file: Path) -> Study:
             questions=_questions(content.get("questions"), models, scores),
             samples=Samples(**_options(content, "samples", Samples)),
             search=search,
+            interval=interval,
             difference=difference,
         )
 
@@ -180,7 +187,7 @@ def check_fields_of_study(content: Mapping[str, Any]) -> None:
     needed = {"data": dict, "models": dict, "seeds": list[int], "steps": int}
     other = {
         **{"controls": dict, "scores": list[str], "questions": list[dict]},
-        **{"samples": dict, "search": dict, "difference": float},
+        **{"samples": dict, "search": dict, "interval": str, "difference": float},
     }
     check_names("key", content, (*needed, *other))
     for key in needed:
@@ -274,7 +281,7 @@ def _questions(
             for control in models.values()
             if control.of is not None
             for score in scores
-            if SCORES[score].compared
+            if not SCORES[score].change
         )
     return tuple(_question(f"questions[{i}]", keys, models, scores) for i, keys in enumerate(given))
 
@@ -291,6 +298,6 @@ def _question(
         raise HQDMError(f"{where} compares {keys['model']} with itself")
     score = keys.get("score", scores[0])
     check_names(f"score in {where}", [score], scores)
-    if not SCORES[score].compared:
+    if SCORES[score].change:
         raise HQDMError(f"{where}.score: {score} describes one model and is not compared")
     return Question(keys["model"], keys["against"], score)

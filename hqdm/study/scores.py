@@ -55,13 +55,14 @@ class Score:
     Attributes:
         label: Its name in tables and sentences.
         relative: Whether it is positive, so that two models are compared by their ratio.
-        compared: Whether two models are compared by it.
+        change: Whether it is a relative change of the loss without trained circuits, which
+            describes one model with circuits; two models are not compared by it.
         sampled: Whether it is one of samples.
     """
 
     label: str
     relative: bool = True
-    compared: bool = True
+    change: bool = False
     sampled: bool = False
 
 
@@ -71,8 +72,8 @@ SCORES: Mapping[str, Score] = {
     "fid": Score("FID", sampled=True),
     "kid": Score("KID", relative=False, sampled=True),
     "energy_distance": Score("energy distance", sampled=True),
-    "silenced": Score("loss with circuits silenced", compared=False),
-    "random_angles": Score("loss with random angles", compared=False),
+    "silenced": Score("change of the loss in %, silenced", change=True),
+    "random_angles": Score("change of the loss in %, random angles", change=True),
 }
 """The scores by name; less is better."""
 

@@ -95,6 +95,8 @@ WRONG = [
         "search needs learning rates 0 < low <= high, got 1.0 and 0.1",
     ),
     ({"samples": {"sampler": "unipcc"}}, "unknown sampler 'unipcc'"),
+    ({"interval": "percentile"}, "unknown interval 'percentile': expected one of bootstrap, t"),
+    ({"interval": 3}, "interval: expected text, got 3"),
     ({"difference": 0}, "difference needs a positive number, got 0"),
 ]
 
