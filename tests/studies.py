@@ -9,7 +9,9 @@ from hqdm.study.chains import plan
 from hqdm.study.file import parse_study
 
 CONTENT = {
-    "data": {"digits": {"data": {"name": "digits", "val_split": "test"}}},
+    "data": {
+        "digits": {"data": {"name": "digits", "split": "train[:-237]", "val_split": "train[-237:]"}}
+    },
     "models": {"circuits": {"model": {"network": {"dim": 8}}}},
     "controls": {"classical": {"of": "circuits", "model": {"network": {"hybrid": {}}}}},
     "seeds": [0, 1, 2],

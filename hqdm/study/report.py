@@ -229,10 +229,13 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
         steps = "" if drawn.steps is None else f", {drawn.steps} steps"
         lines.append(f"Scores of samples: {drawn.n:,} by {drawn.sampler}{steps}.")
     if search:
+        splits = dict.fromkeys(
+            base["data"].get("val_split", "test") for base in plan.bases.values()
+        )
         lines.append(
             f"Learning rates: {search.trials} trials of {search.steps:,} steps for each model, "
-            f"from {search.low:g} to {search.high:g}, by the validation loss with random seed "
-            f"{search.seed}."
+            f"from {search.low:g} to {search.high:g}, by the loss on images of the split "
+            f"{', '.join(splits)} with random seed {search.seed}."
         )
     lost = sum(run.missing for run in runs)
     diverged = sum(failed(run.result) for run in runs)

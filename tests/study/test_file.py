@@ -25,7 +25,7 @@ def test_layers_of_a_control_are_over_its_model_and_the_data_last(tmp_path):
         "digits_qvunet",
         {"trainer": {"a": 1}},
         {"model": {"network": {"hybrid": {}}}},
-        {"data": {"name": "digits", "val_split": "test"}},
+        {"data": {"name": "digits", "split": "train[:-237]", "val_split": "train[-237:]"}},
     ]
     assert study.models["classical"].of == "circuits"
     assert words(["x", {"a": [1]}]) == ["--config", "x", "--config", '{"a": [1]}']
