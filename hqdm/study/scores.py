@@ -11,6 +11,7 @@ The last two are 0 for a model without circuits; see `hqdm.evaluation.ablation`.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import mean_loss, quantum_effect
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, images_for
+from hqdm.generation.sampling import sample_images
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.metrics.pixel_distances import pixel_scores
 from hqdm.samplers.registry import build_sampler
@@ -107,6 +109,30 @@ class Protocol:
             skip_bad=bool(self.data.get("skip_bad")),
             classes=None if classes is None else tuple(classes),
         )
+
+
+class _Stepped(Exception):
+    """The sampler has taken a step."""
+
+
+def check_samples(denoiser: Denoiser, samples: Samples) -> None:
+    """Take one step of the sampler with a model that is not trained yet.
+
+    Args:
+        denoiser: The model.
+        samples: How samples are drawn.
+
+    Raises:
+        HQDMError: If the sampler cannot be used with the model.
+    """
+
+    def stop(task: str, done: int, total: int) -> None:
+        if done:
+            raise _Stepped
+
+    sampler = build_sampler(samples.sampler, samples.steps)
+    with suppress(_Stepped):
+        sample_images(denoiser.eval(), sampler, 1, progress=stop)
 
 
 def _images(denoiser: Denoiser, test: Protocol, split: str) -> tuple[Tensor, Tensor | None]:

@@ -162,11 +162,7 @@ def test_the_interval_is_that_of_the_study(tmp_path):
 
 def test_holm_s_method_is_over_all_questions_and_data_sets(tmp_path):
     data = {name: {"data": {"name": name}} for name in ("digits", "mnist")}
-    questions = [
-        {"model": "circuits", "against": "classical"},
-        {"model": "classical", "against": "circuits"},
-    ]
-    plan = plan_of(tmp_path, data=data, questions=questions)
+    plan = plan_of(tmp_path, data=data, scores=["loss", "fid"])
     for pair in plan.pairs:
         for cell in plan.cells(*pair, None):
             write(plan.store, cell)

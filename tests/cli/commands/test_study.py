@@ -102,6 +102,14 @@ WRONG = [
         {"data": {"d": {"data": {"batch_size": 9999}}}},
         "circuits on d: data set 'digits' has 1437 training images, fewer than batch_size 9999",
     ),
+    (
+        {"scores": ["kid"], "samples": {"sampler": "uss"}},
+        "circuits on digits: uss ",
+    ),
+    (
+        {"search": {"trials": 1, "steps": 1}},
+        "circuits on digits: the search would select learning rates on test images",
+    ),
 ]
 
 
