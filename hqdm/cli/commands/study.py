@@ -1,5 +1,6 @@
 """`hqdm study run FILE` and `hqdm study report FILE`: models compared with intervals."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from hqdm.cli.options import Parser
 from hqdm.training.length import callbacks_of
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, Interrupted, unknown
+from hqdm.utils.plugins import loaded_plugins
 
 if TYPE_CHECKING:
     from hqdm.study.file import Study
@@ -43,12 +45,17 @@ def run(args: Sequence[str]) -> None:
     file = Path(options.file)
     study = read_study(file)
     out = Path(options.out) if options.out else Path("runs") / file.stem
-    again = f"hqdm study run {file} --out {out}"
+    again = ["hqdm", "study", "run", str(file), "--out", str(out)]
+    again += ["--processes", str(options.processes)] if options.processes > 1 else []
+    again += ["--ray", options.ray] if options.ray is not None else []
+    again += [word for plugin in loaded_plugins() for word in ("--plugin", plugin)]
     if options.action == "run":
         try:
             run_study(study, out, options.processes, options.ray)
         except Interrupted as stop:
-            raise Interrupted(stop.signum, stop.checkpoint, again) from None
+            raise Interrupted(stop.signum, stop.checkpoint, shlex.join(again)) from None
+        except KeyboardInterrupt:  # while processes work, which stop by themselves
+            raise KeyboardInterrupt(f"stopped: continue with {shlex.join(again)}") from None
     else:
         report_study(study, out, options.overwrite)
 
@@ -89,7 +96,6 @@ def run_study(study: "Study", out: Path, n_processes: int, ray: str | None) -> N
     from hqdm.study.ray_workers import ray_cluster
     from hqdm.study.scores import SCORES
     from hqdm.study.workers import InThisProcess, processes
-    from hqdm.utils.plugins import loaded_plugins
     from hqdm.utils.progress import progress_bar
 
     store = Store(out.absolute())
