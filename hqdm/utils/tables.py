@@ -106,7 +106,7 @@ class _Fitted:
                     sheet.columns[place],
                     justify="right" if number else "left",
                     overflow="fold",
-                    width=least[place] + wider - FRAME if spare >= 0 else None,
+                    width=least[place] + wider - FRAME,
                 )
             for row in sheet.rows:  # not markup: a name may have brackets
                 table.add_row(*(Text(row[place]) for place in places))

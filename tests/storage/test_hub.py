@@ -65,7 +65,7 @@ WRONG = [
     ("/no/such/folder", "there is no folder /no/such/folder: expected one that"),
     ("runs/no/model", "there is no folder runs/no/model: expected one that"),
     ("no model", "there is no folder no model: expected one that"),
-    ("a.file", "there is no folder a.file: expected one that"),
+    ("a/file", "there is no folder a/file: expected one that"),
     ("some/one", r"there is no folder some/one, and no such model on the hub \(404\)"),
     (None, r"on the hub \(owner/name\), got None"),
     ("", r"on the hub \(owner/name\), got ''"),
@@ -87,7 +87,8 @@ def test_what_is_no_model_is_named(tmp_path, monkeypatch, source, message):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.file").touch()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").touch()
     with pytest.raises(HQDMError, match=message) as error:
         Denoiser.from_pretrained(source)
     assert "\n" not in str(error.value)
