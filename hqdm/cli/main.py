@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         print(str(stop), file=sys.stderr)
         return EXIT_SIGNAL + stop.signum
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
         return EXIT_SIGNAL + 2
     return 0

@@ -12,6 +12,8 @@ _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (?P<key>\S+)")
 _COMPUTED = re.compile(r"Call to compute_fn .* failed: (?P<reason>.*)")
 _BROKEN = re.compile(r"Problem with given class_path '(?P<key>[\w.]+)': *(?P<reason>.*)")
 _OTHER_TYPE = re.compile("Expected an? |Not a valid subclass of ")
+_NO_PATH = re.compile(r"Expected a path but .*? either not accessible or invalid (?=\S)")
+_NOT_FINITE = re.compile(r"-?(inf|infinity|nan)", re.IGNORECASE)
 _NO_KEYS = re.compile(r"Key \"(?P<key>\w+)\.[\w.]+\" not found in namespace")
 _CALLABLE = re.compile(
     r"Subtypes: \[typing\.Callable.* Errors: (?:Type typing.*? callable class: )?(?P<reason>.*?) "
@@ -25,7 +27,8 @@ _WRONG = (
     re.compile(r"Unable to load (?P<type>config) '(?P<value>.*?)'"),
 )
 _TYPE = re.compile(
-    r"Literal\[(?P<literal>.*?)\]|<class '(?:\w+\.)*(?P<name>\w+)'>|(?P<generic>dict|list)\[.*?\]"
+    r"Literal\[(?P<literal>.*?)\]|<class '(?:\w+\.)*(?P<name>\w+)'>|"
+    r"(?P<generic>dict|list|tuple)\[.*?\]"
 )
 _PLAIN = {
     "int": "a whole number",
@@ -55,6 +58,7 @@ def readable(message: str, keys: Iterable[str]) -> str:
     """
     text = " ".join(line.strip(" -^") for line in message.split("\n") if line.strip(" -^"))
     text = text.replace('in "<unicode string>", ', "at ")
+    text = _NO_PATH.sub("", text)  # a value may be YAML or a file, and the other reason follows
     where = _WHERE.match(text)
     key = where["key"] if where else ""
     text = text[where.end() :] if where else text
@@ -74,7 +78,10 @@ def readable(message: str, keys: Iterable[str]) -> str:
     for pattern in _WRONG:
         if found := pattern.search(text):
             value = found["value"].replace("None", "null")
-            text = f"expected {_expected(found['type'])}, got {value}"
+            expected = _expected(found["type"])
+            if _NOT_FINITE.fullmatch(value):
+                expected = expected.replace("a number", "a finite number")
+            text = f"expected {expected}, got {value}"
             break
     return f"{key}: {text}" if key else text
 

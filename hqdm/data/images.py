@@ -38,6 +38,7 @@ HOLD_OUT_FRACTION = 0.1
 DIGITS_TEST_FRACTION = 0.2
 SPLIT_SEED = 0
 
+_SLICE = re.compile(r"(?P<name>[^\[\]]+)\[(?P<start>-?\d*):(?P<stop>-?\d*)\]")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -100,7 +101,8 @@ def load_images(
 
     Args:
         name: Name of the data set.
-        split: Name of the split.
+        split: Name of the split, or a slice of its images in their order, such as
+            `"train[:-5000]"` and `"train[-5000:]"`.
         size: Side of the square images returned: the shorter side is resized to it, bilinearly with
             antialiasing, and the longer side is cropped to the centre. None keeps the stored size.
         channels: 1 (grey) or 3 (RGB). None keeps grey if all images are
@@ -117,8 +119,9 @@ def load_images(
         The images, with labels if the set has them.
 
     Raises:
-        HQDMError: If an argument is invalid, a data set or split is missing or cannot be read, or
-            the images have several sizes and `size` is None.
+        HQDMError: If an argument is invalid, a data set or split is missing or cannot be read, the
+            images have several sizes and `size` is None, or a slice is one of images sorted by
+            class.
     """
     if channels not in (None, 1, 3):
         raise HQDMError(f"channels={channels}: expected 1 (grey), 3 (RGB) or None (as stored)")
@@ -126,10 +129,13 @@ def load_images(
         if value is not None and value < 1:
             raise HQDMError(f"{argument}={value}: expected a whole number of at least 1, or None")
     name = canonical_name(name)
+    whole_split, part = split_part(split)
     if name in DATA:
-        rows = _registered(name, split)
+        rows = _registered(name, whole_split)
     else:
-        rows = _stored(name, split, offline or _environment_says_offline())
+        rows = _stored(name, whole_split, offline or _environment_says_offline())
+    if part != slice(None):
+        rows = _slice(rows, part, name, split)
     if not len(rows):
         raise HQDMError(
             f"data set {name!r} has no images in split {split!r}: expected at least one"
@@ -140,6 +146,34 @@ def load_images(
         rows = rows.take([i * len(rows) // limit for i in range(limit)])
     images, labels = decode(rows, name, size, channels, skip_bad, progress)
     return ImageSet(images, labels, rows.classes, name, split)
+
+
+def split_part(split: str) -> tuple[str, slice]:
+    """The name of a split and the slice of its images: "train[:-9]" is ("train", slice(None, -9)).
+
+    Args:
+        split: See `load_images`.
+    """
+    found = _SLICE.fullmatch(split)
+    if found is None:
+        return split, slice(None)
+    start, stop = (int(found[end]) if found[end] else None for end in ("start", "stop"))
+    return found["name"], slice(start, stop)
+
+
+def _slice(rows: Rows, part: slice, name: str, split: str) -> Rows:
+    """Some of the rows.
+
+    Raises:
+        HQDMError: If the rows are sorted by class, so that classes would be missing.
+    """
+    labels = rows.labels or []
+    if labels and min(labels) < max(labels) and labels == sorted(labels):
+        raise HQDMError(
+            f"the images of data set {name!r} are sorted by class, and {split} would be some "
+            "classes only: make a split of its own, such as a folder validation/"
+        )
+    return rows.take(range(len(rows))[part])
 
 
 def _of_classes(rows: Rows, classes: Sequence[int], name: str) -> Rows:

@@ -122,8 +122,9 @@ class ImageDataModule(LightningDataModule):
         flip: Mirror training images horizontally with probability 1/2.
         offline: Do not access the network.
         seed: Random seed of the order and the mirroring of the training images.
-        split: Split of the training images.
-        val_split: Split of the validation images; see `load_images` for data sets without `test`.
+        split: Split of the training images, or a slice of it, see `load_images`.
+        val_split: Split of the validation images, or a slice; see `load_images` for data sets
+            without `test`.
         skip_bad: Leave out images that cannot be read, with a warning that lists them.
         classes: The classes whose images are taken, see `hqdm.data.load_images`; None takes all.
 

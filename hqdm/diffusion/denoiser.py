@@ -37,9 +37,16 @@ from hqdm.nn.network import (
     network_outline,
 )
 from hqdm.storage.folder import check_config, read_folder, write_folder
-from hqdm.storage.hub import CARD_FILE, download_folder, model_card, upload_folder
+from hqdm.storage.hub import (
+    CARD_FILE,
+    HUB_NAME,
+    check_source,
+    download_folder,
+    model_card,
+    upload_folder,
+)
 from hqdm.utils.checks import device_named, whole
-from hqdm.utils.errors import HQDMError, about
+from hqdm.utils.errors import HQDMError, about, first_line
 from hqdm.utils.files import together, write_file
 from hqdm.utils.memory import to_device
 from hqdm.utils.seeds import ImageNoise
@@ -338,6 +345,9 @@ class Denoiser(nn.Module):
 
         Returns:
             The address of the commit.
+
+        Raises:
+            HQDMError, OSError, ValueError: As `upload_folder`.
         """
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
@@ -368,21 +378,32 @@ class Denoiser(nn.Module):
             token: The token of the hub, by default that of `hf auth login`.
 
         Raises:
-            HQDMError: If the device is not available, or a file is missing, damaged or from a newer
-                version.
-            OSError, ValueError, RuntimeError: If there is no such model on the hub or no access.
+            HQDMError: If the device is not available, there is neither such a folder nor such a
+                model on the hub, or a file is missing, damaged or from a newer version.
         """
         device = device_named(map_location)
-        folder = Path(source)
+        check_source(source)
+        folder = Path(source).expanduser()
         if not folder.is_dir():
-            folder = download_folder(
-                str(source),
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
+            if folder.exists() or not HUB_NAME.fullmatch(str(source)):
+                raise HQDMError(
+                    f"there is no folder {source}: expected one that `hqdm export` or "
+                    "save_pretrained wrote, or the name of a model on the hub (owner/name)"
+                )
+            try:
+                folder = download_folder(
+                    str(source),
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise HQDMError(
+                    f"there is no folder {source}, and no such model on the hub "
+                    f"({first_line(error)})"
+                ) from error
         return cls.from_folder(folder).to(device)
 
 

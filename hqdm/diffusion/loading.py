@@ -1,6 +1,5 @@
 """Trained denoisers from a training checkpoint, an exported folder, this package or the hub."""
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -9,15 +8,13 @@ from hqdm.diffusion.denoiser import Denoiser
 from hqdm.storage.checkpoint import LAST, PREFIXES, Checkpoint, read_checkpoint
 from hqdm.storage.digests import digest
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
-from hqdm.storage.hub import download_folder
+from hqdm.storage.hub import HUB_NAME, check_source, download_folder
 from hqdm.storage.shipped import shipped
 from hqdm.utils.errors import HQDMError, first_line
 
 AMPLITUDE = ("qdense_digits", "qunet_digits", "uss_digits")
 SHIPPED = {"mnist": "mnist_unet", **{name: name for name in AMPLITUDE}}
 """Folders of the trained models of this package by name."""
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> Denoiser:
@@ -35,6 +32,11 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
     """
     path = checkpoint_in(find_model(path))
     if path.is_dir():
+        if not (path / CONFIG_FILE).exists():
+            raise HQDMError(
+                f"{path} holds no model: neither the {LAST} of a run nor the {CONFIG_FILE} of an "
+                "exported one"
+            )
         if weights != "averaged":
             raise HQDMError(f"{path} has one set of weights: {weights} ones are in a checkpoint")
         return Denoiser.from_folder(path)
@@ -55,14 +57,15 @@ def find_model(source: str | Path) -> Path:
         The path, which does not exist if there is no such model.
 
     Raises:
-        HQDMError: If it looks like a name on the hub and cannot be downloaded, or there is a
-            similar name here.
+        HQDMError: If it is no path and no name, looks like a name on the hub and cannot be
+            downloaded, or there is a similar name here.
     """
+    check_source(source)
     path = Path(source).expanduser()
     is_model = path.is_file() or any((path / name).exists() for name in (CONFIG_FILE, LAST))
     if str(source) in SHIPPED and not is_model:  # such as the folder of the data set
         return shipped("models") / SHIPPED[str(source)]
-    if path.exists() or path.suffix == ".ckpt" or not _HUB_NAME.fullmatch(str(source)):
+    if path.exists() or path.suffix == ".ckpt" or not HUB_NAME.fullmatch(str(source)):
         return path
     if _similar(path):  # a misspelt path
         raise HQDMError(_missing(path))

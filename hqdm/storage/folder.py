@@ -69,7 +69,7 @@ def check_no_run(folder: Path) -> None:
     if (folder / LAST).exists():
         raise HQDMError(
             f"{folder} is the folder of a run, whose {LAST} the exported model would hide: name "
-            "another folder with --out"
+            "another folder"
         )
 
 
@@ -85,7 +85,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise HQDMError(f"{folder} holds no {name}: expected a folder that `hqdm export` wrote")
+            raise HQDMError(
+                f"{folder} holds no {name}: expected a folder that `hqdm export` or "
+                "save_pretrained wrote"
+            )
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
         weights = (folder / WEIGHTS_FILE).read_bytes()

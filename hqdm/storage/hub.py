@@ -4,10 +4,19 @@ The library of the hub is imported where the hub is used: its import takes longe
 model.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
+from hqdm.utils.errors import HQDMError, check_names
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+UPLOAD_OPTIONS = (
+    *("revision", "create_pr", "commit_description", "parent_commit", "path_in_repo"),
+    *("allow_patterns", "ignore_patterns", "delete_patterns"),
+)
+"""Options of `HfApi.upload_folder` beside those that `upload_folder` sets."""
 
 CARD_FILE = "README.md"
 _CARD = """---
@@ -33,6 +42,18 @@ def model_card() -> str:
 
     data = ModelCardData(library_name="hqdm", tags=["diffusion", "quantum"])
     return str(ModelCard.from_template(data, template_str=_CARD))
+
+
+def check_source(source: object) -> None:
+    """Refuse what is neither a path nor a name.
+
+    Raises:
+        HQDMError: If it is empty, or of another type.
+    """
+    if not isinstance(source, str | Path) or not str(source):
+        raise HQDMError(
+            f"expected the folder of a model, or its name on the hub (owner/name), got {source!r}"
+        )
 
 
 def download_folder(name: str, **options: Any) -> Path:
@@ -68,15 +89,18 @@ def upload_folder(
         private: Whether a new repository is private.
         token: The token of the hub, by default that of `hf auth login`.
         commit_message: The message of the commit.
-        **options: Arguments of `HfApi.upload_folder`, such as `revision` and `create_pr`.
+        **options: Arguments of `HfApi.upload_folder`, of those in `UPLOAD_OPTIONS`.
 
     Returns:
         The address of the commit.
 
     Raises:
+        HQDMError: If an option is unknown; no repository is created.
         OSError, ValueError: By the library, if the name is not valid or there is no access.
     """
     from huggingface_hub import HfApi
+
+    check_names("option of push_to_hub", options, UPLOAD_OPTIONS)
 
     api = HfApi(token=token)
     repository = api.create_repo(name, private=private, exist_ok=True).repo_id

@@ -14,7 +14,7 @@ from typing import Any
 from hqdm.storage.digests import digest_of
 from hqdm.study.cells import Cell, Store, cell_of, failed, rate_keys, training_keys
 from hqdm.study.file import Study, words
-from hqdm.study.search import RateSearch, Trial, best_of
+from hqdm.study.search import RateSearch, Trial, best_of, check_selection
 from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import write_file
 
@@ -161,6 +161,7 @@ def plan(study: Study, store: Store, resolve: Resolve, check: Resolve | None = N
             keys = training_keys(study.seeds[0], study.steps)
             bases[data, model] = (check or resolve)(words([*layers, keys]))
             if check and search:
+                check_selection(bases[data, model]["data"])
                 keys = training_keys(search.seed, search.steps)
                 check(words([*layers, keys, rate_keys(bases[data, model], search.low)]))
     _check_names(study)

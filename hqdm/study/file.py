@@ -13,6 +13,7 @@
     search: {trials: 6, steps: 300, low: 0.0003, high: 0.01}
     questions:                   # default: each model against each of its controls
       - {model: circuits, against: classical, score: loss}
+    interval: t                  # or bootstrap: the studentised one
     difference: 0.01             # of which the report gives the number of seeds needed
 
 A model is a sequence of layers, of which later ones replace keys of earlier ones: those of the
@@ -20,12 +21,14 @@ model, or of the model that it controls and its own; those of the data set; thos
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hqdm.study.scores import SCORES, Samples
+from hqdm.study.statistics import INTERVALS
 from hqdm.utils.checks import check_fields, check_types, finite, whole
 from hqdm.utils.errors import HQDMError, about, check_names, unknown
 
@@ -33,7 +36,11 @@ Layer = str | Mapping[str, Any]
 """A configuration of `hqdm fit` by name or file, or its keys."""
 
 MAX_TRIALS = 1000
-STUDY_KEYS = ("seed_everything", "out", "resume", "overwrite")
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")  # in YAML 1e-3 is text without quotation marks
+STUDY_KEYS = (
+    *("seed_everything", "out", "resume", "overwrite", "sample_every"),
+    *("trainer.max_steps", "trainer.max_epochs", "trainer.enable_progress_bar"),
+)
 """Keys of `hqdm fit` that a study sets."""
 
 
@@ -108,6 +115,7 @@ class Study:
         questions: The comparisons.
         samples: How samples are drawn for scores of samples.
         search: The search of learning rates; None keeps those of the configurations.
+        interval: The kind of interval, one of `hqdm.study.statistics.INTERVALS`.
         difference: The difference of which the report gives the number of seeds needed.
     """
 
@@ -119,6 +127,7 @@ class Study:
     questions: tuple[Question, ...] = ()
     samples: Samples = field(default_factory=Samples)
     search: Search | None = None
+    interval: str = INTERVALS[0]
     difference: float = 0.01
 
     def layers(self, data: str, model: str) -> list[Layer]:
@@ -151,7 +160,16 @@ def parse_study(content: object, file: Path) -> Study:
         if not scores:
             raise HQDMError("scores: expected one or more")
         check_names("score", scores, SCORES)
+        _check_once("score", scores)
         search = Search(**_options(content, "search", Search)) if "search" in content else None
+        interval = content.get("interval", INTERVALS[0])
+        check_names("interval", [interval], INTERVALS)
+        seeds = _seeds(content["seeds"])
+        if search and search.seed in seeds:
+            raise HQDMError(
+                f"search.seed {search.seed} is one of seeds, whose trainings would be those by "
+                "which the learning rate was selected: set another one"
+            )
         difference = finite("difference", content.get("difference", 0.01))
         if difference <= 0:
             raise HQDMError(f"difference needs a positive number, got {difference}")
@@ -161,12 +179,13 @@ def parse_study(content: object, file: Path) -> Study:
                 for name, keys in _named(content, "data").items()
             },
             models=models,
-            seeds=_seeds(content["seeds"]),
+            seeds=seeds,
             steps=whole("steps", content["steps"], 1),
             scores=scores,
             questions=_questions(content.get("questions"), models, scores),
             samples=Samples(**_options(content, "samples", Samples)),
             search=search,
+            interval=interval,
             difference=difference,
         )
 
@@ -180,7 +199,7 @@ def check_fields_of_study(content: Mapping[str, Any]) -> None:
     needed = {"data": dict, "models": dict, "seeds": list[int], "steps": int}
     other = {
         **{"controls": dict, "scores": list[str], "questions": list[dict]},
-        **{"samples": dict, "search": dict, "difference": float},
+        **{"samples": dict, "search": dict, "interval": str, "difference": float},
     }
     check_names("key", content, (*needed, *other))
     for key in needed:
@@ -194,9 +213,15 @@ def _seeds(seeds: Sequence[int]) -> tuple[int, ...]:
         raise HQDMError("seeds: expected one or more random seeds")
     for seed in seeds:
         whole("seeds", seed)
-    if len(set(seeds)) < len(seeds):
-        raise HQDMError("seeds: a random seed stands twice: results would count twice")
+    _check_once("random seed", seeds)
     return tuple(seeds)
+
+
+def _check_once(kind: str, given: Sequence[object]) -> None:
+    """Refuse what stands twice, and would count twice."""
+    for value in given:
+        if given.count(value) > 1:
+            raise HQDMError(f"the {kind} {value} stands twice, and would count twice: keep one")
 
 
 def _named(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -250,12 +275,26 @@ def _layers(where: str, keys: object, folder: Path) -> tuple[Layer, ...]:
     configs = keys.get("config", [])
     configs = [configs] if isinstance(configs, str) else configs
     check_types({"config": configs}, {"config": list[str]}, f"{where}.")
-    for key in STUDY_KEYS:
-        if key in keys:
+    for key, value in _flat(keys):
+        if key in STUDY_KEYS:
             raise HQDMError(f"{where}.{key} is set by the study: leave it out")
+        if key.startswith("model.") and isinstance(value, str) and NUMBER.fullmatch(value):
+            raise HQDMError(
+                f"{where}.{key}: expected a number, got the text {value!r}: leave the quotation "
+                "marks out"
+            )
     files = [_located(config, folder) for config in configs]
     own = {key: value for key, value in keys.items() if key != "config"}
     return (*files, own) if own else tuple(files)
+
+
+def _flat(keys: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested keys with dots, and their values."""
+    for key, value in keys.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _located(config: str, folder: Path) -> str:
@@ -274,9 +313,14 @@ def _questions(
             for control in models.values()
             if control.of is not None
             for score in scores
-            if SCORES[score].compared
+            if not SCORES[score].change
         )
-    return tuple(_question(f"questions[{i}]", keys, models, scores) for i, keys in enumerate(given))
+    questions = [_question(f"questions[{i}]", keys, models, scores) for i, keys in enumerate(given)]
+    _check_once(
+        "question",
+        [f"{' and '.join(sorted((q.model, q.against)))} by {q.score}" for q in questions],
+    )
+    return tuple(questions)
 
 
 def _question(
@@ -291,6 +335,6 @@ def _question(
         raise HQDMError(f"{where} compares {keys['model']} with itself")
     score = keys.get("score", scores[0])
     check_names(f"score in {where}", [score], scores)
-    if not SCORES[score].compared:
+    if SCORES[score].change:
         raise HQDMError(f"{where}.score: {score} describes one model and is not compared")
     return Question(keys["model"], keys["against"], score)

@@ -3,23 +3,35 @@
     FOLDER/report/report.md         for the terminal and Markdown
     FOLDER/report/report.tex        the same in LaTeX
     FOLDER/report/differences.png   differences of the pairs with their intervals
-    FOLDER/report/curves_DATA.png   learning curves: means over random seeds with intervals
+    FOLDER/report/curves_DATA.png   learning curves: geometric means over random seeds with
+                                    the intervals of the logarithms
 
 It is computed from the results alone, and has no times: equal results give equal files.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hqdm.study.answers import Answer, Run, answers_of, interval, runs_of
+from hqdm.study.answers import (
+    PERCENT,
+    Answer,
+    Run,
+    answers_of,
+    interval,
+    level_text,
+    runs_of,
+    seeds_text,
+)
 from hqdm.study.cells import failed, learning_rate
 from hqdm.study.chains import Plan
 from hqdm.study.scores import SCORES, TESTED
-from hqdm.study.statistics import LEVEL, POWER, mean_interval
+from hqdm.study.statistics import LEAST_PAIRS, LEVEL, POWER, interval_of
+from hqdm.training.optim import VAL_LOSS
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_figure
@@ -30,6 +42,12 @@ if TYPE_CHECKING:
 
 MARKDOWN, LATEX, DIFFERENCES = "report.md", "report.tex", "differences.png"
 DIGITS = 4  # of scores
+FOUND, OTHER = "blue", "grey"  # colours of differences
+CURVES = {VAL_LOSS: "validation loss", "train_loss": "training loss"}
+INTERVAL_NAMES = {
+    "t": "the t distribution",
+    "bootstrap": f"the studentised bootstrap, from {LEAST_PAIRS} values",
+}
 
 
 def curves_file(data: str) -> str:
@@ -66,7 +84,7 @@ def write_report(plan: Plan, folder: Path) -> Page:
         save_differences(answers, folder / DIFFERENCES)
         for data in plan.study.data:
             own = [run for run in runs if run.data == data]
-            save_curves(own, data, folder / curves_file(data))
+            save_curves(own, data, plan.study.interval, folder / curves_file(data))
     return page
 
 
@@ -82,17 +100,22 @@ def page_of(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> Page:
 
 def _score_sheet(plan: Plan, data: str, runs: Sequence[Run]) -> Sheet:
     """Mean scores of the models on a data set."""
-    names = plan.study.scores
+    names, kind = plan.study.scores, plan.study.interval
     rows = []
     for model in plan.study.models:
         own = [run for run in runs if (run.data, run.model) == (data, model)]
         scored = [run.result for run in own if run.result is not None and not failed(run.result)]
-        size = [f"{scored[0][key]:,}" for key in ("parameters", "quantum")] if scored else ["-"] * 2
-        values = [[run.score(name) for run in own] for name in names]
-        rows.append((model, *size, _rate(own), str(len(scored)), *map(_with_interval, values)))
+        size = [_count(scored, key) for key in ("parameters", "trained", "quantum")]
+        means = [_mean(own, name, kind) for name in names]
+        rows.append((model, *size, _rate(own), str(len(scored)), *means))
     labels = [SCORES[name].label for name in names]
-    columns = ("model", "parameters", "quantum", "learning rate", "seeds", *labels)
-    return Sheet(f"Scores on {data}: means with intervals of {LEVEL:.0%}", columns, rows)
+    columns = ("model", "parameters", "trained", "quantum", "learning rate", "seeds", *labels)
+    return Sheet(f"Scores on {data}: means with intervals of {PERCENT}", columns, rows)
+
+
+def _count(results: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A number of parameters, which all random seeds share."""
+    return f"{results[0][key]:,}" if results and key in results[0] else "-"
 
 
 def _rate(runs: Sequence[Run]) -> str:
@@ -101,13 +124,22 @@ def _rate(runs: Sequence[Run]) -> str:
     return "-" if rate is None else f"{rate:.3g}"
 
 
-def _with_interval(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _shown(run: Run, name: str) -> float | None:
+    """A score as it is shown, changes in per cent; None without a value or without circuits."""
+    value, change = run.score(name), SCORES[name].change
+    if value is None or run.result is None or (change and not run.result["quantum"]):
+        return None
+    return 100 * value if change else value
+
+
+def _mean(runs: Sequence[Run], name: str, kind: str) -> str:
+    """The mean of a score with its interval."""
+    known = [value for run in runs if (value := _shown(run, name)) is not None]
     if not known:
         return "-"
-    mean, half = mean_interval(known)
-    ends = f" [{figure(mean - half, DIGITS)}, {figure(mean + half, DIGITS)}]"
-    return figure(mean, DIGITS) + (ends if len(known) > 1 else "")
+    mean, low, high = interval_of(known, kind)
+    ends = "" if np.isnan(low) else f" [{figure(low, DIGITS)}, {figure(high, DIGITS)}]"
+    return figure(mean, DIGITS) + ends
 
 
 def _answer_sheet(plan: Plan, answers: Sequence[Answer]) -> Sheet:
@@ -119,12 +151,14 @@ def _answer_sheet(plan: Plan, answers: Sequence[Answer]) -> Sheet:
         if found is None:
             rows.append((name, "0", *["-"] * 5))
             continue
-        needed = found.seeds_for(plan.study.difference)
+        needed = answer.seeds_for(plan.study.difference)
         numbers = (found.effect, found.p, answer.p)
         shown = ("-" if np.isnan(number) else f"{number:.2g}" for number in numbers)
-        rows.append((name, str(found.n), interval(found), *shown, str(needed or "-")))
+        rows.append(
+            (name, str(found.n), interval(found), *shown, seeds_text(needed) if needed else "-")
+        )
     step = f"{100 * plan.study.difference:g} %"
-    title = f"Differences of the pairs, with intervals of {LEVEL:.0%}"
+    title = f"Differences of the pairs, with intervals of {PERCENT}, unadjusted"
     columns = (
         *("comparison", "seeds", "difference", "effect size"),
         *("p", "p (Holm)", f"seeds for {step}"),
@@ -148,38 +182,60 @@ def _run_sheet(plan: Plan, runs: Sequence[Run]) -> Sheet:
     names = plan.study.scores
     rows = []
     for run in runs:
-        values = (run.score(name) for name in names)
-        cells = ["missing" if run.missing else "-" if v is None else f"{v:.6g}" for v in values]
-        if failed(run.result):
-            cells = ["diverged"] * len(names)
-        rows.append((run.data, run.model, str(run.seed), *cells))
+        rows.append((run.data, run.model, str(run.seed), *(_cell(run, name) for name in names)))
     columns = ("data", "model", "seed", *(SCORES[name].label for name in names))
     return Sheet("All runs", columns, rows, n_text=2)
+
+
+def _cell(run: Run, name: str) -> str:
+    """The score of a run, or why it has none."""
+    if failed(run.result):
+        return "diverged"
+    if run.score(name) is None:
+        return "missing"
+    value = _shown(run, name)
+    return "-" if value is None else f"{value:.6g}"
 
 
 def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> list[str]:
     """The conditions under which the numbers hold."""
     study = plan.study
-    search = study.search
+    search, asked = study.search, len(answers)
+    tested = sum(not np.isnan(answer.p) for answer in answers)
     lines = [
         f"Each model: {study.steps:,} training steps, {counted(len(study.seeds), 'random seed')}.",
         f"Losses on up to {TESTED:,} test images.",
         "Pairs have the same random seed. Differences of positive scores are those of ratios; "
-        "intervals by the t distribution; effect size: mean over standard deviation of the "
-        "differences, with the small-sample correction.",
-        f"p: paired t test; Holm's method over all {counted(len(answers), 'comparison')}. Number "
-        f"of seeds with which a difference is found with probability {POWER:.0%}, from the scatter "
-        "of these pairs.",
+        f"intervals by {INTERVAL_NAMES[study.interval]}; effect size: mean over standard deviation "
+        "of the differences, with the small-sample correction.",
     ]
+    if answers:
+        lines += [
+            "An interval is that of one comparison. p: paired t test; p (Holm): adjusted by Holm's "
+            f"method over {counted(tested, 'comparison')}. A difference is called one if this is "
+            f"below {1 - LEVEL:.2g}; an interval that excludes 0 is not enough.",
+            f"Number of seeds with which the t test at the level {level_text(asked)}, with which "
+            f"Holm's method over {counted(asked, 'comparison')} begins, finds a difference with "
+            f"probability {100 * POWER:g} %, from the scatter of these pairs; in brackets from the "
+            f"interval of {PERCENT} of the scatter.",
+        ]
+    if tested < asked:
+        lines.append(
+            f"Without a test: {asked - tested} of {counted(asked, 'comparison')}. Adjusted "
+            "p-values rise with each further one that has a test."
+        )
     if any(SCORES[name].sampled for name in study.scores):
         drawn = study.samples
         steps = "" if drawn.steps is None else f", {drawn.steps} steps"
         lines.append(f"Scores of samples: {drawn.n:,} by {drawn.sampler}{steps}.")
     if search:
+        splits = dict.fromkeys(
+            base["data"].get("val_split", "test") for base in plan.bases.values()
+        )
         lines.append(
             f"Learning rates: {search.trials} trials of {search.steps:,} steps for each model, "
-            f"from {search.low:g} to {search.high:g}, by the validation loss with random seed "
-            f"{search.seed}."
+            f"from {search.low:g} to {search.high:g}, by the loss on images of the split "
+            f"{', '.join(splits)} with random seed {search.seed}."
         )
     lost = sum(run.missing for run in runs)
     diverged = sum(failed(run.result) for run in runs)
@@ -188,19 +244,28 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
     return lines
 
 
-def save_curves(runs: Sequence[Run], data: str, path: Path) -> None:
-    """Plot the loss against training steps: means over the random seeds with intervals."""
+def save_curves(runs: Sequence[Run], data: str, kind: str, path: Path) -> None:
+    """Plot the loss against training steps.
+
+    Args:
+        runs: The runs on a data set.
+        data: Its name.
+        kind: The kind of interval.
+        path: The file.
+    """
     from matplotlib.figure import Figure  # slow to import
 
     picture = Figure(figsize=(7, 4), layout="constrained")
     axes = picture.subplots()
     for model in dict.fromkeys(run.model for run in runs):
-        curves = [
-            dict(run.result["curve"])
+        results = [
+            run.result
             for run in runs
             if run.model == model and run.result is not None and not failed(run.result)
         ]
-        _plot_mean(axes, curves, model)
+        names = dict.fromkeys(CURVES.get(result.get("curve_of", ""), "loss") for result in results)
+        curves = [dict(result["curve"]) for result in results]
+        _plot_mean(axes, curves, f"{model}: {', '.join(names)}", kind)
     axes.set(title=data, xlabel="step", ylabel="loss", yscale="log")
     if axes.lines:
         axes.legend()
@@ -208,14 +273,15 @@ def save_curves(runs: Sequence[Run], data: str, path: Path) -> None:
     save_figure(picture, path)
 
 
-def _plot_mean(axes: "Axes", curves: Sequence[dict[int, float]], label: str) -> None:
+def _plot_mean(axes: "Axes", curves: Sequence[dict[int, float]], label: str, kind: str) -> None:
+    """Plot the geometric mean of curves, with the interval of the logarithms."""
     steps = [step for step in curves[0] if all(step in c for c in curves)] if curves else []
     if not steps:
         return
-    means = [mean_interval([curve[step] for curve in curves]) for step in steps]
-    mean, half = np.array(means).T
+    logs = [[math.log(curve[step]) for curve in curves] for step in steps]
+    mean, low, high = np.exp([interval_of(values, kind) for values in logs]).T
     (line,) = axes.plot(steps, mean, "-" if len(steps) > 1 else "o", label=label)
-    axes.fill_between(steps, mean - half, mean + half, alpha=0.2, color=line.get_color())
+    axes.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
 
 
 def save_differences(answers: Sequence[Answer], path: Path) -> None:
@@ -241,9 +307,9 @@ def _plot_differences(axes: "Axes", answers: Sequence[Answer]) -> None:
         found, q = answer.found, answer.question
         assert found is not None
         scale = 100 if found.relative else 1
-        color = "C0" if answer.certain else "grey"
+        color = FOUND if answer.certain else OTHER
         below, above = found.mean - found.low, found.high - found.mean
-        errors = [[scale * below], [scale * above]] if found.n > 1 else None
+        errors = None if np.isnan(found.low) else [[scale * below], [scale * above]]
         axes.errorbar(scale * found.mean, place, xerr=errors, fmt="o", color=color, capsize=3.0)
         names.append(f"{answer.data}: {SCORES[q.score].label} of {q.model}, against {q.against}")
     axes.axvline(0, color="black", linewidth=0.8)
@@ -251,5 +317,9 @@ def _plot_differences(axes: "Axes", answers: Sequence[Answer]) -> None:
     axes.invert_yaxis()
     found = answers[0].found
     unit = " in per cent" if found is not None and found.relative else ""
-    axes.set_xlabel(f"difference{unit}; left is better for the first model")
+    axes.set_xlabel(
+        f"difference{unit}; left is better for the first model\n"
+        f"bars: intervals of {PERCENT}, unadjusted; {FOUND}: p < {1 - LEVEL:.2g}, adjusted by "
+        f"Holm's method; {OTHER}: no difference found"
+    )
     axes.grid(axis="x", alpha=0.3)

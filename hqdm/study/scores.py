@@ -7,10 +7,11 @@
     silenced          change of the loss if circuits give their mean over the batch, relative
     random_angles     change of the loss with random angles, relative
 
-The last two are 0 for a model without circuits; see `hqdm.evaluation.ablation`.
+The last two are 0 for a model without circuits, for which a report has none; see `hqdm.evaluation.ablation`.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import mean_loss, quantum_effect
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, images_for
+from hqdm.generation.sampling import sample_images
 from hqdm.metrics.features import extractor_for, load_extractor
 from hqdm.metrics.pixel_distances import pixel_scores
 from hqdm.samplers.registry import build_sampler
@@ -55,13 +57,14 @@ class Score:
     Attributes:
         label: Its name in tables and sentences.
         relative: Whether it is positive, so that two models are compared by their ratio.
-        compared: Whether two models are compared by it.
+        change: Whether it is a relative change of the loss without trained circuits, which
+            describes one model with circuits; two models are not compared by it.
         sampled: Whether it is one of samples.
     """
 
     label: str
     relative: bool = True
-    compared: bool = True
+    change: bool = False
     sampled: bool = False
 
 
@@ -71,8 +74,8 @@ SCORES: Mapping[str, Score] = {
     "fid": Score("FID", sampled=True),
     "kid": Score("KID", relative=False, sampled=True),
     "energy_distance": Score("energy distance", sampled=True),
-    "silenced": Score("loss with circuits silenced", compared=False),
-    "random_angles": Score("loss with random angles", compared=False),
+    "silenced": Score("change of the loss in %, silenced", change=True),
+    "random_angles": Score("change of the loss in %, random angles", change=True),
 }
 """The scores by name; less is better."""
 
@@ -106,6 +109,30 @@ class Protocol:
             skip_bad=bool(self.data.get("skip_bad")),
             classes=None if classes is None else tuple(classes),
         )
+
+
+class _Stepped(Exception):
+    """The sampler has taken a step."""
+
+
+def check_samples(denoiser: Denoiser, samples: Samples) -> None:
+    """Take one step of the sampler with a model that is not trained yet.
+
+    Args:
+        denoiser: The model.
+        samples: How samples are drawn.
+
+    Raises:
+        HQDMError: If the sampler cannot be used with the model.
+    """
+
+    def stop(task: str, done: int, total: int) -> None:
+        if done:
+            raise _Stepped
+
+    sampler = build_sampler(samples.sampler, samples.steps)
+    with suppress(_Stepped):
+        sample_images(denoiser.eval(), sampler, 1, progress=stop)
 
 
 def _images(denoiser: Denoiser, test: Protocol, split: str) -> tuple[Tensor, Tensor | None]:

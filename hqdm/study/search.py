@@ -6,15 +6,20 @@ interrupted makes the same trials. They are in `search.db` (SQLite) in the folde
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from hqdm.data.images import load_images, split_part
 from hqdm.study.file import Search
 from hqdm.utils.errors import HQDMError
 
 DATABASE = "search.db"
+SPLITS = {"split": "train", "val_split": "test"}  # the keys of `data`, and their defaults
+TEST = "test"
 STARTUP = 4  # trials at random, in logarithms, before the estimator
 
 
@@ -102,6 +107,42 @@ class RateSearch:
 def best_of(trials: Sequence[Trial]) -> Trial:
     """The trial of the least validation loss, of equal ones the first."""
     return min(trials, key=lambda trial: trial.value)
+
+
+def check_selection(data: Mapping[str, Any]) -> None:
+    """Refuse to select learning rates on test images or training images.
+
+    Args:
+        data: The keys of `data` in a resolved configuration.
+
+    Raises:
+        HQDMError: If `val_split` is the test split, or may share images with `split`.
+    """
+    split, val_split = (data.get(key, default) for key, default in SPLITS.items())
+    (name, part), (val_name, val_part) = map(split_part, (split, val_split))
+    advice = (
+        "set data.split to train[:-N] and data.val_split to train[-N:], the last N training "
+        "images, or data.val_split to a split of its own"
+    )
+    if val_name == TEST or (name != val_name and _same(data, val_name)):
+        raise HQDMError(
+            f"the search would select learning rates on test images, those of data.val_split "
+            f"{val_split}: {advice}"
+        )
+    before = part.stop is not None and part.stop == val_part.start
+    after = part.start is not None and part.start == val_part.stop
+    if name == val_name and not (before or after):
+        raise HQDMError(
+            f"the search would select on images of data.val_split {val_split} that may be "
+            f"training images of data.split {split}: {advice}"
+        )
+
+
+def _same(data: Mapping[str, Any], split: str) -> bool:
+    """True if a split is the test split by another name, by its first image."""
+    keys = {key: data[key] for key in ("offline", "skip_bad") if key in data}
+    first, test = (load_images(data["name"], s, limit=1, **keys).images for s in (split, TEST))
+    return torch.equal(first, test)
 
 
 def _optuna() -> Any:

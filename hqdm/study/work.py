@@ -59,10 +59,13 @@ def complete(cell: Cell, store: Store, fit: Fit, stepped: Stepped) -> None:
 def _described(denoiser: Denoiser, cell: Cell, store: Store) -> dict[str, Any]:
     """The result of a cell without its scores."""
     logs = store.run(cell) / "csv"
-    curve = read_metric(logs, VAL_LOSS) or read_metric(logs, "train_loss")
+    curves = {name: read_metric(logs, name) for name in (VAL_LOSS, "train_loss")}
+    name = VAL_LOSS if curves[VAL_LOSS] else "train_loss"
     return {
         "parameters": count(denoiser.parameters()),
+        "trained": count(p for p in denoiser.parameters() if p.requires_grad),
         "quantum": count(quantum_parameters(denoiser)),
-        "curve": [[step, loss] for step, loss in curve.items()],
+        "curve": [[step, loss] for step, loss in curves[name].items()],
+        "curve_of": name,
         "provenance": provenance(),
     }

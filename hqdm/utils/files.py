@@ -118,7 +118,7 @@ def writing_to(path: Path) -> Iterator[None]:
     except OSError as error:
         raise HQDMError(
             f"cannot write to {path} ({error.strerror or error}): existing files are unchanged; "
-            "free space or permit writing, or name another folder with --out"
+            "free space or permit writing, or name another folder"
         ) from None
 
 
@@ -131,13 +131,11 @@ def check_replaceable(path: Path) -> None:
     """
     above = next((folder for folder in path.parents if folder.exists()), path.parent)
     if above.exists() and not above.is_dir():
-        raise HQDMError(
-            f"{above} is a file, not a folder: move it, or name another folder with --out"
-        )
+        raise HQDMError(f"{above} is a file, not a folder: move it, or name another folder")
     if path.is_dir():
-        raise HQDMError(f"{path} is a folder: move it, or name another folder with --out")
+        raise HQDMError(f"{path} is a folder: move it, or name another folder")
     if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
-        raise HQDMError(f"{path} is read-only: make it writable, or name another folder with --out")
+        raise HQDMError(f"{path} is read-only: make it writable, or name another folder")
 
 
 def remove_parts(*paths: Path) -> None:

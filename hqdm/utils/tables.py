@@ -4,9 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+FRAME = 3  # characters of a column beside its cells
 
 
 def counted(n: int, thing: str) -> str:
@@ -38,14 +41,9 @@ class Sheet:
 
     def rich(self) -> Group:
         """The table for the terminal, below its title; see `show`."""
-        table = Table()
-        for place, name in enumerate(self.columns):
-            number = place >= self.n_text
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
-        for cells in self.rows:
-            table.add_row(*map(Text, cells))  # not markup: a name may have brackets
         # In one line, which `show` does not cut: a title with a file name can be copied.
         title = Text(self.title, style="italic", no_wrap=True, overflow="ignore")
+        table = _Fitted(self)
         return Group(title, table) if self.title else Group(table)
 
     def markdown(self) -> str:
@@ -65,6 +63,54 @@ class Sheet:
         title = f"\\noindent {latex_text(self.title)}\n\n" if self.title else ""
         body = "".join(("\\hline\n", head, "\\hline\n", *rows, "\\hline\n"))
         return f"{title}\\noindent\\begin{{tabular}}{{{kinds}}}\n{body}\\end{{tabular}}\n"
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A table for the terminal; columns for which it has no room are in another table below.
+
+    Cells are broken between words only, unless one word is wider than the terminal.
+
+    Attributes:
+        sheet: The table.
+    """
+
+    sheet: Sheet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The tables, each with the columns of text."""
+        sheet, room = self.sheet, options.max_width - 1
+        columns = [
+            [name, *(row[place] for row in sheet.rows)] for place, name in enumerate(sheet.columns)
+        ]
+        least = [
+            max(cell_len(word) for cell in cells for word in (cell.split() or [""])) + FRAME
+            for cells in columns
+        ]
+        text = list(range(sheet.n_text))
+        parts = [list(text)]
+        for place in range(sheet.n_text, len(columns)):
+            if sum(least[p] for p in (*parts[-1], place)) > room and parts[-1] != text:
+                parts.append(list(text))
+            parts[-1].append(place)
+        for places in parts:
+            spare = room - sum(least[place] for place in places)
+            table = Table()
+            for place in places:
+                wider = min(
+                    max(map(cell_len, columns[place])) + FRAME - least[place], max(0, spare)
+                )
+                spare -= wider
+                number = place >= sheet.n_text
+                table.add_column(
+                    sheet.columns[place],
+                    justify="right" if number else "left",
+                    overflow="fold",
+                    width=least[place] + wider - FRAME,
+                )
+            for row in sheet.rows:  # not markup: a name may have brackets
+                table.add_row(*(Text(row[place]) for place in places))
+            yield table
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

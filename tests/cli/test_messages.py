@@ -45,6 +45,28 @@ KEYS = ["data.name", "data.batch_size", "model.lr", "model.network.dim", "traine
             "Call to compute_fn of link 'f(a) --> b' with args (-1) failed: a: too small",
             "a: too small",
         ),
+        (
+            'Parser key "k":\n  - Expected a path but {a: 3} either not accessible or invalid\n'
+            "  - Not a valid subclass of Hybrid. Got value: 3\n  Subclass types expect one of:\n"
+            "  - a class path (str)",
+            "k: expected the keys of a hybrid part, such as groups and ansatz, got 3",
+        ),
+        (
+            'Parser key "k":\n  - Expected a path but {a: 3} either not accessible or invalid\n'
+            "  - b: expected a number, got x",
+            "k: b: expected a number, got x",
+        ),
+        (
+            "Parser key \"model.lr\":\n  Expected a <class 'float'>. Got value: -Infinity",
+            "model.lr: expected a finite number, got -Infinity",
+        ),
+        (
+            'Parser key "k":\n  Does not validate against any of the Union subtypes\n'
+            "  Subtypes: [tuple[float, float], <class 'NoneType'>]\n  Errors:\n"
+            "    - Expected a <class 'NoneType'>\n  Given value type: <class 'str'>\n"
+            "  Given value: x",
+            "k: expected a list or null, got x",
+        ),
         ("Something else\n  on two lines", "Something else on two lines"),
     ],
 )

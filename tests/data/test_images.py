@@ -195,6 +195,32 @@ def test_no_hold_out_where_the_set_has_a_test_split(tmp_path):
     assert sizes == {"train": 20, "test": 3}
 
 
+def test_slices_of_a_split_are_those_of_its_images():
+    """In their order; two that meet are the whole; the limit is over the slice."""
+    whole = load_images("digits", "train")
+    first, last = (load_images("digits", split) for split in ("train[:-237]", "train[-237:]"))
+    assert (len(first), len(last), last.split) == (1200, 237, "train[-237:]")
+    assert torch.equal(torch.cat([first.images, last.images]), whole.images)
+    assert torch.equal(torch.cat([first.labels, last.labels]), whole.labels)
+    middle = load_images("digits", "train[3:6]", limit=1)
+    assert torch.equal(middle.images, whole.images[3:4])
+    assert torch.equal(load_images("digits", "train[:]").images, whole.images)
+    with raises("no images in split 'train.2000:.'"):
+        load_images("digits", "train[2000:]")
+    for split in ("train[", "train[1]", "train[a:]", "train[1:2:3]"):
+        with raises("has no split", "it has train, test"):
+            load_images("digits", split)
+
+
+def test_slices_of_images_that_are_sorted_by_class_are_refused(tmp_path):
+    """They would lose classes. Without labels, or with one class, there is nothing to lose."""
+    write_folder(tmp_path / "two", pictures(4), ["a", "a", "b", "b"])
+    with raises("are sorted by class, and train.-2:. would be some classes only"):
+        load_images(str(tmp_path / "two"), "train[-2:]", size=4)
+    write_folder(tmp_path / "one", pictures(4), ["a"] * 4)
+    assert len(load_images(str(tmp_path / "one"), "train[-2:]", size=4)) == 2
+
+
 def test_a_single_split_of_any_name_is_the_training_split(tmp_path):
     x = pictures(20)
     write_parquet(tmp_path, x, "full")

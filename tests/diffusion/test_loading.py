@@ -106,8 +106,14 @@ def test_missing_pieces_are_named(last, tmp_path):
         load_denoiser(tmp_path / "hollow.ckpt")
     with pytest.raises(HQDMError, match=r"there is no model .*nosuch"):
         load_denoiser(tmp_path / "nosuch")
-    with pytest.raises(HQDMError, match=r"holds no config.json"):
-        load_denoiser(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        HQDMError, match=r"empty holds no model: neither the last.ckpt of a run nor"
+    ):
+        load_denoiser(tmp_path / "empty")
+    for nothing in (None, "", 3):
+        with pytest.raises(HQDMError, match=r"on the hub \(owner/name\), got"):
+            load_denoiser(nothing)
 
 
 def test_the_shipped_model_has_a_name(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from torch import nn
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.evaluation.ablation import quantum_effect
-from hqdm.evaluation.importance import importance_map, importance_rows
+from hqdm.evaluation.importance import _inside, importance_map, importance_rows
 from hqdm.nn.quantum_conv import Hybrid
 from hqdm.nn.unet import UNet
 
@@ -47,6 +47,16 @@ def test_a_silenced_part_returns_its_mean_over_the_batch():
     assert abs(expected / loss - 1) > 1e-4
     assert found[1].silenced == loss
     assert all(one.circuits_silenced is one.random_angles is None for one in found)
+
+
+def test_the_circuits_of_a_place_are_not_those_of_a_place_with_a_longer_name():
+    circuits = [
+        "network.encoder.1",
+        "network.encoder.1.conv",
+        "network.encoder.10.conv",
+        "encoder.1.a",
+    ]
+    assert _inside(circuits, ["encoder.1"]) == circuits[:2]
 
 
 def test_the_circuits_of_one_place_are_those_of_the_ablation():

@@ -1,5 +1,6 @@
 """Models on the hub: what is uploaded and asked for, and that nothing else imports its library."""
 
+import inspect
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ from safetensors.torch import load_file
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.storage.hub import model_card
+from hqdm.storage.hub import UPLOAD_OPTIONS, model_card
+from hqdm.utils.errors import HQDMError
 
 
 def test_hub_gets_weights_configuration_and_card(trained, monkeypatch):
@@ -48,6 +50,56 @@ def test_hub_gets_weights_configuration_and_card(trained, monkeypatch):
         assert torch.equal(sent["tensors"][name], value)
     card = sent["files"]["README.md"].decode()
     assert "library_name: hqdm" in card
+
+
+def test_a_wrong_option_creates_no_repository(trained, monkeypatch):
+    assert set(UPLOAD_OPTIONS) <= set(inspect.signature(HfApi.upload_folder).parameters)
+    monkeypatch.setattr(HfApi, "create_repo", None)
+    monkeypatch.setattr(HfApi, "upload_folder", None)
+    for option in ("revison", "repo_type", "run_as_future"):
+        with pytest.raises(HQDMError, match=f"unknown option of push_to_hub '{option}'"):
+            load_denoiser(trained).push_to_hub("someone/model", **{option: "v2"})
+
+
+WRONG = [
+    ("/no/such/folder", "there is no folder /no/such/folder: expected one that"),
+    ("runs/no/model", "there is no folder runs/no/model: expected one that"),
+    ("no model", "there is no folder no model: expected one that"),
+    ("a/file", "there is no folder a/file: expected one that"),
+    ("some/one", r"there is no folder some/one, and no such model on the hub \(404\)"),
+    (None, r"on the hub \(owner/name\), got None"),
+    ("", r"on the hub \(owner/name\), got ''"),
+    (
+        "empty",
+        r"empty holds no config.json: expected a folder that `hqdm export` or save_pretrained",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), WRONG)
+def test_what_is_no_model_is_named(tmp_path, monkeypatch, source, message):
+    """Only what can be a name is asked of the hub."""
+
+    def download(name, **options):
+        assert name == "some/one"
+        raise OSError("404\nmore")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").touch()
+    with pytest.raises(HQDMError, match=message) as error:
+        Denoiser.from_pretrained(source)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_in_place_of_the_folder_is_named_without_an_option_of_commands(trained, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        HQDMError, match="is a file, not a folder: move it, or name another folder$"
+    ):
+        load_denoiser(trained).save_pretrained(tmp_path / "file")
 
 
 def test_the_card_has_the_metadata_of_the_hub():

@@ -121,6 +121,16 @@ def test_configurations_are_checked_with_the_steps_of_the_study_and_of_its_searc
         plan(study_of(), Store(tmp_path), refuse)
 
 
+def test_a_study_that_runs_selects_on_images_of_its_own(tmp_path):
+    """Without a search nothing is selected, and a report is of what was computed."""
+    data = {"digits": {"data": {"name": "digits", "val_split": "test"}}}
+    content = {"search": SEARCH, "controls": ..., "data": data}
+    with pytest.raises(HQDMError, match="^circuits on digits: .* select learning rates on test"):
+        plan(study_of(**content), Store(tmp_path), resolve, resolve)
+    plan(study_of(**content), Store(tmp_path), resolve)
+    plan(study_of(**{**content, "search": ...}), Store(tmp_path), resolve, resolve)
+
+
 def test_names_of_several_lines_are_refused(tmp_path):
     with pytest.raises(HQDMError, match="need names of one line"):
         plan_of(tmp_path, models={"a\nb": {}}, controls=...)

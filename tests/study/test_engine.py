@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from studies import MadeUp, plan_of
+from studies import CONTENT, MadeUp, plan_of
 
 from hqdm.study.engine import STUDY, Engine
 from hqdm.utils.errors import HQDMError
@@ -36,8 +36,7 @@ def test_after_a_kill_only_the_rest_is_computed(tmp_path, most):
 def test_what_is_added_is_computed_alone(tmp_path):
     run(plan_of(tmp_path))
     assert len(run(plan_of(tmp_path, seeds=[0, 1, 2, 3]))) == 2
-    data = {name: {"data": {"name": name}} for name in ("digits", "mnist")}
-    data["digits"]["data"]["val_split"] = "test"
+    data = {**CONTENT["data"], "mnist": {"data": {"name": "mnist"}}}
     assert len(run(plan_of(tmp_path, data=data))) == 6
 
 

@@ -7,7 +7,8 @@ from studies import CONTENT, study_of
 
 from hqdm.cli.configuration import read_configuration
 from hqdm.storage.shipped import shipped
-from hqdm.study.file import Question, parse_study, words
+from hqdm.study.cells import training_keys
+from hqdm.study.file import STUDY_KEYS, Question, parse_study, words
 from hqdm.utils.errors import HQDMError
 
 STUDIES = sorted((shipped("configs") / "studies").glob("*.yaml"))
@@ -25,7 +26,7 @@ def test_layers_of_a_control_are_over_its_model_and_the_data_last(tmp_path):
         "digits_qvunet",
         {"trainer": {"a": 1}},
         {"model": {"network": {"hybrid": {}}}},
-        {"data": {"name": "digits", "val_split": "test"}},
+        {"data": {"name": "digits", "split": "train[:-237]", "val_split": "train[-237:]"}},
     ]
     assert study.models["classical"].of == "circuits"
     assert words(["x", {"a": [1]}]) == ["--config", "x", "--config", '{"a": [1]}']
@@ -53,7 +54,7 @@ WRONG = [
     ({"seed": [1]}, "unknown key 'seed': expected one of"),
     ({"seeds": ...}, "the key seeds is missing"),
     ({"seeds": []}, "seeds: expected one or more random seeds"),
-    ({"seeds": [1, 1]}, "seeds: a random seed stands twice"),
+    ({"seeds": [1, 1]}, "the random seed 1 stands twice, and would count twice"),
     ({"seeds": [-1]}, "seeds needs a whole number from 0, got -1"),
     ({"seeds": 3}, "seeds: expected a list of whole numbers, got 3"),
     ({"steps": 0}, "steps needs a whole number from 1, got 0"),
@@ -87,6 +88,34 @@ WRONG = [
         },
         "questions[0].score: silenced describes one model",
     ),
+    ({"scores": ["loss", "fid", "loss"]}, "the score loss stands twice"),
+    (
+        {"questions": [{"model": "circuits", "against": "classical"}] * 2},
+        "the question circuits and classical by loss stands twice",
+    ),
+    (
+        {
+            "questions": [
+                {"model": "circuits", "against": "classical"},
+                {"model": "classical", "against": "circuits", "score": "loss"},
+            ]
+        },
+        "the question circuits and classical by loss stands twice",
+    ),
+    ({"models": {"circuits": {"sample_every": 5}}}, "models.circuits.sample_every is set by the"),
+    (
+        {"controls": {"c": {"of": "circuits", "trainer": {"max_steps": 5}}}},
+        "controls.c.trainer.max_steps is set by the study: leave it out",
+    ),
+    ({"data": {"d": {"trainer.max_epochs": 5}}}, "data.d.trainer.max_epochs is set by the study"),
+    (
+        {"models": {"c": {"model": {"network": {"hybrid": {"vertex": {"kernel_size": "3"}}}}}}},
+        "models.c.model.network.hybrid.vertex.kernel_size: expected a number, got the text '3'",
+    ),
+    (
+        {"search": {"trials": 2, "steps": 1, "seed": 2}},
+        "search.seed 2 is one of seeds, whose trainings would be those by which",
+    ),
     ({"search": {"trials": 2}}, "the key search.steps is missing"),
     ({"search": {"trials": 2, "steps": 1, "lo": 1}}, "unknown key of search 'lo'"),
     ({"search": {"trials": 0, "steps": 1}}, "search.trials needs a whole number from 1"),
@@ -95,6 +124,8 @@ WRONG = [
         "search needs learning rates 0 < low <= high, got 1.0 and 0.1",
     ),
     ({"samples": {"sampler": "unipcc"}}, "unknown sampler 'unipcc'"),
+    ({"interval": "percentile"}, "unknown interval 'percentile': expected one of bootstrap, t"),
+    ({"interval": 3}, "interval: expected text, got 3"),
     ({"difference": 0}, "difference needs a positive number, got 0"),
 ]
 
@@ -105,6 +136,15 @@ def test_what_is_wrong_is_named(changes, message):
         study_of(**changes)
     assert str(error.value).startswith("s.yaml: ")
     assert "\n" not in str(error.value)
+
+
+def test_what_a_study_sets_is_not_given():
+    """Every key of the cells; other texts than numbers, and numbers like 1e-3, are kept."""
+    keys = training_keys(0, 1)
+    own = {key for key in keys if key != "trainer"} | {f"trainer.{key}" for key in keys["trainer"]}
+    assert own <= set(STUDY_KEYS)
+    given = {"model": {"lr": "1e-3", "network": {"name": "UNet"}}, "trainer": {"precision": "32"}}
+    assert study_of(models={"circuits": given}).models["circuits"].layers == (given,)
 
 
 def test_another_content_is_no_study(tmp_path):

@@ -1,9 +1,18 @@
 """The report: made-up results in tables, sentences and plots, equal to the bit."""
 
+import math
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from studies import plan_of, write
 
-from hqdm.study.report import report_files, write_report
+from hqdm.study import report
+from hqdm.study.answers import Answer
+from hqdm.study.file import Question
+from hqdm.study.report import report_files, save_curves, save_differences, write_report
+from hqdm.study.statistics import interval_of, paired
 from hqdm.utils.errors import HQDMError
 
 
@@ -21,10 +30,10 @@ def test_a_report_has_every_score_and_answer(tmp_path):
     page = write_report(plan, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert text == page.markdown()
-    assert "| circuits | 10 | 2 | 0.001 | 3 | 0.919" in text
+    assert "| circuits | 10 | 8 | 2 | 0.001 | 3 | 0.919" in text
     assert "| digits | classical | 2 | 1.041 |" in text
     assert "* digits: the loss of circuits is " in text
-    assert "Holm's method over all 1 comparison" in text
+    assert "p (Holm): adjusted by Holm's method over 1 comparison." in text
     latex = (tmp_path / "report" / "report.tex").read_text()
     assert r"digits & classical & 2 & 1.041 \\" in latex
     assert r"\item digits: the loss of circuits is " in latex
@@ -42,13 +51,126 @@ def test_equal_results_give_equal_files(tmp_path):
 
 def test_missing_and_diverged_runs_are_shown(tmp_path):
     plan = filled(tmp_path, n=4)
-    last = plan.cells("digits", "classical", None)[2]
-    plan.store.write(last, {"failure": "the loss is nan"}, {})
+    fourth, _, last = plan.cells("digits", "classical", None)
+    for cell in (fourth, last):
+        plan.store.file(cell).unlink(missing_ok=True)
+        plan.store.write(cell, {"failure": "the loss is nan"}, {})
     text = write_report(plan, tmp_path / "report").markdown()
     assert "| digits | classical | 1 | missing |" in text
     assert "| digits | classical | 2 | diverged |" in text
     assert "Missing: 1 of 6 runs." in text
-    assert "Diverged: 1 of 6 runs." in text
+    assert "Diverged: 2 of 6 runs." in text
+    assert "Without a test: 1 of 1 comparison." in text
+    assert "Without a test" not in write_report(filled(tmp_path), tmp_path / "report").markdown()
+
+
+def test_a_missing_score_leaves_the_others(tmp_path):
+    """Scores that were added to the study."""
+    filled(tmp_path)
+    plan = plan_of(tmp_path, scores=["loss", "kid"])
+    text = write_report(plan, tmp_path / "report").markdown()
+    assert "| digits | classical | 2 | 1.041 | missing |" in text
+    assert "Missing: 6 of 6 runs." in text
+
+
+def test_changes_are_in_per_cent_and_those_of_models_with_circuits(tmp_path):
+    plan = plan_of(tmp_path, scores=["loss", "silenced"], seeds=[0])
+    for model, change, quantum in (("circuits", 0.034, 2), ("classical", 0.0, 0)):
+        (cell,) = plan.cells("digits", model, None)
+        result = {"parameters": 10, "quantum": quantum, "curve": []}
+        plan.store.write(cell, result, {"loss": 1.0, "silenced": change})
+    text = write_report(plan, tmp_path / "report").markdown()
+    assert "| seeds | loss | change of the loss in %, silenced |" in text
+    assert "| circuits | 10 | - | 2 | 0.001 | 1 | 1 | 3.4 |" in text
+    assert "| classical | 10 | - | 0 | 0.001 | 1 | 1 | - |" in text
+    assert "| digits | circuits | 0 | 1 | 3.4 |" in text
+    assert "| digits | classical | 0 | 1 | - |" in text
+
+
+def test_the_level_and_the_range_of_the_number_of_seeds(tmp_path):
+    questions = [
+        {"model": "circuits", "against": "classical", "score": score} for score in ("loss", "fid")
+    ]
+    changes = {"scores": ["loss", "fid"], "questions": questions}
+    text = write_report(
+        filled(tmp_path, n=10, seeds=[0, 1, 2, 3, 4], **changes), tmp_path / "report"
+    ).markdown()
+    assert "at the level 0.05/2, with which Holm's method over 2 comparisons begins" in text
+    assert "| seeds for 1 % |" in text
+    rows = [line for line in text.splitlines() if line.startswith("| digits: ")]
+    assert all(row.endswith("] |") for row in rows)
+    few = write_report(filled(tmp_path / "few", **changes), tmp_path / "few" / "report").markdown()
+    rows = [line for line in few.splitlines() if line.startswith("| digits: ")]
+    assert len(rows) == 2
+    assert all(row.endswith("| - |") for row in rows)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of the figures that are saved."""
+    found = []
+    monkeypatch.setattr(report, "save_figure", lambda picture, path: found.extend(picture.axes))
+    return found
+
+
+def run_with(curve, **result):
+    return SimpleNamespace(model="circuits", result={"curve": curve, **result})
+
+
+def test_curves_have_positive_bands_around_the_mean_of_all_seeds(drawn, tmp_path):
+    """Means and bands of logarithms, at the steps that all have."""
+    losses = [0.1, 10.0, 0.2]
+    curves = [[[2, loss], [4, loss / 2], *([[6, 1.0]] if loss > 1 else [])] for loss in losses]
+    runs = [run_with(curve, curve_of="train_loss") for curve in curves]
+    save_curves([*runs, run_with([], failure="")], "digits", "t", tmp_path)
+    (axes,) = drawn
+    (line,) = axes.lines
+    mean, low, high = np.exp(interval_of([math.log(loss) for loss in losses]))
+    assert line.get_xydata() == pytest.approx(np.array([[2, mean], [4, mean / 2]]))
+    (band,) = axes.collections
+    ends = band.get_paths()[0].vertices[:, 1]
+    assert (ends.min(), ends.max()) == pytest.approx((low / 2, high))
+    assert low > 0
+    assert axes.get_legend_handles_labels()[1] == ["circuits: training loss"]
+    save_curves([run_with(curves[0], curve_of="val_loss")], "digits", "t", tmp_path)
+    save_curves([run_with(curves[0])], "digits", "t", tmp_path)
+    labels = [axes.get_legend_handles_labels()[1] for axes in drawn[1:]]
+    assert labels == [["circuits: validation loss"], ["circuits: loss"]]
+
+
+def answer(scores, p, relative=True, **options):
+    found = paired(scores, [1.0] * len(scores), relative, **options)
+    return Answer("digits", Question("circuits", "classical", "loss"), found, p)
+
+
+def test_differences_are_drawn_with_their_ends_and_colours(drawn, tmp_path):
+    """Ratios in per cent, differences as they are; bars only where there is an interval."""
+    answers = [
+        answer([0.9, 0.8, 0.85], 0.01),
+        answer([0.9, 0.8, 0.99], 0.2),
+        answer([0.7], math.nan),
+        answer([0.9, 0.8, 0.85], 0.01, kind="bootstrap"),
+        answer([0.5, 0.6, 0.7], 0.04, relative=False),
+    ]
+    save_differences(answers, tmp_path)
+    ratios, plain = drawn
+    for axes, own, scale in ((ratios, answers[:4], 100), (plain, answers[4:], 1)):
+        for place, (one, drawn_one) in enumerate(zip(own, axes.containers, strict=True)):
+            points, _, bars = drawn_one
+            found = one.found
+            assert points.get_xydata() == pytest.approx(np.array([[scale * found.mean, place]]))
+            color = report.FOUND if one.certain else report.OTHER
+            assert to_rgba(points.get_color()) == to_rgba(color)
+            if math.isnan(found.low):
+                assert not bars
+            else:
+                ends = bars[0].get_segments()[0][:, 0]
+                assert ends == pytest.approx(scale * np.array([found.low, found.high]))
+    assert [bool(one[2]) for one in ratios.containers] == [True, True, False, False]
+    assert [one[0].get_color() for one in ratios.containers] == ["blue", "grey", "grey", "blue"]
+    assert "in per cent" in ratios.get_xlabel()
+    assert "per cent" not in plain.get_xlabel()
+    assert "intervals of 95 %, unadjusted; blue: p < 0.05, adjusted by Holm's" in plain.get_xlabel()
 
 
 def test_a_difference_without_a_ratio_has_a_panel_of_its_own(tmp_path):

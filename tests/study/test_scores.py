@@ -9,7 +9,7 @@ from hqdm.evaluation.ablation import mean_loss, quantum_effect
 from hqdm.metrics.pixel_distances import pixel_scores
 from hqdm.nn import UNet
 from hqdm.samplers import DDIM
-from hqdm.study.scores import SCORES, Protocol, Samples, scores_of
+from hqdm.study.scores import SCORES, Protocol, Samples, check_samples, scores_of
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
 
@@ -55,6 +55,17 @@ def test_scores_of_samples(model):
     reference = train[torch.arange(16) * len(train) // 16]
     samples = protocol.protocol().draw(model, DDIM(2)).images
     assert found["energy_distance"] == pixel_scores(reference, samples)["energy_distance"]
+
+
+def test_a_sampler_that_does_not_fit_the_model_is_refused(model):
+    """Of one that fits a single step is taken."""
+    steps = []
+    hook = model.network.register_forward_hook(lambda *_: steps.append(1))
+    check_samples(model, Samples(sampler="ddim", steps=50))
+    hook.remove()
+    assert len(steps) == 1
+    with pytest.raises(HQDMError, match="uss"):
+        check_samples(model, Samples(sampler="uss"))
 
 
 def test_what_a_score_depends_on():

@@ -3,6 +3,8 @@
 import pytest
 from studies import plan_of
 
+from hqdm.diffusion.loading import load_denoiser
+from hqdm.nn.parts import quantum_parameters
 from hqdm.storage.checkpoint import LAST
 from hqdm.study.work import complete
 from hqdm.training.finite import Diverged
@@ -47,6 +49,32 @@ def test_a_cell_is_trained_once_and_scored(plan, cell, trained):
     plan.store.file(cell).unlink()
     complete(cell, plan.store, fit, steps.append)
     assert fit.calls[1][-2:] == ["--resume", str(plan.store.run(cell) / LAST)]
+
+
+def test_the_curve_is_that_of_the_validation_or_else_the_training_loss(plan, cell, trained):
+    logs = plan.store.run(cell) / "csv" / "version_0" / "metrics.csv"
+    fit = Fit(trained)
+    for column, other in (("val_loss", "train_loss"), ("train_loss", "lr")):
+        logs.parent.mkdir(parents=True, exist_ok=True)
+        logs.write_text(f"step,{column},{other}\n1,0.5,0.6\n3,0.25,0.3\n")
+        plan.store.file(cell).unlink(missing_ok=True)
+        complete(cell, plan.store, fit, lambda step: None)
+        result = plan.store.result(cell)
+        assert result["curve_of"] == column
+        assert [loss for _, loss in result["curve"]] == [0.5, 0.25]
+
+
+def test_parameters_that_are_not_trained_are_not_counted_as_such(plan, cell, trained, monkeypatch):
+    """Frozen circuits are quantum, and nothing is trained there."""
+    denoiser = load_denoiser(trained)
+    angles = list(quantum_parameters(denoiser))
+    for parameter in angles:
+        parameter.requires_grad_(False)
+    monkeypatch.setattr("hqdm.study.work.load_denoiser", lambda path: denoiser)
+    complete(cell, plan.store, Fit(trained), lambda step: None)
+    result = plan.store.result(cell)
+    assert result["quantum"] == sum(parameter.numel() for parameter in angles)
+    assert result["trained"] == result["parameters"] - result["quantum"]
 
 
 def test_a_score_that_is_added_is_computed_alone(plan, cell, trained, tmp_path, monkeypatch):

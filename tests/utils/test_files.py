@@ -40,7 +40,7 @@ FAULTS = [
 def test_old_file_survives_every_fault(tmp_path, monkeypatch, target, name, code, said):
     (tmp_path / "a").write_text("old")
     monkeypatch.setattr(target, name, fail_with(code))
-    with pytest.raises(HQDMError, match=f"cannot write to .*a .{said}.*--out"):
+    with pytest.raises(HQDMError, match=f"cannot write to .*a .{said}.*name another folder"):
         write_file(tmp_path / "a", "new")
     monkeypatch.undo()
     assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a": "old"}

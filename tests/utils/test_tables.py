@@ -46,6 +46,30 @@ def test_a_narrow_terminal_cuts_nothing_off():
     assert "".join(line.strip("│ ") for line in lines if line.startswith("│")) == letters
 
 
+def test_columns_without_room_are_in_another_table_with_the_columns_of_text():
+    """No word is broken, no line is longer than the terminal, and nothing is lost."""
+    names = [f"number-{i} of cells" for i in range(9)]
+    rows = [(kind, *(f"{10**i}.5 [{i},{k}]" for i in range(9))) for k, kind in enumerate("ab")]
+    sheet = Sheet("", ("kind", *names), rows)
+    for width in (40, 60, 80):
+        lines = shown(sheet, width)
+        assert max(map(len, lines)) <= width
+        words = " ".join(lines).replace("│", " ").replace("┃", " ").split()
+        heads = [word for word in words if word.startswith("number-")]
+        assert sorted(heads) == [name.split()[0] for name in names]  # each once
+        cells = {word for row in rows for cell in row for word in cell.split()}
+        assert cells <= set(words)
+        assert words.count("kind") == words.count("a") == words.count("b") > 1
+    (header,) = (line for line in shown(sheet, 300) if "kind" in line)
+    assert all(name in header for name in names)
+
+
+def test_the_room_that_is_left_goes_to_the_first_columns():
+    lines = shown(Sheet("", ("a name", "b"), [("two words", "three more words")]), 30)
+    assert "│ two words │     three more │" in lines
+    assert len(lines[0]) == 30
+
+
 def test_a_title_with_a_long_file_name_is_one_line(monkeypatch, capsys):
     """Also with spaces and brackets in the name, at which a terminal would break or style it."""
     monkeypatch.setenv("COLUMNS", "40")

@@ -27,6 +27,7 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.tables import Sheet
 
 MAX_CLASS = 99_999
+IMAGES = 1024  # of --importance and --gradients
 
 
 def run(args: Sequence[str]) -> None:
@@ -66,7 +67,7 @@ def run(args: Sequence[str]) -> None:
         "--spectrum", action="store_true", help="the Fourier series of the circuits' outputs"
     )
     parser.add_argument(
-        "--n", type=int, default=1024, help="test images of --importance and --gradients (1024)"
+        "--n", type=int, help=f"test images of --importance and --gradients ({IMAGES})"
     )
     parser.add_argument(
         "--classes", type=class_ranges, help="classes of --data: 3 or 0,1 or 0-9 (all)"
@@ -83,7 +84,9 @@ def run(args: Sequence[str]) -> None:
             raise HQDMError(f"--{flag} is measured on the images of --data: name a data set")
     if options.angles and not options.checkpoint:
         raise HQDMError("--angles is of a trained model: give --checkpoint")
-    whole("--n", options.n, 1)
+    if options.n is not None and not (options.importance or options.gradients):
+        raise HQDMError("--n is of --importance and --gradients: give one of them, or leave it out")
+    options.n = IMAGES if options.n is None else whole("--n", options.n, 1)
     for ends in options.classes or ():  # before a long range becomes a list
         whole("--classes", ends[-1], 0, MAX_CLASS)
     classes = None if options.classes is None else list(chain(*options.classes))

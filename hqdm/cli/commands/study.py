@@ -1,7 +1,9 @@
 """`hqdm study run FILE` and `hqdm study report FILE`: models compared with intervals."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,11 @@ from hqdm.cli.options import Parser
 from hqdm.training.length import callbacks_of
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, Interrupted, unknown
+from hqdm.utils.plugins import loaded_plugins
 
 if TYPE_CHECKING:
     from hqdm.study.file import Study
+    from hqdm.study.scores import Samples
 
 ACTIONS = ("run", "report")
 REPORT_SECONDS = 0.2  # between reports of steps
@@ -41,12 +45,17 @@ def run(args: Sequence[str]) -> None:
     file = Path(options.file)
     study = read_study(file)
     out = Path(options.out) if options.out else Path("runs") / file.stem
-    again = f"hqdm study run {file} --out {out}"
+    again = ["hqdm", "study", "run", str(file), "--out", str(out)]
+    again += ["--processes", str(options.processes)] if options.processes > 1 else []
+    again += ["--ray", options.ray] if options.ray is not None else []
+    again += [word for plugin in loaded_plugins() for word in ("--plugin", plugin)]
     if options.action == "run":
         try:
             run_study(study, out, options.processes, options.ray)
         except Interrupted as stop:
-            raise Interrupted(stop.signum, stop.checkpoint, again) from None
+            raise Interrupted(stop.signum, stop.checkpoint, shlex.join(again)) from None
+        except KeyboardInterrupt:  # while processes work, which stop by themselves
+            raise KeyboardInterrupt(f"stopped: continue with {shlex.join(again)}") from None
     else:
         report_study(study, out, options.overwrite)
 
@@ -85,12 +94,14 @@ def run_study(study: "Study", out: Path, n_processes: int, ray: str | None) -> N
     from hqdm.study.chains import plan
     from hqdm.study.engine import Engine
     from hqdm.study.ray_workers import ray_cluster
+    from hqdm.study.scores import SCORES
     from hqdm.study.workers import InThisProcess, processes
-    from hqdm.utils.plugins import loaded_plugins
     from hqdm.utils.progress import progress_bar
 
     store = Store(out.absolute())
-    planned = plan(study, store, resolve, check)
+    sampled = any(SCORES[name].sampled for name in study.scores)
+    check_all = partial(check, samples=study.samples if sampled else None)
+    planned = plan(study, store, resolve, check_all)
     with hold(out), progress_bar() as progress:
         if ray is not None:
             with ray_cluster(ray, store, train, loaded_plugins()) as machines:
@@ -141,14 +152,22 @@ def resolve(words: Sequence[str]) -> Mapping[str, Any]:
     return _settings(TrainingCLI(words))
 
 
-def check(words: Sequence[str]) -> Mapping[str, Any]:
+def check(words: Sequence[str], samples: "Samples | None" = None) -> Mapping[str, Any]:
     """As `resolve`, with all that is checked before training, and the data loaded.
+
+    Args:
+        words: The arguments.
+        samples: How samples of the model are drawn; None for no samples.
 
     Raises:
         HQDMError: If they cannot be used.
     """
+    from hqdm.study.scores import check_samples
+
     cli = TrainingCLI(words)
     cli.set_up()
+    if samples is not None:
+        check_samples(cli.model.denoiser, samples)
     return _settings(cli)
 
 

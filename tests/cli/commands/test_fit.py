@@ -31,6 +31,14 @@ WRONG = [
     ({"model__network__mults": 3}, "model.network.mults: expected a list, got 3"),
     ({"model__network": 3}, "model.network: expected keys with values"),
     ({"model__network__hybrid": [1]}, "model.network.hybrid: expected keys with values, got [1]"),
+    (
+        {"model__network__hybrid": {"vertex": 3}},
+        "model.network.hybrid: expected the keys of a hybrid part, such as groups and ansatz",
+    ),
+    (
+        {"model__network__hybrid__vertex__shift": float("inf")},
+        "shift needs a finite number, got inf",
+    ),
     ({"data": None}, "data: expected keys with values"),
     ({"model__predict": "noise"}, "unknown objective 'noise': expected one of edm, eps"),
     ({"trainer__max_epochs": "x"}, "trainer.max_epochs: expected a whole number or null, got x"),

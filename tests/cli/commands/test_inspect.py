@@ -103,7 +103,11 @@ def test_diagnostics_need_their_options(refused):
     assert "--importance is measured on the images of --data" in refused(*model, "--importance")
     assert "--gradients is measured on the images of --data" in refused(*model, "--gradients")
     assert "--spectrum is of circuits" in refused(*model, "--spectrum")
-    assert "--n needs a whole number from 1" in refused(*model, "--n", "0")
+    data = ("--data", "digits", "--n")
+    assert "--n needs a whole number from 1" in refused(*model, "--importance", *data, "0")
+    for others in ((), ("--data", "digits"), ("--spectrum",)):
+        line = refused(*model, *others, "--n", "8")
+        assert "--n is of --importance and --gradients: give one of them" in line
 
 
 def test_the_start_of_a_run_follows_from_its_folder(hqdm, tiny, tmp_path):

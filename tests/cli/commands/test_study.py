@@ -2,11 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import yaml
 
 from hqdm.cli.commands import study
+from hqdm.utils.errors import Interrupted
 
 NETWORK = {
     "dim": 8,
@@ -86,6 +88,25 @@ def test_a_study_that_was_stopped_has_the_same_report(hqdm, written, tmp_path, m
     assert len(trained) == 6
 
 
+@pytest.mark.parametrize(
+    "stop", [Interrupted(signal.SIGINT, Path("last.ckpt")), KeyboardInterrupt()], ids=repr
+)
+def test_the_line_to_continue_has_the_options(hqdm, written, tmp_path, monkeypatch, forget, stop):
+    """Those that decide where a study runs and what is defined; with names that have spaces."""
+
+    def run_study(*args):
+        raise stop
+
+    monkeypatch.setattr(study, "run_study", run_study)
+    plugin = tmp_path / "my circuits.py"
+    plugin.write_text("")
+    options = ("--out", tmp_path / "out", "--processes", 3, "--ray", "auto")
+    outcome = hqdm("study", "run", written(), *options, "--plugin", plugin)
+    assert outcome.code == 128 + signal.SIGINT
+    again = f"hqdm study run {written()} --out {tmp_path / 'out'} --processes 3 --ray auto"
+    assert outcome.err.strip().endswith(f"continue with {again} --plugin '{plugin}'")
+
+
 WRONG = [
     ({"seed": 1}, "digits.yaml: unknown key 'seed'"),
     ({"seeds": []}, "digits.yaml: seeds: expected one or more random seeds"),
@@ -101,6 +122,14 @@ WRONG = [
     (
         {"data": {"d": {"data": {"batch_size": 9999}}}},
         "circuits on d: data set 'digits' has 1437 training images, fewer than batch_size 9999",
+    ),
+    (
+        {"scores": ["kid"], "samples": {"sampler": "uss"}},
+        "circuits on digits: uss ",
+    ),
+    (
+        {"search": {"trials": 1, "steps": 1}},
+        "circuits on digits: the search would select learning rates on test images",
     ),
 ]
 
