@@ -7,7 +7,8 @@
     silenced          change of the loss if circuits give their mean over the batch, relative
     random_angles     change of the loss with random angles, relative
 
-The last two are 0 for a model without circuits, for which a report has none; see `hqdm.evaluation.ablation`.
+The last two are 0 for a model without circuits, for which a report has none; see
+`hqdm.evaluation.ablation`.
 """
 
 from collections.abc import Mapping, Sequence
