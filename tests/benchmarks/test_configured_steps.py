@@ -12,9 +12,10 @@ def script(load):
     return load("configured_steps")
 
 
-def test_the_command(script, monkeypatch, capsys, tiny):
+def test_the_command(script, monkeypatch, capsys, tiny, tmp_path):
     """A step trains: its weights differ; the first configuration is as long as itself."""
-    one = str(tiny())
+    monkeypatch.chdir(tmp_path)
+    one = tiny().name  # a long name would leave no room for the times
     monkeypatch.setattr(sys, "argv", ["configured_steps.py", one, "--turns=1", "--batch=2"])
     script.main()
     shown = capsys.readouterr().out

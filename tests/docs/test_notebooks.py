@@ -8,12 +8,13 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SMALLER = {"STEPS = 600": "STEPS = 5", "UPDATES = 600": "UPDATES = 5", "n=256": "n=16"}
+SLOW = ("carleman", "quickstart")
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "carleman"))
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SLOW))
         for path in sorted(NOTEBOOKS.glob("*.ipynb"))
     ],
 )

@@ -145,6 +145,7 @@ def test_propagation_is_the_product_of_dense_exponentials(trained_fit):
     np.testing.assert_allclose(found, sampler.system.project(y.T), rtol=1e-9)
 
 
+@pytest.mark.slow  # two samplers of many steps
 def test_the_total_is_what_samplers_of_images_say(trained_fit, report):
     """The same two flows by `Sampler.run` alone, of which only the end becomes latents."""
     denoiser, fit = trained_fit

@@ -104,7 +104,12 @@ def test_sample_grids_are_drawn_in_evaluation_mode(tmp_path):
 
 def test_interrupt_before_training_is_one_word(monkeypatch, hqdm, tiny, tmp_path):
     kill_self_once(monkeypatch, ImageDataModule, "_load", signal.SIGINT)
-    outcome = hqdm("fit", "--config", tiny(), "--out", tmp_path / "run")
+    # That of Python, which a shell's background processes do not have.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = hqdm("fit", "--config", tiny(), "--out", tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (outcome.code, outcome.err) == (130, "stopped\n")
     assert not (tmp_path / "run").exists()
 

@@ -113,7 +113,7 @@ def test_weights_are_copied_between_precisions(hqdm, tiny, tmp_path):
         same_tensors(load_denoiser(out, "raw").state_dict(), expected)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+@pytest.mark.parametrize("precision", ["32-true", slow("bf16-true")])
 def test_a_run_is_continued_in_another_precision(hqdm, tiny, tmp_path, precision):
     args = ("fit", "--config", tiny(), "--trainer.precision")
     assert hqdm(*args, "64-true", "--trainer.max_steps", 2, "--out", tmp_path / "a").code == 0
@@ -140,7 +140,7 @@ def test_times_and_noise_are_the_same_numbers_in_every_precision():
     assert drawn[torch.float64][0].dtype == torch.float64
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+@pytest.mark.parametrize("precision", ["64-true", slow("bf16-true")])
 def test_a_trainer_in_python_resumes_tests_and_predicts(tmp_path, precision):
     """The same bits as without a stop, from a file of Lightning's own trainer."""
     images = torch.rand(24, 1, 8, 8) * 2 - 1

@@ -102,6 +102,7 @@ def test_finished_run_is_extended_bit_for_bit(tiny, same_run, tmp_path, first, t
     assert expected.items() <= actual.items()  # the first part ended with a validation, too
 
 
+@pytest.mark.slow  # three runs
 def test_an_average_that_follows_the_run_is_resumed_bit_for_bit(tiny, same_run, tmp_path):
     config, out = tiny(model__ema=POWER), tmp_path / "parts"
     whole = train(config, tmp_path / "whole", "--trainer.max_steps", 5)
@@ -153,7 +154,8 @@ def test_best_checkpoint_after_a_stop_within_an_epoch(tiny, tmp_path):
     assert (out / "best.ckpt").read_bytes() == best
 
 
-@pytest.mark.parametrize("place", [slow(shutil.copytree), shutil.move], ids=["copied", "renamed"])
+@pytest.mark.slow  # three runs
+@pytest.mark.parametrize("place", [shutil.copytree, shutil.move], ids=["copied", "renamed"])
 def test_best_checkpoint_in_another_place(trained, tiny, tmp_path, place):
     out = tmp_path / "other"
     place(shutil.copytree(trained, tmp_path / "run"), out)
@@ -471,7 +473,7 @@ def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     assert {f.name for f in (tmp_path / "run" / "csv").iterdir()} == {"version_0", "version_1"}
 
 
-@pytest.mark.parametrize(("callback", "warned"), [("Stopwatch", False), ("Another", True)])
+@pytest.mark.parametrize(("callback", "warned"), [slow("Stopwatch", False), ("Another", True)])
 def test_states_of_callbacks_that_are_gone(trained, tiny, tmp_path, recwarn, callback, warned):
     """Of old checkpoints only what is known to be gone is passed over in silence."""
     checkpoint = torch.load(trained / "last.ckpt", weights_only=True)
