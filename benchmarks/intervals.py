@@ -1,10 +1,8 @@
 """Confidence intervals for the tables of the benchmarks."""
 
 from collections.abc import Sequence
-from statistics import fmean
 
-import numpy as np
-from scipy.stats import binom, bootstrap
+from scipy.stats import binom
 
 from hqdm.study.statistics import LEVEL
 
@@ -22,24 +20,3 @@ def of_median(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
     outside = max(1, int(binom.ppf((1 - LEVEL) / 2, len(ordered), 0.5)))
     return ordered[outside - 1], ordered[-outside]
-
-
-def of_bootstrap(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and percentile bootstrap interval of `LEVEL`, for any distribution; nan with one value.
-
-    It is too narrow for a few values: of three, the mean of three draws with replacement.
-
-    Args:
-        values: Independent values, one or more.
-    """
-    if len(values) == 1:
-        return values[0], float("nan"), float("nan")
-    drawn = bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    low, high = drawn.confidence_interval
-    return fmean(values), float(low), float(high)

@@ -330,6 +330,7 @@ class Denoiser(nn.Module):
         Raises:
             HQDMError: If a file cannot be written; the old files are unchanged.
         """
+        check_source(save_directory)
         folder = Path(save_directory)
         with together():
             write_folder(folder, self.config, self.state_dict())

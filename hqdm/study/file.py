@@ -260,7 +260,7 @@ def _models(content: Mapping[str, Any], folder: Path) -> dict[str, Model]:
         where, of = f"controls.{name}", keys.get("of") if isinstance(keys, Mapping) else None
         if name in models:
             raise HQDMError(f"{where}: a model has this name")
-        if of not in models:
+        if not isinstance(of, str) or of not in models:
             raise unknown(f"model in {where}.of", of, models)
         own = {key: value for key, value in keys.items() if key != "of"}
         layers = (*models[of].layers, *_layers(where, own, folder))

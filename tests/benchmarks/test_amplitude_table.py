@@ -74,13 +74,15 @@ def test_baselines_have_the_numbers_of_parameters_that_the_table_names(table):
 def test_zeros_and_ones_of_the_digits(table):
     parts = table.images_of("digits")
     digits = load_digits(n_class=2)
-    for name, rows in (("train", slice(80)), ("val", slice(80, 100)), ("test", slice(80, 360))):
+    for name, rows in (("train", slice(80)), ("val", slice(80, 160)), ("test", slice(160, 360))):
         images, labels = parts[name]
         expected = torch.from_numpy(digits.images[rows] / 16 * 255).round()
         assert torch.equal(images[:, 0].double(), expected)
         assert labels.tolist() == digits.target[rows].tolist()
-    # The floor of the prototype; pixels are rounded to 1/255 here.
-    assert table.floor_of("digits")["energy_distance"] == pytest.approx(0.186, abs=1e-3)
+    # Against all 280 other images that of an independent code; pixels are rounded to 1/255 here.
+    others = torch.cat([parts[name][0] for name in ("val", "test")])
+    floor = table.pixel_scores(others, table.to_float(parts["train"][0]))["energy_distance"]
+    assert floor == pytest.approx(0.186, abs=1e-3)
 
 
 def test_classes_of_larger_sets(table, monkeypatch):
@@ -112,15 +114,17 @@ def result(row, rate, seed, validation, energy):
 
 
 def test_rates_and_steps_are_chosen_by_validation(table):
-    """And the row is shown when all rates were tried."""
+    """And the row is shown when all rates were tried, without the seed of the search."""
     (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
     settings = {"taus": [1, 10], "tried": 2, "updates": 100}
-    first, second = row.rates[:2]
-    runs = [result(row, first, 0, [0.9, 0.4], [1.0, 2.0])]
+    (first, second), search = row.rates[:2], table.SEARCH_SEED
+    runs = [result(row, first, search, [0.9, 0.4], [1.0, 2.0])]
     results = {"settings": settings, "runs": runs, "floors": {"digits": {"energy_distance": 0.1}}}
     results["machines"] = []
     assert table.final_runs(results, row) == []
     pending = table.pending(results, row, seeds=3, tried=2)
+    assert next(pending) == (second, search)
+    runs.append(result(row, second, search, [0.3, 0.8], [9.0, 9.0]))
     assert next(pending) == (second, 0)
     runs.append(result(row, second, 0, [0.3, 0.8], [4.0, 1.0]))
     assert next(pending) == (second, 1)
@@ -131,32 +135,41 @@ def test_rates_and_steps_are_chosen_by_validation(table):
     assert table.best_tau(final) == 0
     cells = dict(zip(table.COLUMNS, table.cells(row, final, [1, 10]), strict=True))
     assert cells["steps"] == "1"
-    assert cells["energy distance"] == "5 [4, 6]"
+    assert cells["energy distance"] == "5 [-7.71, 17.7]"  # 5 -+ 12.71 * sqrt(2) / sqrt(2)
     assert cells["at 10 steps"] == "1 [1, 1]"
     assert cells["updates"] == "100 (limit)"
+    assert cells["learning rate"] == "0.0025"
     assert cells["FID"] == "-"
     assert cells["paper"] == "FID about 120"
+    edge = [result(row, row.rates[-1], seed, [0.5], [1.0 + seed]) for seed in range(5)]
+    cells = dict(zip(table.COLUMNS, table.cells(row, edge, [1]), strict=True))
+    assert cells["learning rate"] == "0.025 (edge)"
+    mean, low, high = table.interval_of([1.0, 2.0, 3.0, 4.0, 5.0], "bootstrap")
+    assert cells["energy distance"] == f"{mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def test_runs_that_diverge_are_left_out(table, monkeypatch, tmp_path):
     """They count as tried; a row of them alone is not shown."""
     (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
+    search = table.SEARCH_SEED
 
     def diverge(*_):
         raise table.Diverged("the loss is nan at step 3")
 
-    monkeypatch.setattr(table, "train", diverge)
-    runs = [table.measure(row, rate, 0, Namespace(updates=10)) for rate in row.rates[:2]]
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "train", diverge)
+        runs = [table.measure(row, rate, search, Namespace(updates=10)) for rate in row.rates[:2]]
     assert runs[0]["failure"] == "the loss is nan at step 3"
     settings = {"taus": [1, 10], "tried": 2, "updates": 100}
     results = {"settings": settings, "runs": runs, "machines": []}
     assert table.chosen_rate(runs) is None
     assert table.final_runs(results, row) == []
     assert list(table.pending(results, row, seeds=2, tried=2)) == []
-    runs[1] = result(row, row.rates[1], 0, [0.3, 0.8], [4.0, 1.0])
-    assert table.final_runs(results, row) == runs[1:]
+    runs[1] = result(row, row.rates[1], search, [0.3, 0.8], [4.0, 1.0])
+    runs.append(result(row, row.rates[1], 0, [0.3, 0.8], [4.0, 1.0]))
+    assert table.final_runs(results, row) == runs[2:]
     monkeypatch.setattr(table, "machine_lines", lambda machines: [])
-    assert "Diverged: " + row.key + " at 0.000833 with random seed 0." in table.notes(
+    assert f"Diverged: {row.key} at 0.000833 with random seed {search}." in table.notes(
         results, [row]
     )
 
@@ -171,11 +184,10 @@ def test_training_that_diverges_is_noticed(table):
 @pytest.mark.slow
 def test_a_quick_table_is_taken_up(run, table, tmp_path):
     before = run("--rows", "Dense like 987; digits; guided, data")["runs"]
-    assert [(one["rate"], one["seed"]) for one in before[:2]] == [(0.000833, 0), (0.0025, 0)]
-    assert len(before) == 3
-    assert before[2]["seed"] == 1
+    assert [(one["rate"], one["seed"]) for one in before[:2]] == [(0.000833, 1000), (0.0025, 1000)]
+    assert [one["seed"] for one in before[2:]] == [0, 1]
     after = run("--rows", "Dense like 987; digits; guided, data", "DCN like 987")
-    assert after["runs"][:3] == before
+    assert after["runs"][:4] == before
     tasks = ["Dense like 987; digits; guided, data", "DCN like 987; digits; guided, data"]
     tasks.append("DCN like 987; digits; guided, x0 of the Gaussian process")
     assert list(dict.fromkeys(one["row"] for one in after["runs"])) == tasks

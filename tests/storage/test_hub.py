@@ -136,3 +136,11 @@ def test_a_model_in_a_folder_is_read_without_the_library_of_the_hub(trained, tmp
         "assert not [m for m in sys.modules if m.split('.')[0] in ('huggingface_hub', 'httpx')]"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("folder", ["", None, 3])
+def test_a_folder_needs_a_name(trained, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HQDMError, match="expected the folder of a model"):
+        load_denoiser(trained).save_pretrained(folder)
+    assert not list(tmp_path.iterdir())

@@ -63,6 +63,7 @@ WRONG = [
     ({"models": {"circuits": {"config": 3}}}, "models.circuits.config: expected a list of texts"),
     ({"models": {"circuits": {"out": "x"}}}, "models.circuits.out is set by the study"),
     ({"data": {"digits": {"seed_everything": 1}}}, "data.digits.seed_everything is set by the"),
+    ({"controls": {"c": {"of": ["circuits"]}}}, "controls.c.of"),
     ({"controls": {"c": {"of": "circuit"}}}, "controls.c.of 'circuit': expected one of circuits"),
     ({"controls": {"c": {}}}, "unknown model in controls.c.of None"),
     ({"controls": {"circuits": {"of": "circuits"}}}, "controls.circuits: a model has this name"),

@@ -86,7 +86,8 @@ def run(args: Sequence[str]) -> None:
         raise HQDMError("--angles is of a trained model: give --checkpoint")
     if options.n is not None and not (options.importance or options.gradients):
         raise HQDMError("--n is of --importance and --gradients: give one of them, or leave it out")
-    options.n = IMAGES if options.n is None else whole("--n", options.n, 1)
+    least = 2 if options.importance else 1  # the mean over one image is the image itself
+    options.n = IMAGES if options.n is None else whole("--n", options.n, least)
     for ends in options.classes or ():  # before a long range becomes a list
         whole("--classes", ends[-1], 0, MAX_CLASS)
     classes = None if options.classes is None else list(chain(*options.classes))

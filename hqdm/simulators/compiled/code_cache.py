@@ -5,7 +5,7 @@ imports does. The cached code is therefore kept in a folder named after a digest
 
 Processes compile a function for the same types in turn: the first one does, the others read what it
 kept. They write the index of a folder in turn, too, since two that add to it at once may give two
-functions the same file.
+functions the same file. None waits longer than `PATIENCE` for one that was stopped meanwhile.
 
 Threads of GNU OpenMP do not survive a fork, and Numba ends a forked process that asks for them.
 Such a process gets kernels without threads.
@@ -31,6 +31,7 @@ from hqdm.simulators.program.cache_folder import cache_folder
 from hqdm.simulators.program.sources import sources_digest
 
 DIGEST_LENGTH = 16
+PATIENCE = 120.0  # seconds
 
 # For functions that allocate nothing: the atomic reference counts of the arrays, for every group of
 # samples, would take longer than running a circuit of a few qubits.
@@ -146,8 +147,9 @@ def _turn(folder: Path | None, name: str) -> Iterator[None]:
     """Hold the lock of a name in a folder, where there are locks."""
     lock = ExitStack()
     if folder is not None:
-        with suppress(OSError, NotImplementedError):  # some file systems have none
-            lock.enter_context(FileLock(folder / f"{name}.lock"))
+        # Some file systems have none. The exception at the end of the patience is an OSError, too.
+        with suppress(OSError, NotImplementedError):
+            lock.enter_context(FileLock(folder / f"{name}.lock", timeout=PATIENCE))
     with lock:
         yield
 

@@ -104,7 +104,8 @@ def test_diagnostics_need_their_options(refused):
     assert "--gradients is measured on the images of --data" in refused(*model, "--gradients")
     assert "--spectrum is of circuits" in refused(*model, "--spectrum")
     data = ("--data", "digits", "--n")
-    assert "--n needs a whole number from 1" in refused(*model, "--importance", *data, "0")
+    assert "--n needs a whole number from 2" in refused(*model, "--importance", *data, "1")
+    assert "--n needs a whole number from 1" in refused(*model, "--gradients", *data, "0")
     for others in ((), ("--data", "digits"), ("--spectrum",)):
         line = refused(*model, *others, "--n", "8")
         assert "--n is of --importance and --gradients: give one of them" in line

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from numba import prange
 
 import hqdm
@@ -179,6 +180,11 @@ def test_functions_that_are_called_by_address_are_kept(tmp_path):
     assert run()[::2] == (1, False)
 
 
+class Digest:
+    def hexdigest(self):
+        return "digest"
+
+
 def call(kernel, start, dtype, found):
     """Call a kernel as soon as another process does; put what it had to compile."""
     x = np.ones(2, dtype)
@@ -208,3 +214,14 @@ def test_processes_compile_in_turn(monkeypatch, tmp_path, other, compiled):
     assert [x for x, _ in results] == [[2, 2]] * 2
     assert sum(misses for _, misses in results) == compiled
     assert len(list(tmp_path.rglob("*.nbc"))) == compiled
+
+
+def test_a_stopped_process_is_not_waited_for(monkeypatch, tmp_path):
+    """Its lock is held for ever; the code is compiled all the same."""
+    monkeypatch.setattr(code_cache, "cache_folder", lambda name: tmp_path)
+    monkeypatch.setattr(code_cache, "PATIENCE", 0.1)
+    monkeypatch.setattr(code_cache.hashlib, "sha256", lambda text: Digest())
+    x = np.ones(2)
+    with FileLock(tmp_path / "scaled-digest.lock"):
+        code_cache.Kernel(scaled)(x, 2)
+    assert x.tolist() == [2, 2]
