@@ -282,18 +282,17 @@ ROWS = tuple(rows())
 def images_of(key: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Training, validation and test images of a data set in uint8, with labels 0, 1, ..."""
     source = SOURCES[key]
+    ends = source.train, source.train + source.val
     if source.name == "digits":
         from sklearn.datasets import load_digits
 
         digits = load_digits(n_class=2)
         every = to_uint8(torch.from_numpy(digits.images / 8 - 1)[:, None]), digits.target
         first = tested = every[0], torch.from_numpy(every[1])
-        ends_of_val = source.train + source.val
-        held_out = slice(ends_of_val, ends_of_val + source.test)
+        held_out = slice(ends[1], ends[1] + source.test)
     else:
         first, tested = (_chosen(source, split) for split in ("train", "test"))
         held_out = slice(source.test)
-    ends = source.train, source.train + source.val
     return {
         "train": (first[0][: ends[0]], first[1][: ends[0]]),
         "val": (first[0][slice(*ends)], first[1][slice(*ends)]),

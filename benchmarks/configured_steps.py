@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 
 from hqdm.cli.commands.fit import TrainingCLI
+from hqdm.nn.parts import count
 from hqdm.training.module import DiffusionModule
 from hqdm.utils.tables import Sheet
 
@@ -56,7 +57,7 @@ def measure(configs: list[str], batch: int | None, turns: int) -> Sheet:
     for config, taken in seconds.items():
         factors = [one / first for one, first in zip(taken, seconds[configs[0]], strict=True)]
         low, high = intervals.of_median(factors)
-        n_parameters = sum(p.numel() for p in runs[config].model.denoiser.parameters())
+        n_parameters = count(runs[config].model.denoiser.parameters())
         ratio = f"{median(factors):.2f} ({low:.2f} to {high:.2f})"
         rows.append((config, f"{n_parameters:,}", f"{median(taken):.3g} s", ratio))
     return Sheet(f"training steps of {size} images", COLUMNS, rows)

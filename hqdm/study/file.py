@@ -22,14 +22,14 @@ model, or of the model that it controls and its own; those of the data set; thos
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hqdm.study.scores import SCORES, Samples
 from hqdm.study.statistics import INTERVALS
-from hqdm.utils.checks import check_fields, check_types, finite, whole
+from hqdm.utils.checks import check_fields, check_types, dotted, finite, whole
 from hqdm.utils.errors import HQDMError, about, check_names, unknown
 
 Layer = str | Mapping[str, Any]
@@ -275,7 +275,7 @@ def _layers(where: str, keys: object, folder: Path) -> tuple[Layer, ...]:
     configs = keys.get("config", [])
     configs = [configs] if isinstance(configs, str) else configs
     check_types({"config": configs}, {"config": list[str]}, f"{where}.")
-    for key, value in _flat(keys):
+    for key, value in dotted(keys):
         if key in STUDY_KEYS:
             raise HQDMError(f"{where}.{key} is set by the study: leave it out")
         if key.startswith("model.") and isinstance(value, str) and NUMBER.fullmatch(value):
@@ -286,15 +286,6 @@ def _layers(where: str, keys: object, folder: Path) -> tuple[Layer, ...]:
     files = [_located(config, folder) for config in configs]
     own = {key: value for key, value in keys.items() if key != "config"}
     return (*files, own) if own else tuple(files)
-
-
-def _flat(keys: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested keys with dots, and their values."""
-    for key, value in keys.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _located(config: str, folder: Path) -> str:

@@ -146,7 +146,8 @@ class DiffusionModule(LightningModule):
         t, eps = self._times_and_noise(x0, draws)
         y = self._drop_labels(y, draws)
         loss = self.denoiser.loss(x0, y, t=t, eps=eps)
-        if not self._trained():  # the gradient of the empty parameter, see build_optimizer
+        if next(self._trained(), None) is None:
+            # The gradient of the empty parameter, see build_optimizer.
             loss = loss + self._optimizer().param_groups[0]["params"][0].sum()
         self._losses.add(loss, self.global_step, self._rate)
         self.batches_seen += 1
@@ -267,7 +268,7 @@ class DiffusionModule(LightningModule):
         Raises:
             HQDMError: If they refuse their options.
         """
-        trained = self._trained() or [torch.nn.Parameter(torch.empty(0))]
+        trained = list(self._trained()) or [torch.nn.Parameter(torch.empty(0))]
         default = partial(torch.optim.Adam, lr=self.lr, betas=self.betas)
         with explained("optimizer"):
             optimizer = (self.optimizer_factory or default)(self._groups(trained))
@@ -279,9 +280,9 @@ class DiffusionModule(LightningModule):
         with explained("lr_scheduler"):
             return optimizer, self.scheduler_factory(optimizer)
 
-    def _trained(self) -> list[torch.nn.Parameter]:
+    def _trained(self) -> Iterator[torch.nn.Parameter]:
         """The parameters that are not frozen."""
-        return [p for p in self.denoiser.parameters() if p.requires_grad]
+        return (p for p in self.denoiser.parameters() if p.requires_grad)
 
     def _groups(self, trained: list[torch.nn.Parameter]) -> Iterable[Any]:
         """The parameters, or their groups if angles have a learning rate of their own."""

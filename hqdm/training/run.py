@@ -46,7 +46,7 @@ from hqdm.training.callbacks import (
 from hqdm.training.length import StepLimit
 from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
-from hqdm.utils.checks import check_types
+from hqdm.utils.checks import check_types, dotted
 from hqdm.utils.errors import HQDMError, first_line
 from hqdm.utils.files import (
     check_replaceable,
@@ -327,7 +327,7 @@ def _resumed(
         "model": checkpoint.denoiser,
         "data": checkpoint.contents.get(type(data).__qualname__),
     }
-    expected, found = dict(_flat(configured)), dict(_flat(saved))
+    expected, found = map(_compared, (configured, saved))
     for key in dict.fromkeys([*expected, *found]):
         if expected.get(key) != found.get(key):
             raise HQDMError(
@@ -392,13 +392,9 @@ def _form(state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings by dotted name, without the simulator, on which results do not depend."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif key != "simulator":
-            yield f"{prefix}{key}", value
+    return {k: v for k, v in dotted(config) if k.rpartition(".")[2] != "simulator"}
 
 
 def fit(

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -100,6 +100,20 @@ def check_types(options: Mapping[str, Any], hints: Mapping[str, Any], prefix: st
             raise HQDMError(
                 f"{prefix}{name}: expected {_in_words(hints[name])}, got {_shown(value)}"
             )
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested settings by dotted name, such as `model.network.dim`.
+
+    Args:
+        settings: The settings.
+        prefix: The names of what they are in, with a dot at the end.
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def check_fields(kind: str, options: Mapping[str, Any], cls: type, prefix: str) -> None:

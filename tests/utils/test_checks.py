@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hqdm.utils.checks import check_types, device_named, finite, whole
+from hqdm.utils.checks import check_types, device_named, dotted, finite, whole
 from hqdm.utils.errors import HQDMError
 
 
@@ -106,3 +106,8 @@ def test_devices_by_name():
     for wrong in ("meta", "abacus", "cuda:99", 3.5, None):
         with pytest.raises(HQDMError, match="is not available: use auto, cpu or cuda"):
             device_named(wrong)
+
+
+def test_nested_settings_by_dotted_name():
+    settings = {"a": 1, "b": {"c": {"d": [2], "e": None}, "f": {}}, "c": "b"}
+    assert list(dotted(settings)) == [("a", 1), ("b.c.d", [2]), ("b.c.e", None), ("c", "b")]

@@ -142,16 +142,17 @@ def dense_control(
 
     Args:
         circuit: A new layer of circuits on amplitudes.
-        name: The name of the control, one that `check_amplitude_control` allows; None for none.
+        name: The name of the control; None for none.
         n: Number of pixels that the network passes to the map, and takes from it.
         n_classes: Number of class labels, or None.
         beside: Number of trained parameters outside the circuit that a map replaces, too.
 
     Raises:
-        HQDMError: If the control has no meaning for the circuit.
+        HQDMError: If there is no such control, or it has no meaning for the circuit.
     """
     if name is None:
         return circuit
+    check_amplitude_control(name, "FullyConnected")
     if name in OF_CIRCUITS:
         return CONTROLS[name](circuit, n, n)
     n_inputs = n + (n_classes is not None)

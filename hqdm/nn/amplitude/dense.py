@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
-from hqdm.nn.amplitude.controls import DenseControl, check_amplitude_control, dense_control
+from hqdm.nn.amplitude.controls import DenseControl, dense_control
 from hqdm.nn.network import check_images, check_labels, register_network
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, unknown
@@ -83,8 +83,6 @@ class QDense(nn.Module):
             raise HQDMError(f"uploads={uploads} without labels: set n_classes, or leave it out")
         if scale not in SCALES:
             raise unknown("scale of QDense", scale, SCALES)
-        if control is not None:
-            check_amplitude_control(control, "FullyConnected")
         self.config: dict[str, Any] = {
             "channels": channels,
             "size": size,

@@ -202,8 +202,7 @@ def fit_circuit(
             f"the circuit needs a matrix of shape {(network.dim, network.dim)}, "
             f"got {tuple(matrix.shape)}"
         )
-    distance_to(network, matrix)  # refuses a control
-    optimizer = torch.optim.Adam(network.circuit.parameters(), lr)
+    optimizer = torch.optim.Adam([network.layer().theta], lr)
     done = stepwise(progress, "fit of the circuit", steps)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Ansatz, Circuit, StronglyEntangling
 from hqdm.circuits.labels import LabelledLayers
-from hqdm.nn.amplitude.controls import DenseControl, check_amplitude_control, dense_control
+from hqdm.nn.amplitude.controls import DenseControl, dense_control
 from hqdm.nn.amplitude.states import StateNetwork, norms_of
 from hqdm.nn.network import check_labels, register_network
 from hqdm.utils.checks import whole
@@ -76,8 +76,6 @@ class USS(StateNetwork):
             whole("network.n_classes", n_classes, 1)
         elif uploads > 1:
             raise HQDMError(f"uploads={uploads} without labels: set n_classes, or leave it out")
-        if control is not None:
-            check_amplitude_control(control, "FullyConnected")
         self.config: dict[str, Any] = {
             **{"channels": channels, "size": size, "n_layers": n_layers, "n_classes": n_classes},
             **{"ancilla": ancilla, "uploads": uploads, "simulator": simulator},
@@ -153,7 +151,7 @@ class USS(StateNetwork):
 
     def kraus(self, y: int | None = None) -> Tensor:
         """See `StateNetwork`."""
-        theta = self._layer().theta
+        theta = self.layer().theta
         basis = torch.eye(self.dim, dtype=theta.dtype, device=theta.device)
         labels = None if y is None else torch.full((self.dim,), y, device=theta.device)
         return self._evolved(basis, labels).permute(2, 1, 0)
@@ -162,7 +160,7 @@ class USS(StateNetwork):
         """See `StateNetwork`."""
         from hqdm.nn.amplitude.labelled import LabelledLayer
 
-        layer = self._layer()
+        layer = self.layer()
         circuit = layer.circuit
         if isinstance(layer, LabelledLayer):
             circuit = layer.circuits[self._label(y)]
@@ -174,7 +172,7 @@ class USS(StateNetwork):
         n_classes = self.n_classes or 0
         return n_classes if y is None else whole("a label", y, 0, n_classes)
 
-    def _layer(self) -> "TanhLayer":
+    def layer(self) -> "TanhLayer":
         """The layer of the circuit.
 
         Raises:

@@ -130,8 +130,7 @@ def _take_turns(compiled: Any, folder: Path) -> None:
     name = compiled.py_func.__name__
 
     def compile_in_turn(signature: Any) -> Any:
-        types = hashlib.sha256(str(signature).encode()).hexdigest()[:DIGEST_LENGTH]
-        with _turn(folder, f"{name}-{types}"):
+        with _turn(folder, f"{name}-{_short_digest(str(signature))}"):
             return compile_for(signature)
 
     def save_in_turn(signature: Any, result: Any) -> None:
@@ -175,4 +174,8 @@ def digest(module: str) -> str:
     """
     parts = [numba.__version__, llvmlite.__version__, llvm.get_host_cpu_name()]
     parts += [llvm.get_host_cpu_features().flatten(), sources_digest(module)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
+    return _short_digest("\n".join(parts))
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
