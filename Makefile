@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP)  ## Train a hybrid U-Net on 8x8 digits, sample it, score it (about 2 minutes)
+demo: $(STAMP)  ## Train a hybrid U-Net on 8x8 digits, sample it, score it (2 to 7 minutes)
 	$(BIN)/hqdm demo --out runs/demo --overwrite
 
 test: $(STAMP)  ## Run the test suite (about 10 minutes on two cores)
