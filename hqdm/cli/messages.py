@@ -19,8 +19,9 @@ _CALLABLE = re.compile(
     r"Subtypes: \[typing\.Callable.* Errors: (?:Type typing.*? callable class: )?(?P<reason>.*?) "
     r"Expected a <class 'NoneType'>"
 )
+_INNER_KEY = re.compile(r"[\w.]+: (?=Does not validate|Expected|Not )")
 _WRONG = (
-    re.compile(r"Subtypes: \[(?P<type>.*)\] Errors:.*Given value: (?P<value>.*)"),
+    re.compile(r"Subtypes: \[(?P<type>.*)\] Errors:.*Given value: ?(?P<value>.*)"),
     re.compile(r"Expected an? (?P<type>(?:(?!Expected).)*)\. Got value: (?P<value>.*)"),
     re.compile(r"Not a valid subclass of (?P<type>\w+)\. Got value: (?P<value>.*?) Subclass types"),
     re.compile(r"Not of type (?P<type>\w+): (?:invalid literal.*: )?(?P<value>\S+)"),
@@ -77,11 +78,12 @@ def readable(message: str, keys: Iterable[str]) -> str:
         return f"{key}: {found['reason']}: expected class_path and init_args of a class, or null"
     for pattern in _WRONG:
         if found := pattern.search(text):
-            value = found["value"].replace("None", "null")
+            value = found["value"].replace("None", "null") or "''"
             expected = _expected(found["type"])
             if _NOT_FINITE.fullmatch(value):
                 expected = expected.replace("a number", "a finite number")
-            text = f"expected {expected}, got {value}"
+            inner = _INNER_KEY.match(text)
+            text = f"{inner[0] if inner else ''}expected {expected}, got {value}"
             break
     return f"{key}: {text}" if key else text
 

@@ -46,7 +46,7 @@ from hqdm.storage.hub import (
     upload_folder,
 )
 from hqdm.utils.checks import device_named, whole
-from hqdm.utils.errors import HQDMError, about, first_line
+from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import together, write_file
 from hqdm.utils.memory import to_device
 from hqdm.utils.seeds import ImageNoise
@@ -380,7 +380,8 @@ class Denoiser(nn.Module):
 
         Raises:
             HQDMError: If the device is not available, there is neither such a folder nor such a
-                model on the hub, or a file is missing, damaged or from a newer version.
+                model on the hub, a revision is given for a folder, or a file is missing, damaged
+                or from a newer version.
         """
         device = device_named(map_location)
         check_source(source)
@@ -391,7 +392,7 @@ class Denoiser(nn.Module):
                     f"there is no folder {source}: expected one that `hqdm export` or "
                     "save_pretrained wrote, or the name of a model on the hub (owner/name)"
                 )
-            try:
+            with about(f"there is no folder {source}"):
                 folder = download_folder(
                     str(source),
                     revision=revision,
@@ -400,11 +401,10 @@ class Denoiser(nn.Module):
                     local_files_only=local_files_only,
                     token=token,
                 )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise HQDMError(
-                    f"there is no folder {source}, and no such model on the hub "
-                    f"({first_line(error)})"
-                ) from error
+        elif revision is not None:
+            raise HQDMError(
+                f"revision is that of a model on the hub, and {source} is a folder here"
+            )
         return cls.from_folder(folder).to(device)
 
 

@@ -10,7 +10,7 @@ from hqdm.storage.digests import digest
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
 from hqdm.storage.hub import HUB_NAME, check_source, download_folder
 from hqdm.storage.shipped import shipped
-from hqdm.utils.errors import HQDMError, first_line
+from hqdm.utils.errors import HQDMError, about
 
 AMPLITUDE = ("qdense_digits", "qunet_digits", "uss_digits")
 SHIPPED = {"mnist": "mnist_unet", **{name: name for name in AMPLITUDE}}
@@ -69,12 +69,8 @@ def find_model(source: str | Path) -> Path:
         return path
     if _similar(path):  # a misspelt path
         raise HQDMError(_missing(path))
-    try:
+    with about(_missing(path)):
         return download_folder(str(source))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise HQDMError(
-            f"{_missing(path)}, and there is none on the hub ({first_line(error)})"
-        ) from None
 
 
 def _missing(path: Path) -> str:

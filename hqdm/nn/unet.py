@@ -135,8 +135,8 @@ class UNet(nn.Module):
             raise HQDMError(f"dim needs an even number (sine and cosine features), got {dim}")
         if n_classes is not None and n_classes < 1:
             raise HQDMError(f"n_classes needs a positive number or null, got {n_classes}")
-        forms = {"attention_norm": attention_norm, "gelu": gelu}
-        check_types(forms, get_type_hints(UNet.__init__))
+        typed = {"attention_norm": attention_norm, "gelu": gelu, "hybrid": hybrid}
+        check_types(typed, get_type_hints(UNet.__init__))
         if finite("norm_eps", norm_eps) <= 0:
             raise HQDMError(f"norm_eps needs a positive number, got {norm_eps}")
         self.channels = channels
@@ -199,6 +199,8 @@ class UNet(nn.Module):
                 raise HQDMError(
                     f"no part {part!r} can be hybrid: expected one of {', '.join(known)}"
                 )
+            if not isinstance(self.hybrid[part], Hybrid):
+                raise HQDMError(f"hybrid: expected a Hybrid for {part}, got {self.hybrid[part]!r}")
 
     def _conv_for(self, part: str) -> ConvFactory:
         """The convolutions of a part or level; those of the most specific key."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
-from hqdm.utils.errors import HQDMError, check_names
+from hqdm.utils.errors import HQDMError, check_names, first_line
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 UPLOAD_OPTIONS = (
@@ -64,12 +64,15 @@ def download_folder(name: str, **options: Any) -> Path:
         **options: Arguments of `huggingface_hub.snapshot_download`.
 
     Raises:
-        OSError, ValueError, RuntimeError: By the library, if there is no such model or no access.
+        HQDMError: If there is no such model, or no access.
     """
     from huggingface_hub import snapshot_download
 
     files = [CONFIG_FILE, WEIGHTS_FILE]
-    return Path(snapshot_download(name, allow_patterns=files, **options))
+    try:
+        return Path(snapshot_download(name, allow_patterns=files, **options))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise HQDMError(f"no model of this name on the hub ({first_line(error)})") from error
 
 
 def upload_folder(
@@ -95,11 +98,13 @@ def upload_folder(
         The address of the commit.
 
     Raises:
-        HQDMError: If an option is unknown; no repository is created.
+        HQDMError: If the name is no text or an option is unknown; no repository is created.
         OSError, ValueError: By the library, if the name is not valid or there is no access.
     """
     from huggingface_hub import HfApi
 
+    if not isinstance(name, str):
+        raise HQDMError(f"repo_id: expected the name of a repository, owner/name, got {name!r}")
     check_names("option of push_to_hub", options, UPLOAD_OPTIONS)
 
     api = HfApi(token=token)

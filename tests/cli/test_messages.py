@@ -67,6 +67,12 @@ KEYS = ["data.name", "data.batch_size", "model.lr", "model.network.dim", "traine
             "  Given value: x",
             "k: expected a list or null, got x",
         ),
+        (
+            'Parser key "k":\n  - b: Does not validate against any of the Union subtypes\n'
+            "  Subtypes: [<class 'int'>, <class 'NoneType'>]\n  Errors:\n"
+            "    - Expected a <class 'int'>\n  Given value type: <class 'str'>\n  Given value: ",
+            "k: b: expected a whole number or null, got ''",
+        ),
         ("Something else\n  on two lines", "Something else on two lines"),
     ],
 )

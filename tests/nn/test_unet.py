@@ -305,6 +305,8 @@ def test_the_published_forms_of_every_preset(preset):
     [
         ({"size": 6, "mults": (1, 1, 1)}, "size 6 cannot be downsampled 2 times .*fewer mults"),
         ({"hybrid": {"vertx": FOUR}}, "no part 'vertx' can be hybrid: expected one of vertex, enc"),
+        ({"hybrid": {"vertex": {"groups": 1}}}, "hybrid: expected a Hybrid for vertex, got {'gro"),
+        ({"hybrid": "vertex"}, "hybrid: expected keys with values or null, got 'vertex'"),
         ({"dim": 9}, "dim needs an even number"),
         ({"dim": 0}, "dim needs a positive number"),
         ({"mults": ()}, "mults needs one positive multiplier"),

@@ -66,7 +66,7 @@ WRONG = [
     ("runs/no/model", "there is no folder runs/no/model: expected one that"),
     ("no model", "there is no folder no model: expected one that"),
     ("a/file", "there is no folder a/file: expected one that"),
-    ("some/one", r"there is no folder some/one, and no such model on the hub \(404\)"),
+    ("some/one", r"there is no folder some/one: no model of this name on the hub \(404\)$"),
     (None, r"on the hub \(owner/name\), got None"),
     ("", r"on the hub \(owner/name\), got ''"),
     (
@@ -74,6 +74,17 @@ WRONG = [
         r"empty holds no config.json: expected a folder that `hqdm export` or save_pretrained",
     ),
 ]
+
+
+def test_a_revision_is_that_of_a_model_on_the_hub(trained):
+    with pytest.raises(HQDMError, match="revision is that of a model on the hub, and .* is a fold"):
+        Denoiser.from_pretrained(trained, revision="main")
+
+
+def test_a_repository_has_a_name(trained, monkeypatch):
+    monkeypatch.setattr(HfApi, "create_repo", None)
+    with pytest.raises(HQDMError, match="repo_id: expected the name of a repo.*, got None"):
+        load_denoiser(trained).push_to_hub(None)
 
 
 @pytest.mark.parametrize(("source", "message"), WRONG)

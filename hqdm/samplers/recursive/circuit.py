@@ -180,7 +180,7 @@ def depolarising(gate: float, readout: float = 0.0) -> qml.NoiseModel:
     Raises:
         HQDMError: If a probability is out of range.
     """
-    for name, value in (("gate", gate), ("readout", readout)):
+    for name, value in (("depolarising", gate), ("readout", readout)):
         if not 0 <= finite(name, value) <= 1:
             raise HQDMError(f"{name} needs a probability in [0, 1], got {value}")
     is_gate = qml.BooleanFn(lambda operation: not _is_no_gate(operation))

@@ -58,7 +58,8 @@ class UnitarySampling(Sampler):
 
     Raises:
         HQDMError: If an option is unknown or out of range, or is one of another method, there is no
-            such device, or it does not simulate noise.
+            such device, or it does not simulate noise. In sampling, if trajectories are asked for
+            and the network has no ancilla.
     """
 
     name = "uss"
@@ -86,7 +87,9 @@ class UnitarySampling(Sampler):
             raise unknown("method", method, METHODS)
         if device is not None and method not in (None, "device"):
             raise HQDMError(f"method={method!r} runs on no device: leave device or method out")
-        if device is None and (method == "device" or shots is not None or noise is not None):
+        if device is None and method == "device":
+            raise HQDMError("method='device' needs a device, such as device='lightning.qubit'")
+        if device is None and (shots is not None or noise is not None):
             raise HQDMError("shots and noise are those of a device: give a device, too")
         whole("trajectories", trajectories, 1)
         if shots is not None:
@@ -154,6 +157,11 @@ class UnitarySampling(Sampler):
 
     def _method_of(self, network: StateNetwork) -> str:
         """The method for a network."""
+        if self.method == "trajectories" and not network.has_ancilla:
+            raise HQDMError(
+                "trajectories are drawn by the outcomes of an ancilla, which this network has not: "
+                "leave method and trajectories out"
+            )
         many = network.has_ancilla and network.n_qubits > MAX_CHANNEL_QUBITS
         return self.method or ("trajectories" if many else "matrix")
 

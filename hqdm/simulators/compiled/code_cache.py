@@ -12,9 +12,11 @@ Such a process gets kernels without threads.
 """
 
 import hashlib
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -23,12 +25,14 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import torch
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 from numba import cfunc, njit
 from numba.core import caching
 
 from hqdm.simulators.program.cache_folder import cache_folder
 from hqdm.simulators.program.sources import sources_digest
+
+log = logging.getLogger(__name__)
 
 DIGEST_LENGTH = 16
 PATIENCE = 120.0  # seconds
@@ -144,13 +148,28 @@ def _take_turns(compiled: Any, folder: Path) -> None:
 @contextmanager
 def _turn(folder: Path | None, name: str) -> Iterator[None]:
     """Hold the lock of a name in a folder, where there are locks."""
-    lock = ExitStack()
+    held = ExitStack()
     if folder is not None:
         # Some file systems have none. The exception at the end of the patience is an OSError, too.
         with suppress(OSError, NotImplementedError):
-            lock.enter_context(FileLock(folder / f"{name}.lock", timeout=PATIENCE))
-    with lock:
+            held.enter_context(_acquired(FileLock(folder / f"{name}.lock")))
+    with held:
         yield
+
+
+def _acquired(lock: BaseFileLock) -> AbstractContextManager[BaseFileLock]:
+    """Take a lock; say so if another process has it.
+
+    Raises:
+        Timeout: If it has not been released within `PATIENCE`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where a file takes the place of the lock of the system
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("waiting for another process that compiles the same kernel")
+            return lock.acquire(timeout=PATIENCE)
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def test_what_cannot_run_is_refused():
     for options in ({"gate": 1.5}, {"gate": 0.1, "readout": -0.1}):
         with pytest.raises(HQDMError, match=r"needs a probability in \[0, 1\]"):
             depolarising(**options)
-    with pytest.raises(HQDMError, match="gate needs a finite number"):
+    with pytest.raises(HQDMError, match="depolarising needs a finite number"):
         depolarising(math.nan)
     with pytest.raises(HQDMError, match="expected a PennyLane device or its name, got 3"):
         circuit.probabilities(psi, 3)

@@ -178,7 +178,7 @@ def test_copies_keep_the_settings():
         ({"scale": "mean"}, "unknown scale 'mean'"),
         ({"method": "power"}, "unknown method 'power'"),
         ({"shots": 10}, "shots and noise are those of a device"),
-        ({"method": "device"}, "give a device, too"),
+        ({"method": "device"}, "method='device' needs a device, such as"),
         ({"method": "matrix", "device": "default.qubit"}, "runs on no device"),
         ({"device": "default.qubit", "shots": 0}, "shots needs a whole number from 1"),
         ({"trajectories": 0}, "trajectories needs a whole number from 1"),
@@ -202,6 +202,8 @@ def test_models_that_it_does_not_take_are_refused():
     unet = Denoiser(UNet(size=8, dim=4, mults=(1,)), MixingSchedule(), "step")
     with pytest.raises(HQDMError, match=r"network of amplitudes \(USS, BestUnitary\), got UNet"):
         sampler.run(unet, torch.zeros(1, 1, 8, 8))
+    with pytest.raises(HQDMError, match="outcomes of an ancilla, which this network has not"):
+        UnitarySampling(2, method="trajectories").run(model(), x)
     for denoiser in (labelled, model(channels=1, size=3)):
         with pytest.raises(HQDMError, match="starting noise needs a unitary step"):
             sampler.starting_noise(denoiser, torch.zeros(1, *denoiser.sample_shape))

@@ -1,10 +1,12 @@
 """Compiled code is kept for what it was compiled from only, where a folder can be written."""
 
+import errno
 import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -211,8 +213,8 @@ def test_processes_compile_in_turn(monkeypatch, tmp_path, other, compiled):
     assert len(list(tmp_path.rglob("*.nbc"))) == compiled
 
 
-def test_a_stopped_process_is_not_waited_for(monkeypatch, tmp_path):
-    """Its lock is held for ever; the code is compiled all the same."""
+def test_a_stopped_process_is_not_waited_for(monkeypatch, tmp_path, caplog):
+    """Its lock is held for ever; the code is compiled all the same, with a message meanwhile."""
     monkeypatch.setattr(code_cache, "cache_folder", lambda name: tmp_path)
     monkeypatch.setattr(code_cache, "PATIENCE", 0.1)
     monkeypatch.setattr(code_cache, "_short_digest", lambda text: "digest")
@@ -220,3 +222,20 @@ def test_a_stopped_process_is_not_waited_for(monkeypatch, tmp_path):
     with FileLock(tmp_path / "scaled-digest.lock"):
         code_cache.Kernel(scaled)(x, 2)
     assert x.tolist() == [2, 2]
+    assert caplog.messages == ["waiting for another process that compiles the same kernel"]
+
+
+def test_file_systems_without_locks_are_used_without_a_warning(monkeypatch, tmp_path, caplog):
+    """`flock` is not implemented there, so that filelock warns and creates a file instead."""
+
+    def flock(fd, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    monkeypatch.setattr(code_cache, "cache_folder", lambda name: tmp_path)
+    x = np.ones(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        code_cache.Kernel(scaled)(x, 2)
+    assert x.tolist() == [2, 2]
+    assert not caplog.messages
