@@ -3,6 +3,7 @@
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -28,6 +29,8 @@ from hqdm.utils.files import report, write_file
 from hqdm.utils.pictures import grid, save_grid, save_loss_curve
 from hqdm.utils.progress import Progress, silent
 
+EPOCH_SECONDS = 2.0
+"""An epoch that ends sooner after a checkpoint has none: writing may take longer than training."""
 LOG_FILES = ("hparams.yaml", "events.out.tfevents.*")
 
 
@@ -47,9 +50,10 @@ class WholeCheckpoints(TorchCheckpointIO):
 class LastCheckpoint(Callback):
     """Saves the checkpoint that resumes the run, and stops training on a signal.
 
-    It saves every few steps, at the end of each epoch and at the end of training. On SIGTERM or
-    SIGINT it completes the step, saves and stops. After the last step of an epoch it stops after
-    validation, because a run resumed between the two would skip the validation.
+    It saves every few steps, at the end of each epoch that does not follow another checkpoint
+    within `EPOCH_SECONDS`, and at the end of training. On SIGTERM or SIGINT it completes the step,
+    saves and stops. After the last step of an epoch it stops after validation, because a run
+    resumed between the two would skip the validation.
 
     Args:
         path: The file to write.
@@ -67,6 +71,7 @@ class LastCheckpoint(Callback):
         self.every_n_steps = every_n_steps
         self._first = first
         self._saved_step = -1
+        self._saved_at = -math.inf
         self._signum: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -112,9 +117,13 @@ class LastCheckpoint(Callback):
         Raises:
             Interrupted: If a signal was received.
         """
-        if trainer.is_last_batch or self._saved_step != trainer.global_step:
+        interrupted = self._interrupted(trainer)
+        late = time.monotonic() - self._saved_at >= EPOCH_SECONDS
+        due = trainer.strategy.reduce_boolean_decision(late, all=False)
+        is_new = trainer.is_last_batch or self._saved_step != trainer.global_step
+        if is_new and (due or interrupted or _is_last_epoch(trainer)):
             self._save(trainer)
-        if self._interrupted(trainer):
+        if interrupted:
             raise Interrupted(self._signum or signal.SIGTERM, self.path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,7 +154,7 @@ class LastCheckpoint(Callback):
         for logger in trainer.loggers:
             logger.save()
         _report_logs(trainer)
-        self._saved_step = trainer.global_step
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the previous signal handlers, and report the logs of the end."""
@@ -153,6 +162,16 @@ class LastCheckpoint(Callback):
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous.clear()
+
+
+def _is_last_epoch(trainer: Trainer) -> bool:
+    """True at the end of an epoch that may be the last one."""
+    n_epochs, n_steps = trainer.max_epochs, trainer.max_steps
+    return (
+        trainer.should_stop
+        or (n_epochs is not None and 0 <= n_epochs <= trainer.current_epoch + 1)
+        or 0 <= n_steps <= trainer.global_step
+    )
 
 
 def _report_logs(trainer: Trainer) -> None:

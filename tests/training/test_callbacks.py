@@ -22,8 +22,10 @@ from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.generation.sampling import sample_images
 from hqdm.samplers import DDIM
 from hqdm.storage.checkpoint import read_checkpoint
+from hqdm.training import callbacks
 from hqdm.training.callbacks import LastCheckpoint, SampleGrid, WholeCheckpoints
 from hqdm.training.module import DiffusionModule
+from hqdm.utils.errors import Interrupted
 
 
 def kill_self_once(monkeypatch, target, name, signum):
@@ -132,6 +134,7 @@ def test_the_end_of_an_epoch_is_saved_with_its_validation(tmp_path):
 
     class FakeTrainer:
         is_global_zero, loggers, global_step, is_last_batch = True, (), 7, True
+        should_stop, max_epochs, max_steps = True, -1, -1
         strategy = SimpleNamespace(reduce_boolean_decision=lambda value, all: value)
 
         def save_checkpoint(self, path):
@@ -143,6 +146,44 @@ def test_the_end_of_an_epoch_is_saved_with_its_validation(tmp_path):
         FakeTrainer.is_last_batch = last
         callback.on_train_epoch_end(FakeTrainer(), None)
         assert len(saved) == expected
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ({}, [1, 4, 6]),
+        ({"max_epochs": 6}, [1, 4, 6]),
+        ({"max_epochs": 5}, [1, 4, 5, 6]),
+        ({"max_steps": 15}, [1, 4, 5, 6]),
+        ({"should_stop": True}, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_short_epochs_share_a_checkpoint(tmp_path, monkeypatch, ends, expected):
+    """Of 0.8 s each; the first one, one in 2 s and the last one are saved."""
+    saved, clock = [], 0.0
+
+    class FakeTrainer:
+        is_global_zero, loggers, is_last_batch = True, (), True
+        should_stop, max_epochs, max_steps = False, -1, -1
+        strategy = SimpleNamespace(reduce_boolean_decision=lambda value, all: value)
+
+        def save_checkpoint(self, path):
+            saved.append(self.current_epoch + 1)
+
+    for name, value in ends.items():
+        setattr(FakeTrainer, name, value)
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: clock)
+    callback, trainer = LastCheckpoint(tmp_path / "last.ckpt", 100), FakeTrainer()
+    for trainer.current_epoch in range(6):
+        clock += 0.8
+        trainer.global_step = 3 * (trainer.current_epoch + 1)
+        if trainer.current_epoch == 5:
+            callback._handle(signal.SIGINT, None)
+            with pytest.raises(Interrupted):
+                callback.on_train_epoch_end(trainer, None)
+        else:
+            callback.on_train_epoch_end(trainer, None)
+    assert saved == expected
 
 
 class Script:

@@ -14,6 +14,7 @@ from marks import slow
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.run_files import RunFiles
+from hqdm.training import callbacks
 from hqdm.training.callbacks import best_score
 from hqdm.training.module import DiffusionModule
 from hqdm.utils.errors import HQDMError
@@ -63,14 +64,17 @@ def train(config, out, *args, keep=None):
         slow({"trainer__accumulate_grad_batches": 2}, id="accumulated gradients"),
     ],
 )
-def test_every_checkpoint_resumes_the_run_bit_for_bit(tiny, same_run, tmp_path, changes):
+def test_every_checkpoint_resumes_the_run_bit_for_bit(
+    tiny, same_run, tmp_path, monkeypatch, changes
+):
     """Mid-epoch, at an epoch's end and at the end, with the validations that are left."""
+    monkeypatch.setattr(callbacks, "EPOCH_SECONDS", 0.0)  # also at the end of short epochs
     config = tiny(checkpoint_every=1, data__limit=32, **changes)
     copies = tmp_path / "copies"
     whole = train(config, tmp_path / "whole", keep=copies)
     validated = read_metric(tmp_path / "whole" / "csv", "val_loss")
     checkpoints = sorted(copies.iterdir())
-    assert len(checkpoints) >= 5
+    assert len(checkpoints) >= 4
     for i, checkpoint in enumerate(checkpoints):
         out = tmp_path / f"resumed_{i}"
         resumed = train(config, out, "--resume", checkpoint)
