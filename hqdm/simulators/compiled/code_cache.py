@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 DIGEST_LENGTH = 16
 PATIENCE = 120.0  # seconds
+SILENT_PATIENCE = 2.0  # seconds; reading the code takes less
 
 # For functions that allocate nothing: the atomic reference counts of the arrays, for every group of
 # samples, would take longer than running a circuit of a few qubits.
@@ -158,7 +159,7 @@ def _turn(folder: Path | None, name: str) -> Iterator[None]:
 
 
 def _acquired(lock: BaseFileLock) -> AbstractContextManager[BaseFileLock]:
-    """Take a lock; say so if another process has it.
+    """Take a lock; say so if another process keeps it.
 
     Raises:
         Timeout: If it has not been released within `PATIENCE`.
@@ -166,7 +167,7 @@ def _acquired(lock: BaseFileLock) -> AbstractContextManager[BaseFileLock]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where a file takes the place of the lock of the system
         try:
-            return lock.acquire(timeout=0)
+            return lock.acquire(timeout=min(SILENT_PATIENCE, PATIENCE))
         except Timeout:
             log.warning("waiting for another process that compiles the same kernel")
             return lock.acquire(timeout=PATIENCE)
