@@ -165,7 +165,10 @@ class LastCheckpoint(Callback):
 
 
 def _is_last_epoch(trainer: Trainer) -> bool:
-    """True at the end of an epoch that may be the last one."""
+    """True at the end of an epoch that may be the last one.
+
+    The trainer's own `fit_loop.done` changes the progress that is saved.
+    """
     n_epochs, n_steps = trainer.max_epochs, trainer.max_steps
     return (
         trainer.should_stop

@@ -1,7 +1,7 @@
 """One training run and its folder.
 
     runs/NAME/config.yaml       the configuration
-    runs/NAME/last.ckpt         the latest checkpoint: every 500 steps, and of epochs
+    runs/NAME/last.ckpt         the latest checkpoint: every 500 steps and at the end of epochs
     runs/NAME/best.ckpt         the checkpoint with the lowest validation loss
     runs/NAME/csv/version_K/    losses and gradient norms since the K-th start or resumption
     runs/NAME/tensorboard/      the same for TensorBoard

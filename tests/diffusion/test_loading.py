@@ -164,8 +164,8 @@ def test_what_is_neither_here_nor_on_the_hub(monkeypatch):
         raise OSError("404")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    said = r"^there is no model some/one: neither a .* name: no model of this name on the hub \(404"
-    with pytest.raises(HQDMError, match=said):
+    said = r"^there is no model some/one: neither a file nor a folder .*"
+    with pytest.raises(HQDMError, match=rf"{said}: no model of this name on the hub \(404\)$"):
         find_model("some/one")
 
 

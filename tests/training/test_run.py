@@ -74,7 +74,8 @@ def test_every_checkpoint_resumes_the_run_bit_for_bit(
     whole = train(config, tmp_path / "whole", keep=copies)
     validated = read_metric(tmp_path / "whole" / "csv", "val_loss")
     checkpoints = sorted(copies.iterdir())
-    assert len(checkpoints) >= 4
+    # Of two gradients a step there are half as many steps within an epoch.
+    assert len(checkpoints) >= (4 if "trainer__accumulate_grad_batches" in changes else 5)
     for i, checkpoint in enumerate(checkpoints):
         out = tmp_path / f"resumed_{i}"
         resumed = train(config, out, "--resume", checkpoint)

@@ -151,7 +151,8 @@ def _turn(folder: Path | None, name: str) -> Iterator[None]:
     """Hold the lock of a name in a folder, where there are locks."""
     held = ExitStack()
     if folder is not None:
-        # Some file systems have none. The exception at the end of the patience is an OSError, too.
+        # Some file systems have none, which earlier versions of filelock call not implemented. The
+        # exception at the end of the patience is an OSError, too.
         with suppress(OSError, NotImplementedError):
             held.enter_context(_acquired(FileLock(folder / f"{name}.lock")))
     with held:
@@ -165,7 +166,8 @@ def _acquired(lock: BaseFileLock) -> AbstractContextManager[BaseFileLock]:
         Timeout: If it has not been released within `PATIENCE`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where a file takes the place of the lock of the system
+        # A file then takes the place of the lock of the system.
+        warnings.filterwarnings("ignore", "flock not supported")
         try:
             return lock.acquire(timeout=min(SILENT_PATIENCE, PATIENCE))
         except Timeout:
