@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-NAMES = {path.stem for path in (*FOLDER.glob("*.py"), FOLDER / "speed")}
+NAMES = {path.stem for path in (*FOLDER.glob("*.py"), FOLDER / "speed", FOLDER / "amplitude")}
 
 
 @pytest.fixture

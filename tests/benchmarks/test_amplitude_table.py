@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -18,6 +19,16 @@ def table(load):
     script = load("amplitude_table")
     script.register_sources()
     return script
+
+
+@pytest.fixture
+def rows(table, load):
+    return load("amplitude.rows")
+
+
+@pytest.fixture
+def search(table, load):
+    return load("amplitude.search")
 
 
 @pytest.fixture
@@ -46,18 +57,18 @@ def test_convergence(table):
         assert table.converged(history, 1000) == expected
 
 
-def test_keys_are_unique_and_rates_are_as_many_for_all(table):
+def test_keys_are_unique_and_rates_are_as_many_for_all(table, rows):
     keys = [row.key for row in table.ROWS]
     assert len(keys) == len(set(keys))
     for row in table.ROWS:
-        closed = row.network == table.CONTROL
-        assert len(set(row.rates)) == (1 if closed else len(table.FACTORS))
+        closed = row.network == rows.CONTROL
+        assert len(set(row.rates)) == (1 if closed else len(rows.FACTORS))
     (dense,) = (row for row in table.ROWS if row.key == "Q-Dense 47; digits; guided, data")
     assert dense.rates == (0.000323, 0.00097, 0.00291, 0.0097)
 
 
-def test_baselines_have_the_numbers_of_parameters_that_the_table_names(table):
-    names = (table.DENSE, table.DCN, table.UNET)
+def test_baselines_have_the_numbers_of_parameters_that_the_table_names(table, rows):
+    names = (rows.DENSE, rows.DCN, rows.UNET)
     for row in (row for row in table.ROWS if row.network in names):
         source = table.SOURCES[row.data]
         classes = 2 if row.guided else None
@@ -85,22 +96,28 @@ def test_zeros_and_ones_of_the_digits(table):
     assert floor == pytest.approx(0.186, abs=1e-3)
 
 
-def test_classes_of_larger_sets(table, monkeypatch):
+def test_classes_of_larger_sets(table, rows, monkeypatch):
     """The images of the chosen classes, in their order, with labels 0, 1, ..."""
     images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(-1, -1, 8, 8)
     labels = torch.arange(12) % 3
     monkeypatch.setattr(
-        table,
+        rows,
         "load_images",
-        lambda name, split, **_: table.ImageSet(images, labels, ("a", "b", "c"), name, split),
+        lambda name, split, **_: rows.ImageSet(images, labels, ("a", "b", "c"), name, split),
     )
-    source = table.Source("digits_of_a_test", 8, classes=(2, 0), train=3, val=2, test=4)
+    source = rows.Source("digits_of_a_test", 8, classes=(2, 0), train=3, val=2, test=4)
     monkeypatch.setitem(table.SOURCES, "small", source)
     parts = table.images_of("small")
     assert parts["train"][0][:, 0, 0, 0].tolist() == [0, 2, 3]
     assert parts["train"][1].tolist() == [1, 0, 1]
     assert parts["val"][0][:, 0, 0, 0].tolist() == [5, 6]
     assert parts["test"][1].tolist() == [1, 0, 1, 0]
+
+
+def dense_row(table):
+    """The row of a baseline."""
+    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
+    return row
 
 
 def result(row, rate, seed, validation, energy):
@@ -113,27 +130,28 @@ def result(row, rate, seed, validation, energy):
     }
 
 
-def test_rates_and_steps_are_chosen_by_validation(table):
+def test_rates_and_steps_are_chosen_by_validation(table, search):
     """And the row is shown when all rates were tried, without the seed of the search."""
-    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
-    settings = {"taus": [1, 10], "tried": 2, "updates": 100}
-    (first, second), search = row.rates[:2], table.SEARCH_SEED
-    runs = [result(row, first, search, [0.9, 0.4], [1.0, 2.0])]
+    row = dense_row(table)
+    settings = {"taus": [1, 10], "trials": 2, "updates": 100}
+    (first, second), held_out = row.rates[:2], search.SEARCH_SEED
+    runs = [result(row, first, held_out, [0.9, 0.4], [1.0, 2.0])]
     results = {"settings": settings, "runs": runs, "floors": {"digits": {"energy_distance": 0.1}}}
     results["machines"] = []
-    assert table.final_runs(results, row) == []
-    pending = table.pending(results, row, seeds=3, tried=2)
-    assert next(pending) == (second, search)
-    runs.append(result(row, second, search, [0.3, 0.8], [9.0, 9.0]))
+    assert search.final_runs(results, row) == []
+    pending = search.pending(results, row, seeds=3)
+    assert next(pending) == (second, held_out)
+    runs.append(result(row, second, held_out, [0.3, 0.8], [9.0, 9.0]))
     assert next(pending) == (second, 0)
     runs.append(result(row, second, 0, [0.3, 0.8], [4.0, 1.0]))
     assert next(pending) == (second, 1)
     runs.append(result(row, second, 1, [0.5, 0.6], [6.0, 1.0]))
     assert list(pending) == [(second, 2)]
-    final = table.final_runs(results, row)
+    final = search.final_runs(results, row)
     assert [(run["rate"], run["seed"]) for run in final] == [(second, 0), (second, 1)]
-    assert table.best_tau(final) == 0
-    cells = dict(zip(table.COLUMNS, table.cells(row, final, [1, 10]), strict=True))
+    assert search.best_tau(final) == 0
+    rates = (0.001, second, 0.01)
+    cells = dict(zip(table.COLUMNS, table.cells(row, final, [1, 10], rates), strict=True))
     assert cells["steps"] == "1"
     assert cells["energy distance"] == "5 [-7.71, 17.7]"  # 5 -+ 12.71 * sqrt(2) / sqrt(2)
     assert cells["at 10 steps"] == "1 [1, 1]"
@@ -141,37 +159,105 @@ def test_rates_and_steps_are_chosen_by_validation(table):
     assert cells["learning rate"] == "0.0025"
     assert cells["FID"] == "-"
     assert cells["paper"] == "FID about 120"
-    edge = [result(row, row.rates[-1], seed, [0.5], [1.0 + seed]) for seed in range(5)]
-    cells = dict(zip(table.COLUMNS, table.cells(row, edge, [1]), strict=True))
-    assert cells["learning rate"] == "0.025 (edge)"
-    mean, low, high = table.interval_of([1.0, 2.0, 3.0, 4.0, 5.0], "bootstrap")
-    assert cells["energy distance"] == f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    edge = [result(row, second, seed, [0.5], [1.0 + seed]) for seed in range(5)]
+    cells = dict(zip(table.COLUMNS, table.cells(row, edge, [1], rates[:2]), strict=True))
+    assert cells["learning rate"] == "0.0025 (edge)"
+    # 3 -+ 2.7764 sqrt(2.5 / 5)
+    assert cells["energy distance"] == "3 [1.04, 4.96]"
 
 
-def test_runs_that_diverge_are_left_out(table, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("scores", "last"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], 0.000278),  # 0.000833 / 3
+        ([0.4, 0.3, 0.2, 0.1], 0.075),  # 0.025 * 3
+        ([0.4, 0.1, 0.3, 0.5], 0.00433),  # sqrt(0.0025 * 0.0075)
+        ([0.3, 0.1, 0.4, 0.5], 0.00144),  # sqrt(0.000833 * 0.0025)
+        ([None, 0.1, 0.4, 0.5], 0.00433),  # the run of the least rate diverged
+    ],
+)
+def test_the_search_goes_on_beside_the_best_rate(table, search, scores, last):
+    """As many rates for every row, the last where the others point to."""
+    row = dense_row(table)
+    runs = []
+    results = {"settings": {"trials": 5}, "runs": runs}
+    for rate, score in zip(row.rates, scores, strict=True):
+        assert search.next_rate(results, row) == rate
+        run = {"row": row.key, "rate": rate, "seed": search.SEARCH_SEED}
+        runs.append(run | ({"failure": "x"} if score is None else {"validation": [9.0, score]}))
+    assert search.next_rate(results, row) == last
+    assert search.final_runs(results, row) == []
+    runs.append(result(row, last, search.SEARCH_SEED, [0.05], [1.0]))
+    assert search.next_rate(results, row) is None
+    assert next(search.pending(results, row, seeds=2)) == (last, 0)
+    assert list(search.tried_rates(results, row)) == sorted([*row.rates, last])
+
+
+def test_a_closed_form_has_one_run_of_each_seed(table, rows, search):
+    (row,) = (row for row in table.ROWS if row.network == rows.CONTROL and row.data == "digits")
+    results = {"settings": {"trials": 5}, "runs": []}
+    pending = search.pending(results, row, seeds=2)
+    assert next(pending) == (1.0, search.SEARCH_SEED)
+    results["runs"].append(result(row, 1.0, search.SEARCH_SEED, [0.5], [1.0]))
+    assert list(pending) == [(1.0, 0), (1.0, 1)]
+
+
+def test_batches_are_those_of_the_paper_on_the_digits_and_equal_elsewhere(table, rows):
+    for row in table.ROWS:
+        if row.data != "digits":
+            assert row.batch == 4
+        elif row.target != "x0":
+            assert row.batch == (10 if row.network == rows.QU else 20)
+
+
+def test_runs_that_diverge_are_left_out(table, search, monkeypatch, tmp_path):
     """They count as tried; a row of them alone is not shown."""
-    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
-    search = table.SEARCH_SEED
+    row = dense_row(table)
+    held_out = search.SEARCH_SEED
 
     def diverge(*_):
         raise table.Diverged("the loss is nan at step 3")
 
     with monkeypatch.context() as patch:
         patch.setattr(table, "train", diverge)
-        runs = [table.measure(row, rate, search, Namespace(updates=10)) for rate in row.rates[:2]]
+        runs = [table.measure(row, rate, held_out, Namespace(updates=10)) for rate in row.rates[:2]]
     assert runs[0]["failure"] == "the loss is nan at step 3"
-    settings = {"taus": [1, 10], "tried": 2, "updates": 100}
+    settings = {"taus": [1, 10], "trials": 2, "updates": 100}
     results = {"settings": settings, "runs": runs, "machines": []}
-    assert table.chosen_rate(runs) is None
-    assert table.final_runs(results, row) == []
-    assert list(table.pending(results, row, seeds=2, tried=2)) == []
-    runs[1] = result(row, row.rates[1], search, [0.3, 0.8], [4.0, 1.0])
+    assert search.chosen_rate(results, row) is None
+    assert search.final_runs(results, row) == []
+    assert list(search.pending(results, row, seeds=2)) == []
+    runs[1] = result(row, row.rates[1], held_out, [0.3, 0.8], [4.0, 1.0])
     runs.append(result(row, row.rates[1], 0, [0.3, 0.8], [4.0, 1.0]))
-    assert table.final_runs(results, row) == runs[2:]
+    assert search.final_runs(results, row) == runs[2:]
     monkeypatch.setattr(table, "machine_lines", lambda machines: [])
-    assert f"Diverged: {row.key} at 0.000833 with random seed {search}." in table.notes(
+    assert f"Diverged: {row.key} at 0.000833 with random seed {held_out}." in table.notes(
         results, [row]
     )
+
+
+def test_the_plot_orders_the_models_of_a_task(table, rows, search, load, tmp_path):
+    """By the mean score after the number of steps of the validation, the best first."""
+    plots = load("amplitude.plots")
+    names = ("Dense like 987", "Q-Dense 47", "Q-Dense 47, frozen")
+    own = [row for row in rows.ROWS if row.key in {f"{n}; digits; guided, data" for n in names}]
+    assert [plots.kind_of(row) for row in own] == ["circuits", "control", "classical"]
+    (unitary,) = (row for row in rows.ROWS if row.key == "best unitary; digits; unguided, data")
+    assert plots.kind_of(unitary) == "control"
+    energies = {"Dense like 987": 3.0, "Q-Dense 47": 1.0, "Q-Dense 47, frozen": 2.0}
+    runs = [
+        result(row, row.rates[0], seed, [0.5, 0.3], [0.1, energies[row.model] + seed / 10])
+        for row in own
+        for seed in (search.SEARCH_SEED, 0, 1)
+    ]
+    floors = {"digits": {"energy_distance": 0.2}}
+    results = {"settings": {"trials": 1, "taus": [1, 10]}, "runs": runs, "floors": floors}
+    ((task, found),) = plots.tasks_of(results, "digits")
+    assert task == "guided, data"
+    assert [row.model for row, _ in found] == ["Q-Dense 47", "Q-Dense 47, frozen", "Dense like 987"]
+    assert plots.scores_of(found[0][1]) == [1.0, 1.1]
+    plots.plot(results, "digits", tmp_path / "plot.png")
+    assert plt.imread(tmp_path / "plot.png").std() > 0.05
 
 
 @pytest.mark.slow
@@ -206,7 +292,7 @@ def test_a_quick_table_is_taken_up(run, table, tmp_path):
 @pytest.mark.slow
 def test_steps_of_a_path_are_those_of_separate_runs(table):
     """Samples of few steps are the first ones of many, also restored images start halfway."""
-    (row,) = (row for row in table.ROWS if row.key == "Dense like 987; digits; guided, data")
+    row = dense_row(table)
     denoiser, _ = table.train(row, 0.01, 0, 20)
     path = list(table.samples_of(row, denoiser, 4, 0, [1, 3, 7]))
     again = [next(table.samples_of(row, denoiser, 4, 0, [tau])) for tau in (1, 3, 7)]

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/amplitude_table.py`."""
