@@ -19,6 +19,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 SILENT_SECONDS = 1.0  # loading a CUDA kernel takes less time, compiling one takes more
+FORWARD, BACKWARD = (f"{name} kernel of the simulator" for name in ("forward", "backward"))
 COMPILING = "compiling the %s for %s: about 10 seconds, once on this machine"
 
 

@@ -48,14 +48,15 @@ class Kernel:
 
     Args:
         function: The Python function.
+        parallel: False for a function without `prange`, which is compiled in a quarter of the time.
     """
 
     forked = False  # of a process in which threads of OpenMP had run
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], parallel: bool = True) -> None:
         self.__doc__ = function.__doc__
-        self.parallel = _compiled(function, parallel=True)
         self.serial = _compiled(function, parallel=False)
+        self.parallel = _compiled(function, parallel=True) if parallel else self.serial
 
     def __call__(self, *args: Any) -> Any:
         """Call the compiled function; compile it again if its files on disk are damaged."""
@@ -92,6 +93,11 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def serial(function: Callable[..., Any]) -> Kernel:
+    """A kernel without threads."""
+    return Kernel(function, parallel=False)
 
 
 class FunctionPointer:

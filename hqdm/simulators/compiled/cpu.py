@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from hqdm.circuits import Circuit
 from hqdm.simulators.compiled import kernels
-from hqdm.simulators.compiled.calls import call, compute, n_threads
+from hqdm.simulators.compiled.calls import BACKWARD, FORWARD, call, compute, n_threads
 from hqdm.simulators.compiled.kernels import SampleArrays
 from hqdm.simulators.compiled.lanes import n_lanes
 from hqdm.simulators.compiled.lowering import Lowered, lower, unknown_gates
@@ -35,7 +35,6 @@ from hqdm.simulators.program.statevector import StatevectorSimulator
 from hqdm.simulators.program.tracing import trace
 from hqdm.utils.errors import HQDMError
 
-FORWARD, BACKWARD = (f"{name} kernel of the simulator" for name in ("forward", "backward"))
 MIN_PIECES = 64  # of work, to balance threads; results do not depend on the number of threads
 UPDATES_PER_THREAD = 2**15  # of groups of amplitudes, 0.3 ms; waking a thread can take as long
 

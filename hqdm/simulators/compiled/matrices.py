@@ -8,11 +8,18 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from hqdm.simulators.compiled import products
+from hqdm.simulators.compiled.calls import BACKWARD, FORWARD, call, compute
+from hqdm.simulators.compiled.code_cache import Kernel
 from hqdm.simulators.compiled.lowering import Factor
 
 
 class InstructionMatrices:
     """The matrices of all instructions of one size; short products are padded with identities.
+
+    On the CPU an operation of the compiled kernels, see `KernelFunction`, whose argument are the
+    phases of all gates, `(n_circuits, n_gates)`, and whose value are the matrices, `(n_circuits,
+    n_instructions, size, size)`.
 
     Args:
         factors: The factors of each instruction, first applied first.
@@ -33,18 +40,43 @@ class InstructionMatrices:
         self.gates = torch.tensor(gates, device=device)
         matrices = [torch.stack([factor.matrices for factor in step], 1) for step in by_step]
         self.constant, self.cosine, self.sine = torch.stack(matrices, 1).to(device, dtype)
+        self.shape = *self.gates.shape, size, size
+        of_step = torch.stack([self.constant, self.cosine, self.sine], 2).cpu()
+        self.terms = products.Terms(self.gates.cpu().numpy(), of_step.numpy())
 
-    def __call__(self, cos: Tensor, sin: Tensor) -> Tensor:
-        """Evaluate the matrices.
+    def __call__(self, phases: Tensor) -> Tensor:
+        """The matrices for phases."""
+        if phases.device.type != "cpu":
+            return self.reference(phases)
+        return compute(self, phases)
 
-        Args:
-            cos: Cosines of the phases of all gates, `(n_circuits, n_gates)`.
-            sin: Sines of the phases of all gates, `(n_circuits, n_gates)`.
+    def _call(self, kernel: Kernel, name: str, phases: Tensor, *arguments: Tensor) -> None:
+        """Call one of the kernels."""
+        arrays = (tensor.numpy() for tensor in (phases, *arguments))
+        call(kernel, name, phases.dtype, self.terms, *arrays, n=1)
 
-        Returns:
-            `(n_circuits, n_instructions, size, size)`.
-        """
-        cos, sin = (part[:, self.gates, None, None] for part in (cos, sin))
+    def forward(self, phases: Tensor) -> tuple[Tensor, ...]:
+        """The matrices, and the products of the first 1, 2, ... gates; see `Operation`."""
+        phases = phases.detach().contiguous()
+        partial = phases.new_empty(len(phases), *self.shape, dtype=self.constant.dtype)
+        self._call(products.multiply, FORWARD, phases, partial)
+        return partial[:, -1], partial
+
+    def backward(
+        self, grad: Tensor, needed: tuple[bool, ...], phases: Tensor, partial: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        """The gradient with respect to the phases; see `Operation`."""
+        phases = phases.detach().contiguous()
+        grad = grad.resolve_conj().clone(memory_format=torch.contiguous_format)
+        work = grad.new_empty(self.shape[-1])
+        grad_phases = torch.zeros_like(phases)
+        arguments = phases, partial, grad, work, grad_phases
+        self._call(products.differentiate, BACKWARD, *arguments)
+        return (grad_phases,)
+
+    def reference(self, phases: Tensor) -> Tensor:
+        """The matrices in torch operations."""
+        cos, sin = (part[:, self.gates, None, None] for part in (phases.cos(), phases.sin()))
         steps = (self.constant + cos * self.cosine + sin * self.sine).unbind(1)
         product = steps[0]
         for step in steps[1:]:
@@ -77,8 +109,7 @@ class Entries:
         return self._joined(phases, [matrix.mH for matrix in self._matrices(phases)])
 
     def _matrices(self, phases: Tensor) -> list[Tensor]:
-        cos, sin = phases.cos(), phases.sin()
-        return [group(cos, sin) for group in self.groups]
+        return [group(phases) for group in self.groups]
 
     def _joined(self, phases: Tensor, matrices: list[Tensor]) -> Tensor:
         none = self.none.expand(len(phases), 0)
