@@ -2,7 +2,8 @@
 
     FOLDER/report/report.md         for the terminal and Markdown
     FOLDER/report/report.tex        the same in LaTeX
-    FOLDER/report/differences.png   differences of the pairs with their intervals
+    FOLDER/report/differences.png   differences of the pairs with their intervals, a panel for
+                                    each data set and score
     FOLDER/report/curves_DATA.png   learning curves: geometric means over random seeds with
                                     the intervals of the logarithms
 
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 MARKDOWN, LATEX, DIFFERENCES = "report.md", "report.tex", "differences.png"
 DIGITS = 4  # of scores
 FOUND, OTHER = "blue", "grey"  # colours of differences
+DIFFERENCE_LABELS = {
+    FOUND: f"a difference: p < {1 - LEVEL:.2g}, adjusted by Holm's method",
+    OTHER: "no difference found, or no test",
+}
 CURVES = {VAL_LOSS: "validation loss", "train_loss": "training loss"}
 INTERVAL_NAMES = {
     "t": "the t distribution",
@@ -285,41 +290,59 @@ def _plot_mean(axes: "Axes", curves: Sequence[dict[int, float]], label: str, kin
 
 
 def save_differences(answers: Sequence[Answer], path: Path) -> None:
-    """Plot the differences with their intervals: those of ratios in per cent, others beside."""
-    from matplotlib.figure import Figure
+    """Plot the differences with their intervals, a panel for each data set and score.
 
-    kinds = [
-        [a for a in answers if a.found is not None and a.found.relative is relative]
-        for relative in (True, False)
+    Args:
+        answers: The comparisons; those without a pair of results are left out.
+        path: The file.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    panels: dict[str, list[Answer]] = {}
+    for answer in answers:
+        if answer.found is not None:
+            title = f"{answer.data}: {SCORES[answer.question.score].label}"
+            panels.setdefault(title, []).append(answer)
+    rows = [len(own) for own in panels.values()] or [1]
+    size = 9, 1 + sum(0.8 + 0.3 * n for n in rows)
+    picture = Figure(figsize=size, layout="constrained")
+    axes = picture.subplots(len(rows), squeeze=False, height_ratios=rows)[:, 0]
+    for panel, (title, own) in zip(axes, panels.items(), strict=False):
+        _plot_differences(panel, own)
+        panel.set_title(title, fontsize=10)
+    if not panels:
+        axes[0].set_title("no pair of results", fontsize=10)
+    lines = [
+        Line2D([], [], color=color, marker="o", label=label)
+        for color, label in DIFFERENCE_LABELS.items()
     ]
-    shown = [kind for kind in kinds if kind]
-    rows = max(map(len, shown), default=1)
-    picture = Figure(figsize=(9, 1.2 + 0.35 * rows * max(1, len(shown))), layout="constrained")
-    panels = picture.subplots(max(1, len(shown)), squeeze=False)[:, 0]
-    for axes, kind in zip(panels, shown, strict=False):
-        _plot_differences(axes, kind)
+    note = (
+        f"means of the pairs with intervals of {PERCENT}, unadjusted; below 0 the first model is "
+        "better"
+    )
+    picture.legend(
+        handles=lines, loc="outside lower center", fontsize=8, title=note, title_fontsize=8
+    )
     save_figure(picture, path)
 
 
 def _plot_differences(axes: "Axes", answers: Sequence[Answer]) -> None:
+    """Plot differences of one score, those of ratios in per cent."""
     names = []
+    relative = SCORES[answers[0].question.score].relative
+    scale = 100 if relative else 1
     for place, answer in enumerate(answers):
         found, q = answer.found, answer.question
         assert found is not None
-        scale = 100 if found.relative else 1
         color = FOUND if answer.certain else OTHER
         below, above = found.mean - found.low, found.high - found.mean
         errors = None if np.isnan(found.low) else [[scale * below], [scale * above]]
         axes.errorbar(scale * found.mean, place, xerr=errors, fmt="o", color=color, capsize=3.0)
-        names.append(f"{answer.data}: {SCORES[q.score].label} of {q.model}, against {q.against}")
+        names.append(f"{q.model} against {q.against}")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
-    found = answers[0].found
-    unit = " in per cent" if found is not None and found.relative else ""
-    axes.set_xlabel(
-        f"difference{unit}; left is better for the first model\n"
-        f"bars: intervals of {PERCENT}, unadjusted; {FOUND}: p < {1 - LEVEL:.2g}, adjusted by "
-        f"Holm's method; {OTHER}: no difference found"
-    )
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel("difference in per cent" if relative else "difference", fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.3)

@@ -1,6 +1,7 @@
 """The report: made-up results in tables, sentences and plots, equal to the bit."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from hqdm.study import report
 from hqdm.study.answers import Answer
 from hqdm.study.file import Question
 from hqdm.study.report import report_files, save_curves, save_differences, write_report
+from hqdm.study.scores import SCORES
 from hqdm.study.statistics import interval_of, paired
 from hqdm.utils.errors import HQDMError
 
@@ -138,9 +140,9 @@ def test_curves_have_positive_bands_around_the_mean_of_all_seeds(drawn, tmp_path
     assert labels == [["circuits: validation loss"], ["circuits: loss"]]
 
 
-def answer(scores, p, relative=True, **options):
-    found = paired(scores, [1.0] * len(scores), relative, **options)
-    return Answer("digits", Question("circuits", "classical", "loss"), found, p)
+def answer(scores, p, score="loss", data="digits", **options):
+    found = paired(scores, [1.0] * len(scores), SCORES[score].relative, **options)
+    return Answer(data, Question("circuits", "classical", score), found, p)
 
 
 def test_differences_are_drawn_with_their_ends_and_colours(drawn, tmp_path):
@@ -150,7 +152,7 @@ def test_differences_are_drawn_with_their_ends_and_colours(drawn, tmp_path):
         answer([0.9, 0.8, 0.99], 0.2),
         answer([0.7], math.nan),
         answer([0.9, 0.8, 0.85], 0.01, kind="bootstrap"),
-        answer([0.5, 0.6, 0.7], 0.04, relative=False),
+        answer([0.5, 0.6, 0.7], 0.04, "kid"),
     ]
     save_differences(answers, tmp_path)
     ratios, plain = drawn
@@ -170,7 +172,49 @@ def test_differences_are_drawn_with_their_ends_and_colours(drawn, tmp_path):
     assert [one[0].get_color() for one in ratios.containers] == ["blue", "grey", "grey", "blue"]
     assert "in per cent" in ratios.get_xlabel()
     assert "per cent" not in plain.get_xlabel()
-    assert "intervals of 95 %, unadjusted; blue: p < 0.05, adjusted by Holm's" in plain.get_xlabel()
+    (legend,) = plain.figure.legends
+    assert "intervals of 95 %, unadjusted; below 0 the first" in legend.get_title().get_text()
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[0] == "a difference: p < 0.05, adjusted by Holm's method"
+    assert [line.get_color() for line in legend.get_lines()] == ["blue", "grey"]
+
+
+def test_differences_have_a_panel_for_each_data_set_and_score(drawn, tmp_path):
+    """A loss that differs by 1 % is not drawn on the axis of a FID that differs by half.
+
+    Each has a line at 0, rows of the same height, and nothing is cut off.
+    """
+    values = {"loss": [0.99, 1.0, 0.98], "fid": [0.4, 0.6, 0.5]}
+    answers = [
+        answer(values[score], 0.2, score, data)
+        for data in ("digits", "mnist")
+        for score in ("loss", "fid", "fid")
+    ]
+    nothing = replace(answers[0], found=None)
+    save_differences([nothing, *answers], tmp_path)
+    titles = ["digits: loss", "digits: FID", "mnist: loss", "mnist: FID"]
+    assert [axes.get_title() for axes in drawn] == titles
+    assert [len(axes.containers) for axes in drawn] == [1, 2, 1, 2]
+    for axes in drawn:
+        zero, ends = axes.lines[-1], axes.get_xlim()
+        assert set(zero.get_xdata()) == {0}
+        assert ends[0] < 0 < ends[1]
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert names == ["circuits against classical"] * len(axes.containers)
+        assert axes.get_ylim() == (len(names) - 0.5, -0.5)
+    assert drawn[0].get_xlim()[0] > -10
+    assert drawn[1].get_xlim()[0] < -50
+    picture = drawn[0].figure
+    picture.draw_without_rendering()
+    inside, width, height = picture.get_tightbbox(), *picture.get_size_inches()
+    assert 0 <= inside.x0 < inside.x1 <= width
+    assert 0 <= inside.y0 < inside.y1 <= height
+
+
+def test_without_a_pair_the_plot_says_so(drawn, tmp_path):
+    save_differences([replace(answer([0.9, 0.8], 0.01), found=None)], tmp_path)
+    (axes,) = drawn
+    assert axes.get_title() == "no pair of results"
 
 
 def test_a_difference_without_a_ratio_has_a_panel_of_its_own(tmp_path):
