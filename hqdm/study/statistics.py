@@ -28,9 +28,10 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import chi2, nct, t
+from scipy.special import chdtr, gammaln
+from scipy.stats import chi2, t
 
+from hqdm.utils.checks import finite, positive, whole
 from hqdm.utils.errors import HQDMError
 
 LEVEL = 0.95
@@ -57,7 +58,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 @cache
 def _quantile(freedom: int, level: float = 1 - LEVEL) -> float:
     """The quantile 1 - level / 2 of the t distribution."""
-    return float(t.ppf(1 - level / 2, freedom))
+    return float(t.isf(level / 2, freedom))
 
 
 def interval_of(values: Sequence[float], kind: str = "t") -> tuple[float, float, float]:
@@ -234,14 +235,38 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def power(difference: float, scatter: float, n: int, level: float = 1 - LEVEL) -> float:
     """The probability that a paired t test finds a difference.
 
+    With c the quantile of the test and d = difference sqrt(n) / scatter, it is the mean over
+    standard normal values z of P(V < k (z + d)^2 / c^2), with V of the chi-square distribution of
+    k = n - 1. (The noncentral t distribution of scipy is nan for many values of d.)
+
     Args:
         difference: The true mean difference.
-        scatter: The true standard deviation of differences, above 0.
-        n: Number of pairs, two or more.
+        scatter: The true standard deviation of differences.
+        n: Number of pairs.
         level: The level of the test.
+
+    Raises:
+        HQDMError: If the scatter is not positive, there is no test (a single pair), or another
+            number is out of range.
     """
-    critical, shift = _quantile(n - 1, level), difference / scatter * n**0.5
-    return float(nct.sf(critical, n - 1, shift) + nct.cdf(-critical, n - 1, shift))
+    finite("difference", difference)
+    positive("scatter", scatter)
+    whole("n", n, 2)
+    if not 0 < level < 1:
+        raise HQDMError(f"level needs a number between 0 and 1, got {level}")
+    z, weights = _normal_values()
+    with np.errstate(over="ignore"):  # infinite, at which the probability is 1
+        ratios = (z + difference / scatter * n**0.5) / _quantile(n - 1, level)
+        found = chdtr(n - 1, (n - 1) * ratios**2)
+    return min(1.0, float(weights @ found))
+
+
+@cache
+def _normal_values() -> tuple["np.ndarray", "np.ndarray"]:
+    """Equidistant values, and their weights in a mean over the normal distribution."""
+    values = np.linspace(-9, 9, 4001)
+    weights = np.exp(-(values**2) / 2)
+    return values, weights / weights.sum()
 
 
 def seeds_needed(difference: float, scatter: float, level: float = 1 - LEVEL) -> int | None:
@@ -249,8 +274,11 @@ def seeds_needed(difference: float, scatter: float, level: float = 1 - LEVEL) ->
 
     Args:
         difference: The true mean difference.
-        scatter: The true standard deviation of differences, above 0.
+        scatter: The true standard deviation of differences.
         level: The level of the test.
+
+    Raises:
+        HQDMError: If a number is out of range, see `power`.
     """
     if power(difference, scatter, MAX_SEEDS, level) < POWER:
         return None

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, false_discovery_control, ttest_1samp, ttest_rel
+from scipy.stats import bootstrap, false_discovery_control, t, ttest_1samp, ttest_rel
 
 from hqdm.study.statistics import (
     INTERVALS,
@@ -190,6 +190,58 @@ def test_the_number_of_seeds_has_the_power():
     assert power(0.0, 1.0, 3) == pytest.approx(1 - LEVEL)  # both tails
     assert seeds_needed(1e-6, 1.0) is None
     assert MAX_SEEDS == 10_000
+
+
+@pytest.mark.parametrize("shift", [0, 0.3, -2, 10, 30, 1e3])
+@pytest.mark.parametrize("level", [1e-6, 0.05 / 6, 0.05, 0.9])
+def test_the_power_of_three_pairs_has_a_closed_form(shift, level):
+    """With two degrees of freedom P(V < v) = 1 - exp(-v / 2), whose normal mean is known."""
+    c = t.isf(level / 2, 2)
+    exact = 1 - math.exp(-(shift**2) / (c**2 + 2)) * c / math.sqrt(c**2 + 2)
+    assert power(shift / 3**0.5, 1.0, 3, level) == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "effect"), [(2, 3.0), (2, 20.0), (5, 4.5 / 2), (5, 1.0), (50, 0.4)])
+def test_the_power_is_the_fraction_of_simulations(n, effect):
+    """Within five standard deviations of the fraction."""
+    samples = np.random.default_rng(n).normal(effect, 1.0, size=(20 * SIMULATIONS, n))
+    found = np.mean(ttest_1samp(samples, 0, axis=1).pvalue < 1 - LEVEL)
+    assert found == pytest.approx(power(effect, 1.0, n), abs=0.0125)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 50])
+@pytest.mark.parametrize("n", [2, 5, 50, 1000, MAX_SEEDS])
+def test_the_power_rises_to_one_with_the_effect(n, level):
+    """Also where functions of the noncentral t distribution are nan, as at n = 5 for 4.5."""
+    effects = [0, 1e-12, *np.geomspace(1e-3, 1e3, 61), 4.5, 1e10, 1e200]
+    found = [power(effect, 1.0, n, level) for effect in sorted(effects)]
+    assert np.all(np.diff(found) >= -1e-12)
+    assert found[0] == pytest.approx(level, rel=1e-5)
+    assert found[-1] == pytest.approx(1)
+    assert power(1e300, 1e-300, n) == pytest.approx(1)
+    assert power(-0.5, 1.0, n) == pytest.approx(power(0.5, 1.0, n), rel=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_least_number_of_seeds_is_two():
+    assert seeds_needed(1e9, 1e-9) == 2
+    assert seeds_needed(0.0, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ((1.0, 0.0, 5), "scatter needs a positive number, got 0"),
+        ((1.0, math.inf, 5), "scatter needs a finite number, got inf"),
+        ((math.nan, 1.0, 5), "difference needs a finite number, got nan"),
+        ((1.0, 1.0, 1), "n needs a whole number from 2, got 1"),
+        ((1.0, 1.0, 5, 0.0), "level needs a number between 0 and 1, got 0.0"),
+        ((1.0, 1.0, 5, math.nan), "level needs a number between 0 and 1, got nan"),
+    ],
+)
+def test_without_a_test_there_is_no_power(numbers, said):
+    with pytest.raises(HQDMError, match=f"^{said}$"):
+        power(*numbers)
 
 
 def test_seeds_for_a_difference_follow_from_the_scatter_of_the_pairs():
