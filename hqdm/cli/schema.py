@@ -158,7 +158,7 @@ def build_module(
     label_dropout: float = 0.1,
     compile: bool = False,
     seed: int = 0,
-    angle_lr: float = 1.0,
+    angle_lr_factor: float = 1.0,
 ) -> DiffusionModule:
     """Build the module that trains a denoiser.
 
@@ -181,7 +181,7 @@ def build_module(
         label_dropout: Fraction of dropped labels, for classifier-free guidance.
         compile: Compile the network with torch.compile.
         seed: Random seed; follows `seed_everything`.
-        angle_lr: Factor of the learning rate for the angles of circuits.
+        angle_lr_factor: Factor of the learning rate for the angles of circuits.
 
     Returns:
         The module.
@@ -227,6 +227,6 @@ def build_module(
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
         compile=compile,
-        angle_lr=angle_lr,
+        angle_lr_factor=angle_lr_factor,
         **{f"ema_{key}": value for key, value in asdict(ema).items()},
     )

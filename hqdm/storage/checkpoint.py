@@ -13,13 +13,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypedDict, get_type_hints
+from typing import Any, Self, TypedDict, cast, get_type_hints
 
 import torch
 from torch import Tensor
 
 from hqdm.storage.digests import check_archive, sealed
-from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model
+from hqdm.storage.formats import MODEL_VERSION, check_version, migrate_model, migrate_options
 from hqdm.storage.requirements import check_requirements
 from hqdm.utils.checks import check_types, whole
 from hqdm.utils.errors import HQDMError, check_names
@@ -50,7 +50,7 @@ class ModuleOptions(TypedDict, total=False):
     ema_start: int
     ema_sigma_rel: float | None
     label_dropout: float
-    angle_lr: float
+    angle_lr_factor: float
 
 
 class Header(TypedDict):
@@ -110,6 +110,7 @@ class Checkpoint:
             whole(f"{broken}{key}", own[key])
         options = own.get("module", {})
         check_types({"module": options}, {"module": dict}, broken)
+        options = migrate_options(options)
         check_names(f"{broken}key of module", options, ModuleOptions.__annotations__)
         check_types(options, get_type_hints(ModuleOptions), f"{broken}module.")
         return cls(
@@ -117,7 +118,7 @@ class Checkpoint:
             whole_file,
             _tensors(whole_file, broken),
             migrate_model(own["denoiser"], version),
-            options,
+            cast(ModuleOptions, options),
             own["seed"],
             own["batches_seen"],
             tuple(own["frozen"]),

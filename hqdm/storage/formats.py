@@ -64,6 +64,11 @@ def migrate_model(config: Mapping[str, Any], version: int) -> dict[str, Any]:
     return {key: _not_interleaved(value) for key, value in named.items()}
 
 
+def migrate_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the training module by their names; `angle_lr_factor` was `angle_lr` at first."""
+    return {"angle_lr_factor" if k == "angle_lr" else k: value for k, value in options.items()}
+
+
 def _named(config: Mapping[str, Any]) -> dict[str, Any]:
     """Version 2 of a configuration of version 1.
 

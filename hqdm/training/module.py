@@ -73,8 +73,8 @@ class DiffusionModule(LightningModule):
             every step (`ReduceLROnPlateau`: after every validation, with its loss); None is a
             constant learning rate.
         compile: Compile the network with `torch.compile` at the start of training.
-        angle_lr: Factor of the learning rate for the angles of circuits, which form a second
-            parameter group of the optimiser unless it is 1.
+        angle_lr_factor: Factor of the learning rate for the angles of circuits, which form a second
+            parameter group of the optimiser unless it is 1. Another one needs trained angles.
 
     Attributes:
         sampler: The sampler of `predict_step`.
@@ -98,7 +98,7 @@ class DiffusionModule(LightningModule):
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
         compile: bool = False,
-        angle_lr: float = 1.0,
+        angle_lr_factor: float = 1.0,
     ) -> None:
         super().__init__()
         if optimizer is not None and (lr, betas) != (None, None):
@@ -120,7 +120,7 @@ class DiffusionModule(LightningModule):
             if not ok:
                 raise HQDMError(f"{name} needs {expected}, got {came}")
         whole("seed", seed)
-        self.angle_lr = positive("angle_lr", angle_lr)
+        self.angle_lr_factor = positive("angle_lr_factor", angle_lr_factor)
         self.denoiser = denoiser
         self.ema = EMA(denoiser, ema_decay, ema_every, ema_start, ema_sigma_rel)
         self.label_dropout = label_dropout
@@ -266,7 +266,7 @@ class DiffusionModule(LightningModule):
         training of any length and is scored as the models that are trained.
 
         Raises:
-            HQDMError: If they refuse their options.
+            HQDMError: If they refuse their options, or a learning rate of angles has no angles.
         """
         trained = list(self._trained()) or [torch.nn.Parameter(torch.empty(0))]
         default = partial(torch.optim.Adam, lr=self.lr, betas=self.betas)
@@ -285,14 +285,23 @@ class DiffusionModule(LightningModule):
         return (p for p in self.denoiser.parameters() if p.requires_grad)
 
     def _groups(self, trained: list[torch.nn.Parameter]) -> Iterable[Any]:
-        """The parameters, or their groups if angles have a learning rate of their own."""
+        """The parameters, or their groups if angles have a learning rate of their own.
+
+        Raises:
+            HQDMError: If angles would have one, and none is trained.
+        """
+        if self.angle_lr_factor == 1:
+            return trained
         angles = {id(parameter) for parameter in quantum_parameters(self.denoiser)}
         of_angles = [p for p in trained if id(p) in angles]
-        if self.angle_lr == 1 or not of_angles:
-            return trained
+        if not of_angles:
+            raise HQDMError(
+                f"angle_lr_factor is {self.angle_lr_factor:g}, but the model trains no angles of "
+                "circuits: leave it out, or set it to 1 for a control that trains none"
+            )
         others = [p for p in trained if id(p) not in angles]
         groups = [{"params": others}] if others else []
-        return [*groups, {"params": of_angles, LR_FACTOR: self.angle_lr}]
+        return [*groups, {"params": of_angles, LR_FACTOR: self.angle_lr_factor}]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Update the learning rate.
@@ -370,7 +379,7 @@ class DiffusionModule(LightningModule):
             "ema_start": self.ema.start,
             "ema_sigma_rel": self.ema.sigma_rel,
             "label_dropout": self.label_dropout,
-            **({} if self.angle_lr == 1 else {"angle_lr": self.angle_lr}),
+            **({} if self.angle_lr_factor == 1 else {"angle_lr_factor": self.angle_lr_factor}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ DAMAGE = [
     ({"hqdm.module": 3}, "module: expected keys with values, got 3"),
     ({"hqdm.module": {"lr": "fast"}}, "module.lr: expected a number or null, got 'fast'"),
     ({"hqdm.module": {"ema_every": None}}, "module.ema_every: expected a whole number, got None"),
-    ({"hqdm.module": {"rate": 1}}, "key of module 'rate': expected one of angle_lr, betas"),
+    ({"hqdm.module": {"rate": 1}}, "key of module 'rate': expected one of angle_lr_factor, betas"),
     ({"state_dict": [1]}, "state_dict: expected tensors by name"),
     ({"state_dict": {"denoiser.network": 3}}, "state_dict: expected tensors by name"),
     ({"state_dict": {3: torch.zeros(1)}}, "state_dict: expected tensors by name"),
@@ -66,11 +66,18 @@ def test_a_whole_checkpoint_is_read(contents, trained):
 
 def test_the_schema_has_the_options_of_the_module(trained):
     module = DiffusionModule.load_from_checkpoint(trained / "last.ckpt")
-    assert {*module.options, "angle_lr"} == set(ModuleOptions.__annotations__)  # stored if not 1
+    assert {*module.options, "angle_lr_factor"} == set(
+        ModuleOptions.__annotations__
+    )  # stored if not 1
     without = {"lr": None, "betas": None}  # as a module with its own optimiser saves them
     other = damaged(torch.load(trained / "last.ckpt", weights_only=True), {})
     other["hqdm"]["module"] |= without
     assert Checkpoint.of(other, "it").module["lr"] is None
+
+
+def test_the_first_name_of_an_option_is_read(contents):
+    first = damaged(contents, {"hqdm.module": {"angle_lr": 3.0, "ema_every": 5}})
+    assert Checkpoint.of(first, "it").module == {"angle_lr_factor": 3.0, "ema_every": 5}
 
 
 @pytest.mark.parametrize(("changes", "said"), DAMAGE, ids=[said[:40] for _, said in DAMAGE])

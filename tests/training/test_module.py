@@ -358,8 +358,9 @@ def test_angles_have_a_learning_rate_of_their_own(quiet, schedule, control):
     hybrid = Hybrid(1, 1, "HQConv", 1, control=control)
     network = UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4, hybrid={"encoder.0": hybrid})
     denoiser = Denoiser(network, CosineSchedule())
-    module = DiffusionModule(denoiser, lr=1e-3, angle_lr=20, lr_scheduler=schedule)
-    assert module.options["angle_lr"] == 20
+    given = 20 if control is None else 1  # another one is refused without trained angles
+    module = DiffusionModule(denoiser, lr=1e-3, angle_lr_factor=given, lr_scheduler=schedule)
+    assert module.options.get("angle_lr_factor", 1) == given
     before = {name: p.detach().clone() for name, p in denoiser.named_parameters()}
     Trainer(max_steps=1, **quiet).fit(module, DataLoader(torch.randn(4, 1, 4, 4), 4))
     start = 1e-3 if schedule is None else 5e-4
@@ -371,12 +372,29 @@ def test_angles_have_a_learning_rate_of_their_own(quiet, schedule, control):
             assert moved == pytest.approx(start * factor, rel=0.01), name
 
 
+@pytest.mark.parametrize("hybrid", [{}, {"encoder.0": Hybrid(1, 1, "HQConv", 1, control="frozen")}])
+def test_a_learning_rate_of_angles_needs_trained_angles(hybrid):
+    network = UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4, hybrid=hybrid)
+    module = DiffusionModule(Denoiser(network, CosineSchedule()), angle_lr_factor=10)
+    with pytest.raises(HQDMError, match="angle_lr_factor is 10, but the model trains no angles of"):
+        module.build_optimizer()
+
+
+def test_a_learning_rate_of_frozen_angles_is_refused_before_the_training(refused, tmp_path):
+    """With `--freeze`; the first name of the option is not known."""
+    fit = ("fit", "--config", "digits_qvunet", "--out", tmp_path / "run", "--trainer.max_steps", 1)
+    line = refused(*fit, "--model.angle_lr_factor", 10, "--freeze", "encoder,vertex")
+    assert "angle_lr_factor is 10, but the model trains no angles of circuits: leave it out" in line
+    line = refused(*fit, "--config", '{"model": {"angle_lr": 10.0}}')
+    assert "unknown key model.angle_lr: did you mean model.angle_lr_factor?" in line
+
+
 def test_there_is_one_group_of_parameters_by_default():
     module = DiffusionModule(Denoiser(QVUNet(FOUR, size=8, dim=8, mults=(1, 2)), CosineSchedule()))
     assert len(module.build_optimizer()[0].param_groups) == 1
-    assert "angle_lr" not in module.options
-    with pytest.raises(HQDMError, match="angle_lr needs a positive number, got 0"):
-        DiffusionModule(denoiser(), angle_lr=0)
+    assert "angle_lr_factor" not in module.options
+    with pytest.raises(HQDMError, match="angle_lr_factor needs a positive number, got 0"):
+        DiffusionModule(denoiser(), angle_lr_factor=0)
 
 
 def test_a_model_with_nothing_to_train_runs_through(quiet, tmp_path):
