@@ -7,10 +7,10 @@ unchanged if the angles were not trained, the third if the model does not use it
 """
 
 import copy
-import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -55,7 +55,7 @@ def quantum_effect(
         x0: Test images `(N, C, H, W)` in [-1, 1].
         y: Their labels `(N,)`, or None.
         seed: Random seed of the times, the noise and the random angles.
-        batch_size: Images per batch, over which mean outputs are taken.
+        batch_size: Images per batch, over which mean outputs are taken, see `batches_of`.
         progress: Reports the batches of all losses.
 
     Returns:
@@ -63,8 +63,10 @@ def quantum_effect(
     """
     if not quantum_modules(denoiser):
         return None
-    batches = (RANDOM_DRAWS + 2) * math.ceil(len(x0) / batch_size)
-    done = stepwise(progress, "ablation of circuits", batches)
+    n_losses = RANDOM_DRAWS + 2
+    done = stepwise(
+        progress, "ablation of circuits", n_losses * len(batches_of(len(x0), batch_size))
+    )
 
     def loss(variant: Denoiser) -> float:
         return mean_loss(variant, x0, y, seed, batch_size, done)
@@ -88,6 +90,21 @@ def losses_without(
     return statistics.median(draws), loss(with_mean_output(denoiser, circuits))
 
 
+def batches_of(n: int, batch_size: int) -> list[slice]:
+    """The batches of n images; a last one below half the size is part of the one before.
+
+    A mean over few images is close to each of them, and would silence little.
+
+    Args:
+        n: Number of images.
+        batch_size: Images per batch.
+    """
+    starts = list(range(0, n, batch_size))
+    if len(starts) > 1 and n - starts[-1] < batch_size / 2:
+        starts.pop()
+    return [slice(*ends) for ends in pairwise([*starts, n])]
+
+
 @torch.no_grad()
 def mean_loss(
     denoiser: Denoiser,
@@ -104,15 +121,15 @@ def mean_loss(
         x0: Images `(N, C, H, W)` in [-1, 1].
         y: Their labels `(N,)`, or None.
         seed: Random seed of the times and the noise.
-        batch_size: Images per batch.
+        batch_size: Images per batch, see `batches_of`.
         done: Called after each batch.
     """
     device = next(denoiser.parameters()).device
     total = 0.0
-    for first in range(0, len(x0), batch_size):
-        batch = x0[first : first + batch_size].to(device)
-        labels = None if y is None else y[first : first + batch_size].to(device)
-        draws = generator(seed, first)
+    for own in batches_of(len(x0), batch_size):
+        batch = x0[own].to(device)
+        labels = None if y is None else y[own].to(device)
+        draws = generator(seed, own.start)
         t = 1 - torch.rand(len(batch), generator=draws).to(batch)
         eps = torch.randn(batch.shape, generator=draws).to(batch)
         total += denoiser.loss(batch, labels, t=t, eps=eps).item() * len(batch)

@@ -8,7 +8,6 @@ circuits have random angles. It changes a trained network without training it ag
 `docs/study.md` for what follows from it.
 """
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import (
     RANDOM_DRAWS,
+    batches_of,
     losses_without,
     mean_loss,
     with_mean_output,
@@ -56,7 +56,8 @@ def importance_map(
         x0: Test images `(N, C, H, W)` in [-1, 1].
         y: Their labels `(N,)`, or None.
         seed: Random seed of the times, the noise and the random angles.
-        batch_size: Images per batch, over which mean outputs are taken.
+        batch_size: Images per batch, over which mean outputs are taken, see `batches_of` of
+            `hqdm.evaluation.ablation`.
         progress: Reports the batches of all losses.
 
     Returns:
@@ -68,7 +69,8 @@ def importance_map(
         for place, names in places(denoiser.network).items()
     }
     n_losses = 1 + sum(1 + (RANDOM_DRAWS + 1) * bool(own) for _, own in of_place.values())
-    done = stepwise(progress, "importance of places", n_losses * math.ceil(len(x0) / batch_size))
+    n_batches = len(batches_of(len(x0), batch_size))
+    done = stepwise(progress, "importance of places", n_losses * n_batches)
 
     def loss(variant: Denoiser) -> float:
         return mean_loss(variant, x0, y, seed, batch_size, done)

@@ -8,7 +8,7 @@ from networks import Toy
 from hqdm.circuits import AngleEmbedding, Basic, Circuit
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
-from hqdm.evaluation.ablation import quantum_effect
+from hqdm.evaluation.ablation import RANDOM_DRAWS, batches_of, quantum_effect
 from hqdm.nn.quantum_layer import QuantumLayer
 from hqdm.utils.errors import HQDMError
 
@@ -62,6 +62,29 @@ def test_silencing_takes_the_mean_over_the_batch():
     silent.load_state_dict(denoiser.network.state_dict())
     by_hand = quantum_effect(Denoiser(silent, CosineSchedule()), x0, batch_size=100)
     assert effect.mean_output == pytest.approx(by_hand.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"),
+    [
+        *[(1, [1]), (127, [127]), (128, [128]), (130, [130]), (191, [191]), (192, [128, 64])],
+        *[(256, [128] * 2), (300, [128, 172]), (360, [128, 128, 104])],
+    ],
+)
+def test_a_short_last_batch_belongs_to_the_one_before(n, sizes):
+    batches = [list(range(n))[own] for own in batches_of(n, 128)]
+    assert list(map(len, batches)) == sizes
+    assert [i for batch in batches for i in batch] == list(range(n))
+
+
+def test_the_images_of_a_short_last_batch_are_silenced_with_the_others():
+    """102 images in batches of 100 have one mean, not one of 100 and another of 2."""
+    denoiser, x0 = Denoiser(Reader(1.0), CosineSchedule()), images()[:102]
+    reported = []
+    effect = quantum_effect(denoiser, x0, batch_size=100, progress=lambda *a: reported.append(a))
+    assert effect == quantum_effect(denoiser, x0, batch_size=102)
+    done, total = reported[-1][-2:]
+    assert done == total == RANDOM_DRAWS + 2
 
 
 class Measuring(Toy):

@@ -49,6 +49,15 @@ def test_a_silenced_part_returns_its_mean_over_the_batch():
     assert all(one.circuits_silenced is one.random_angles is None for one in found)
 
 
+def test_the_images_of_a_short_last_batch_are_silenced_with_the_others():
+    denoiser, x0 = Denoiser(Two(), CosineSchedule()), torch.rand(22, 1, 2, 2)
+    reported = []
+    found = importance_map(denoiser, x0, batch_size=20, progress=lambda *a: reported.append(a))
+    assert found == importance_map(denoiser, x0, batch_size=22)
+    done, total = reported[-1][-2:]
+    assert done == total == 3  # the places, and the model itself
+
+
 def test_the_circuits_of_a_place_are_not_those_of_a_place_with_a_longer_name():
     circuits = [
         "network.encoder.1",
