@@ -207,17 +207,23 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
     study = plan.study
     search, asked = study.search, len(answers)
     tested = sum(not np.isnan(answer.p) for answer in answers)
+    better = [SCORES[name].label for name in study.scores if not SCORES[name].change]
     lines = [
         f"Each model: {study.steps:,} training steps, {counted(len(study.seeds), 'random seed')}.",
         f"Losses on up to {TESTED:,} test images.",
-        "Pairs have the same random seed. Differences of positive scores are those of ratios; "
-        f"intervals by {INTERVAL_NAMES[study.interval]}; effect size: mean over standard deviation "
-        "of the differences, with the small-sample correction.",
+        *([f"Less is better: {', '.join(better)}."] if better else []),
+        "Pairs have the same random seed. Differences of positive scores are those of ratios. "
+        f"Intervals of {PERCENT}, of mean scores and mean differences (of ratios: of the mean "
+        f"logarithm) over random seeds, by {INTERVAL_NAMES[study.interval]}; effect size: mean "
+        "over standard deviation of the differences, with the small-sample correction.",
+        "Results are those of the configurations that the study file has now: runs of other steps "
+        "or options stay in the folder, and are not in this report.",
     ]
     if answers:
         lines += [
             "An interval is that of one comparison. p: paired t test; p (Holm): adjusted by Holm's "
-            f"method over {counted(tested, 'comparison')}. A difference is called one if this is "
+            f"method over {counted(tested, 'comparison')}. These are all questions of the study on "
+            f"all data sets that have a test. A difference is called one if this is "
             f"below {1 - LEVEL:.2g}; an interval that excludes 0 is not enough.",
             f"Number of seeds with which the t test at the level {level_text(asked)}, with which "
             f"Holm's method over {counted(asked, 'comparison')} begins, finds a difference with "

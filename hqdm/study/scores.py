@@ -78,7 +78,7 @@ SCORES: Mapping[str, Score] = {
     "silenced": Score("change of the loss in %, silenced", change=True),
     "random_angles": Score("change of the loss in %, random angles", change=True),
 }
-"""The scores by name; less is better."""
+"""The scores by name; less is better, except for changes, which describe a model."""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,23 @@ def test_changes_are_in_per_cent_and_those_of_models_with_circuits(tmp_path):
     assert "| digits | classical | 0 | 1 | - |" in text
 
 
+@pytest.mark.parametrize(
+    ("interval", "name"), [("t", "the t distribution"), ("bootstrap", "the studentised bootstrap")]
+)
+def test_the_conditions_say_what_the_numbers_are(tmp_path, interval, name):
+    """Runs of another number of steps have other cells, which come back with it."""
+    first = filled(tmp_path, scores=["loss", "silenced"], interval=interval)
+    text = write_report(first, tmp_path / "report").markdown()
+    assert "* Less is better: loss.\n" in text
+    assert f"(of ratios: of the mean logarithm) over random seeds, by {name}" in text
+    assert "These are all questions of the study on all data sets that have a test." in text
+    assert "runs of other steps or options stay in the folder, and are not in this" in text
+    with pytest.raises(HQDMError, match="holds no results"):
+        write_report(plan_of(tmp_path, steps=5), tmp_path / "other")
+    again = plan_of(tmp_path, scores=["loss", "silenced"], interval=interval)
+    assert write_report(again, tmp_path / "again").markdown() == text
+
+
 def test_the_level_and_the_range_of_the_number_of_seeds(tmp_path):
     questions = [
         {"model": "circuits", "against": "classical", "score": score} for score in ("loss", "fid")
