@@ -31,6 +31,7 @@ from hqdm.study.answers import (
 from hqdm.study.cells import failed, learning_rate
 from hqdm.study.chains import Plan
 from hqdm.study.scores import SCORES, TESTED
+from hqdm.study.search import SPLITS
 from hqdm.study.statistics import LEAST_PAIRS, LEVEL, POWER, interval_of
 from hqdm.training.optim import VAL_LOSS
 from hqdm.utils.errors import HQDMError
@@ -241,7 +242,7 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
         lines.append(f"Scores of samples: {drawn.n:,} by {drawn.sampler}{steps}.")
     if search:
         splits = dict.fromkeys(
-            base["data"].get("val_split", "test") for base in plan.bases.values()
+            base["data"].get("val_split", SPLITS["val_split"]) for base in plan.bases.values()
         )
         lines.append(
             f"Learning rates: {search.trials} trials of {search.steps:,} steps for each model, "
