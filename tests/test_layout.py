@@ -21,7 +21,7 @@ ELSEWHERE = {
     "simulators/compiled/kernels.py": "simulators/compiled/test_cpu.py",
     "simulators/experimental/cuda_kernels.py": "simulators/experimental/test_cuda.py",
     "simulators/compiled/reference.py": "simulators/compiled/test_cpu.py",
-    "simulators/compiled/matrices.py": "simulators/compiled/test_lowering.py",
+    "simulators/compiled/products.py": "simulators/compiled/test_matrices.py",
     "simulators/costs.py": "simulators/test_auto.py",  # which chooses by them
 }
 """Files without a test file of their own, the test file that holds them, and the reason."""

@@ -17,7 +17,7 @@ CONFIG, QUICK_CONFIG = "mnist_qvunet", "digits_qvunet"
 FOR_SCORES = 60.0  # seconds: data, 2,048 samples with 50 evaluations, features, nearest neighbours
 N, STEPS = 2048, 50
 QUICK_N, QUICK_STEPS = 32, 2
-SCORES = ("fid", "kid_mean", "is_mean")
+SCORES = ("fid", "kid", "is_mean")
 
 
 def run(context: Context) -> Iterator[Row]:

@@ -2,7 +2,9 @@
 
 Every entry, a sampler with a number of evaluations, generates the same number of images from the
 same noise. The images and a record are stored in one folder per entry, and stored images can be
-used again. Scores are computed from the stored images.
+used again. Scores are computed from the stored images. The FID of each entry, in the limit of many
+images, is compared with the least of them image by image (`hqdm.metrics.uncertainty.difference`),
+since the errors of images from the same noise are correlated.
 """
 
 import json
@@ -16,9 +18,17 @@ from safetensors.torch import load
 from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, size_warnings
+from hqdm.evaluation.protocol import (
+    RealImages,
+    Scorer,
+    ScoringProtocol,
+    limit_text,
+    size_warnings,
+    with_interval,
+)
 from hqdm.generation.sampling import IMAGES_FILE, RECORD_FILE, sample_images, save_samples
 from hqdm.metrics.features import extractor_for, load_extractor
+from hqdm.metrics.uncertainty import HALF_WIDTH, Estimate, difference, fid_infinity
 from hqdm.samplers import DDIM, Sampler
 from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
 from hqdm.samplers.base import MAX_STEPS
@@ -37,8 +47,12 @@ COMPARISON_FILE, TABLE_FILE = "comparison.json", "comparison.md"
 PLOT_FILE, ROWS_FILE = "comparison.png", "rows.png"
 COMPARISON_FILES = (COMPARISON_FILE, TABLE_FILE, PLOT_FILE, ROWS_FILE)
 IMAGES_IN_ROW = 12
+LEAST_FID = 1e-3  # on a logarithmic axis; the limit of FID can be negative
 CROWDED = 100  # ratio of an axis' ends above which ticks at 2 and 5 would overlap
-COLUMNS = "sampler", "steps", "evaluations", "seconds", "FID", "KID"
+COLUMNS = (
+    *("sampler", "steps", "evaluations", "seconds", "FID", "of many ± 95 %"),
+    *("above the least ± 95 %", "KID"),
+)
 
 
 @dataclass(frozen=True)
@@ -186,6 +200,7 @@ def compare(
     del report["protocol"]["restore_t"], report["protocol"]["offline"]
     done = stepwise(progress, "samplers", len(samplers))
     rows: dict[str, Tensor] = {}
+    limits: list[Estimate] = []
     warm = False
     for entry, sampler in zip(comparison.entries, samplers, strict=True):
         folder = comparison.out / entry.folder
@@ -199,8 +214,12 @@ def compare(
             _draw(denoiser, sampler, comparison, folder, progress)
         record, images = _kept(folder, _settings(sampler, comparison))
         effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
-        result = {**asdict(entry), **effort, **scorer.scores(images)}
+        features = scorer.features(images)
+        limits.append(fid_infinity(scorer.reference[0], features[0], protocol.seed))
+        result = {**asdict(entry), **effort, **scorer.scores_of(features)}
         report["results"].append(result)
+        for other, above in zip(report["results"], above_least(limits), strict=True):
+            other["fid_above_least"] = above
         write_file(comparison.out / COMPARISON_FILE, json.dumps(report, indent=2) + "\n")
         rows[f"{entry.sampler} {record['evaluations']}"] = to_float(images[:IMAGES_IN_ROW])
         done()
@@ -211,6 +230,17 @@ def compare(
         save_rows(list(rows.items()), comparison.out / ROWS_FILE)
         save_plot(report, comparison.out / PLOT_FILE)
     return report
+
+
+def above_least(limits: Sequence[Estimate]) -> list[dict[str, float]]:
+    """The difference of each FID from the least one, `value`, and its standard error, `error`.
+
+    An interval that contains 0 does not tell the two apart; those of several entries are not
+    adjusted for their number.
+    """
+    least = min(limits, key=lambda limit: limit.value)
+    above = [difference(limit, least) for limit in limits]
+    return [{"value": found.value, "error": found.error} for found in above]
 
 
 def _settings(sampler: Sampler, comparison: Comparison) -> dict[str, Any]:
@@ -282,12 +312,18 @@ def comparison_sheet(report: dict[str, Any]) -> Sheet:
     return Sheet(title, COLUMNS, rows)
 
 
-def _scores(scores: dict[str, float]) -> tuple[str, str]:
-    return f"{scores['fid']:.3f}", f"{scores['kid_mean']:.4f} ± {scores['kid_std']:.4f}"
+def _scores(scores: dict[str, Any]) -> tuple[str, ...]:
+    above = scores.get("fid_above_least")  # the floor has none
+    return (
+        f"{scores['fid']:.3f}",
+        limit_text(scores),
+        with_interval(**above) if above and above["value"] else "",
+        f"{scores['kid']:.4f} ± {scores['kid_error']:.4f}",
+    )
 
 
 def save_plot(report: dict[str, Any], path: Path) -> None:
-    """Plot FID against evaluations and against seconds, one line per sampler."""
+    """Plot the limit of FID against evaluations and against seconds, one line per sampler."""
     from matplotlib import colormaps  # slow to import
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator, LogLocator, SymmetricalLogLocator
@@ -303,8 +339,10 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
             own = [result for result in results if result["sampler"] == name]
             own.sort(key=lambda result: result[key])
             places = [result[key] for result in own]
-            axes.plot(places, [result["fid"] for result in own], "o-", label=name, markersize=4)
-        floor = report["floor"]["fid"]
+            errors = [HALF_WIDTH * result["fid_error"] for result in own]
+            heights = [max(result["fid_infinity"], LEAST_FID) for result in own]
+            axes.errorbar(places, heights, errors, fmt="o-", label=name, markersize=4, capsize=2)
+        floor = max(report["floor"]["fid_infinity"], LEAST_FID)
         axes.axhline(floor, color="grey", linestyle="--", label="real against real")
         axes.set(xscale="log", yscale="log", xlabel=key)
         spent = [result[key] for result in results if result[key]]
@@ -319,6 +357,6 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("")
         axes.grid(alpha=0.3, which="both")
-    figure.axes[0].set_ylabel("FID")
+    figure.axes[0].set_ylabel("FID, limit of many images, 95 % intervals")
     figure.axes[0].legend()
     save_figure(figure, path)

@@ -1,6 +1,7 @@
 """The scoring protocol of a model, and the real images for comparison."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from hqdm.metrics.distribution import (
     warn_if_few,
 )
 from hqdm.metrics.features import FeatureExtractor
+from hqdm.metrics.uncertainty import HALF_WIDTH
 from hqdm.samplers import Sampler
 from hqdm.storage.digests import digest_of
 from hqdm.utils.checks import whole
@@ -159,12 +161,12 @@ class RealImages:
 
 
 class Scorer:
-    """FID, KID and IS against real images, whose features are computed once.
+    """Scores of sets against real images, whose features are computed once.
 
     Args:
         real: The real images.
         extractor: The feature extractor.
-        seed: Random seed of KID and IS.
+        seed: Random seed of the scores.
         progress: Reports the images whose features are computed.
     """
 
@@ -179,19 +181,34 @@ class Scorer:
         self.reference = reference_features(real.reference, extractor, progress)
         self.other = reference_features(real.other, extractor, progress)
 
+    def features(self, images: Tensor) -> Extracted:
+        """Features and logits of generated images `(N, C, H, W)`."""
+        return extract(images, self.extractor, self.progress)
+
     def scores(self, images: Tensor) -> dict[str, float]:
         """The `hqdm.metrics.distribution_scores` of generated images `(N, C, H, W)`."""
-        return self._against_reference(extract(images, self.extractor, self.progress))
+        return self.scores_of(self.features(images))
 
     def floor(self) -> dict[str, float]:
         """The scores of the other real images."""
-        return self._against_reference(self.other)
+        return self.scores_of(self.other)
 
-    def _against_reference(self, features: Extracted) -> dict[str, float]:
+    def scores_of(self, features: Extracted) -> dict[str, float]:
+        """The scores of images whose features are known."""
         with_scores = stepwise(self.progress, "FID, KID and IS", 1)
         found = feature_scores(self.reference, features, self.seed)
         with_scores()
         return found
+
+
+def with_interval(value: float, error: float) -> str:
+    """A value with half the width of its interval, from its standard error."""
+    return f"{value:.3f} ± {HALF_WIDTH * error:.3f}"
+
+
+def limit_text(scores: Mapping[str, float]) -> str:
+    """FID_infinity with its interval."""
+    return with_interval(scores["fid_infinity"], scores["fid_error"])
 
 
 def size_warnings(protocol: ScoringProtocol, real: RealImages) -> list[str]:

@@ -1,7 +1,7 @@
 """Scores of a trained model, with the settings that reproduce them.
 
-* FID, KID and IS of the samples, with the scores of real images against other real images as the
-  floor,
+* scores of the samples as a set (FID, KID, MMD, IS, precision, recall, density, coverage), with
+  those of real images against other real images as the floor, and the classes of both,
 * energy distance and pixel FID, for few images or a data set without an extractor of its own,
 * SSIM and PSNR of test images that were noised and restored,
 * memorisation of training images, by nearest neighbours,
@@ -21,10 +21,11 @@ from torch import Tensor
 from hqdm.data.images import ImageSet, canonical_name
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import quantum_effect
-from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, size_warnings
+from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, limit_text, size_warnings
 from hqdm.evaluation.unitary_bound import bound_rows, unitary_bound
 from hqdm.generation.sampling import GRID_FILE, guided
 from hqdm.metrics.cache import reference_distances
+from hqdm.metrics.classes import class_histogram
 from hqdm.metrics.distribution import FEW_IMAGES
 from hqdm.metrics.features import FeatureExtractor, extractor_for, load_extractor
 from hqdm.metrics.memorisation import compare_distances
@@ -50,6 +51,19 @@ RESTORED = 256
 ABLATED = 1024
 """Largest number of test images of the ablation of the circuits and of the error of one step; n if
 that is less."""
+
+
+SET_SCORES = {
+    "FID": "{fid:.3f}",
+    "FID of many samples ± 95 %": "{limit}",
+    "KID ± standard error": "{kid:.4f} ± {kid_error:.4f}",
+    "MMD ± standard error": "{mmd:.5f} ± {mmd_error:.5f}",
+    "IS ± deviation of ten parts": "{is_mean:.4f} ± {is_std:.4f}",
+    "precision / recall": "{precision:.3f} / {recall:.3f}",
+    "density / coverage": "{density:.3f} / {coverage:.3f}",
+    "unsure images": "{unsure:.1%}",
+}
+"""The rows of scores of a set of images."""
 
 
 def evaluate(
@@ -80,9 +94,14 @@ def evaluate(
     real = RealImages.load(protocol, shape, progress)
     samples = protocol.draw(denoiser, sampler, progress)
     scorer = Scorer(real, extractor, protocol.seed, progress)
+    features = scorer.features(samples.images)
     report = {
-        "scores": scorer.scores(samples.images),
+        "scores": scorer.scores_of(features),
         "floor": scorer.floor(),
+        "classes": {
+            name: class_histogram(logits)
+            for name, (_, logits) in {"samples": features, "real": scorer.reference}.items()
+        },
         "pixels": _pixels(samples.images, protocol, real, extractor, progress),
         "restoration": _restoration(denoiser, sampler, protocol, real.test, progress),
         "memorisation": _memorisation(samples.images, real, progress),
@@ -235,10 +254,10 @@ def score_sheet(report: dict[str, Any]) -> Sheet:
         f"{protocol['data']}, {protocol['n']} samples, {protocol['sampler']} "
         f"{protocol['evaluations']} evaluations, {protocol['extractor']} features"
     )
-    rows = [("FID", f"{scores['fid']:.3f}", f"{floor['fid']:.3f}")]
-    for key, label in (("kid", "KID"), ("is", "IS")):
-        model, real = (f"{s[f'{key}_mean']:.4f} ± {s[f'{key}_std']:.4f}" for s in (scores, floor))
-        rows.append((label, model, real))
+    rows = [
+        (label, *(text.format(**kept, limit=limit_text(kept)) for kept in (scores, floor)))
+        for label, text in SET_SCORES.items()
+    ]
     if report["pixels"] is not None:
         model, real = report["pixels"]["scores"], report["pixels"]["floor"]
         for key, label in (("energy_distance", "energy distance"), ("pixel_fid", "pixel FID")):

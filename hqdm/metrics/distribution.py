@@ -1,7 +1,7 @@
-"""Distances between the distributions of real and generated images: FID, KID and IS.
+"""Distances between the distributions of real and generated images: FID, KID, MMD, IS, coverage.
 
-The scores are pure functions based on torchmetrics, computed in float64. Images are `(N, C, H, W)`,
-float in [-1, 1] or uint8, see `hqdm.metrics.features.as_float`.
+The scores are pure functions, computed in float64; FID and IS are those of torchmetrics. Images are
+`(N, C, H, W)`, float in [-1, 1] or uint8, see `hqdm.metrics.features.as_float`.
 """
 
 import warnings
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
 
+from hqdm.metrics.classes import unsure_share
+from hqdm.metrics.coverage import coverage_scores
 from hqdm.metrics.features import FeatureExtractor
+from hqdm.metrics.uncertainty import fid_infinity, gaussian_kernel, median_distance, mmd
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent
 from hqdm.utils.tables import counted
@@ -24,11 +26,9 @@ FEW_IMAGES = 2048
 """With fewer images, FID depends on their number more than on their quality."""
 
 LEAST_IMAGES = 4
-"""With fewer images, KID, whose subsets are halves of a small set, has no pairs of images."""
+"""With fewer images, the halves of FID_infinity have no covariance."""
 
 BATCH_SIZE = 256
-KID_SUBSETS = 100
-KID_SUBSET_SIZE = 1000
 IS_SPLITS = 10
 
 Extracted = tuple[Tensor, Tensor]
@@ -69,17 +69,21 @@ def constant_score(n: int) -> str | None:
 def distribution_scores(
     real: Tensor, fake: Tensor, extractor: FeatureExtractor, seed: int = 0
 ) -> dict[str, float]:
-    """FID, KID and IS of generated images.
+    """Scores of generated images as a set.
 
     Args:
         real: Real images `(N, C, H, W)`.
         fake: Generated images `(M, C, H, W)`.
-        extractor: Network whose features define FID and KID, and whose class probabilities define
-            the IS.
-        seed: Random seed of the subsets of KID and the splits of IS.
+        extractor: Network whose features define all but the last three scores, which its class
+            probabilities define.
+        seed: Random seed of the halves of FID_infinity and the splits of IS.
 
     Returns:
-        `fid`, `kid_mean`, `kid_std` (over subsets), `is_mean`, `is_std` (over splits; of `fake`).
+        `fid`; `fid_infinity` and `fid_error`, `kid` and `kid_error`, `mmd` and `mmd_error` (with
+        the Gaussian kernel of the median distance of real images), see
+        `hqdm.metrics.uncertainty`; `precision`, `recall`, `density` and `coverage`, see
+        `hqdm.metrics.coverage`; `is_mean` and `is_std` (over splits) of `fake`; its `unsure`, see
+        `hqdm.metrics.classes`.
 
     Raises:
         HQDMError: If there are fewer than `LEAST_IMAGES` real or generated images.
@@ -115,16 +119,24 @@ def feature_scores(real: Extracted, fake: Extracted, seed: int = 0) -> dict[str,
     """
     real_features, _ = real
     fake_features, fake_logits = fake
-    kid_mean, kid_std = kernel_distance(real_features, fake_features, seed=seed)
+    features = real_features, fake_features
+    limit, kid = fid_infinity(*features, seed), mmd(*features)
+    of_gaussians = mmd(*features, gaussian_kernel(median_distance(real_features)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the IS of")  # see `warn_if_few`
         is_mean, is_std = inception_score(fake_logits, seed=seed)
     return {
-        "fid": frechet_distance(real_features, fake_features),
-        "kid_mean": kid_mean,
-        "kid_std": kid_std,
+        "fid": frechet_distance(*features),
+        "fid_infinity": limit.value,
+        "fid_error": limit.error,
+        "kid": kid.value,
+        "kid_error": kid.error,
+        "mmd": of_gaussians.value,
+        "mmd_error": of_gaussians.error,
+        **coverage_scores(*features),
         "is_mean": is_mean,
         "is_std": is_std,
+        "unsure": unsure_share(fake_logits),
     }
 
 
@@ -192,35 +204,6 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     fid.update(real, real=True)
     fid.update(fake, real=False)
     return fid.compute().item()
-
-
-def kernel_distance(
-    real: Tensor, fake: Tensor, seed: int = 0, subset_size: int | None = None
-) -> tuple[float, float]:
-    """KID: the unbiased squared MMD with the kernel `(x . y / D + 1)^3`, over random subsets.
-
-    Binkowski et al. 2018 (arXiv 1801.01401), section 4.
-
-    Args:
-        real: Features of real images `(N, D)`.
-        fake: Features of generated images `(M, D)`.
-        seed: Random seed of the subsets.
-        subset_size: Size of each of the `KID_SUBSETS` subsets; by default `KID_SUBSET_SIZE`, or
-            half of the smaller set if that is less, so that the subsets differ.
-
-    Returns:
-        Mean and standard deviation over the subsets.
-    """
-    if subset_size is None:
-        subset_size = min(KID_SUBSET_SIZE, min(len(real), len(fake)) // 2)
-    kid = _on_features(
-        KernelInceptionDistance, real.shape[1], subsets=KID_SUBSETS, subset_size=subset_size
-    )
-    kid.update(real, real=True)
-    kid.update(fake, real=False)
-    with _seeded(seed):
-        mean, std = kid.compute()
-    return mean.item(), std.item()
 
 
 def inception_score(logits: Tensor, seed: int = 0) -> tuple[float, float]:

@@ -191,7 +191,7 @@ def _of_samples(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dic
     if {"fid", "kid"} & set(names):
         extractor = load_extractor(extractor_for(protocol.data, shape[1], shape[0]))
         scores = Scorer(real, extractor, protocol.seed, silent).scores(images)
-        found |= {"fid": scores["fid"], "kid": scores["kid_mean"]}
+        found |= {"fid": scores["fid"], "kid": scores["kid"]}
     if "energy_distance" in names:
         found["energy_distance"] = pixel_scores(real.reference, images)["energy_distance"]
     return found

@@ -7,12 +7,14 @@ import torch
 from safetensors.torch import load_file
 
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.evaluation.comparison import COMPARISON_FILES, Entry, parse_entries
+from hqdm.evaluation.comparison import COMPARISON_FILES, Entry, above_least, parse_entries
 from hqdm.evaluation.protocol import ScoringProtocol
 from hqdm.evaluation.report import evaluate
 from hqdm.generation.sampling import sample_images
+from hqdm.metrics.uncertainty import HALF_WIDTH, difference, fid_infinity
 from hqdm.samplers.registry import build_sampler
 from hqdm.utils.pixels import to_uint8
+from hqdm.utils.seeds import generator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are few for FID")
 
@@ -113,6 +115,33 @@ def test_results_are_those_of_sampling_and_scoring_apart(compare, last, tmp_path
     assert table[0] == "digits, 12 images, digits features"
     assert len(table) == 2 + 2 + 5 + 1
     assert f"| {report['floor']['fid']:.3f} |" in table[-1]
+
+
+def test_differences_from_the_least_are_paired():
+    """Of the same images with small changes: the difference has a smaller error than each."""
+    real, noise = (torch.randn(n, 6, generator=generator(n)).double() for n in (200, 300))
+    limits = [fid_infinity(real, scale * noise) for scale in (0.7, 0.8, 0.72)]
+    found = above_least(limits)
+    assert found[1] == {"value": 0, "error": 0}
+    for limit, above in zip(limits, found, strict=True):
+        assert above["value"] == pytest.approx(limit.value - limits[1].value)
+        own = difference(limit, limits[1])
+        assert above["error"] == own.error < limit.error
+    assert found[0]["value"] > 2 * found[0]["error"]
+
+
+def test_the_table_says_how_far_each_is_above_the_least(compare, tmp_path):
+    assert compare("--samplers", "ddim", "--nfe", "1,2,5").code == 0
+    report = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    limits = [result["fid_infinity"] for result in report["results"]]
+    least = min(limits)
+    table = (tmp_path / "comparison" / "comparison.md").read_text().splitlines()
+    for result, row in zip(report["results"], table[4:], strict=False):
+        above = result["fid_above_least"]
+        assert above["value"] == pytest.approx(result["fid_infinity"] - least)
+        cell = row.split("|")[-3].strip()
+        written = f"{above['value']:.3f} ± {HALF_WIDTH * above['error']:.3f}"
+        assert cell == (written if above["value"] else "")
 
 
 def test_resuming_draws_only_what_is_missing(compare, refused, options, tmp_path):

@@ -68,7 +68,12 @@ def test_report_is_complete_and_repeatable(denoiser, tmp_path):
     model = report["model"]
     assert model["parameters"] == sum(p.numel() for p in denoiser.parameters())
     assert model["quantum"] + model["classical"] == model["parameters"]
-    assert set(report["scores"]) == {"fid", "kid_mean", "kid_std", "is_mean", "is_std"}
+    assert report["scores"].keys() == report["floor"].keys() >= {"fid", "kid", "coverage"}
+    assert {name: len(shares) for name, shares in report["classes"].items()} == {
+        "samples": 10,
+        "real": 10,
+    }
+    assert sum(report["classes"]["samples"]) == pytest.approx(1)
     assert report["provenance"]["versions"]["torch"] == torch.__version__
     assert report["data"].keys() == {"train", "test"}
     assert report["data"] == again["data"]

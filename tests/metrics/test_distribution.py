@@ -20,7 +20,6 @@ from hqdm.metrics.distribution import (
     extract,
     frechet_distance,
     inception_score,
-    kernel_distance,
     real_floor,
     warn_if_few,
 )
@@ -28,6 +27,10 @@ from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
 
 SEEDS = st.integers(0, 2**31)
+SCORES = {
+    *("fid", "fid_infinity", "fid_error", "kid", "kid_error", "mmd", "mmd_error"),
+    *("precision", "recall", "density", "coverage", "is_mean", "is_std", "unsure"),
+}
 
 
 class Identity(nn.Module):
@@ -86,41 +89,6 @@ def test_fid_of_a_set_with_itself_is_zero():
     assert frechet_distance(x[:10], x[:10]) == pytest.approx(0, abs=1e-5)
 
 
-# --- KID ------------------------------------------------------------------------------------------
-
-
-def direct_kid(x, y):
-    """The unbiased squared MMD, sum by sum."""
-
-    def kernel(a, b):
-        return (a @ b / len(a) + 1) ** 3
-
-    n, m = len(x), len(y)
-    xx = sum(kernel(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    yy = sum(kernel(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    xy = sum(kernel(x[i], y[j]) for i in range(n) for j in range(m)) / (n * m)
-    return xx + yy - 2 * xy
-
-
-@settings(deadline=None, max_examples=5)
-@given(SEEDS)
-def test_kid_is_the_unbiased_mmd(seed):
-    real, fake = normal(15, 4, seed), 1.5 * normal(15, 4, seed + 1) + 0.3
-    mean, std = kernel_distance(real, fake, subset_size=15)
-    # Subsets of everything are all the same, up to the order of summation.
-    assert mean == pytest.approx(direct_kid(real.numpy(), fake.numpy()), rel=1e-9, abs=1e-9)
-    assert std == pytest.approx(0, abs=1e-9)
-
-
-def test_kid_subsets_scatter_around_the_mmd_of_all():
-    real, fake = normal(50, 4), normal(50, 4, 1) + 0.3
-    mean, std = kernel_distance(real, fake)
-    # Subsets of all images would not scatter but for rounding.
-    assert std > 1e-6
-    # The mean of 100 subsets: five of its standard errors.
-    assert mean == pytest.approx(direct_kid(real.numpy(), fake.numpy()), abs=5 * std / 10)
-
-
 # --- IS -------------------------------------------------------------------------------------------
 
 
@@ -158,11 +126,16 @@ def test_scores_of_real_digits_and_of_noise():
     extractor = load_extractor("digits")
     half = len(digits) // 2
     floor = real_floor(digits[:half], digits[half : 2 * half], extractor)
-    assert set(floor) == {"fid", "kid_mean", "kid_std", "is_mean", "is_std"}
+    assert set(floor) == SCORES
     noise = torch.randn(half, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     fake = distribution_scores(digits[:half], noise, extractor)
     assert fake["fid"] > 10 * floor["fid"] > 0
-    assert fake["kid_mean"] > 10 * abs(floor["kid_mean"])
+    assert fake["kid"] > 10 * abs(floor["kid"])
+    assert fake["fid_infinity"] > 10 * abs(floor["fid_infinity"])
+    assert fake["coverage"] < floor["coverage"] / 10
+    for name in ("fid_infinity", "kid", "mmd"):
+        error = floor["fid_error" if name == "fid_infinity" else f"{name}_error"]
+        assert abs(floor[name]) < 4 * error
     assert 1 <= fake["is_mean"] < floor["is_mean"] <= 10
 
 
@@ -175,7 +148,8 @@ def test_scores_depend_on_the_seed_only():
     assert distribution_scores(a, b, Identity(), seed=3) == first
     other = distribution_scores(a, b, Identity(), seed=4)
     assert other["fid"] == first["fid"]
-    assert other["kid_mean"] != first["kid_mean"]
+    assert other["kid"] == first["kid"]
+    assert other["fid_infinity"] != first["fid_infinity"]
     assert other["is_mean"] != first["is_mean"]
 
 

@@ -95,7 +95,7 @@ def _sheet(report: dict[str, Any], seconds: float) -> Sheet:
         ("validation loss", f"{report['val_loss']:.4f}", ""),
         ("loss with circuits silenced", f"{effect['mean_output'] / effect['loss'] - 1:+.2%}", ""),
         ("FID (digits classifier)", f"{scores['fid']:.2f}", f"{floor['fid']:.2f}"),
-        ("KID (digits classifier)", f"{scores['kid_mean']:.4f}", f"{floor['kid_mean']:.4f}"),
+        ("KID (digits classifier)", f"{scores['kid']:.4f}", f"{floor['kid']:.4f}"),
         (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.3f}", ""),
         (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
         ("seconds", f"{seconds:.0f}", ""),
