@@ -104,7 +104,10 @@ def key_and_value(text: str) -> tuple[str, Any]:
 
 def add_drawing(parser: Parser, n: int) -> None:
     """Add the options of sampling that do not depend on the sampler."""
-    parser.add_argument("--grid", help="time, lambda, karras or FILE.json (that of the sampler)")
+    parser.add_argument(
+        "--grid",
+        help="time, lambda, karras, power, power:NUMBER or FILE.json (that of the sampler)",
+    )
     add_noise(parser, n)
     parser.add_argument("--batch-size", type=int, default=256, help="images per batch (256)")
 

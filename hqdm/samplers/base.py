@@ -106,7 +106,7 @@ class Sampler(ABC):
 
     Args:
         steps: Number of steps, 1 or more; implied by a grid given as times.
-        grid: A name in `hqdm.samplers.grids.GRIDS` or decreasing times; None is `default_grid`.
+        grid: A name, see `hqdm.samplers.grids`, or decreasing times; None is `default_grid`.
 
     Attributes:
         evaluations_per_step: Network evaluations per step; the step to t = 0 takes a single one.

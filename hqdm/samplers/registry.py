@@ -144,7 +144,7 @@ def build_sampler(
         name: A key of `SAMPLERS`, or FIRST+THEN with a hybrid sampler and another key.
         steps: Number of steps; None is the sampler's default. For a fitted sampler the number of
             segments, for FIRST+THEN the number of steps of the second sampler.
-        grid: A key of `hqdm.samplers.grids.GRIDS`, or decreasing times; None is the sampler's
+        grid: A name, see `hqdm.samplers.grids`, or decreasing times; None is the sampler's
             default.
         tolerance: Relative error per step of an adaptive sampler; None is its default.
         absolute: Absolute error per step of an adaptive sampler; None is its default.

@@ -10,7 +10,7 @@ SCHEDULES = [CosineSchedule(), LinearSchedule()]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["cosine", "linear"])
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", [*GRIDS, "power:0.1", "power:10"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 50])
 @pytest.mark.parametrize(("t_start", "t_end"), [(1.0, 0.0), (0.4, 0.0), (0.9, 0.2), (0.005, 0.0)])
 def test_grids_fall_from_start_to_end(grid, schedule, steps, t_start, t_end):
@@ -52,6 +52,17 @@ def test_the_karras_grid_is_the_published_one(schedule):
     torch.testing.assert_close(sigma / alpha, expected, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize(("grid", "power"), [("power", 0.7), ("power:0.5", 0.5), ("power:2", 2.0)])
+def test_the_power_grid(grid, power):
+    """t_i = ((n - i) / n)^p from 1 to 0, and even in t^(1 / p) between other ends."""
+    schedule, n = CosineSchedule(), 8
+    expected = (torch.arange(n, -1, -1).double() / n) ** power
+    times = build_grid(grid, schedule, 1.0, 0.0, n)
+    torch.testing.assert_close(times, expected, rtol=1e-14, atol=0)
+    inner = build_grid(grid, schedule, 0.9, 0.2, n) ** (1 / power)
+    torch.testing.assert_close(inner.diff().diff(), torch.zeros(7).double(), atol=1e-14, rtol=0)
+
+
 @pytest.mark.parametrize("grid", ["lambda", "karras"])
 def test_the_last_step_begins_at_a_hundredth(grid):
     """And a grid that starts there or later is uniform in t."""
@@ -72,6 +83,11 @@ def test_times_of_your_own():
     ("options", "message"),
     [
         ({"grid": "lamda"}, "unknown grid 'lamda'.*did you mean 'lambda'"),
+        ({"grid": "time:0.7"}, "unknown grid 'time:0.7'"),
+        *(
+            ({"grid": f"power:{bad}"}, rf"number in \[0.1, 10\], .* got 'power:{bad}'")
+            for bad in ("", "x", "0", "-1", "nan", "11")
+        ),
         ({"grid": [0.5]}, "two times or more"),
         ({"grid": [0.5, 0.5, 0.0]}, "each smaller than the previous one"),
         ({"grid": [1.5, 0.0]}, r"times in \[0, 1\], got 1.5 to 0.0"),
