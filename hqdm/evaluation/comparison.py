@@ -215,7 +215,7 @@ def compare(
         record, images = _kept(folder, _settings(sampler, comparison))
         effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
         features = scorer.features(images)
-        limits.append(fid_infinity(scorer.reference[0], features[0], protocol.seed))
+        limits.append(fid_infinity(scorer.every, features[0], protocol.seed))
         result = {**asdict(entry), **effort, **scorer.scores_of(features)}
         report["results"].append(result)
         for other, above in zip(report["results"], above_least(limits), strict=True):

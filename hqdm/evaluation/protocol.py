@@ -163,6 +163,9 @@ class RealImages:
 class Scorer:
     """Scores of sets against real images, whose features are computed once.
 
+    FID in the limit of many images is that against all training images, the other scores are those
+    against the reference images.
+
     Args:
         real: The real images.
         extractor: The feature extractor.
@@ -180,6 +183,7 @@ class Scorer:
         self.extractor, self.seed, self.progress = extractor, seed, progress
         self.reference = reference_features(real.reference, extractor, progress)
         self.other = reference_features(real.other, extractor, progress)
+        self.every, _ = reference_features(real.train.images, extractor, progress)
 
     def features(self, images: Tensor) -> Extracted:
         """Features and logits of generated images `(N, C, H, W)`."""
@@ -196,7 +200,7 @@ class Scorer:
     def scores_of(self, features: Extracted) -> dict[str, float]:
         """The scores of images whose features are known."""
         with_scores = stepwise(self.progress, "FID, KID and IS", 1)
-        found = feature_scores(self.reference, features, self.seed)
+        found = feature_scores(self.reference, features, self.seed, self.every)
         with_scores()
         return found
 

@@ -109,18 +109,23 @@ def check_numbers(real: int, fake: int) -> None:
             )
 
 
-def feature_scores(real: Extracted, fake: Extracted, seed: int = 0) -> dict[str, float]:
+def feature_scores(
+    real: Extracted, fake: Extracted, seed: int = 0, every: Tensor | None = None
+) -> dict[str, float]:
     """The `distribution_scores` of images whose features are known.
 
     Args:
         real: Features and logits of `LEAST_IMAGES` real images or more.
         fake: Features and logits of as many generated images or more.
         seed: As for `distribution_scores`.
+        every: Features of the real images of FID_infinity, whose own error is left out; by default
+            those of `real`.
     """
     real_features, _ = real
     fake_features, fake_logits = fake
     features = real_features, fake_features
-    limit, kid = fid_infinity(*features, seed), mmd(*features)
+    limit = fid_infinity(real_features if every is None else every, fake_features, seed)
+    kid = mmd(*features)
     of_gaussians = mmd(*features, gaussian_kernel(median_distance(real_features)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the IS of")  # see `warn_if_few`

@@ -8,6 +8,8 @@ import torch
 from hqdm.data.images import load_images
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol
 from hqdm.metrics import distribution_scores, load_extractor, real_floor
+from hqdm.metrics.distribution import extract
+from hqdm.metrics.uncertainty import fid_infinity
 from hqdm.storage.digests import digest_of
 from hqdm.utils.errors import HQDMError
 
@@ -41,8 +43,16 @@ def test_scorer_gives_the_scores_of_the_images():
     real = RealImages.load(ScoringProtocol("digits", n=60), SHAPE)
     extractor, fake = load_extractor("digits"), torch.rand(60, *SHAPE) * 2 - 1
     scorer = Scorer(real, extractor, seed=2)
-    assert scorer.scores(fake) == distribution_scores(real.reference, fake, extractor, 2)
-    assert scorer.floor() == real_floor(real.reference, real.other, extractor, 2)
+    every, _ = extract(real.train.images, extractor)
+
+    def with_limit(scores, images):
+        limit = fid_infinity(every, extract(images, extractor)[0], 2)
+        return scores | {"fid_infinity": limit.value, "fid_error": limit.error}
+
+    expected = distribution_scores(real.reference, fake, extractor, 2)
+    assert scorer.scores(fake) == with_limit(expected, fake)
+    floor = real_floor(real.reference, real.other, extractor, 2)
+    assert scorer.floor() == with_limit(floor, real.other)
 
 
 def test_real_images_of_some_classes():
