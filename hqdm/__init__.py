@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from hqdm.samplers.ddim import DDIM
     from hqdm.samplers.ddpm import DDPM
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
+    from hqdm.samplers.multistep.deis import DEIS
+    from hqdm.samplers.multistep.ipndm import IPNDM
     from hqdm.samplers.recursive.iteration import Iterate
     from hqdm.samplers.recursive.unitary import UnitarySampling
     from hqdm.samplers.registry import build_sampler, register_sampler
@@ -126,6 +128,8 @@ _MODULES = {
     "hqdm.samplers.ddim": ("DDIM",),
     "hqdm.samplers.ddpm": ("DDPM",),
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
+    "hqdm.samplers.multistep.deis": ("DEIS",),
+    "hqdm.samplers.multistep.ipndm": ("IPNDM",),
     "hqdm.samplers.recursive.iteration": ("Iterate",),
     "hqdm.samplers.recursive.unitary": ("UnitarySampling",),
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
@@ -145,7 +149,9 @@ __getattr__ = loader(__name__, _MODULES)
 __all__ = [
     "DDIM",
     "DDPM",
+    "DEIS",
     "EDM",
+    "IPNDM",
     "P2",
     "RK4",
     "USS",

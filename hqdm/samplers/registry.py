@@ -54,7 +54,7 @@ class SamplerEntry:
 
 
 SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
-"""Samplers by name; a digit is the order, by default 3, or 2 for UniPC."""
+"""Samplers by name; a digit is the order, by default 3, 2 for UniPC and 4 for iPNDM."""
 
 SamplerType = TypeVar("SamplerType", bound=type[Sampler])
 

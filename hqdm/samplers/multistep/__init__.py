@@ -1,0 +1,9 @@
+"""Samplers that combine the evaluations of several steps linearly.
+
+The entry point group `hqdm.plugins` imports this module when the name of a sampler is not found.
+"""
+
+from hqdm.samplers.multistep.deis import DEIS
+from hqdm.samplers.multistep.ipndm import IPNDM
+
+__all__ = ["DEIS", "IPNDM"]

@@ -1,0 +1,119 @@
+r"""Linear multistep methods: combinations of the evaluations at this time and at earlier ones.
+
+With y = eps or x_0 and nodes t_j where it is known, the step from t to s is
+
+    x_s = scale x_t + sum_j weight_j y_j,
+
+in which y is replaced by the polynomial through the nodes, and its integral in the solution of the
+flow is exact. For a polynomial in a variable theta, the weights follow
+from the integrals of its powers, the moments:
+
+    sum_j weight_j theta_j^k = moment_k,     k = 0, ..., number of nodes - 1.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hqdm.diffusion.schedule import Schedule
+from hqdm.samplers.base import Evaluator, Sampler
+from hqdm.samplers.dpm_solver import check_order
+from hqdm.samplers.exponential import NoiseLevel, level_at
+from hqdm.utils.seeds import ImageNoise
+
+_POINTS, _WEIGHTS = map(torch.from_numpy, np.polynomial.legendre.leggauss(64))
+
+Node = tuple[NoiseLevel, Tensor]
+"""A level and the evaluation at it."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The coefficients of a step, in float64.
+
+    Attributes:
+        scale: Of the images, `()`.
+        weights: Of the evaluations, one for each node.
+    """
+
+    scale: Tensor
+    weights: Tensor
+
+    def combine(self, x: Tensor, nodes: Sequence[Node]) -> Tensor:
+        """The images after the step."""
+        x_s = self.scale * x
+        for weight, (_, value) in zip(self.weights, nodes, strict=True):
+            x_s = x_s + weight * value
+        return x_s
+
+
+class LinearMultistep(Sampler):
+    """A linear multistep method: one evaluation per step, lower orders in the first steps.
+
+    Args:
+        steps: See `Sampler`.
+        grid: See `Sampler`.
+        order: The number of nodes; one more in each of the first steps.
+
+    Attributes:
+        title: The name in messages.
+        predict: The quantity that is interpolated, "eps" or "x0".
+        orders: The orders that there are.
+
+    Raises:
+        HQDMError: If there is no such order; otherwise as for `Sampler`.
+    """
+
+    title: str
+    default_steps = 10
+    predict: Literal["eps", "x0"] = "eps"
+    orders: tuple[int, ...]
+    order: int
+
+    def __init__(
+        self, steps: int | None = None, grid: str | Sequence[float] | None = None, order: int = 3
+    ) -> None:
+        super().__init__(steps, grid)
+        check_order(self.title, order, self.orders)
+        self.order = order
+
+    @abstractmethod
+    def coefficients(
+        self, schedule: Schedule, a: NoiseLevel, b: NoiseLevel, nodes: Sequence[NoiseLevel]
+    ) -> Coefficients:
+        """The coefficients of the step from level a to level b, where lambda is finite."""
+
+    def step(
+        self,
+        denoise: Evaluator,
+        x: Tensor,
+        t: Tensor,
+        s: Tensor,
+        state: tuple[Node, ...] | None,
+        noise: ImageNoise,
+    ) -> tuple[Tensor, tuple[Node, ...]]:
+        """See `Sampler.step`; the state is the nodes, the newest first."""
+        a, b = (level_at(denoise.schedule, time) for time in (t, s))
+        prediction = denoise(x, t)
+        nodes = ((a, getattr(prediction, self.predict)), *(state or ()))[: self.order]
+        if b.is_data:
+            return prediction.x0, nodes
+        step = self.coefficients(denoise.schedule, a, b, [level for level, _ in nodes])
+        return step.combine(x, nodes), nodes
+
+
+def interpolation_weights(theta: Tensor, moments: Tensor) -> Tensor:
+    """The weights of the nodes `theta` `(n,)` that integrate powers to `moments` `(n,)`."""
+    powers = torch.stack([theta**k for k in range(len(theta))])
+    return torch.linalg.solve(powers, moments)
+
+
+def integral(function: Callable[[Tensor], Tensor], start: Tensor, end: Tensor) -> Tensor:
+    """The integral of a function of `(n,)` numbers, by Gauss-Legendre quadrature of 64 points."""
+    half = (end - start) / 2
+    return half * (_WEIGHTS * function(start + half * (1 + _POINTS))).sum(-1)
