@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
     from hqdm.samplers.multistep.deis import DEIS
     from hqdm.samplers.multistep.ipndm import IPNDM
+    from hqdm.samplers.multistep.sa_solver import SASolver
     from hqdm.samplers.recursive.iteration import Iterate
     from hqdm.samplers.recursive.unitary import UnitarySampling
     from hqdm.samplers.registry import build_sampler, register_sampler
@@ -130,6 +131,7 @@ _MODULES = {
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
     "hqdm.samplers.multistep.deis": ("DEIS",),
     "hqdm.samplers.multistep.ipndm": ("IPNDM",),
+    "hqdm.samplers.multistep.sa_solver": ("SASolver",),
     "hqdm.samplers.recursive.iteration": ("Iterate",),
     "hqdm.samplers.recursive.unitary": ("UnitarySampling",),
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
@@ -206,6 +208,7 @@ __all__ = [
     "RePaint",
     "Replacement",
     "Result",
+    "SASolver",
     "Sampler",
     "Samples",
     "Schedule",

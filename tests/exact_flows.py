@@ -1,5 +1,6 @@
 """Flows that are known exactly, and the errors of solvers on them."""
 
+import numpy as np
 import torch
 
 from hqdm.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
@@ -42,3 +43,14 @@ def errors_of(make, denoiser, grids):
         walked = sampler.run(denoiser, x, t_start=grid[0], t_end=grid[-1]).x0
         errors.append((walked - exact).square().mean().sqrt().item())
     return errors
+
+
+def even_grid(schedule, n):
+    """Of n equal steps in lambda."""
+    start, end = schedule.lam(torch.tensor([T_START, T_END]).double())
+    return schedule.inverse(start + torch.linspace(0, 1, n + 1).double() * (end - start)).tolist()
+
+
+def slope_of(errors, steps):
+    """The order in 1 / steps of a least-squares fit to the errors."""
+    return np.polyfit(-np.log(steps), np.log(errors), 1)[0]

@@ -5,5 +5,6 @@ The entry point group `hqdm.plugins` imports this module when the name of a samp
 
 from hqdm.samplers.multistep.deis import DEIS
 from hqdm.samplers.multistep.ipndm import IPNDM
+from hqdm.samplers.multistep.sa_solver import SASolver
 
-__all__ = ["DEIS", "IPNDM"]
+__all__ = ["DEIS", "IPNDM", "SASolver"]

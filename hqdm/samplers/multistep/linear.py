@@ -2,18 +2,21 @@ r"""Linear multistep methods: combinations of the evaluations at this time and a
 
 With y = eps or x_0 and nodes t_j where it is known, the step from t to s is
 
-    x_s = scale x_t + sum_j weight_j y_j,
+    x_s = scale x_t + sum_j weight_j y_j + std z,
 
 in which y is replaced by the polynomial through the nodes, and its integral in the solution of the
-flow is exact. For a polynomial in a variable theta, the weights follow
-from the integrals of its powers, the moments:
+flow, or of a reverse-time SDE with noise z, is exact. For a polynomial in a variable theta, the
+weights follow from the integrals of its powers, the moments:
 
     sum_j weight_j theta_j^k = moment_k,     k = 0, ..., number of nodes - 1.
+
+A predictor has nodes at t and earlier times. A corrector takes the step again with the same z and
+with s as a node: the evaluation there is that of the next step.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -39,17 +42,34 @@ class Coefficients:
     Attributes:
         scale: Of the images, `()`.
         weights: Of the evaluations, one for each node.
+        std: Standard deviation of the added noise, `()`.
     """
 
     scale: Tensor
     weights: Tensor
+    std: Tensor = field(default_factory=lambda: torch.tensor(0.0))
 
-    def combine(self, x: Tensor, nodes: Sequence[Node]) -> Tensor:
-        """The images after the step."""
+    def combine(self, x: Tensor, nodes: Sequence[Node], noise: Tensor | None) -> Tensor:
+        """The images after the step from images `x`, with evaluations at the nodes."""
         x_s = self.scale * x
         for weight, (_, value) in zip(self.weights, nodes, strict=True):
             x_s = x_s + weight * value
-        return x_s
+        return x_s if noise is None else x_s + noise
+
+
+@dataclass(frozen=True)
+class History:
+    """The state that a step passes to the next one.
+
+    Attributes:
+        nodes: Levels and the evaluations at them, the newest first.
+        x: The images at the newest level, after correction.
+        noise: The noise that was added in the step from there; None in a deterministic one.
+    """
+
+    nodes: tuple[Node, ...]
+    x: Tensor
+    noise: Tensor | None
 
 
 class LinearMultistep(Sampler):
@@ -58,12 +78,13 @@ class LinearMultistep(Sampler):
     Args:
         steps: See `Sampler`.
         grid: See `Sampler`.
-        order: The number of nodes; one more in each of the first steps.
+        order: The number of nodes of the predictor; one more in each of the first steps.
 
     Attributes:
         title: The name in messages.
         predict: The quantity that is interpolated, "eps" or "x0".
         orders: The orders that there are.
+        corrector: The number of nodes of the corrector; 0 for none.
 
     Raises:
         HQDMError: If there is no such order; otherwise as for `Sampler`.
@@ -74,6 +95,7 @@ class LinearMultistep(Sampler):
     predict: Literal["eps", "x0"] = "eps"
     orders: tuple[int, ...]
     order: int
+    corrector: int = 0
 
     def __init__(
         self, steps: int | None = None, grid: str | Sequence[float] | None = None, order: int = 3
@@ -94,17 +116,31 @@ class LinearMultistep(Sampler):
         x: Tensor,
         t: Tensor,
         s: Tensor,
-        state: tuple[Node, ...] | None,
+        state: History | None,
         noise: ImageNoise,
-    ) -> tuple[Tensor, tuple[Node, ...]]:
-        """See `Sampler.step`; the state is the nodes, the newest first."""
+    ) -> tuple[Tensor, History]:
+        """See `Sampler.step`: evaluate, correct the previous step, predict."""
         a, b = (level_at(denoise.schedule, time) for time in (t, s))
         prediction = denoise(x, t)
-        nodes = ((a, getattr(prediction, self.predict)), *(state or ()))[: self.order]
+        nodes: tuple[Node, ...] = ((a, getattr(prediction, self.predict)),)
+        if state is not None:
+            nodes = (*nodes, *state.nodes)[: max(self.order, self.corrector)]
+            if self.corrector:
+                before, _ = state.nodes[0]
+                used = nodes[: self.corrector]
+                step = self.coefficients(denoise.schedule, before, a, levels_of(used))
+                x = step.combine(state.x, used, state.noise)
         if b.is_data:
-            return prediction.x0, nodes
-        step = self.coefficients(denoise.schedule, a, b, [level for level, _ in nodes])
-        return step.combine(x, nodes), nodes
+            return prediction.x0, History(nodes, x, None)
+        used = nodes[: self.order]
+        step = self.coefficients(denoise.schedule, a, b, levels_of(used))
+        added = step.std * noise.draw_like(x) if step.std > 0 else None
+        return step.combine(x, used, added), History(nodes, x, added)
+
+
+def levels_of(nodes: Sequence[Node]) -> list[NoiseLevel]:
+    """The levels of nodes."""
+    return [level for level, _ in nodes]
 
 
 def interpolation_weights(theta: Tensor, moments: Tensor) -> Tensor:
