@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from hqdm.samplers.ddpm import DDPM
     from hqdm.samplers.dpm_solver import DPMSolver, DPMSolverExact, DPMSolverPP
     from hqdm.samplers.multistep.deis import DEIS
+    from hqdm.samplers.multistep.er_sde import ERSDESolver
     from hqdm.samplers.multistep.ipndm import IPNDM
     from hqdm.samplers.multistep.sa_solver import SASolver
     from hqdm.samplers.recursive.iteration import Iterate
@@ -130,6 +131,7 @@ _MODULES = {
     "hqdm.samplers.ddpm": ("DDPM",),
     "hqdm.samplers.dpm_solver": ("DPMSolver", "DPMSolverExact", "DPMSolverPP"),
     "hqdm.samplers.multistep.deis": ("DEIS",),
+    "hqdm.samplers.multistep.er_sde": ("ERSDESolver",),
     "hqdm.samplers.multistep.ipndm": ("IPNDM",),
     "hqdm.samplers.multistep.sa_solver": ("SASolver",),
     "hqdm.samplers.recursive.iteration": ("Iterate",),
@@ -177,6 +179,7 @@ __all__ = [
     "Denoising",
     "DiffusionModule",
     "DynamicThreshold",
+    "ERSDESolver",
     "Eps",
     "FeatureExtractor",
     "FullQVUNet",

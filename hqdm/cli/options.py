@@ -80,8 +80,8 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
         default=[],
         type=key_and_value,
         metavar="KEY=VALUE",
-        help="options of this sampler only; sa-solver: order, corrector, tau; uss: scale, method, "
-        "trajectories, device, shots, depolarising, readout",
+        help="options of this sampler only; sa-solver: order, corrector, tau; er-sde: order, "
+        "noise_scale; uss: scale, method, trajectories, device, shots, depolarising, readout",
     )
     add_drawing(parser, n)
 
