@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from hqdm.samplers.registry import build_sampler, register_sampler
     from hqdm.samplers.repaint import RePaint
     from hqdm.samplers.runge_kutta import RK4, Heun
+    from hqdm.samplers.stochastic.restart import Restart
     from hqdm.samplers.unipc import UniPC
     from hqdm.surrogate.fit import CarlemanFit, fit_carleman
     from hqdm.surrogate.sampler import Carleman
@@ -139,6 +140,7 @@ _MODULES = {
     "hqdm.samplers.registry": ("build_sampler", "register_sampler"),
     "hqdm.samplers.repaint": ("RePaint",),
     "hqdm.samplers.runge_kutta": ("Heun", "RK4"),
+    "hqdm.samplers.stochastic.restart": ("Restart",),
     "hqdm.samplers.unipc": ("UniPC",),
     "hqdm.surrogate.fit": ("CarlemanFit", "fit_carleman"),
     "hqdm.surrogate.sampler": ("Carleman",),
@@ -210,6 +212,7 @@ __all__ = [
     "QuanvUNet",
     "RePaint",
     "Replacement",
+    "Restart",
     "Result",
     "SASolver",
     "Sampler",

@@ -13,7 +13,7 @@ FLOORS = (
     *("simulators.program", "simulators.compiled", "simulators.experimental", "simulators"),
     *("device", "nn.compiled", "nn", "nn.amplitude", "nn.baselines"),
     *("storage", "diffusion", "guidance"),
-    *("samplers", "samplers.multistep", "samplers.recursive"),
+    *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "study"),
     *("cli", "cli.commands", ""),
