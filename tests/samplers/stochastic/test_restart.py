@@ -4,9 +4,11 @@ import pytest
 import torch
 from gaussian_images import MEAN, VARIANCE, gaussian, noisy
 from gaussian_moments import Units, exact_moments, sampled_moments
+from networks import Toy
 
 from hqdm.diffusion.analytic import GaussianDenoiser
-from hqdm.diffusion.schedule import VarianceExplodingSchedule
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.schedule import CosineSchedule, VarianceExplodingSchedule
 from hqdm.samplers import DDIM, DDPM, AdaptiveDPMSolver, DPMSolverExact, UniPC
 from hqdm.samplers.stochastic import Restart
 from hqdm.utils.errors import HQDMError
@@ -96,8 +98,16 @@ def test_settings_are_those_of_both():
     own = {"t_max": 0.5, "t_min": 0.2, "restarts": 4}
     assert sampler.settings == {**UniPC(7).settings, **own}
     assert sampler.name == "restart-unipc"
-    exact = DPMSolverExact(9, "time", 2)  # differentiates its denoiser
-    assert Restart(exact, 0.5, 0.2)(gaussian(), noisy()).isfinite().all()
+
+
+def test_the_denoiser_is_evaluated_as_the_other_sampler_does():
+    """Derivatives are those of a network in float32."""
+    network = Toy()
+    network.gain = torch.nn.Parameter(torch.ones(()))
+    half = Denoiser(network, CosineSchedule()).bfloat16()
+    for sampler, dtype in ((DPMSolverExact(9), torch.float32), (DDIM(9), torch.bfloat16)):
+        denoiser = Restart(sampler, 0.5, 0.2).evaluator(half, None).denoiser
+        assert next(denoiser.parameters()).dtype == dtype
 
 
 @pytest.mark.parametrize(
