@@ -9,6 +9,7 @@ from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.samplers import DDIM, build_sampler
 from hqdm.samplers.exponential import level_at
 from hqdm.samplers.multistep import IPNDM
+from hqdm.samplers.multistep.linear import History
 from hqdm.utils.errors import HQDMError
 
 RATIOS = 1.5, 0.2
@@ -32,10 +33,11 @@ class Started(IPNDM):
         gap = first.exp() - second.exp()
         ratios = first.exp() + gap * torch.arange(1, self.order).double()
         start = torch.tensor(self.times[0]).double()
-        return tuple(
+        nodes = tuple(
             (level_at(schedule, t), self.denoiser(self.denoiser.flow(x, start, t), t).eps)
             for t in times_of(schedule, ratios)
         )
+        return History(nodes, x, None)
 
 
 @pytest.mark.parametrize("schedule", [CosineSchedule(), LinearSchedule()], ids=["cosine", "linear"])
