@@ -7,12 +7,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from amplitude.rows import QUANTUM, ROWS, Row
 from amplitude.search import best_tau, final_runs
 from hqdm.study.statistics import interval_of
+from hqdm.utils.pictures import label_decades
 
 SCORE = "energy_distance"
 KINDS = {"circuits": ("-", "o"), "control": (":", "X"), "classical": ("--", "s")}
@@ -66,12 +65,12 @@ def plot(results: dict[str, Any], key: str, file: Path) -> None:
         for axis, line in ((left, left.axvline), (right, right.axhline)):
             line(results["floors"][key][SCORE], color="grey", linewidth=1, label="real images")
             axis.set_title(task, fontsize=10)
-        right.legend(handles=[*right.get_lines()[-1:], *handles(right)], fontsize=8)
+        right.legend(handles=[*right.get_lines()[-1:], *handles()], fontsize=8)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
 
-def handles(axis: Axes) -> list[Any]:
+def handles() -> list[Any]:
     """Entries of the legend for the kinds of models."""
     return [
         plt.Line2D([], [], color="black", linestyle=line, marker=marker, markersize=4, label=kind)
@@ -105,10 +104,3 @@ def plot_steps(
     axis.set(yscale="log", xlabel="steps in sampling", ylabel="energy distance, mean")
     axis.set_xticks(taus[::2] if len(taus) > 10 else taus)
     label_decades(axis.yaxis)
-
-
-def label_decades(axis: Axis) -> None:
-    """Label 1, 2 and 5 of each decade of a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())

@@ -28,7 +28,7 @@ from hqdm.evaluation.protocol import (
 )
 from hqdm.generation.sampling import IMAGES_FILE, RECORD_FILE, sample_images, save_samples
 from hqdm.metrics.features import extractor_for, load_extractor
-from hqdm.metrics.uncertainty import HALF_WIDTH, Estimate, difference, fid_infinity
+from hqdm.metrics.uncertainty import HALF_WIDTH, Estimate, difference
 from hqdm.samplers import DDIM, Sampler
 from hqdm.samplers.adaptive import DEFAULT_TOLERANCE
 from hqdm.samplers.base import MAX_STEPS
@@ -37,7 +37,7 @@ from hqdm.storage.digests import check_digest, digest
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import together, write_file
-from hqdm.utils.pictures import save_figure, save_rows
+from hqdm.utils.pictures import label_decades, save_figure, save_rows
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
 from hqdm.utils.tables import Sheet
@@ -215,8 +215,8 @@ def compare(
         record, images = _kept(folder, _settings(sampler, comparison))
         effort = {key: record.get(key) for key in ("steps", "evaluations", "rejected", "seconds")}
         features = scorer.features(images)
-        limits.append(fid_infinity(scorer.every, features[0], protocol.seed))
-        result = {**asdict(entry), **effort, **scorer.scores_of(features)}
+        limits.append(scorer.limit(features))
+        result = {**asdict(entry), **effort, **scorer.scores_of(features, limits[-1])}
         report["results"].append(result)
         for other, above in zip(report["results"], above_least(limits), strict=True):
             other["fid_above_least"] = above
@@ -351,11 +351,8 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
         if len(spent) < len(results):  # samplers without network have 0 evaluations
             axes.set_xscale("symlog", linthresh=1)
             locator = SymmetricalLogLocator(base=10, linthresh=1, subs=marks)
-        axes.xaxis.set_major_locator(locator)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("")
+        label_decades(axes.xaxis, locator)
+        label_decades(axes.yaxis)
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel("FID, limit of many images, 95 % intervals")
     figure.axes[0].legend()

@@ -20,7 +20,7 @@ from hqdm.metrics.distribution import (
     warn_if_few,
 )
 from hqdm.metrics.features import FeatureExtractor
-from hqdm.metrics.uncertainty import HALF_WIDTH
+from hqdm.metrics.uncertainty import HALF_WIDTH, Estimate, fid_infinity
 from hqdm.samplers import Sampler
 from hqdm.storage.digests import digest_of
 from hqdm.utils.checks import whole
@@ -197,10 +197,20 @@ class Scorer:
         """The scores of the other real images."""
         return self.scores_of(self.other)
 
-    def scores_of(self, features: Extracted) -> dict[str, float]:
-        """The scores of images whose features are known."""
+    def limit(self, features: Extracted) -> Estimate:
+        """FID in the limit of many images, of images whose features are known."""
+        return fid_infinity(self.every, features[0], self.seed)
+
+    def scores_of(self, features: Extracted, limit: Estimate | None = None) -> dict[str, float]:
+        """The scores of images whose features are known.
+
+        Args:
+            features: Features and logits.
+            limit: Their `limit`, if it is known, too.
+        """
         with_scores = stepwise(self.progress, "FID, KID and IS", 1)
-        found = feature_scores(self.reference, features, self.seed, self.every)
+        limit = limit or self.limit(features)
+        found = feature_scores(self.reference, features, self.seed, limit)
         with_scores()
         return found
 

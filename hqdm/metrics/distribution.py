@@ -17,7 +17,13 @@ from torchmetrics.image.inception import InceptionScore
 from hqdm.metrics.classes import unsure_share
 from hqdm.metrics.coverage import coverage_scores
 from hqdm.metrics.features import FeatureExtractor
-from hqdm.metrics.uncertainty import fid_infinity, gaussian_kernel, median_distance, mmd
+from hqdm.metrics.uncertainty import (
+    Estimate,
+    fid_infinity,
+    gaussian_kernel,
+    median_distance,
+    mmd,
+)
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.progress import Progress, silent
 from hqdm.utils.tables import counted
@@ -110,7 +116,7 @@ def check_numbers(real: int, fake: int) -> None:
 
 
 def feature_scores(
-    real: Extracted, fake: Extracted, seed: int = 0, every: Tensor | None = None
+    real: Extracted, fake: Extracted, seed: int = 0, limit: Estimate | None = None
 ) -> dict[str, float]:
     """The `distribution_scores` of images whose features are known.
 
@@ -118,13 +124,12 @@ def feature_scores(
         real: Features and logits of `LEAST_IMAGES` real images or more.
         fake: Features and logits of as many generated images or more.
         seed: As for `distribution_scores`.
-        every: Features of the real images of FID_infinity, whose own error is left out; by default
-            those of `real`.
+        limit: FID_infinity, if it is that against other real images than `real`.
     """
     real_features, _ = real
     fake_features, fake_logits = fake
     features = real_features, fake_features
-    limit = fid_infinity(real_features if every is None else every, fake_features, seed)
+    limit = limit or fid_infinity(*features, seed)
     kid = mmd(*features)
     of_gaussians = mmd(*features, gaussian_kernel(median_distance(real_features)))
     with warnings.catch_warnings():

@@ -16,7 +16,9 @@ from hqdm.utils.files import write_file
 from hqdm.utils.pixels import to_float, to_uint8
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
 PAGE_SIZE = 640
 CELL = 64  # least height and width of an image in a picture, in pixels
@@ -179,6 +181,20 @@ def encoded(pages: Sequence[Image.Image], kind: str) -> bytes:
         **options,
     )
     return buffer.getvalue()
+
+
+def label_decades(axis: "Axis", locator: "Locator | None" = None) -> None:
+    """Label a logarithmic axis with plain numbers.
+
+    Args:
+        axis: The axis.
+        locator: Places of the labels; by default 1, 2 and 5 of each decade.
+    """
+    from matplotlib.ticker import LogLocator  # slow to import
+
+    axis.set_major_locator(locator or LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:

@@ -38,11 +38,11 @@ class InstructionMatrices:
         by_step = list(zip(*filled, strict=True))
         gates = [[factor.gate for factor in step] for step in by_step]
         self.gates = torch.tensor(gates, device=device)
-        matrices = [torch.stack([factor.matrices for factor in step], 1) for step in by_step]
-        self.constant, self.cosine, self.sine = torch.stack(matrices, 1).to(device, dtype)
+        matrices = [torch.stack([factor.matrices for factor in step]) for step in by_step]
+        self.matrices = torch.stack(matrices).to(device, dtype)
         self.shape = *self.gates.shape, size, size
-        of_step = torch.stack([self.constant, self.cosine, self.sine], 2).cpu()
-        self.terms = products.Terms(self.gates.cpu().numpy(), of_step.numpy())
+        # Of the same memory on the CPU.
+        self.terms = products.Terms(self.gates.cpu().numpy(), self.matrices.cpu().numpy())
 
     def __call__(self, phases: Tensor) -> Tensor:
         """The matrices for phases."""
@@ -58,7 +58,7 @@ class InstructionMatrices:
     def forward(self, phases: Tensor) -> tuple[Tensor, ...]:
         """The matrices, and the products of the first 1, 2, ... gates; see `Operation`."""
         phases = phases.detach().contiguous()
-        partial = phases.new_empty(len(phases), *self.shape, dtype=self.constant.dtype)
+        partial = phases.new_empty(len(phases), *self.shape, dtype=self.matrices.dtype)
         self._call(products.multiply, FORWARD, phases, partial)
         return partial[:, -1], partial
 
@@ -77,7 +77,8 @@ class InstructionMatrices:
     def reference(self, phases: Tensor) -> Tensor:
         """The matrices in torch operations."""
         cos, sin = (part[:, self.gates, None, None] for part in (phases.cos(), phases.sin()))
-        steps = (self.constant + cos * self.cosine + sin * self.sine).unbind(1)
+        constant, cosine, sine = self.matrices.unbind(2)
+        steps = (constant + cos * cosine + sin * sine).unbind(1)
         product = steps[0]
         for step in steps[1:]:
             product = step @ product if step.shape[-1] > 1 else step * product
