@@ -7,7 +7,7 @@ from torch import Tensor
 from hqdm.circuits import AngleEmbedding
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.angles import angle_distances, angle_gradients
-from hqdm.evaluation.importance import importance_map, importance_rows
+from hqdm.evaluation.importance import CHANGES, importance_map, importance_rows
 from hqdm.evaluation.protocol import images_for
 from hqdm.evaluation.spectrum import spectrum
 from hqdm.nn.parts import quantum_layers
@@ -38,7 +38,7 @@ def importance_sheet(denoiser: Denoiser, x0: Tensor, y: Tensor | None) -> Sheet:
     loss, found = importance_map(denoiser, x0, y)
     return Sheet(
         f"change of the test loss {loss:.5f} of {len(x0)} images",
-        ("place", "silenced", "circuits silenced", "random angles"),
+        ("place", *CHANGES.values()),
         importance_rows(loss, found),
     )
 

@@ -8,6 +8,7 @@ circuits have random angles. It changes a trained network without training it ag
 `docs/study.md` for what follows from it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,6 +23,13 @@ from hqdm.evaluation.ablation import (
 )
 from hqdm.nn.parts import places, quantum_modules
 from hqdm.utils.progress import Progress, silent, stepwise
+
+CHANGES = {
+    "silenced": "silenced",
+    "circuits_silenced": "circuits silenced",
+    "random_angles": "random angles",
+}
+"""The changes of a place and their names in tables."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,17 @@ class Importance:
     silenced: float
     circuits_silenced: float | None
     random_angles: float | None
+
+    def changes(self, loss: float) -> dict[str, float | None]:
+        """The losses relative to that of the model, minus 1, with the keys of `CHANGES`.
+
+        Args:
+            loss: The test loss of the model.
+        """
+        losses: Mapping[str, float | None] = vars(self)
+        return {
+            name: None if (value := losses[name]) is None else value / loss - 1 for name in CHANGES
+        }
 
 
 def importance_map(
@@ -93,9 +112,6 @@ def importance_rows(loss: float, found: list[Importance]) -> list[tuple[str, ...
     """The changes of the loss in per cent, by place."""
 
     def change(value: float | None) -> str:
-        return "" if value is None else f"{value / loss - 1:+.2%}"
+        return "" if value is None else f"{value:+.2%}"
 
-    return [
-        (one.place, *map(change, (one.silenced, one.circuits_silenced, one.random_angles)))
-        for one in found
-    ]
+    return [(one.place, *map(change, one.changes(loss).values())) for one in found]

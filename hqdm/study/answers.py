@@ -11,7 +11,7 @@ from typing import Any
 from hqdm.study.cells import Cell, failed
 from hqdm.study.chains import Plan
 from hqdm.study.file import Question
-from hqdm.study.scores import SCORES
+from hqdm.study.scores import IMPORTANCE, SCORES
 from hqdm.study.statistics import LEVEL, MAX_SEEDS, Difference, Seeds, holm, paired
 from hqdm.utils.tables import counted, figure
 
@@ -41,12 +41,17 @@ class Run:
         return None if self.result is None else self.result["scores"].get(name)
 
     @property
+    def importance(self) -> Mapping[str, Mapping[str, float | None]] | None:
+        """The changes of the loss by place, see `hqdm.study.scores`; None if they are missing."""
+        return None if self.result is None else self.result["scores"].get(IMPORTANCE)
+
+    @property
     def missing(self) -> bool:
         """True if a score is missing and the training did not diverge."""
         names = () if self.cell is None else self.cell.scores
-        return not names or not (
-            failed(self.result) or all(self.score(name) is not None for name in names)
-        )
+        if not names or self.result is None:
+            return True
+        return not failed(self.result) and not set(names) <= set(self.result["scores"])
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ class Store:
         done = result is not None and set(cell.scores) <= set(result["scores"])
         return done or failed(result)
 
-    def write(self, cell: Cell, result: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+    def write(self, cell: Cell, result: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
         """Write the result of a cell; scores of other settings or names that it had are kept.
 
         Args:

@@ -112,7 +112,7 @@ class Plan:
         keys = [training_keys(seed, steps)]
         keys += [rate_keys(base, rate)] if rate is not None else []
         layers, samples = self.study.layers(data, model), self.study.samples
-        return cell_of(name, layers, base, keys, scores or self.study.scores, samples)
+        return cell_of(name, layers, base, keys, scores or self.study.asked, samples)
 
     def _search_name(self, data: str, model: str) -> str:
         """Its name, another one if the trials would be others; more trials continue a search."""

@@ -14,6 +14,7 @@
     questions:                   # default: each model against each of its controls
       - {model: circuits, against: classical, score: loss}
     interval: t                  # or bootstrap: the studentised one
+    importance: true             # measure the importance of the places of each model, too
     difference: 0.01             # of which the report gives the number of seeds needed
 
 A model is a sequence of layers, of which later ones replace keys of earlier ones: those of the
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hqdm.study.scores import SCORES, Samples
+from hqdm.study.scores import IMPORTANCE, SCORES, Samples
 from hqdm.study.statistics import INTERVALS
 from hqdm.utils.checks import check_fields, check_types, dotted, finite, whole
 from hqdm.utils.errors import HQDMError, about, check_names, unknown
@@ -115,6 +116,7 @@ class Study:
         questions: The comparisons.
         samples: How samples are drawn for scores of samples.
         search: The search of learning rates; None keeps those of the configurations.
+        importance: Whether the importance of the places of each model is measured.
         interval: The kind of interval, one of `hqdm.study.statistics.INTERVALS`.
         difference: The difference of which the report gives the number of seeds needed.
     """
@@ -127,8 +129,19 @@ class Study:
     questions: tuple[Question, ...] = ()
     samples: Samples = field(default_factory=Samples)
     search: Search | None = None
+    importance: bool = False
     interval: str = INTERVALS[0]
     difference: float = 0.01
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The measurements of each model: its scores, and the importance of its places."""
+        return (*self.scores, IMPORTANCE) if self.importance else self.scores
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The data sets on which the importance of places is measured."""
+        return tuple(self.data) if self.importance else ()
 
     def layers(self, data: str, model: str) -> list[Layer]:
         """The layers of a model on a data set."""
@@ -185,6 +198,7 @@ def parse_study(content: object, file: Path) -> Study:
             questions=_questions(content.get("questions"), models, scores),
             samples=Samples(**_options(content, "samples", Samples)),
             search=search,
+            importance=content.get("importance", False),
             interval=interval,
             difference=difference,
         )
@@ -199,7 +213,8 @@ def check_fields_of_study(content: Mapping[str, Any]) -> None:
     needed = {"data": dict, "models": dict, "seeds": list[int], "steps": int}
     other = {
         **{"controls": dict, "scores": list[str], "questions": list[dict]},
-        **{"samples": dict, "search": dict, "interval": str, "difference": float},
+        **{"samples": dict, "search": dict, "importance": bool},
+        **{"interval": str, "difference": float},
     }
     check_names("key", content, (*needed, *other))
     for key in needed:

@@ -6,8 +6,10 @@
     energy_distance   distance of samples to training images in pixels
     silenced          change of the loss if circuits give their mean over the batch, relative
     random_angles     change of the loss with random angles, relative
+    importance        changes of the loss by place: {place: {change: value}} with the changes of
+                      `hqdm.evaluation.importance`, None where a place has no circuits
 
-The last two are 0 for a model without circuits, for which a report has none; see
+`silenced` and `random_angles` are 0 for a model without circuits, for which a report has none; see
 `hqdm.evaluation.ablation`.
 """
 
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import mean_loss, quantum_effect
+from hqdm.evaluation.importance import importance_map
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, images_for
 from hqdm.generation.sampling import sample_images
 from hqdm.metrics.features import extractor_for, load_extractor
@@ -28,6 +31,7 @@ from hqdm.samplers.registry import build_sampler
 from hqdm.utils.checks import whole
 from hqdm.utils.progress import silent
 
+IMPORTANCE = "importance"
 TESTED = 1024
 """Largest number of test images of a loss."""
 
@@ -80,6 +84,9 @@ SCORES: Mapping[str, Score] = {
 }
 """The scores by name; less is better, except for changes, which describe a model."""
 
+SAMPLED = {name for name, score in SCORES.items() if score.sampled}
+CHANGED = {name for name, score in SCORES.items() if score.change}
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -97,7 +104,7 @@ class Protocol:
 
     def settings(self, name: str) -> dict[str, Any]:
         """The settings on which a score depends beside the model."""
-        return asdict(self.samples) if SCORES[name].sampled else {"images": TESTED}
+        return asdict(self.samples) if name in SAMPLED else {"images": TESTED}
 
     def protocol(self) -> ScoringProtocol:
         """The protocol of the scores of samples."""
@@ -142,21 +149,24 @@ def _images(denoiser: Denoiser, test: Protocol, split: str) -> tuple[Tensor, Ten
     return images_for(denoiser, test.data["name"], split, limit=TESTED, **keys)
 
 
-def scores_of(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
+def scores_of(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, Any]:
     """Scores of a model.
 
     Args:
         denoiser: The model.
-        names: The scores, keys of `SCORES`.
+        names: The scores, keys of `SCORES`, or `IMPORTANCE`.
         test: What it is tested with.
 
     Raises:
         HQDMError: If the images or an extractor cannot be used.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     if "val_loss" in names:
         x0, y = _images(denoiser, test, test.data["val_split"])
         found["val_loss"] = mean_loss(denoiser, x0, y, test.seed)
+    if IMPORTANCE in names:
+        loss, places = importance_map(denoiser, *_images(denoiser, test, "test"), test.seed)
+        found[IMPORTANCE] = {one.place: one.changes(loss) for one in places}
     for group in (_of_test_images, _of_samples):
         found |= group(denoiser, names, test)
     return {name: found[name] for name in names}
@@ -164,14 +174,12 @@ def scores_of(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[
 
 def _of_test_images(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
     """The loss, and its relative changes without trained circuits."""
-    if not {"loss", "silenced", "random_angles"} & set(names):
+    if not {"loss", *CHANGED} & set(names):
         return {}
     x0, y = _images(denoiser, test, "test")
-    asked = {"silenced", "random_angles"} & set(names)
-    effect = quantum_effect(denoiser, x0, y, test.seed) if asked else None
+    effect = quantum_effect(denoiser, x0, y, test.seed) if CHANGED & set(names) else None
     if effect is None:
-        unchanged = {"silenced": 0.0, "random_angles": 0.0}
-        return {"loss": mean_loss(denoiser, x0, y, test.seed), **unchanged}
+        return {"loss": mean_loss(denoiser, x0, y, test.seed), **dict.fromkeys(CHANGED, 0.0)}
     return {
         "loss": effect.loss,
         "silenced": effect.mean_output / effect.loss - 1,
@@ -181,7 +189,7 @@ def _of_test_images(denoiser: Denoiser, names: Sequence[str], test: Protocol) ->
 
 def _of_samples(denoiser: Denoiser, names: Sequence[str], test: Protocol) -> dict[str, float]:
     """Scores of samples."""
-    if not any(SCORES[name].sampled for name in names):
+    if not SAMPLED & set(names):
         return {}
     protocol, shape = test.protocol(), denoiser.image_shape
     real = RealImages.load(protocol, shape)

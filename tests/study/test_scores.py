@@ -6,10 +6,11 @@ import torch
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.evaluation.ablation import mean_loss, quantum_effect
+from hqdm.evaluation.importance import importance_map
 from hqdm.metrics.pixel_distances import pixel_scores
 from hqdm.nn import UNet
 from hqdm.samplers import DDIM
-from hqdm.study.scores import SCORES, Protocol, Samples, check_samples, scores_of
+from hqdm.study.scores import IMPORTANCE, SCORES, Protocol, Samples, check_samples, scores_of
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
 
@@ -45,6 +46,22 @@ def test_changes_without_trained_circuits(model):
     classical = type(model)(UNet(1, 8, 8, (1, 2)), model.schedule)
     torch.manual_seed(0)
     assert scores_of(classical, ["silenced"], Protocol(DATA, 3, Samples())) == {"silenced": 0.0}
+
+
+def test_the_importance_of_places_is_relative_to_the_loss(model, monkeypatch):
+    monkeypatch.setattr("hqdm.study.scores.TESTED", 64)
+    found = scores_of(model, [IMPORTANCE], Protocol(DATA, 3, Samples()))
+    images = to_float(load_images("digits", "test", limit=64).images)
+    loss, places = importance_map(model, images, None, seed=3)
+    assert {place: tuple(changes.values()) for place, changes in found[IMPORTANCE].items()} == {
+        one.place: tuple(
+            None if value is None else value / loss - 1
+            for value in (one.silenced, one.circuits_silenced, one.random_angles)
+        )
+        for one in places
+    }
+    protocol = Protocol(DATA, 3, Samples(n=16))
+    assert protocol.settings(IMPORTANCE) == protocol.settings("loss")
 
 
 def test_scores_of_samples(model):

@@ -131,7 +131,7 @@ def report_study(study: "Study", out: Path, overwrite: bool) -> None:
     from hqdm.storage.claims import claim
     from hqdm.study.cells import Store
     from hqdm.study.chains import plan
-    from hqdm.study.report import report_files, write_report
+    from hqdm.study.report.files import report_files, write_report
     from hqdm.utils.tables import show
 
     planned = plan(study, Store(out), resolve)

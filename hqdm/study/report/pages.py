@@ -1,103 +1,34 @@
-"""The report of a study: tables, plots, and a sentence for each question.
+"""The tables and sentences of the report of a study.
 
-    FOLDER/report/report.md         for the terminal and Markdown
-    FOLDER/report/report.tex        the same in LaTeX
-    FOLDER/report/differences.png   differences of the pairs with their intervals, a panel for
-                                    each data set and score
-    FOLDER/report/curves_DATA.png   learning curves: geometric means over random seeds with
-                                    the intervals of the logarithms
-
-It is computed from the results alone, and has no times: equal results give equal files.
+They are computed from the results alone, and have no times: equal results give equal pages.
 """
 
-import math
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from hqdm.study.answers import (
-    PERCENT,
-    Answer,
-    Run,
-    answers_of,
-    interval,
-    level_text,
-    runs_of,
-    seeds_text,
-)
+from hqdm.evaluation.importance import CHANGES
+from hqdm.study.answers import PERCENT, Answer, Run, interval, level_text, seeds_text
 from hqdm.study.cells import failed, learning_rate
 from hqdm.study.chains import Plan
 from hqdm.study.scores import SCORES, TESTED
 from hqdm.study.search import SPLITS
 from hqdm.study.statistics import LEAST_PAIRS, LEVEL, POWER, interval_of
-from hqdm.training.optim import VAL_LOSS
-from hqdm.utils.errors import HQDMError
-from hqdm.utils.files import together, write_file
-from hqdm.utils.pictures import save_figure
 from hqdm.utils.tables import Page, Sheet, counted, figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-MARKDOWN, LATEX, DIFFERENCES = "report.md", "report.tex", "differences.png"
 DIGITS = 4  # of scores
-FOUND, OTHER = "blue", "grey"  # colours of differences
-DIFFERENCE_LABELS = {
-    FOUND: f"a difference: p < {1 - LEVEL:.2g}, adjusted by Holm's method",
-    OTHER: "no difference found, or no test",
-}
-CURVES = {VAL_LOSS: "validation loss", "train_loss": "training loss"}
 INTERVAL_NAMES = {
     "t": "the t distribution",
     "bootstrap": f"the studentised bootstrap, from {LEAST_PAIRS} values",
 }
 
 
-def curves_file(data: str) -> str:
-    """The name of the plot of learning curves on a data set."""
-    return f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', data)}.png"
-
-
-def report_files(plan: Plan) -> list[str]:
-    """The names of the files of a report."""
-    return [MARKDOWN, LATEX, DIFFERENCES, *(curves_file(data) for data in plan.study.data)]
-
-
-def write_report(plan: Plan, folder: Path) -> Page:
-    """Write the report of a study.
-
-    Args:
-        plan: The plan.
-        folder: The folder of the report.
-
-    Returns:
-        The tables and sentences.
-
-    Raises:
-        HQDMError: If no cell has a result.
-    """
-    runs = runs_of(plan)
-    if all(run.result is None for run in runs):
-        raise HQDMError(f"{plan.store.folder} holds no results: `hqdm study run` computes them")
-    answers = answers_of(plan, runs)
-    page = page_of(plan, runs, answers)
-    with together():
-        write_file(folder / MARKDOWN, page.markdown())
-        write_file(folder / LATEX, page.latex())
-        save_differences(answers, folder / DIFFERENCES)
-        for data in plan.study.data:
-            own = [run for run in runs if run.data == data]
-            save_curves(own, data, plan.study.interval, folder / curves_file(data))
-    return page
-
-
 def page_of(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> Page:
     """The tables and sentences of a report."""
     sheets = [_score_sheet(plan, data, runs) for data in plan.study.data]
     sheets += [_answer_sheet(plan, answers)] if answers else []
+    sheets += [_importance_sheet(plan, data, runs) for data in plan.study.measured]
     sheets += [_search_sheet(plan)] if plan.study.search else []
     sheets += [_run_sheet(plan, runs)]
     sentences = [answer.sentence(plan.study.difference) for answer in answers]
@@ -135,12 +66,22 @@ def _shown(run: Run, name: str) -> float | None:
     value, change = run.score(name), SCORES[name].change
     if value is None or run.result is None or (change and not run.result["quantum"]):
         return None
-    return 100 * value if change else value
+    return _percent(value) if change else value
+
+
+def _percent(value: float | None) -> float | None:
+    """A relative change in per cent; None stays None."""
+    return None if value is None else 100 * value
 
 
 def _mean(runs: Sequence[Run], name: str, kind: str) -> str:
     """The mean of a score with its interval."""
-    known = [value for run in runs if (value := _shown(run, name)) is not None]
+    return _mean_of([_shown(run, name) for run in runs], kind)
+
+
+def _mean_of(values: Sequence[float | None], kind: str) -> str:
+    """The mean of the values that are known with its interval."""
+    known = [value for value in values if value is not None]
     if not known:
         return "-"
     mean, low, high = interval_of(known, kind)
@@ -170,6 +111,25 @@ def _answer_sheet(plan: Plan, answers: Sequence[Answer]) -> Sheet:
         *("p", "p (Holm)", f"seeds for {step}"),
     )
     return Sheet(title, columns, rows)
+
+
+def _importance_sheet(plan: Plan, data: str, runs: Sequence[Run]) -> Sheet:
+    """The changes of the loss by place of each model on a data set."""
+    rows = []
+    for model in plan.study.models:
+        known = [
+            run.importance
+            for run in runs
+            if (run.data, run.model) == (data, model) and run.importance is not None
+        ]
+        for place in known[0] if known else ():
+            means = [
+                _mean_of([_percent(places[place][change]) for places in known], plan.study.interval)
+                for change in CHANGES
+            ]
+            rows.append((model, place, str(len(known)), *means))
+    title = f"Importance of the places on {data}: changes of the loss in %"
+    return Sheet(title, ("model", "place", "seeds", *CHANGES.values()), rows, n_text=2)
 
 
 def _search_sheet(plan: Plan) -> Sheet:
@@ -236,6 +196,11 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
             f"Without a test: {asked - tested} of {counted(asked, 'comparison')}. Adjusted "
             "p-values rise with each further one that has a test."
         )
+    if study.importance:
+        lines.append(
+            "Importance of a place: the change of the loss when all its convolutions, or its "
+            "circuits, give their mean over the batch, or its circuits have random angles."
+        )
     if any(SCORES[name].sampled for name in study.scores):
         drawn = study.samples
         steps = "" if drawn.steps is None else f", {drawn.steps} steps"
@@ -254,102 +219,3 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
     lines += [f"Missing: {lost} of {counted(len(runs), 'run')}."] if lost else []
     lines += [f"Diverged: {diverged} of {counted(len(runs), 'run')}."] if diverged else []
     return lines
-
-
-def save_curves(runs: Sequence[Run], data: str, kind: str, path: Path) -> None:
-    """Plot the loss against training steps.
-
-    Args:
-        runs: The runs on a data set.
-        data: Its name.
-        kind: The kind of interval.
-        path: The file.
-    """
-    from matplotlib.figure import Figure  # slow to import
-
-    picture = Figure(figsize=(7, 4), layout="constrained")
-    axes = picture.subplots()
-    for model in dict.fromkeys(run.model for run in runs):
-        results = [
-            run.result
-            for run in runs
-            if run.model == model and run.result is not None and not failed(run.result)
-        ]
-        names = dict.fromkeys(CURVES.get(result.get("curve_of", ""), "loss") for result in results)
-        curves = [dict(result["curve"]) for result in results]
-        _plot_mean(axes, curves, f"{model}: {', '.join(names)}", kind)
-    axes.set(title=data, xlabel="step", ylabel="loss", yscale="log")
-    if axes.lines:
-        axes.legend()
-    axes.grid(alpha=0.3)
-    save_figure(picture, path)
-
-
-def _plot_mean(axes: "Axes", curves: Sequence[dict[int, float]], label: str, kind: str) -> None:
-    """Plot the geometric mean of curves, with the interval of the logarithms."""
-    steps = [step for step in curves[0] if all(step in c for c in curves)] if curves else []
-    if not steps:
-        return
-    logs = [[math.log(curve[step]) for curve in curves] for step in steps]
-    mean, low, high = np.exp([interval_of(values, kind) for values in logs]).T
-    (line,) = axes.plot(steps, mean, "-" if len(steps) > 1 else "o", label=label)
-    axes.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
-
-
-def save_differences(answers: Sequence[Answer], path: Path) -> None:
-    """Plot the differences with their intervals, a panel for each data set and score.
-
-    Args:
-        answers: The comparisons; those without a pair of results are left out.
-        path: The file.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    panels: dict[str, list[Answer]] = {}
-    for answer in answers:
-        if answer.found is not None:
-            title = f"{answer.data}: {SCORES[answer.question.score].label}"
-            panels.setdefault(title, []).append(answer)
-    rows = [len(own) for own in panels.values()] or [1]
-    size = 9, 1 + sum(0.8 + 0.3 * n for n in rows)
-    picture = Figure(figsize=size, layout="constrained")
-    axes = picture.subplots(len(rows), squeeze=False, height_ratios=rows)[:, 0]
-    for panel, (title, own) in zip(axes, panels.items(), strict=False):
-        _plot_differences(panel, own)
-        panel.set_title(title, fontsize=10)
-    if not panels:
-        axes[0].set_title("no pair of results", fontsize=10)
-    lines = [
-        Line2D([], [], color=color, marker="o", label=label)
-        for color, label in DIFFERENCE_LABELS.items()
-    ]
-    note = (
-        f"means of the pairs with intervals of {PERCENT}, unadjusted; below 0 the first model is "
-        "better"
-    )
-    picture.legend(
-        handles=lines, loc="outside lower center", fontsize=8, title=note, title_fontsize=8
-    )
-    save_figure(picture, path)
-
-
-def _plot_differences(axes: "Axes", answers: Sequence[Answer]) -> None:
-    """Plot differences of one score, those of ratios in per cent."""
-    names = []
-    relative = SCORES[answers[0].question.score].relative
-    scale = 100 if relative else 1
-    for place, answer in enumerate(answers):
-        found, q = answer.found, answer.question
-        assert found is not None
-        color = FOUND if answer.certain else OTHER
-        below, above = found.mean - found.low, found.high - found.mean
-        errors = None if np.isnan(found.low) else [[scale * below], [scale * above]]
-        axes.errorbar(scale * found.mean, place, xerr=errors, fmt="o", color=color, capsize=3.0)
-        names.append(f"{q.model} against {q.against}")
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("difference in per cent" if relative else "difference", fontsize=8)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", alpha=0.3)
