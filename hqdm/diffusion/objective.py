@@ -464,6 +464,42 @@ class StepBack(Objective):
         return self._clamped(self._clamped(x_t) - DIFFERENCE * self.factor * output)
 
 
+@register_objective
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction(X0):
+    """The images themselves, at t = 0: the objective of an autoencoder.
+
+    Raises:
+        HQDMError: If the weight is not uniform: there are no noise levels to weigh.
+    """
+
+    name = "reconstruction"
+
+    weight: Weight = field(default_factory=Uniform)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight != Uniform():
+            raise HQDMError(
+                "the objective 'reconstruction' has no noise levels to weigh: set weight: uniform"
+            )
+
+    def batch(self, x0: Tensor, y: Tensor | None, t: Tensor, eps: Tensor) -> Batch:
+        """See `Objective`: without noise."""
+        return Batch(x0, y, torch.zeros_like(t), eps)
+
+    def prediction(self, x_t: Tensor, output: Tensor, levels: Levels) -> Prediction:
+        """See `Objective`.
+
+        Raises:
+            HQDMError: Always.
+        """
+        raise HQDMError(
+            "an autoencoder does not predict noise: run `hqdm carleman fit`, then sample with "
+            "carleman"
+        )
+
+
 def build_objective(config: Mapping[str, Any]) -> Objective:
     """The objective that a configuration with a `name` describes.
 

@@ -103,7 +103,9 @@ def evaluate(
             for name, (_, logits) in {"samples": features, "real": scorer.reference}.items()
         },
         "pixels": _pixels(samples.images, protocol, real, extractor, progress),
-        "restoration": _restoration(denoiser, sampler, protocol, real.test, progress),
+        "restoration": None
+        if sampler.from_noise
+        else _restoration(denoiser, sampler, protocol, real.test, progress),
         "memorisation": _memorisation(samples.images, real, progress),
         "quantum_effect": _quantum_effect(denoiser, protocol, real.test, progress),
         "unitary_bound": _unitary_bound(denoiser, protocol, real.test),
@@ -262,9 +264,12 @@ def score_sheet(report: dict[str, Any]) -> Sheet:
         model, real = report["pixels"]["scores"], report["pixels"]["floor"]
         for key, label in (("energy_distance", "energy distance"), ("pixel_fid", "pixel FID")):
             rows.append((label, f"{model[key]:.4f}", f"{real[key]:.4f}"))
+    if pairs is not None:
+        rows += [
+            (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", ""),
+            (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
+        ]
     rows += [
-        (f"SSIM, restored from t = {pairs['t']}", f"{pairs['ssim']:.4f}", ""),
-        (f"PSNR, restored from t = {pairs['t']}", f"{pairs['psnr']:.2f} dB", ""),
         *_effect_rows(report["quantum_effect"]),
         *((*row, "") for row in bound_rows(report["unitary_bound"])),
     ]

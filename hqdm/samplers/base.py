@@ -114,6 +114,7 @@ class Sampler(ABC):
         variance_preserving_only: True if its equations assume alpha^2 + sigma^2 = 1.
         recursive: True if steps apply the network to its own output, without noise levels.
         at_once: True if all steps are taken at once, so that nothing can be done between them.
+        from_noise: True if it starts from noise only, at t = 1, and not from noised images.
 
     Raises:
         HQDMError: If the number of steps is not in [1, `MAX_STEPS`] or differs from that of the
@@ -128,6 +129,7 @@ class Sampler(ABC):
     variance_preserving_only: bool = False
     recursive: bool = False
     at_once: bool = False
+    from_noise: bool = False
 
     def __init__(self, steps: int | None = None, grid: str | Sequence[float] | None = None) -> None:
         self.times = self.default_grid if grid is None else grid
@@ -228,6 +230,11 @@ class Sampler(ABC):
         self._check_process(denoiser.schedule)
         if not 0 < t_start <= 1:
             raise HQDMError(f"t_start needs a time in (0, 1], got {t_start}")
+        if self.from_noise and (t_start, t_end) != (1.0, 0.0):
+            raise HQDMError(
+                f"{self.name} in the latents of an autoencoder goes from noise at t = 1 to images "
+                f"at t = 0, not from t = {t_start:g} to {t_end:g}: use another model"
+            )
         if not 0 <= t_end < t_start:
             raise HQDMError(f"t_end needs a time in [0, {t_start}), got {t_end}")
         times = self.grid(denoiser.schedule, t_start, t_end)

@@ -18,8 +18,8 @@ from hqdm.utils.errors import HQDMError
 MODEL_VERSION = 3
 """Format version of training checkpoints and exported folders."""
 
-FIT_VERSION = 1
-"""Format version of the fit that `hqdm carleman fit` writes."""
+FIT_VERSION = 2
+"""Format version of the fit that `hqdm carleman fit` writes; version 1 has no learned latents."""
 
 MANIFEST_VERSION = 1
 """Format version of the manifest in the folder of a run."""

@@ -3,31 +3,27 @@ r"""The fit of the Carleman sampler to a trained model: latents, and a polynomia
 At nodes in lambda training images are noised, x_t = alpha x_0 + sigma eps, the model predicts the
 noise, and its first d principal coordinates are fitted by a polynomial in the latents of x_t
 (`hqdm.carleman.drift`). All nodes share images and noise, so that the coefficients vary smoothly
-between nodes. The fit is saved in one file next to the checkpoint.
+between nodes. The fit is saved in one file next to the checkpoint (`hqdm.surrogate.fit_files`).
+That of an autoencoder is in `hqdm.surrogate.learned`.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_type_hints
+from typing import Any, Literal, Self, TypedDict, get_type_hints
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
 from hqdm.carleman.magnus import Vector
 from hqdm.carleman.monomials import n_monomials
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.loading import checkpoint_in
 from hqdm.diffusion.schedule import schedule_config
 from hqdm.samplers.grids import T_CUT
-from hqdm.storage.digests import check_digest, digest_of
-from hqdm.storage.formats import FIT_VERSION, check_version
-from hqdm.surrogate.latents import LARGEST_DIM, Latents
+from hqdm.surrogate.fit_files import not_a_fit, read_fit, write_fit
+from hqdm.surrogate.latents import LARGEST_DIM, Latents, LearnedLatents
 from hqdm.surrogate.noise_polynomial import (
     DEGREES,
     NoisePolynomial,
@@ -36,14 +32,13 @@ from hqdm.surrogate.noise_polynomial import (
     levels,
 )
 from hqdm.utils.checks import check_types, finite, whole
-from hqdm.utils.errors import HQDMError, about, unknown
-from hqdm.utils.files import write_file
+from hqdm.utils.errors import HQDMError, about, check_names, unknown
 from hqdm.utils.memory import check_memory
 from hqdm.utils.pictures import save_figure
 from hqdm.utils.pixels import to_float
 from hqdm.utils.progress import Progress, silent, stepwise
-from hqdm.utils.versions import provenance
 
+PRINCIPAL, LEARNED = "pca", "learned"  # latents
 TARGETS = ("denoiser", "noise")
 SAMPLES = {"denoiser": 2048, "noise": 20_000}
 NODES = 48
@@ -72,6 +67,7 @@ class Header(TypedDict):
     scale: float
     degree: int
     record: dict[str, Any]
+    latents: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ class CarlemanFit:
     noise: NoisePolynomial
     r2: Vector
     points: Vector
-    record: dict[str, Any]
+    record: Record
 
     def samples(self, lam: float) -> Vector:
         """The points, noised to a lambda of the latents with noise that is fixed by the seed."""
@@ -119,78 +115,81 @@ class CarlemanFit:
                 "fit` again"
             )
 
-    def save(self, path: Path) -> None:
-        """Write a file for `load`."""
+    def of_model(self, denoiser: Denoiser) -> Self:
+        """The fit with what it needs of its model.
+
+        Raises:
+            HQDMError: If the weights are not those of the fitted model.
+        """
+        self.check(denoiser)
+        if not isinstance(self.latents, LearnedLatents):
+            return self
+        return replace(self, latents=self.latents.of_model(denoiser.network))
+
+    def plain(self) -> tuple[Header, dict[str, Vector]]:
+        """The contents of a file: the plain part, and the tensors."""
         latents, noise = self.latents, self.noise
         tensors = {
             **{key: getattr(latents, key) for key in ("mean", "components", "variances")},
             **{key: getattr(noise, key) for key in ("nodes", "values")},
             **{"r2": self.r2, "points": self.points},
         }
-        header: dict[str, Any] = {
-            "format_version": FIT_VERSION,
-            **{"dim": latents.dim, "scale": latents.scale, "degree": noise.degree},
-            "record": self.record,
-            "provenance": provenance(),
+        kind = LEARNED if isinstance(latents, LearnedLatents) else PRINCIPAL
+        header: Header = {
+            "dim": latents.dim,
+            "scale": latents.scale,
+            "degree": noise.degree,
+            "record": dict(self.record),
+            "latents": kind,
         }
-        contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-        header["sha256"] = digest_of(header, contiguous)
-        write_file(path, save(contiguous, metadata={"carleman": json.dumps(header)}))
+        return header, tensors
+
+    def save(self, path: Path) -> None:
+        """Write a file for `load`."""
+        write_fit(path, *self.plain())
 
     def save_plot(self, path: Path) -> None:
         """Plot R^2 against lambda of the images."""
-        from matplotlib.figure import Figure  # slow to import
-
-        figure = Figure(figsize=(5, 3.2), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(self.noise.nodes - self.latents.time(0.0), self.r2, "o-", markersize=3)
-        axes.set(xlabel="lambda = log(alpha / sigma)", ylabel="R² on held-out samples")
-        axes.set_title(f"noise of degree {self.noise.degree} in {self.latents.dim} latents")
-        axes.grid(alpha=0.3)
-        save_figure(figure, path)
+        plot_fits({"": self}, path)
 
     @classmethod
-    def load(cls, path: Path) -> "CarlemanFit":
+    def load(cls, path: Path) -> Self:
         """Read a fit.
 
         Raises:
             HQDMError: If the file is missing, damaged or from a newer version.
         """
-        if not path.is_file():
-            raise HQDMError(f"there is no Carleman fit {path}: run `hqdm carleman fit` first")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                header = json.loads(file.metadata()["carleman"])
-                tensors = {name: file.get_tensor(name) for name in TENSORS}
-        except (OSError, KeyError, TypeError, SafetensorError, ValueError, RecursionError) as error:
-            raise HQDMError(
-                f"{path} is not a fit of `hqdm carleman fit` ({error!r}): fit it again"
-            ) from None
-        return cls._checked(header, tensors, path)
+        return cls.checked(*read_fit(path), path)
 
     @classmethod
-    def _checked(cls, header: Any, tensors: Mapping[str, Vector], path: Path) -> "CarlemanFit":
+    def checked(cls, header: Mapping[str, Any], tensors: Mapping[str, Vector], path: Path) -> Self:
         """The fit in the contents of a file.
+
+        Args:
+            header: The plain part.
+            tensors: The tensors `TENSORS`.
+            path: The file, for messages.
 
         Raises:
             HQDMError: If a part is missing, or of another type or shape.
         """
-        header = header if isinstance(header, dict) else {}
-        check_version(header, FIT_VERSION, path)
-        stated = header.pop("sha256", None)
-        record = header.get("record")
-        for keys, part, prefix in ((Header, header, ""), (Record, record, "record.")):
+        header = {"latents": PRINCIPAL, **header}  # version 1 has no others
+        parts: tuple[tuple[Any, Any, str], ...] = (
+            (Header, header, ""),
+            (Record, header.get("record"), "record."),
+        )
+        for name in TENSORS:
+            if name not in tensors:
+                raise not_a_fit(path, f"it holds no {name}")
+        for keys, part, prefix in parts:
             for key in keys.__annotations__:
                 if key not in part:
-                    raise HQDMError(
-                        f"{path} is not a fit of `hqdm carleman fit` (it holds no {prefix}{key}): "
-                        "fit it again"
-                    )
+                    raise not_a_fit(path, f"it holds no {prefix}{key}")
             check_types(part, get_type_hints(keys), f"{path}: {prefix}")
         with about(path):
             _check_numbers(header, tensors)
-        check_digest(stated, digest_of(header, tensors), path)
-        latents = Latents(
+        kind = LearnedLatents if header["latents"] == LEARNED else Latents
+        latents = kind(
             mean=tensors["mean"],
             components=tensors["components"],
             variances=tensors["variances"],
@@ -210,6 +209,7 @@ def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, Vector]) -> 
     dim, degree, record = header["dim"], header["degree"], header["record"]
     whole("dim", dim, 2, LARGEST_DIM)
     whole("degree", degree, min(DEGREES), max(DEGREES))
+    check_names("latents", [header["latents"]], (PRINCIPAL, LEARNED))
     for key in ("samples", "seed"):
         whole(f"record.{key}", record[key])
     for key, number in (("scale", header["scale"]), ("record.ridge", record["ridge"])):
@@ -233,22 +233,26 @@ def _check_numbers(header: Mapping[str, Any], tensors: Mapping[str, Vector]) -> 
         raise HQDMError(f"variances needs {dim} numbers or more, none below 0")
 
 
-def fit_path(checkpoint: Path) -> Path:
-    """The file of the fit of a checkpoint, of the folder of a run, or of an exported folder."""
-    name = "carleman.safetensors"
-    checkpoint = checkpoint_in(checkpoint)
-    return checkpoint / name if checkpoint.is_dir() else checkpoint.with_suffix(f".{name}")
+def plot_fits(fits: Mapping[str, CarlemanFit], path: Path) -> None:
+    """Plot R^2 of fits against lambda of the images.
 
-
-def load_fit(checkpoint: Path, denoiser: Denoiser, file: str | None = None) -> CarlemanFit:
-    """Load the fit next to a checkpoint, or in another file.
-
-    Raises:
-        HQDMError: If it is missing or damaged, or belongs to another model.
+    Args:
+        fits: Fits of one dimension and degree by their labels, empty for no label.
+        path: The file.
     """
-    fit = CarlemanFit.load(Path(file) if file else fit_path(checkpoint))
-    fit.check(denoiser)
-    return fit
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for label, fit in fits.items():
+        lam = fit.noise.nodes - fit.latents.time(0.0)
+        axes.plot(lam, fit.r2, "o-", markersize=3, label=label)
+    axes.set(xlabel="lambda = log(alpha / sigma)", ylabel="R² on held-out samples")
+    axes.set_title(f"noise of degree {fit.noise.degree} in {fit.latents.dim} latents")
+    axes.grid(alpha=0.3)
+    if label:
+        axes.legend(fontsize=7)
+    save_figure(figure, path)
 
 
 def fingerprint(denoiser: Denoiser) -> str:
@@ -259,6 +263,35 @@ def fingerprint(denoiser: Denoiser) -> str:
         stored = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # also bfloat16
         digest.update(stored.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def record_of(denoiser: Denoiser, target: str, samples: int, ridge: float, seed: int) -> Record:
+    """The settings of a fit to a model."""
+    return {
+        "model": fingerprint(denoiser),
+        "schedule": dict(schedule_config(denoiser.schedule)),
+        "target": target,
+        "samples": samples,
+        "ridge": ridge,
+        "seed": seed,
+    }
+
+
+def check_fitted(denoiser: Denoiser, images: Tensor) -> None:
+    """Refuse a model that cannot be fitted, and images of another shape.
+
+    Raises:
+        HQDMError: If the process is not variance-preserving, or the shapes differ.
+    """
+    if not denoiser.schedule.variance_preserving:
+        raise HQDMError(
+            f"a Carleman fit needs a variance-preserving process, got {denoiser.schedule}: train "
+            "with another schedule"
+        )
+    if tuple(images.shape[1:]) != denoiser.image_shape:
+        raise HQDMError(
+            f"the model needs images of shape {denoiser.image_shape}, got {tuple(images.shape[1:])}"
+        )
 
 
 def fit_carleman(
@@ -299,15 +332,7 @@ def fit_carleman(
     whole("nodes", nodes, 2, MAX_NODES)
     whole("seed", seed)
     count = whole("samples", SAMPLES[target] if samples is None else samples, 1)
-    if not denoiser.schedule.variance_preserving:
-        raise HQDMError(
-            f"a Carleman fit needs a variance-preserving process, got {denoiser.schedule}: train "
-            "with another schedule"
-        )
-    if tuple(images.shape[1:]) != denoiser.image_shape:
-        raise HQDMError(
-            f"the model needs images of shape {denoiser.image_shape}, got {tuple(images.shape[1:])}"
-        )
+    check_fitted(denoiser, images)
     flat = to_float(images).flatten(1)
     check_memory(
         f"{count} noised images of shape {denoiser.image_shape}",
@@ -329,11 +354,7 @@ def fit_carleman(
     times = np.linspace(latents.time(first), latents.time(last), nodes)
     fit = fit_noise(times, noised, degree, ridge, stepwise(progress, "fitting nodes", nodes))
     kept = flat[chosen[:KEPT_POINTS]].numpy() - latents.mean
-    record = {
-        "model": fingerprint(denoiser),
-        "schedule": dict(schedule_config(denoiser.schedule)),
-        **{"target": target, "samples": count, "ridge": ridge, "seed": seed},
-    }
+    record = record_of(denoiser, target, count, ridge, seed)
     points = kept @ latents.components[:dim].T / latents.scale
     return CarlemanFit(latents, fit.polynomial, fit.r2, points, record)
 

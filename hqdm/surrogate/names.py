@@ -15,13 +15,18 @@ from hqdm.utils.errors import HQDMError
 
 if TYPE_CHECKING:
     from hqdm.surrogate.fit import CarlemanFit
+    from hqdm.surrogate.learned import ClassFits
 
 CARLEMAN, GAUSSIAN = "carleman", "gaussian"
 """`gaussian` assumes Gaussian data, as a baseline for `carleman`."""
 
 
 def make(
-    name: str, *, fit: "CarlemanFit | None" = None, steps: int | None = None, then: str = ""
+    name: str,
+    *,
+    fit: "CarlemanFit | ClassFits | None" = None,
+    steps: int | None = None,
+    then: str = "",
 ) -> Sampler:
     """Build the sampler of a given name.
 
@@ -49,7 +54,7 @@ def load(checkpoint: Path, denoiser: Denoiser) -> dict[str, Any]:
     Raises:
         HQDMError: If it is missing or damaged, or belongs to another model.
     """
-    from hqdm.surrogate.fit import load_fit  # scipy is slow to import
+    from hqdm.surrogate.learned import load_fit  # scipy is slow to import
 
     return {"fit": load_fit(checkpoint, denoiser)}
 

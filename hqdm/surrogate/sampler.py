@@ -28,6 +28,8 @@ from hqdm.samplers.exponential import level_at
 from hqdm.samplers.grids import GRIDS, T_CUT, build_grid
 from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import CarlemanFit
+from hqdm.surrogate.latents import LearnedLatents
+from hqdm.surrogate.learned import ClassFits
 from hqdm.surrogate.noise_polynomial import DiffusionDrift, ExpandedPolynomial, levels
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, unknown
@@ -35,6 +37,7 @@ from hqdm.utils.seeds import ImageNoise
 
 CLOSURES = ("least_squares", "drop")
 EXPANSIONS = ("spline", *(f"{form}{k}" for form in ("dpm", "unipc") for k in (1, 2, 3)))
+LEARNED_SYSTEM = {"order": 3, "closure": "drop"}  # defaults in learned latents, see the docs
 CLOSURE_NODES = 17
 STEPS_PER_SEGMENT = 8
 LARGEST_LATENT = 1e3
@@ -99,10 +102,18 @@ class Carleman(Sampler):
             raise unknown("expansion in lambda", expansion, EXPANSIONS)
         if (then is None) != (switch is None):
             raise HQDMError("the hybrid mode needs both a sampler and the lambda of the switch")
+        learned = isinstance(fit.latents, LearnedLatents)
+        if learned and then is not None:
+            raise HQDMError(
+                "in the latents of an autoencoder no network can continue: leave the other sampler "
+                "out"
+            )
+        self.at_once = self.from_noise = learned
         self.fit, self.order, self.basis = fit, order, basis
         self.closure_name, self.expansion = closure, expansion
         self.backend = backend or Direct()
         self.then, self.switch = then, switch
+        self._radii: dict[float, float] = {}
         self._maps: dict[tuple[float, float], Vector] = {}
         self._generators: dict[tuple[float, float], list[Matrix]] = {}
 
@@ -165,12 +176,24 @@ class Carleman(Sampler):
             made = self._generators[a, b]
             solved = [self.backend.solve(made, start).y for start in lifted]
             ends = self.system.project(np.stack(solved))
+        if self.from_noise:
+            ends = self._within(ends, b)
         if not (np.abs(ends) < LARGEST_LATENT).all():
             raise HQDMError(
                 f"the linearised flow diverges between lambda {a:.2f} and {b:.2f}: use more "
                 'segments, the closure "least_squares", another order, or fit with a larger ridge'
             )
         return ends
+
+    def _within(self, z: Vector, lam: float) -> Vector:
+        """Latents `(B, d)` at lambda, scaled back to the largest norm of the fitted points there.
+
+        Beyond them the polynomial is extrapolated, and one of even degree drives latents away.
+        """
+        if lam not in self._radii:
+            self._radii[lam] = float(np.linalg.norm(self.fit.samples(lam), axis=1).max())
+        norms = np.linalg.norm(z, axis=1, keepdims=True)
+        return z * np.minimum(1, self._radii[lam] / np.maximum(norms, 1e-300))
 
     def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
         """Uniform in lambda to the switch, then the other sampler's grid; or to `T_CUT`, then 0."""
@@ -196,23 +219,10 @@ class Carleman(Sampler):
                 state = self.then.init(x)
             return self.then.step(denoise, x, t, s, state, noise)
         if state is None:
-            state = self._coordinates(x, float(a.lam))
+            state = _Coordinates(self.fit.latents.coordinates(x, float(a.lam)))
         ends = (None if b.is_data else float(b.lam)), float(b.alpha)
         moved = self._move(state.values, float(a.lam), ends[0])
-        return self._images(moved, ends[1], x), _Coordinates(moved)
-
-    @cached_property
-    def _basis(self) -> tuple[Tensor, Tensor]:
-        latents = self.fit.latents
-        return torch.as_tensor(latents.mean), torch.as_tensor(latents.components)
-
-    def _coordinates(self, x: Tensor, lam: float) -> _Coordinates:
-        mean, components = (part.to(x) for part in self._basis)
-        return _Coordinates((x.flatten(1) - levels(lam)[0] * mean) @ components.T)
-
-    def _images(self, coordinates: Tensor, alpha: float, like: Tensor) -> Tensor:
-        mean, components = (part.to(like) for part in self._basis)
-        return (alpha * mean + coordinates @ components).reshape(like.shape)
+        return self.fit.latents.images(moved, ends[1], x), _Coordinates(moved)
 
     def _move(self, values: Tensor, a: float, b: float | None) -> Tensor:
         """Propagate coordinates from lambda a to b, or to the clean images if b is None."""
@@ -230,25 +240,96 @@ class Carleman(Sampler):
         return torch.cat([first, values[:, d:] * torch.as_tensor(rest).to(values)], dim=1)
 
 
+class ClassCarleman(Sampler):
+    """Carleman linearisations of the fits of all classes; each image takes that of its label.
+
+    Args:
+        fits: The fits.
+        segments: See `Carleman`.
+        order: See `Carleman`.
+        **options: Other arguments of `Carleman`.
+
+    Raises:
+        HQDMError: As for `Carleman`.
+    """
+
+    name = "carleman"
+    default_steps = Carleman.default_steps
+    default_grid = Carleman.default_grid
+    evaluations_per_step = 0
+    variance_preserving_only = True
+    reversible = False
+    at_once = from_noise = True
+
+    def __init__(
+        self, fits: ClassFits, segments: int | None = None, order: int = 5, **options: Any
+    ) -> None:
+        super().__init__(segments)
+        self.members = [Carleman(fit, segments, order, **options) for fit in fits.fits]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `Sampler.settings`; those of a class, and the number of classes."""
+        return {**self.members[0].settings, "classes": len(self.members)}
+
+    @property
+    def system(self) -> CarlemanSystem:
+        """The linear system of the first class, which has the dimensions of all."""
+        return self.members[0].system
+
+    def grid(self, schedule: Schedule, t_start: float, t_end: float) -> Tensor:
+        """See `Carleman.grid`."""
+        return self.members[0].grid(schedule, t_start, t_end)
+
+    def step(
+        self, denoise: Evaluator, x: Tensor, t: Tensor, s: Tensor, state: Any, noise: ImageNoise
+    ) -> tuple[Tensor, Any]:
+        """See `Sampler.step`.
+
+        Raises:
+            HQDMError: If images have no label of a class.
+        """
+        y = denoise.y
+        if y is None or (y >= len(self.members)).any():
+            raise HQDMError(
+                f"the fit is one of {len(self.members)} classes: every image needs a label"
+            )
+        moved, states = torch.empty_like(x), {}
+        for k, member in enumerate(self.members):
+            own = y == k
+            if own.any():
+                before = None if state is None else state[k]
+                moved[own], states[k] = member.step(denoise, x[own], t, s, before, noise)
+        return moved, states
+
+
 def _check_switch(switch: float, low: float, high: float) -> None:
     if not low < switch < high:
         raise HQDMError(f"the switch needs a lambda between {low:.3g} and {high:.3g}, got {switch}")
 
 
 def build_carleman(
-    fit: CarlemanFit, steps: int | None = None, then: str = "", **options: Any
-) -> Carleman:
+    fit: CarlemanFit | ClassFits, steps: int | None = None, then: str = "", **options: Any
+) -> Carleman | ClassCarleman:
     """Build the Carleman sampler, alone or in hybrid mode.
 
     Args:
-        fit: The fit to the model.
+        fit: The fit to the model, or those of its classes.
         steps: Number of segments; in hybrid mode the steps of the other sampler, 5 by default.
         then: Name of the sampler that continues with the network; "" for none.
-        **options: Other arguments of `Carleman`; in hybrid mode `switch` defaults to `HYBRIDS`.
+        **options: Other arguments of `Carleman`; in hybrid mode `switch` defaults to `HYBRIDS`, in
+            learned latents `order` to 3 and `closure` to "drop".
 
     Raises:
         HQDMError: If there are no steps, or as for `Carleman`.
     """
+    one = fit.fits[0] if isinstance(fit, ClassFits) else fit
+    if isinstance(one.latents, LearnedLatents):
+        options = {**LEARNED_SYSTEM, **options}
+    if isinstance(fit, ClassFits):
+        if then:
+            raise HQDMError("the fits of classes are used without a network: leave --then out")
+        return ClassCarleman(fit, steps, **options)
     if not then:
         return Carleman(fit, steps, **options)
     steps = HYBRID_STEPS if steps is None else steps

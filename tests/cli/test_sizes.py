@@ -10,7 +10,8 @@ from PIL import Image
 
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.surrogate.fit import fit_carleman, fit_path
+from hqdm.surrogate.fit import fit_carleman
+from hqdm.surrogate.fit_files import fit_path
 
 HUGE = 10**12
 MANY = 10**9

@@ -14,7 +14,8 @@ from hqdm.diffusion.schedule import CosineSchedule, schedule_config
 from hqdm.samplers.optimised import OptimisedGrid, read_grid
 from hqdm.storage.checkpoint import write_checkpoint
 from hqdm.storage.digests import check_archive, digest_of, sealed
-from hqdm.surrogate.fit import CarlemanFit, fit_carleman, fit_path
+from hqdm.surrogate.fit import CarlemanFit, fit_carleman
+from hqdm.surrogate.fit_files import fit_path
 from hqdm.utils.errors import HQDMError
 
 

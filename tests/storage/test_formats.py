@@ -15,7 +15,7 @@ from hqdm.samplers import DDIM, build_sampler
 from hqdm.samplers.optimised import read_grid
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.formats import MODEL_VERSION, migrate_model
-from hqdm.surrogate.fit import load_fit
+from hqdm.surrogate.learned import load_fit
 from hqdm.training import DiffusionModule
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_uint8

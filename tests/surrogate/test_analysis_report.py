@@ -16,7 +16,8 @@ from hqdm.surrogate.analysis_report import (
     parts_of,
     sheets,
 )
-from hqdm.surrogate.fit import fit_carleman, fit_path
+from hqdm.surrogate.fit import fit_carleman
+from hqdm.surrogate.fit_files import fit_path
 
 QUICK = ("--orders", "2,3", "--segments", "4,2", "--order", 2, "--n", 20, "--network-n", 4)
 

@@ -18,9 +18,8 @@ from hqdm.surrogate.fit import (
     CarlemanFit,
     fingerprint,
     fit_carleman,
-    fit_path,
-    load_fit,
 )
+from hqdm.surrogate.learned import load_fit
 from hqdm.surrogate.noise_polynomial import gaussian_noise, levels
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_float
@@ -192,13 +191,6 @@ def test_the_fingerprint_is_of_names_and_values():
     assert fingerprint(renamed) != fingerprint(one)
 
 
-def test_the_file_lies_beside_the_model(trained, tmp_path):
-    name = "carleman.safetensors"
-    assert fit_path(tmp_path / "best.ckpt") == tmp_path / f"best.{name}"
-    assert fit_path(trained) == trained / f"last.{name}"  # the folder of a run
-    assert fit_path(tmp_path) == tmp_path / name  # an exported folder
-
-
 def test_a_plot_is_drawn_over_lambda_of_the_images(fit, tmp_path, monkeypatch):
     import matplotlib.axes
 
@@ -293,22 +285,14 @@ def test_each_tensor_is_checked(fit, tmp_path, name, change):
         ({"drop": ["points"]}, "is not a fit of `hqdm carleman fit`"),
         ({"degree": ...}, "is not a fit of `hqdm carleman fit`"),
         ({"record": ...}, "is not a fit of `hqdm carleman fit`"),
-        ({"format_version": 2}, "has format version 2, this hqdm reads up to 1: upgrade hqdm"),
-        ({"format_version": 0}, "has format version 0, expected 1 to 1"),
+        ({"format_version": 3}, "has format version 3, this hqdm reads up to 2: upgrade hqdm"),
+        ({"format_version": 0}, "has format version 0, expected 1 to 2"),
         ({"format_version": ...}, "it states no format_version"),
     ],
 )
 def test_incomplete_and_newer_files_are_refused(fit, tmp_path, changes, said):
     with pytest.raises(HQDMError, match=said):
         CarlemanFit.load(rewritten(fit, tmp_path, **changes))
-
-
-def test_a_file_without_a_header_and_no_file_are_refused(tmp_path):
-    with pytest.raises(HQDMError, match="there is no Carleman fit .*: run `hqdm carleman fit`"):
-        CarlemanFit.load(tmp_path / "nothing")
-    save_file({"mean": np.zeros(1)}, tmp_path / "plain.safetensors")
-    with pytest.raises(HQDMError, match="is not a fit of `hqdm carleman fit`"):
-        CarlemanFit.load(tmp_path / "plain.safetensors")
 
 
 @pytest.mark.parametrize(

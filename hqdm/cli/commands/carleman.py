@@ -19,15 +19,18 @@ from hqdm.cli.options import (
     load_model,
 )
 from hqdm.storage.claims import claim, lock_of
-from hqdm.utils.errors import HQDMError, unknown
+from hqdm.utils.errors import HQDMError, check_names, unknown
 from hqdm.utils.tables import Sheet, counted, show
 
 if TYPE_CHECKING:
     from hqdm.carleman.magnus import Backend
     from hqdm.data.images import ImageSet
     from hqdm.diffusion.denoiser import Denoiser
+    from hqdm.surrogate.fit import CarlemanFit
+    from hqdm.surrogate.learned import ClassFits
     from hqdm.utils.progress import Progress
 
+DIM, PCA_DEGREE = 4, 3
 BACKENDS = ("direct", "qlss", "lchs")
 ROWS = 12
 
@@ -40,9 +43,11 @@ def add_fit(parser: Parser) -> None:
 
 def add_system(parser: Parser) -> None:
     """Add the options of the linear system."""
-    parser.add_argument("--order", type=int, default=5, help="truncation order N (5)")
     parser.add_argument(
-        "--closure", default="least_squares", help="least_squares or drop (least_squares)"
+        "--order", type=int, help="truncation order N (5; in latents of an autoencoder 3)"
+    )
+    parser.add_argument(
+        "--closure", help="least_squares or drop (least_squares; in those of an autoencoder drop)"
     )
     parser.add_argument("--basis", default="monomial", help="monomial or hermite (monomial)")
 
@@ -52,12 +57,15 @@ def fit(args: Sequence[str]) -> None:
     parser = Parser("hqdm carleman fit", description=fit.__doc__)
     add_checkpoint(parser)
     add_data(parser, "data set on which the model was trained")
-    parser.add_argument("--dim", type=int, default=4, help="latent dimension d (4)")
     parser.add_argument(
-        "--degree", type=int, default=3, help="degree of the polynomial, 1 to 3 (3)"
+        "--latents", help="pca, or learned: those of an autoencoder (learned if the model is one)"
+    )
+    parser.add_argument("--dim", type=int, help="latent dimension d of pca (4)")
+    parser.add_argument(
+        "--degree", type=int, help="degree of the polynomial, 1 to 3 (pca: 3, learned: 2)"
     )
     parser.add_argument(
-        "--target", default="denoiser", help="fit to the denoiser or the noise (denoiser)"
+        "--target", help="of pca: fit to the denoiser or the noise (denoiser); learned: noise"
     )
     parser.add_argument("--samples", type=int, help="noised images per node (2048; noise: 20000)")
     parser.add_argument("--nodes", type=int, default=48, help="nodes in lambda (48)")
@@ -66,47 +74,75 @@ def fit(args: Sequence[str]) -> None:
     add_output(parser, None, "file to write (next to the checkpoint)")
     options = parser.parse_args(args)
 
-    from hqdm.surrogate.fit import fit_carleman, fit_path
+    from hqdm.nn.autoencoders import Autoencoder
+    from hqdm.surrogate.fit import LEARNED, PRINCIPAL
+    from hqdm.surrogate.fit_files import fit_path
+    from hqdm.surrogate.learned import ClassFits
     from hqdm.utils.files import together
     from hqdm.utils.progress import progress_bar
 
     out = Path(options.out) if options.out else fit_path(Path(options.checkpoint))
     denoiser = load_model(options)
+    if options.latents is None:
+        options.latents = LEARNED if isinstance(denoiser.network, Autoencoder) else PRINCIPAL
+    check_names("latents", [options.latents], (PRINCIPAL, LEARNED))
+    if options.latents == LEARNED and (options.dim is not None or options.target is not None):
+        raise HQDMError(
+            "--dim and --target are of the latents pca: an autoencoder has its own dimension, and "
+            "its fit is one of the noise; leave them out"
+        )
     plot = out.with_suffix(".png")
     with claim(out.parent, (out.name, plot.name), options.overwrite, lock_of(out)):
         with progress_bar() as progress:
             images = training_images(options, denoiser, progress)
             started = time.monotonic()
-            found = fit_carleman(
-                denoiser,
-                images.images,
-                options.dim,
-                options.degree,
-                labels=images.labels,
-                target=options.target,
-                samples=options.samples,
-                nodes=options.nodes,
-                ridge=options.ridge,
-                seed=options.seed,
-                progress=progress,
-            )
+            found = fitted(denoiser, images, options, progress)
         seconds = time.monotonic() - started
         with together():
             found.save(out)
             found.save_plot(plot)
-    latents = found.latents
-    lam = found.noise.nodes - latents.time(0.0)
+    fits = found.fits if isinstance(found, ClassFits) else (found,)
+    latents, noise = fits[0].latents, fits[0].noise
+    lam = noise.nodes - latents.time(0.0)
     shown = range(0, len(lam), max(1, len(lam) // ROWS))
-    rows = [(f"{lam[place]:.2f}", f"{found.r2[place]:.4f}") for place in shown]
-    title = f"noise of degree {options.degree} in {out.name}"
-    show(Sheet(title, ("lambda", "R² held out"), rows))
-    sign = "dissipative" if latents.dissipative else "not dissipative"
-    print(
-        f"{latents.dim} latents explain {latents.explained:.1%} of the variance; divided by "
-        f"{latents.scale:.3f}, the largest variance is {latents.largest:.2f}, so that the linear "
-        f"drift of Gaussian data is {sign}"
-    )
+    rows = [(f"{lam[place]:.2f}", *(f"{fit.r2[place]:.4f}" for fit in fits)) for place in shown]
+    title = f"noise of degree {noise.degree} in {out.name}"
+    names = ["R² held out"] if len(fits) == 1 else [f"class {k}" for k in range(len(fits))]
+    show(Sheet(title, ("lambda", *names), rows))
+    if options.latents == PRINCIPAL:
+        sign = "dissipative" if latents.dissipative else "not dissipative"
+        print(
+            f"{latents.dim} latents explain {latents.explained:.1%} of the variance; divided by "
+            f"{latents.scale:.3f}, the largest variance is {latents.largest:.2f}, so that the "
+            f"linear drift of Gaussian data is {sign}"
+        )
+    else:
+        print(f"{latents.dim} latents of the autoencoder, whitened to variance {latents.largest}")
     print(f"{seconds:.1f} s; wrote {out}, {plot}")
+
+
+def fitted(
+    denoiser: "Denoiser", images: "ImageSet", options: Namespace, progress: "Progress"
+) -> "CarlemanFit | ClassFits":
+    """The fit with the options of `hqdm carleman fit`."""
+    from hqdm.surrogate.fit import LEARNED, fit_carleman
+    from hqdm.surrogate.learned import DEGREE, fit_learned
+
+    common = {
+        **{key: vars(options)[key] for key in ("samples", "nodes", "ridge", "seed")},
+        **{"labels": images.labels, "progress": progress},
+    }
+    if options.latents == LEARNED:
+        degree = DEGREE if options.degree is None else options.degree
+        return fit_learned(denoiser, images.images, degree, **common)
+    return fit_carleman(
+        denoiser,
+        images.images,
+        DIM if options.dim is None else options.dim,
+        PCA_DEGREE if options.degree is None else options.degree,
+        target=options.target or "denoiser",
+        **common,
+    )
 
 
 def sample(args: Sequence[str]) -> None:
@@ -136,7 +172,7 @@ def sample(args: Sequence[str]) -> None:
     from hqdm.generation.files import check_no_others
     from hqdm.generation.sampling import sample_files, sample_images, write_samples
     from hqdm.samplers.registry import sampler_entry
-    from hqdm.surrogate.fit import load_fit
+    from hqdm.surrogate.learned import load_fit
     from hqdm.surrogate.names import CARLEMAN
     from hqdm.surrogate.sampler import build_carleman
     from hqdm.utils.progress import progress_bar
@@ -151,6 +187,7 @@ def sample(args: Sequence[str]) -> None:
         **{key: vars(options)[key] for key in ("order", "closure", "basis", "expansion")},
         "backend": backend_named(options.backend),
     }
+    own = {key: value for key, value in own.items() if value is not None}
     if options.then is None:
         sampler = build_carleman(found, options.segments, **own)
     else:
@@ -270,14 +307,21 @@ def analyse(args: Sequence[str]) -> None:
     from hqdm.surrogate.analysis import Analysis
     from hqdm.surrogate.analysis import analyse as study
     from hqdm.surrogate.analysis_report import ANALYSIS
-    from hqdm.surrogate.fit import load_fit
+    from hqdm.surrogate.fit import CarlemanFit
+    from hqdm.surrogate.latents import LearnedLatents
+    from hqdm.surrogate.learned import load_fit
     from hqdm.utils.progress import progress_bar
 
     given = {f.name: vars(options)[f.name] for f in fields(Analysis)}
-    settings = Analysis(**given)
+    settings = Analysis(**{key: value for key, value in given.items() if value is not None})
     out = Path(options.out)
     denoiser = load_model(options)
     found = load_fit(Path(options.checkpoint), denoiser, options.fit)
+    if not isinstance(found, CarlemanFit) or isinstance(found.latents, LearnedLatents):
+        raise HQDMError(
+            "analyse compares with the network's flow, which an autoencoder has not: use the fit "
+            "of a denoiser"
+        )
     with claim(out, ANALYSIS.names, options.overwrite):
         with progress_bar() as progress:
             report = study(denoiser, found, settings, progress)

@@ -13,7 +13,8 @@ from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import sample_images
 from hqdm.samplers.registry import build_sampler
-from hqdm.surrogate.fit import CarlemanFit, fit_carleman, fit_path
+from hqdm.surrogate.fit import CarlemanFit, fit_carleman
+from hqdm.surrogate.fit_files import fit_path
 from hqdm.utils.pixels import to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are few for FID")
