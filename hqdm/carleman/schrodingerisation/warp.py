@@ -41,6 +41,7 @@ WINDOW = 2.0
 
 ORDERS = tuple(range(1, 13))
 WIDTHS = 0.3, 4.0  # limits of a / q in the search for the cheapest initial data
+FAR = 40.0  # b in that search: exp(-b) is 0 in float64 beside 1
 
 MAX_MODES = 2**20
 """Maximum number of grid points."""
@@ -176,7 +177,6 @@ class Warp:
         return self.profile.error(self.cutoff) * float(self.recovery.sum())
 
 
-@lru_cache(maxsize=64)
 def warp(extent: float, tolerance: float, order: int | None = None) -> Warp:
     """The grid of a power of two points that meets a tolerance at the lowest cost.
 
@@ -191,10 +191,10 @@ def warp(extent: float, tolerance: float, order: int | None = None) -> Warp:
     Raises:
         HQDMError: If more than `MAX_MODES` points are needed.
     """
-    best = min(
-        (cheapest(q, extent, tolerance) for q in (ORDERS if order is None else (order,))),
-        key=lambda found: found[0],
-    )[1]
+    orders = ORDERS if order is None else (order,)
+    profiles = [cheapest(q) for q in orders]
+    far = min(profiles, key=lambda made: made.cutoff(tolerance / 2) * math.sqrt(made.mass))
+    best = Profile(far.order, far.width, WINDOW + extent)
     # the weights of the window sum to less than 2, after which p is on the grid
     step = math.pi / best.cutoff(tolerance / 2)
     count = math.ceil(best.width / step)
@@ -209,16 +209,14 @@ def warp(extent: float, tolerance: float, order: int | None = None) -> Warp:
     return Warp(Profile(best.order, best.width, n_modes * step - best.width), n_modes)
 
 
-def cheapest(order: int, extent: float, tolerance: float) -> tuple[float, Profile]:
-    """The cost K sqrt(int g^2) of the initial data of order q, minimised over a, and the data."""
-
-    def profile(width: float) -> Profile:
-        return Profile(order, width, WINDOW + extent)
+@lru_cache
+def cheapest(order: int) -> Profile:
+    """The data of order q with the a that minimises K sqrt(int g^2), which no eps changes."""
 
     def cost(width: float) -> float:
-        made = profile(width)
-        return made.cutoff(tolerance / 2) * math.sqrt(made.mass)
+        made = Profile(order, width, FAR)
+        return made.variation ** (1 / order) * math.sqrt(made.mass)
 
     limits = (WIDTHS[0] * order, WIDTHS[1] * order)
     found = minimize_scalar(cost, bounds=limits, method="bounded", options={"xatol": 0.05})
-    return float(found.fun), profile(float(found.x))
+    return Profile(order, float(found.x), FAR)

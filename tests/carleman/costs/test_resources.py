@@ -96,17 +96,19 @@ def test_a_reflection_by_hand():
     assert cost.gates("oracle") < minimax.gates("oracle") / 2
 
 
-def test_schrodingerisation_by_hand():
-    cost = schrodingerisation_cost(CASE, 0.1)
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-4, 1e-7])
+def test_schrodingerisation_by_hand(tolerance):
+    cost = schrodingerisation_cost(CASE, tolerance)
     kept = 0.9 * math.exp(-0.1)
-    grid = warp(0.8, 0.1 * 0.5 * kept / 2)
+    eps = tolerance * 0.5 * kept / 2
+    grid = warp(0.8, eps)
     assert cost.success_probability == pytest.approx(kept**2 * grid.fraction)
     assert cost.qubits == 4 + round(math.log2(grid.n_modes)) + 2
     time = (grid.cutoff * 0.8 + 0.2) / 8
-    degree = simulation_degree(time, 0.1 * 0.5 * kept / 2 * math.sqrt(grid.fraction) / 8)
+    degree = simulation_degree(time, eps * math.sqrt(grid.fraction) / 8)
     assert cost.queries == 2 * 8 * degree
     assert cost.preparation == 6 + grid.n_modes + 2 * math.log2(grid.n_modes) ** 2
-    assert cost.states == pytest.approx(3200)
+    assert cost.states == pytest.approx(32 / tolerance**2)
 
 
 def test_costs_of_an_evolution_are_those_of_its_accounts():
