@@ -5,10 +5,12 @@
 Writes `carleman_scaling.json` and `carleman_scaling.md`. Every exponent is the slope of a
 least-squares line through logarithms of measured values:
 
-* degree of an inverse polynomial: the lowest with a measured error of at most eps, by search;
+* degree of an inverse polynomial: the lowest with a measured error of at most eps, by search; of a
+  kernel reflection: the lowest that meets its bound;
 * error of the history state: for the lifted logistic equation, by the emulated solver (QLSS);
-* queries of QLSS, and time times norm of LCHS: for the same equation;
-* cutoff and nodes of LCHS: of the quadrature that meets its error bounds;
+* queries of QLSS, and time times norm of LCHS and Schrödingerisation: for the same equation;
+* cutoff and nodes of LCHS, cutoff of Schrödingerisation: of the grids that meet their error
+  bounds;
 * truncation error |x - x_N| of the logistic equation dx/dt = -x + x^2 / 2, for which order N keeps
   N terms of a geometric series with the ratio q = x_0 (1 - exp(-t)) / 2. Its logarithm changes by
   log |q| per order, as does the bound of Liu et al. where it holds.
@@ -30,7 +32,9 @@ from hqdm.carleman.lchs.solver import LCHS
 from hqdm.carleman.linearization import CarlemanSystem
 from hqdm.carleman.magnus import Direct, Matrix, Vector, generators
 from hqdm.carleman.qlss.inverse import POLYNOMIALS, inverse_polynomial, needed_degree
-from hqdm.carleman.qlss.solver import QLSS
+from hqdm.carleman.qlss.solver import QLSS, algorithm_degree
+from hqdm.carleman.schrodingerisation.solver import Schrodingerisation
+from hqdm.carleman.schrodingerisation.warp import WINDOW, Profile
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.tables import Sheet
 
@@ -42,6 +46,7 @@ LOGISTIC = FixedDrift(np.array([[0.0, -1.0, 0.5]]), 2)
 INITIAL_VALUE, ORDER = 0.8, 3  # of the lifted logistic equation
 KAPPA, EPS = 50.0, 1e-3  # of a polynomial while the other one varies
 EXTENT = 1.0  # sum of the norms of the Hermitian parts in LCHS
+SMOOTHNESS = 1, 2, 4, 8  # orders q of the initial data
 KERNELS: tuple[tuple[str, Kernel, float], ...] = tuple(
     (f"β = {beta}", NearOptimal(beta), 1 / beta) for beta in (0.5, 0.75, 0.9)
 )
@@ -132,6 +137,25 @@ def degrees(at: Sizes) -> Iterator[Row]:
         yield power_law(f"degree, {kind}, ε varies", law, 1, theory, found)
 
 
+def reflections(at: Sizes) -> Iterator[Row]:
+    """Degrees of the kernel reflection."""
+    kappas, eps = np.array(at.kappas, dtype=np.float64), 10.0 ** -np.array(at.digits)
+    found = [algorithm_degree("reflection", kappa, EPS) for kappa in kappas]
+    yield power_law("degree, reflection, κ varies", "κ", 1, kappas, found)
+    found = [algorithm_degree("reflection", KAPPA, e) for e in eps]
+    law = np.log(2 * np.sqrt(2) / eps)
+    yield power_law("degree, reflection, ε varies", "log(2√2/ε)", 1, law, found)
+
+
+def warps(at: Sizes) -> Iterator[Row]:
+    """Cutoffs of Schrödingerisation with initial data of given smoothness."""
+    eps = 10.0 ** -np.array(at.digits)
+    for order in SMOOTHNESS:
+        cutoffs = [Profile(order, 2.0, WINDOW + EXTENT).cutoff(e) for e in eps]
+        name = f"cutoff, Schrödingerisation, q = {order}"
+        yield power_law(name, "1/ε", 1 / order, 1 / eps, cutoffs)
+
+
 def degree_law(kind: str, kappa: Vector | float, eps: Vector | float) -> tuple[str, Vector]:
     """The predicted degree up to a constant factor, see `hqdm.carleman.qlss.inverse`."""
     if kind == "cks":
@@ -161,6 +185,9 @@ def evolutions(at: Sizes) -> Iterator[Row]:
     simulated = [LCHS(tolerance=EPS).solve(*evolution(t)).account for t in at.times]
     norms = [s.evolution for s in simulated]
     yield power_law("time times norm of LCHS", "time", 1, at.times, norms)
+    simulated = [Schrodingerisation(tolerance=EPS).solve(*evolution(t)).account for t in at.times]
+    norms = [s.evolution for s in simulated]
+    yield power_law("time times norm of Schrödingerisation", "time", 1, at.times, norms)
 
 
 def kernels(at: Sizes) -> Iterator[Row]:
@@ -217,7 +244,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: benchmarks/results, none with --quick")
     options = parser.parse_args()
     at = QUICK if options.quick else Sizes()
-    parts = degrees, evolutions, kernels, truncation
+    parts = degrees, reflections, evolutions, kernels, warps, truncation
     rows = [row for part in parts for row in part(at)]
     table = sheet(rows)
     Console().print(table.rich())

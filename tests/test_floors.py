@@ -14,7 +14,8 @@ FLOORS = (
     *("device", "nn.compiled", "nn", "nn.amplitude", "nn.baselines"),
     *("storage", "diffusion", "guidance"),
     *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
-    *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
+    *("carleman", "carleman.qlss", "carleman.lchs", "carleman.schrodingerisation"),
+    *("carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "study"),
     *("cli", "cli.commands", ""),
 )

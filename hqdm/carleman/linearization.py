@@ -15,10 +15,12 @@ to N and y_out those of higher degree, dy/dt = A_in y + A_out y_out. A closure y
                  or less under N(0, I);
 * least squares  C(t) minimises mean |y_out - C y|^2 over samples of the flow at t.
 
-In the Hermite basis y = T m(x), and the matrix is T (A_in + A_out C) T^{-1}.
+In the Hermite basis y = T m(x), and the matrix is T (A_in + A_out C) T^{-1}. With weights D, a
+positive diagonal matrix, y becomes D y and the matrix D A D^{-1}: x is the same, but the norms and
+the condition numbers on which quantum algorithms depend are not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -253,6 +255,33 @@ def fit_closure(
     return LeastSquares(np.asarray(nodes), np.stack(values))
 
 
+def degree_weights(monomials: Monomials, factors: Sequence[float] | Vector) -> Vector:
+    """The weights `(n,)` of monomials, one factor for each degree 0, ..., N."""
+    return np.asarray(factors, dtype=np.float64)[monomials.exponents.sum(axis=1)]
+
+
+def check_weights(weights: Vector, size: int) -> Vector:
+    """Refuse weights that are not `size` positive, finite numbers.
+
+    Raises:
+        HQDMError: If they are not.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != (size,) or not (np.isfinite(weights) & (weights > 0)).all():
+        raise HQDMError(
+            f"a lifted basis of {size} polynomials needs {size} positive, finite weights, got "
+            f"shape {weights.shape}: give one per polynomial, or `degree_weights`"
+        )
+    return weights
+
+
+def reweighted(matrix: Matrix, weights: Vector) -> Matrix:
+    """D A D^{-1} with the weights on the diagonal of D."""
+    rows = np.repeat(weights, np.diff(matrix.indptr))
+    data = matrix.data * rows / weights[matrix.indices]
+    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
 class CarlemanSystem:
     """The linear equation dy/dt = A(t) y of the lift of a polynomial equation.
 
@@ -263,12 +292,15 @@ class CarlemanSystem:
         closure: Closure for the monomials above the order; by default they are dropped in the
             basis.
         memory_limit: Memory limit in bytes of the construction of the matrix.
+        weights: Positive weights D of the basis polynomials, `(n,)`; ones by default. See
+            `degree_weights` for weights by degree.
 
     Attributes:
         monomials: The monomials up to the order.
 
     Raises:
-        HQDMError: If the basis is unknown, the order is below 1, or the memory limit is exceeded.
+        HQDMError: If the basis is unknown, the order is below 1, the memory limit is exceeded, or
+            the weights are not `n` positive, finite numbers.
     """
 
     def __init__(
@@ -278,6 +310,7 @@ class CarlemanSystem:
         basis: Literal["monomial", "hermite"] = "monomial",
         closure: Closure | None = None,
         memory_limit: int = MEMORY_LIMIT,
+        weights: Vector | None = None,
     ) -> None:
         if basis not in BASES:
             raise unknown("basis", basis, BASES)
@@ -286,6 +319,7 @@ class CarlemanSystem:
         reach = order + drift.degree - 1 if self.closure.reach else order
         self._structure = Structure(drift.dim, drift.degree, order, reach, memory_limit)
         self.monomials = self._structure.rows
+        self.weights = np.ones(len(self)) if weights is None else check_weights(weights, len(self))
 
     def __len__(self) -> int:
         """The dimension of the lift, C(d + N, N)."""
@@ -295,6 +329,16 @@ class CarlemanSystem:
         """The system for another drift of the same dimension and degree."""
         other = copy(self)
         other.drift = drift
+        return other
+
+    def with_weights(self, weights: Vector) -> "CarlemanSystem":
+        """The system with other weights of its basis, `(n,)`.
+
+        Raises:
+            HQDMError: If they are not `n` positive, finite numbers.
+        """
+        other = copy(self)
+        other.weights = check_weights(weights, len(self))
         return other
 
     @cached_property
@@ -314,17 +358,18 @@ class CarlemanSystem:
         if self.basis == "hermite":
             change, inverse = self._change
             matrix = change @ matrix @ inverse
-        return sparse.csr_array(matrix)
+        return reweighted(sparse.csr_array(matrix), self.weights)
 
     def lift(self, x: Vector) -> Vector:
         """The lift y of points `(B, d)`: `(B, n)`."""
         y = self.monomials.lift(x)
-        return y @ self._change[0].T if self.basis == "hermite" else y
+        return self.weights * (y @ self._change[0].T if self.basis == "hermite" else y)
 
     def project(self, y: Vector) -> Vector:
         """The points x `(..., d)` of lifts `(..., n)`, equal in both bases since He_1(x) = x."""
-        return y[..., self.monomials.linear]
+        linear = self.monomials.linear
+        return y[..., linear] / self.weights[linear]
 
     def projection(self) -> Vector:
         """The matrix `(n, d)` with x = y @ projection."""
-        return np.eye(len(self))[:, self.monomials.linear]
+        return np.diag(1 / self.weights)[:, self.monomials.linear]

@@ -8,6 +8,12 @@ from hqdm.surrogate.report_files import ReportFiles
 from hqdm.utils.pictures import save_figure
 from hqdm.utils.tables import Page, Sheet, figure
 
+LABELS = {
+    "qlss": "QLSS",
+    "reflection": "Reflection",
+    "lchs": "LCHS",
+    "schrodingerisation": "Schrödinger",
+}
 CLASSICAL = {"direct": "direct", "lifted": "lifted map", "original": "network"}
 
 
@@ -17,7 +23,7 @@ def sheets(report: dict[str, Any]) -> list[Sheet]:
     middle = report["orders"][0]["d"] if report["orders"] else largest
     return [
         *(method_sheet(report, method) for method in METHODS),
-        cost_sheet(report),
+        *(cost_sheet(report, access) for access in ACCESS),
         change_sheet(report["orders"], "N", f"truncation orders at d = {middle}"),
         change_sheet(report["tolerances"], "eps", f"tolerances at d = {largest}"),
         change_sheet(report["times"], "factor", f"longer evolutions, at d = {largest}"),
@@ -44,42 +50,29 @@ def method_sheet(report: dict[str, Any], method: str) -> Sheet:
     keys = ["lifted", *(f"{method}_{name}" for name in columns)]
     rows = [(dimension(row), *(figure(row[key]) for key in keys)) for row in report["rows"]]
     title = (
-        f"{method.upper()} at degree {options['degree']}, N = {options['order']}, tolerance "
+        f"{LABELS[method]} at degree {options['degree']}, N = {options['order']}, tolerance "
         f"{options['tolerance']:g}: queries per run, runs per state, states per sample"
     )
     return Sheet(title, ("d", "lifted", *columns.values()), rows)
 
 
-def cost_columns() -> dict[str, str]:
+def cost_columns(access: str) -> dict[str, str]:
     """The names of the costs of a row, by key."""
-    quantum = {
-        f"{method}_{access}_gates": f"{method.upper()}, {access}"
-        for method in METHODS
-        for access in ACCESS
-    }
+    quantum = {f"{method}_{access}_gates": LABELS[method] for method in METHODS}
     return quantum | {f"classical_{key}": name for key, name in CLASSICAL.items()}
 
 
-def cost_sheet(report: dict[str, Any]) -> Sheet:
-    """The table of gates and floating point operations."""
-    columns = cost_columns()
+def cost_sheet(report: dict[str, Any], access: str) -> Sheet:
+    """The table of gates, for one cost model of a query, and floating point operations."""
+    columns = cost_columns(access)
     rows = [(dimension(row), *(figure(row[key], 2) for key in columns)) for row in report["rows"]]
-    title = "gates per sample, and classical floating-point operations"
+    title = f"gates per sample, {access}, and classical floating-point operations"
     return Sheet(title, ("d", *columns.values()), rows)
 
 
 def change_sheet(rows: list[dict[str, Any]], key: str, title: str) -> Sheet:
-    """The table of costs against a parameter other than the dimension, with oracle gates."""
-    columns = {
-        f"{method}_{name}": f"{method.upper()} {label}"
-        for method in METHODS
-        for name, label in (
-            ("queries", "queries"),
-            ("success_probability", "success"),
-            ("oracle_gates", "gates"),
-        )
-    }
-    columns["classical_direct"] = "direct"
+    """The table of oracle gates and operations against a parameter other than the dimension."""
+    columns = cost_columns("oracle")
     cells = [(f"{row[key]:g}", *(figure(row[name], 2) for name in columns)) for row in rows]
     return Sheet(title, (key, *columns.values()), cells)
 
@@ -124,14 +117,19 @@ def findings(report: dict[str, Any]) -> list[str]:
         "floating-point operation:",
     ]
     for method, by_access in report["crossings"].items():
-        for access, dim in by_access.items():
-            found = (
-                f"no crossing up to d = {largest:,}"
-                if dim is None
-                else f"cheaper than every classical method from d = {dim:,} on"
-            )
-            lines.append(f"{method.upper()}, {access}: {found}")
+        for access, found in by_access.items():
+            lines.append(f"{LABELS[method]}, {access}: {crossing_line(found, largest)}")
     return lines
+
+
+def crossing_line(found: dict[str, int | None], largest: int) -> str:
+    """The crossings with all classical methods, and with the integration of the polynomial."""
+    if found["all"] is not None:
+        return f"cheaper than every classical method from d = {found['all']:,} on"
+    missing = f"no crossing up to d = {largest:,}"
+    if found["direct"] is None:
+        return missing
+    return f"{missing}; cheaper than integrating the polynomial from d = {found['direct']:,} on"
 
 
 def page(report: dict[str, Any]) -> Page:
@@ -146,7 +144,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
 
     picture = Figure(figsize=(8, 5), layout="constrained")
     axes = picture.subplots()
-    for place, (key, name) in enumerate(cost_columns().items()):
+    for place, (key, name) in enumerate(cost_columns("oracle").items()):
         rows = [row for row in report["rows"] if row[key] is not None]
         # the network was measured only at the size of its images; its cost is proportional to d
         known = [row for row in rows if row["measured"] and key != "classical_original"]
@@ -161,7 +159,7 @@ def save_plot(report: dict[str, Any], path: Path) -> None:
                 ms=4,
             )
     axes.set(xscale="log", yscale="log", xlabel="latent dimension d")
-    axes.set_ylabel("gates or floating-point operations per sample")
+    axes.set_ylabel("gates (one per query) or floating-point operations per sample")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, title="solid: measured, dashed: extrapolated", title_fontsize=8)
     save_figure(picture, path)

@@ -19,8 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hqdm.carleman.costs.weights import optimal_weights
 from hqdm.carleman.drift import evaluate
-from hqdm.carleman.linearization import CarlemanSystem, Closure, dropping, fit_closure
+from hqdm.carleman.linearization import (
+    CarlemanSystem,
+    Closure,
+    dropping,
+    fit_closure,
+    reweighted,
+)
 from hqdm.carleman.magnus import Backend, Direct, Matrix, Vector, generators
 from hqdm.diffusion.schedule import Schedule, build_schedule, schedule_config
 from hqdm.samplers.base import MAX_STEPS, Evaluator, Sampler
@@ -41,6 +48,7 @@ LEARNED_SYSTEM = {"order": 3, "closure": "drop"}  # defaults in learned latents,
 CLOSURE_NODES = 17
 STEPS_PER_SEGMENT = 8
 LARGEST_LATENT = 1e3
+ORDINARY_LATENT = 1.0  # standard deviations of latents are about 1
 HYBRID_STEPS = 5
 # For each number of steps of the other sampler, the lambda at which it starts and the time at which
 # its last step begins, tuned on MNIST (docs/carleman.md); HYBRID for other numbers of steps.
@@ -67,7 +75,8 @@ class Carleman(Sampler):
         expansion: Dependence of the coefficients on lambda within a segment: "spline" as fitted,
             "dpm1" to "dpm3" by a Taylor polynomial, "unipc1" to "unipc3" by finite differences.
         backend: Solver of the linear equation; `Direct` computes one matrix per segment, the others
-            solve for each image separately.
+            solve for each image separately, with a lifted basis that is weighted for each segment
+            (`hqdm.carleman.costs.weights`).
         then: A sampler that continues with the network; None to continue without it.
         switch: The lambda of the images at which `then` starts.
 
@@ -115,7 +124,7 @@ class Carleman(Sampler):
         self.then, self.switch = then, switch
         self._radii: dict[float, float] = {}
         self._maps: dict[tuple[float, float], Vector] = {}
-        self._generators: dict[tuple[float, float], list[Matrix]] = {}
+        self._weighted: dict[tuple[float, float], tuple[CarlemanSystem, list[Matrix]]] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -160,22 +169,29 @@ class Carleman(Sampler):
             self._maps[a, b] = Direct().solve(backwards, self.system.projection()).y
         return self._maps[a, b]
 
+    def weighted(self, a: float, b: float) -> tuple[CarlemanSystem, list[Matrix]]:
+        """The system and its generators from a to b, weighted for latents of ordinary size."""
+        if (a, b) not in self._weighted:
+            made = self.generators(a, b)
+            ordinary = np.full((1, self.fit.latents.dim), ORDINARY_LATENT)
+            weights = optimal_weights(made, self.system.lift(ordinary)[0], self.system.monomials)
+            weighted = [reweighted(generator, weights) for generator in made]
+            self._weighted[a, b] = self.system.with_weights(weights), weighted
+        return self._weighted[a, b]
+
     def advance(self, z: Vector, a: float, b: float) -> Vector:
         """Propagate latents `(B, d)` from a to b by the backend.
 
         Raises:
             HQDMError: If a latent exceeds `LARGEST_LATENT`; standard deviations are about 1.
         """
-        lifted = self.system.lift(z)
         if isinstance(self.backend, Direct):
             with np.errstate(invalid="ignore", over="ignore"):
-                ends = lifted @ self.map(a, b)
+                ends = self.system.lift(z) @ self.map(a, b)
         else:
-            if (a, b) not in self._generators:
-                self._generators[a, b] = self.generators(a, b)
-            made = self._generators[a, b]
-            solved = [self.backend.solve(made, start).y for start in lifted]
-            ends = self.system.project(np.stack(solved))
+            system, made = self.weighted(a, b)
+            solved = [self.backend.solve(made, start).y for start in system.lift(z)]
+            ends = system.project(np.stack(solved))
         if self.from_noise:
             ends = self._within(ends, b)
         if not (np.abs(ends) < LARGEST_LATENT).all():

@@ -24,7 +24,7 @@ def test_quick_run(benchmark, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["carleman_scaling.py", "--quick", "--out", str(tmp_path)])
     benchmark.main()
     rows = json.loads((tmp_path / "carleman_scaling.json").read_text())
-    assert len(rows) == 4 + 4 + 8 + 5
+    assert len(rows) == 4 + 2 + 5 + 8 + 4 + 5
     for row in rows:
         series = row["quantity"].startswith("truncation")
         # A geometric series, exact but for rounding of errors above 1e-3. The rest is asymptotic:

@@ -15,6 +15,7 @@ from hqdm.carleman.linearization import (
     DropHermite,
     LeastSquares,
     Structure,
+    degree_weights,
     fit_closure,
     structure_bytes,
 )
@@ -234,6 +235,25 @@ def test_lift_and_project():
         np.testing.assert_allclose(y @ system.projection(), x)
 
 
+@pytest.mark.parametrize("basis", ["monomial", "hermite"])
+def test_weights_change_the_lift_and_not_the_flow(basis):
+    drift, x0 = FixedDrift(coefficients(2, 3) / 5, 3), np.array([0.3, -0.4])
+    plain = CarlemanSystem(drift, 3, basis)
+    weights = degree_weights(plain.monomials, [0.3, 0.6, 0.5, 0.2])
+    assert weights[[0, 1, 2, 3, 5, 6, 9]].tolist() == [0.3, 0.6, 0.6, 0.5, 0.5, 0.2, 0.2]
+    for scaled in (CarlemanSystem(drift, 3, basis, weights=weights), plain.with_weights(weights)):
+        np.testing.assert_allclose(scaled.lift(x0[None]), weights * plain.lift(x0[None]))
+        change = np.diag(weights)
+        expected = change @ plain.matrix(0.0).toarray() @ np.linalg.inv(change)
+        np.testing.assert_allclose(scaled.matrix(0.0).toarray(), expected, rtol=1e-12, atol=1e-15)
+        y = scaled.lift(x0[None])
+        np.testing.assert_allclose(scaled.project(y)[0], x0, rtol=1e-15)
+        np.testing.assert_allclose((y @ scaled.projection())[0], x0, rtol=1e-15)
+        # rounding: about eps times the largest ratio of weights
+        np.testing.assert_allclose(flow(scaled, x0, 0.5), flow(plain, x0, 0.5), rtol=1e-13)
+    np.testing.assert_allclose(plain.weights, 1)  # the first system is not changed
+
+
 def test_time_enters_through_the_coefficients():
     class Growing:
         dim, degree = 1, 1
@@ -261,6 +281,14 @@ def normal_points(t):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (
+            lambda: CarlemanSystem(LOGISTIC, 2, weights=np.array([1.0, 0.0, 1.0])),
+            "a lifted basis of 3 polynomials needs 3 positive, finite weights, got shape .3,.",
+        ),
+        (
+            lambda: CarlemanSystem(LOGISTIC, 2).with_weights(np.ones(2)),
+            "needs 3 positive, finite weights, got shape .2,.",
+        ),
         (lambda: CarlemanSystem(LOGISTIC, 0), "order 1 or more, got 0"),
         (lambda: CarlemanSystem(LOGISTIC, 2, "fourier"), "unknown basis 'fourier'"),
         (

@@ -70,9 +70,14 @@ def test_tables_fit_a_terminal(report):
 
 def test_crossings_are_told(report):
     changed = copy.deepcopy(report)
-    changed["crossings"] = {"qlss": {"oracle": None, "table": 100}}
+    changed["crossings"] = {
+        "qlss": {"oracle": {"all": None, "direct": None}, "table": {"all": 100, "direct": 3}},
+        "schrodingerisation": {"oracle": {"all": None, "direct": 3}},
+    }
     told = findings(changed)
     assert "QLSS, oracle: no crossing up to d = 100" in told
+    line = "no crossing up to d = 100; cheaper than integrating the polynomial from d = 3 on"
+    assert f"Schrödinger, oracle: {line}" in told
     assert "QLSS, table: cheaper than every classical method from d = 100 on" in told
 
 

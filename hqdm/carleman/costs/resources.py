@@ -4,17 +4,23 @@ With n = C(d + N, N), the quantum algorithms take
 
 * QLSS: log2(blocks n) + 2 qubits, and a number of queries equal to the degree of the inverse
   polynomial;
+* QLSS by a kernel reflection, with |x| known: log2(blocks n) + 3 qubits, and queries as in
+  `hqdm.carleman.costs.queries`;
 * LCHS: log2(n) + log2(nodes) + 2 qubits, and 2 R queries per generator, where (Gilyen, Su, Low and
   Wiebe 2019, lemma 59; Motlagh and Wiebe 2024, corollary 8)
 
-      R = r(e t / 2, 5 eps / 8),    (t / r(t, eps))^r(t, eps) = eps,    t = K |L| + |H|.
+      R = r(e t / 2, 5 eps / 8),    (t / r(t, eps))^r(t, eps) = eps,    t = K |L| + |H|;
+
+* Schrödingerisation: log2(n) + log2(modes) + 2 qubits, and queries like LCHS with its own K.
 
 A query is one use of the block encoding of the generators. Each run begins by loading the initial
 value and succeeds with a probability that amplitude amplification increases. Reading d amplitudes
 to a relative error eps takes d / eps^2 copies of each state. Two costs of a query are reported:
 
 * oracle: one gate, as in query complexity;
-* table: two look-ups of d C(d + p, p) coefficients, which are fitted and have no closed form.
+* table: two look-ups of d C(d + p, p) coefficients, which are fitted and have no closed form, by
+  SELECT-SWAP (Low, Kliuchnikov and Schaeffer 2018): ceil(E / s) - 2 + b (s - 1) Toffoli gates for
+  E entries of b bits, with s a power of two and b s qubits.
 
 Classically, the same polynomial equation is integrated (2 d C(d + p, p) operations per
 evaluation), or the lifted map is applied (2 d n operations per evolution). If the polynomial
@@ -37,19 +43,26 @@ from hqdm.carleman.lchs.solver import MIN_PROBABILITY
 from hqdm.carleman.magnus import amplified_runs
 from hqdm.carleman.monomials import n_monomials
 from hqdm.carleman.qlss.circuit import circuit_qubits as qsvt_qubits
-from hqdm.carleman.qlss.inverse import needed_degree
+from hqdm.carleman.qlss.solver import algorithm_degree
+from hqdm.carleman.schrodingerisation.warp import warp
 from hqdm.utils.errors import HQDMError, unknown
 
-METHODS = ("qlss", "lchs")
+METHODS = ("qlss", "reflection", "lchs", "schrodingerisation")
 ACCESS = ("oracle", "table")
+CLASSICAL = ("direct", "lifted", "original")
+COEFFICIENT_BITS = 16
 
 ASSUMPTIONS = (
     "Block encodings have the measured sub-normalisation for QLSS, and the spectral norm, the "
     "smallest possible, for LCHS.",
-    "A query costs one gate (oracle), or two table look-ups of d C(d + p, p) coefficients at one "
-    "Toffoli gate per entry (table); index arithmetic and rotations by coefficients are neglected.",
+    "A query costs one gate (oracle), or the Toffoli gates of two SELECT-SWAP look-ups of "
+    f"d C(d + p, p) coefficients of {COEFFICIENT_BITS} bits (table), with as many qubits as make "
+    "them fewest; index arithmetic and rotations by coefficients are neglected.",
     "Loading the initial value costs one gate for each of d numbers, N times; preparing the nodes "
-    "of LCHS costs one gate per node, twice.",
+    "of LCHS costs one gate per node, twice, the points of Schrödingerisation one gate per point "
+    "and two Fourier transforms.",
+    "The kernel reflection knows the norm of the solution: its estimate, once per segment, is "
+    "neglected beside the states that are read.",
     "Reading d amplitudes to a relative error eps takes d / eps^2 states, up to constants and "
     "logarithms, divided by the fraction |x|^2 / |y|^2.",
     "The norm of an evolution is distributed evenly over its generators.",
@@ -71,6 +84,7 @@ class QuantumCost:
         states: Number of states read, that is of successful runs, over all segments.
         preparation: Gates of one run outside queries.
         table: Toffoli gates per query with table look-ups.
+        table_qubits: Qubits of a look-up.
     """
 
     qubits: int
@@ -79,6 +93,7 @@ class QuantumCost:
     states: float
     preparation: float
     table: int
+    table_qubits: int
 
     @property
     def runs(self) -> float:
@@ -123,18 +138,17 @@ class ClassicalCost:
 
 @dataclass(frozen=True)
 class Row:
-    """All costs at one dimension; None for a method of negligible success probability.
+    """All costs at one dimension.
 
     Attributes:
         case: The measured or extrapolated quantities.
-        qlss: Cost by a quantum linear system solver.
-        lchs: Cost by a linear combination of Hamiltonian simulations.
+        quantum: Costs by the names of `METHODS`; None for a method of negligible success
+            probability.
         classical: Cost on a classical computer.
     """
 
     case: Case
-    qlss: QuantumCost | None
-    lchs: QuantumCost | None
+    quantum: dict[str, QuantumCost | None]
     classical: ClassicalCost
 
     def gates(self, method: str, access: str) -> float:
@@ -145,8 +159,21 @@ class Row:
         """
         if method not in METHODS:
             raise unknown("quantum method", method, METHODS)
-        cost = self.qlss if method == "qlss" else self.lchs
+        cost = self.quantum[method]
         return math.inf if cost is None else cost.gates(access)
+
+    def operations(self, against: str | None) -> float:
+        """Operations of one classical method of `CLASSICAL`, or of the cheapest for None.
+
+        Raises:
+            HQDMError: If the method is unknown.
+        """
+        if against is None:
+            return self.classical.least
+        if against not in CLASSICAL:
+            raise unknown("classical method", against, CLASSICAL)
+        found = getattr(self.classical, against)
+        return math.inf if found is None else float(found)
 
     def cells(self) -> dict[str, Any]:
         """The costs as a flat row of a table, by column name."""
@@ -155,12 +182,12 @@ class Row:
             "N": self.case.order,
             "lifted": n_monomials(self.case.dim, self.case.order),
         }
-        for method, cost in (("qlss", self.qlss), ("lchs", self.lchs)):
+        for method, cost in self.quantum.items():
             for name in ("qubits", "queries", "success_probability", "runs", "states"):
                 made[f"{method}_{name}"] = None if cost is None else getattr(cost, name)
             for access in ACCESS:
                 made[f"{method}_{access}_gates"] = None if cost is None else cost.gates(access)
-        for name in ("direct", "lifted", "original"):
+        for name in CLASSICAL:
             made[f"classical_{name}"] = getattr(self.classical, name)
         return made
 
@@ -179,19 +206,22 @@ class Resources:
     tolerance: float
     assumptions: tuple[str, ...] = (*ASSUMPTIONS, *SCALING_ASSUMPTIONS)
 
-    def crossing(self, method: str, access: str, speed: float = 1.0) -> int | None:
-        """The dimension from which a quantum algorithm costs less than every classical method.
+    def crossing(
+        self, method: str, access: str, speed: float = 1.0, against: str | None = None
+    ) -> int | None:
+        """The dimension from which a quantum algorithm costs less than classical methods.
 
         Args:
-            method: "qlss" or "lchs".
+            method: A name of `METHODS`.
             access: The cost model of a query, "oracle" or "table".
             speed: Floating-point operations in the time of one gate.
+            against: One classical method, "direct", "lifted" or "original"; all of them by default.
 
         Returns:
             The smallest dimension of the table from which this holds for all larger ones; None if
             there is none.
         """
-        cheaper = [row.gates(method, access) * speed < row.classical.least for row in self.rows]
+        cheaper = [row.gates(method, access) * speed < row.operations(against) for row in self.rows]
         first = len(cheaper) - int(np.argmin([*cheaper[::-1], False]))
         return self.rows[first].case.dim if first < len(cheaper) else None
 
@@ -201,9 +231,23 @@ def n_coefficients(case: Case) -> int:
     return case.dim * n_monomials(case.dim, case.degree)
 
 
-def lookup_toffolis(entries: int) -> int:
-    """Toffoli gates of a table look-up over `entries`, by unary iteration (Babbush et al. 2018)."""
-    return max(0, entries - 2)
+def lookup(entries: int, bits: int = COEFFICIENT_BITS) -> tuple[int, int]:
+    """Toffoli gates and qubits of a SELECT-SWAP look-up with the fewest of the former.
+
+    For s = 1 it is the unary iteration of Babbush et al. (2018).
+
+    Args:
+        entries: Number of entries E, 1 or more.
+        bits: Bits b of an entry.
+    """
+    swaps = (2**k for k in range((entries - 1).bit_length() + 1))
+    return min((max(0, -(-entries // s) - 2) + bits * (s - 1), bits * s) for s in swaps)
+
+
+def table_access(case: Case) -> dict[str, int]:
+    """The Toffoli gates of the two look-ups of a query, and the qubits of one."""
+    gates, qubits = lookup(n_coefficients(case))
+    return {"table": 2 * gates, "table_qubits": qubits}
 
 
 def simulation_degree(time: float, eps: float) -> int:
@@ -231,24 +275,26 @@ def qlss_cost(case: Case, tolerance: float, polynomial: str = "minimax") -> Quan
     Args:
         case: The evolution.
         tolerance: Tolerance of |dx| / |x|.
-        polynomial: Inverse polynomial, see `hqdm.carleman.qlss.inverse`.
+        polynomial: "minimax", "cks" or "reflection", see `hqdm.carleman.qlss.solver.QLSS`.
 
     Returns:
         The cost; None if the success probability is below `MIN_PROBABILITY`.
     """
-    probability = case.inverse_probability * case.final_probability
+    reflected = polynomial == "reflection"
+    inverse_probability = 1.0 if reflected else case.inverse_probability
+    probability = inverse_probability * case.final_probability
     if probability < MIN_PROBABILITY:
         return None
     # the relative error of the part that is read exceeds that of the whole history by this factor
     eps = tolerance * math.sqrt(case.final_probability * case.share)
     n = n_monomials(case.dim, case.order)
     return QuantumCost(
-        qubits=qsvt_qubits(math.ceil(case.blocks * n)),
-        queries=needed_degree(polynomial, max(case.kappa, 1 + 1e-9), eps),
+        qubits=qsvt_qubits(math.ceil(case.blocks * n)) + reflected,
+        queries=algorithm_degree(polynomial, max(case.kappa, 1 + 1e-9), eps),
         success_probability=probability,
         states=states_read(case, tolerance),
         preparation=case.order * case.dim,
-        table=2 * lookup_toffolis(n_coefficients(case)),
+        **table_access(case),
     )
 
 
@@ -264,8 +310,7 @@ def lchs_cost(case: Case, tolerance: float, kernel: Kernel | None = None) -> Qua
         The cost; None if the success probability is below `MIN_PROBABILITY`.
     """
     kernel = kernel or NearOptimal()
-    one_norm = mass(kernel, 0.0)
-    kept = case.gain * math.exp(-case.shift)  # |y| / |y_0| before multiplication by the growth
+    one_norm, kept = mass(kernel, 0.0), case.kept
     probability = min(1.0, (kept / one_norm) ** 2)
     if probability < MIN_PROBABILITY:
         return None
@@ -280,7 +325,38 @@ def lchs_cost(case: Case, tolerance: float, kernel: Kernel | None = None) -> Qua
         success_probability=probability,
         states=states_read(case, tolerance),
         preparation=case.order * case.dim + 4 * count,
-        table=2 * lookup_toffolis(n_coefficients(case)),
+        **table_access(case),
+    )
+
+
+def schrodingerisation_cost(case: Case, tolerance: float) -> QuantumCost | None:
+    """The cost of one solution by Schrödingerisation.
+
+    Args:
+        case: The evolution.
+        tolerance: Tolerance of |dx| / |x|, half for the grid and half for the simulations.
+
+    Returns:
+        The cost; None if the success probability is below `MIN_PROBABILITY`.
+    """
+    if case.kept**2 < MIN_PROBABILITY:
+        return None
+    eps = tolerance * math.sqrt(case.share) * case.kept / 2
+    grid = warp(case.hermitian_norm, eps)
+    probability = min(1.0, case.kept**2 * grid.fraction)
+    time = grid.cutoff * case.hermitian_norm + case.skew_norm
+    # an error of the whole state is larger relative to its part in the window
+    allowed = eps * math.sqrt(grid.fraction) / case.n_generators
+    degree = simulation_degree(time / case.n_generators, allowed)
+    system = (n_monomials(case.dim, case.order) - 1).bit_length()
+    points = grid.n_modes.bit_length() - 1
+    return QuantumCost(
+        qubits=system + points + 2,
+        queries=math.ceil(2 * degree * case.n_generators),
+        success_probability=probability,
+        states=states_read(case, tolerance),
+        preparation=case.order * case.dim + grid.n_modes + 2 * points**2,
+        **table_access(case),
     )
 
 
@@ -300,6 +376,16 @@ def classical_cost(
         lifted=float(case.segments * lifted),
         original=original_flops,
     )
+
+
+def quantum_costs(case: Case, tolerance: float) -> dict[str, QuantumCost | None]:
+    """The costs of one solution by every method of `METHODS`."""
+    return {
+        "qlss": qlss_cost(case, tolerance),
+        "reflection": qlss_cost(case, tolerance, "reflection"),
+        "lchs": lchs_cost(case, tolerance),
+        "schrodingerisation": schrodingerisation_cost(case, tolerance),
+    }
 
 
 def table(
@@ -330,8 +416,7 @@ def table(
     rows = [
         Row(
             case,
-            qlss_cost(case, tolerance),
-            lchs_cost(case, tolerance),
+            quantum_costs(case, tolerance),
             classical_cost(case, evaluations, flop),
         )
         for case, flop in zip(cases, flops, strict=True)

@@ -7,6 +7,7 @@ squares in log q against log d. If a measured value of q is not positive, it has
 largest value is then used for all d.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -63,6 +64,11 @@ class Case:
     shift: float
     gain: float
     share: float
+
+    @property
+    def kept(self) -> float:
+        """|y| / |y_0| of the shifted, dissipative evolution."""
+        return self.gain * math.exp(-self.shift)
 
     def stretched(self, factor: float) -> "Case":
         """The evolution over a time longer by a factor, see `ASSUMPTIONS`."""

@@ -80,17 +80,39 @@ def operators(
     nodes, system = registers(rule, len(y0))
     coefficients = _all_coefficients(rule, 2 ** len(nodes))
     amplitudes = np.sqrt(np.abs(coefficients) / rule.one_norm)
-    start = np.pad(y0 / np.linalg.norm(y0), (0, 2 ** len(system) - len(y0)))
     prepare = qml.MottonenStatePreparation(amplitudes, wires=nodes)
-    select = [
-        _exactly(part, rule.spacing, nodes, system)
-        if steps is None
-        else _product_formula(part, rule.spacing, nodes, system, order, steps)
-        for part in parts
-    ]
+    select = simulations(parts, rule.spacing, nodes, system, order, steps)
     phases = qml.DiagonalQubitUnitary(np.exp(1j * np.angle(coefficients)), wires=nodes)
-    loaded = qml.MottonenStatePreparation(start, wires=system)
-    return [loaded, prepare, *select, phases, qml.adjoint(prepare)]
+    return [loaded(y0, system), prepare, *select, phases, qml.adjoint(prepare)]
+
+
+def loaded(y0: Vector, system: range) -> qml.operation.Operator:
+    """The preparation of y_0 / |y_0|, padded with zeros, on the system."""
+    start = np.pad(y0 / np.linalg.norm(y0), (0, 2 ** len(system) - len(y0)))
+    return qml.MottonenStatePreparation(start, wires=system)
+
+
+def simulations(
+    parts: Sequence[Parts],
+    spacing: float,
+    nodes: range,
+    system: range,
+    order: int,
+    steps: int | None,
+) -> list[qml.operation.Operator]:
+    """SELECT: exp(-i (K L + H)) on both registers, one operator per generator.
+
+    Args:
+        parts: The parts of every generator, first to last.
+        spacing: The spacing h of the nodes.
+        nodes: Wires of the node register.
+        system: Wires of the system.
+        order: Order of the product formula.
+        steps: Steps of the product formula per generator; None for exact unitaries.
+    """
+    if steps is None:
+        return [_exactly(part, spacing, nodes, system) for part in parts]
+    return [_product_formula(part, spacing, nodes, system, order, steps) for part in parts]
 
 
 def _all_coefficients(rule: Quadrature, count: int) -> NDArray[np.complex128]:

@@ -37,18 +37,13 @@ MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
-class LCHSAccount:
-    """Costs and errors of LCHS.
+class SimulationAccount:
+    """Costs and errors of an algorithm that simulates K L + H for a register of nodes k.
 
     Attributes:
-        kernel: Name of the kernel.
-        n_unitaries: Number of nodes.
-        cutoff: The largest |k|.
+        cutoff: K, the largest |k|.
         spacing: Spacing of the nodes.
-        truncation_error: Bound on |dy| / |y_0| due to the finite cutoff.
-        spacing_error: Bound on |dy| / |y_0| due to the spacing.
         error: Total error |dy| / |y_0|, measured against the direct solution.
-        one_norm: The sum of |c_j|.
         shifts: c_m of every generator.
         success_probability: Success probability of the final measurement.
         hermitian_norm: sum_m |L_m|, time times norm.
@@ -59,26 +54,21 @@ class LCHSAccount:
         steps: Steps of the product formula per generator; None for exact unitaries.
     """
 
-    kernel: str
-    n_unitaries: int
     cutoff: float
     spacing: float
-    truncation_error: float
-    spacing_error: float
     error: float
-    one_norm: float
     shifts: tuple[float, ...]
     success_probability: float
     hermitian_norm: float
     skew_norm: float
     system_qubits: int
     ancilla_qubits: int
-    order: int | None = None
-    steps: int | None = None
+    order: int | None
+    steps: int | None
 
     @property
     def growth(self) -> float:
-        """exp(sum_m c_m), the factor of the sum of unitaries."""
+        """exp(sum_m c_m), by which the shifted solution is multiplied."""
         return float(np.exp(sum(self.shifts)))
 
     @property
@@ -98,6 +88,25 @@ class LCHSAccount:
     def amplified_repetitions(self) -> float:
         """Expected number of runs and adjoint runs with amplitude amplification."""
         return amplified_runs(self.success_probability)
+
+
+@dataclass(frozen=True)
+class LCHSAccount(SimulationAccount):
+    """Costs and errors of LCHS.
+
+    Attributes:
+        kernel: Name of the kernel.
+        n_unitaries: Number of nodes.
+        truncation_error: Bound on |dy| / |y_0| due to the finite cutoff.
+        spacing_error: Bound on |dy| / |y_0| due to the spacing.
+        one_norm: The sum of |c_j|.
+    """
+
+    kernel: str
+    n_unitaries: int
+    truncation_error: float
+    spacing_error: float
+    one_norm: float
 
 
 @dataclass(frozen=True)
@@ -133,10 +142,7 @@ class LCHS:
         NearOptimal(self.beta)
         if not 0 < self.tolerance < 1:
             raise HQDMError(f"LCHS needs a tolerance between 0 and 1, got {self.tolerance}")
-        if self.order != 1 and (self.order < 1 or self.order % 2):
-            raise HQDMError(f"a product formula has order 1 or an even one, got {self.order}")
-        if self.steps is not None and self.steps < 1:
-            raise HQDMError(f"a product formula takes 1 step or more, got {self.steps}")
+        check_product_formula(self.order, self.steps)
 
     def solve(self, generators: Sequence[Matrix], y0: Vector) -> Solution:
         """See `Backend.solve`; the account is an `LCHSAccount`.
@@ -147,10 +153,10 @@ class LCHS:
                 if the circuit has too many qubits.
         """
         y0 = np.asarray(y0, dtype=np.float64)
-        _check(generators, y0)
+        check_start("LCHS", generators, y0)
         parts = [cartesian(generator) for generator in generators]
         exact = Direct().solve(generators, y0).y
-        _check_probability(parts, float(np.linalg.norm(exact) / np.linalg.norm(y0)))
+        check_probability("LCHS", parts, float(np.linalg.norm(exact) / np.linalg.norm(y0)))
         growth = np.exp(sum(part.shift for part in parts))
         kernel: Kernel = Cauchy() if self.kernel == "cauchy" else NearOptimal(self.beta)
         extent = sum(part.hermitian_norm for part in parts)
@@ -195,14 +201,36 @@ class LCHS:
         )
 
 
-def _check(generators: Sequence[Matrix], y0: Vector) -> None:
+def check_product_formula(order: int, steps: int | None) -> None:
+    """Refuse an order that is odd and not 1, and a number of steps below 1.
+
+    Raises:
+        HQDMError: If either is out of range.
+    """
+    if order != 1 and (order < 1 or order % 2):
+        raise HQDMError(f"a product formula has order 1 or an even one, got {order}")
+    if steps is not None and steps < 1:
+        raise HQDMError(f"a product formula takes 1 step or more, got {steps}")
+
+
+def check_start(method: str, generators: Sequence[Matrix], y0: Vector) -> None:
+    """Refuse missing generators, mismatched shapes, numbers that are not finite, and y_0 = 0.
+
+    Args:
+        method: Name of the algorithm, for the message.
+        generators: The generators, `(n, n)` each.
+        y0: The initial value, `(n,)`.
+
+    Raises:
+        HQDMError: If one of these is the case.
+    """
     if y0.ndim != 1 or not np.isfinite(y0).all() or not y0.any():
         raise HQDMError(
-            f"LCHS needs one finite initial value other than zero, `(n,)`, got shape {y0.shape}: "
-            "a quantum state has one column and norm one"
+            f"{method} needs one finite initial value other than zero, `(n,)`, got shape "
+            f"{y0.shape}: a quantum state has one column and norm one"
         )
     if not generators:
-        raise HQDMError("LCHS needs one generator or more, got none")
+        raise HQDMError(f"{method} needs one generator or more, got none")
     for m, generator in enumerate(generators, 1):
         if generator.shape != (len(y0), len(y0)):
             raise HQDMError(
@@ -212,12 +240,16 @@ def _check(generators: Sequence[Matrix], y0: Vector) -> None:
             raise HQDMError(f"generator {m} has entries that are not finite")
 
 
-def _check_probability(parts: Sequence[Parts], gain: float) -> None:
+def check_probability(method: str, parts: Sequence[Parts], gain: float) -> None:
     """Refuse an evolution whose success probability is too small.
 
     Args:
+        method: Name of the algorithm, for the message.
         parts: The parts of every generator.
         gain: |y| / |y_0|.
+
+    Raises:
+        HQDMError: If it is below `MIN_PROBABILITY` or the solution overflows.
     """
     if not np.isfinite(gain):
         raise HQDMError("the solution overflows: integrate over a shorter time or scale the system")
@@ -226,7 +258,7 @@ def _check_probability(parts: Sequence[Parts], gain: float) -> None:
     if probability < MIN_PROBABILITY:
         worst = int(np.argmax(shifts))
         raise HQDMError(
-            f"LCHS would succeed with probability {probability:.1g} at most, expected "
+            f"{method} would succeed with probability {probability:.1g} at most, expected "
             f"{MIN_PROBABILITY:.0g} or more: |y| / |y_0| is {gain:.2g} and the generators need "
             f"shifts of {sum(shifts):.3g} in all to be dissipative (generator {worst + 1} of "
             f"{len(shifts)}: {shifts[worst]:.3g}); integrate over a shorter time, or scale the "

@@ -92,15 +92,31 @@ def emulate(parts: Sequence[Parts], rule: Quadrature, y0: Vector) -> Vector:
         rule: Nodes and coefficients.
         y0: The initial value, `(n,)`.
     """
-    evolve = _evolve_dense if len(y0) <= DENSE else _evolve_sparse
     total = np.zeros(len(y0))
-    for chunk in _chunks(len(rule.nodes)):
-        nodes = rule.nodes[chunk]
-        states = np.repeat(y0[:, None], len(nodes), axis=1).astype(complex)
-        for part in parts:
-            states = evolve(part, nodes, states)
+    for chunk, states in simulate(parts, rule.nodes, y0):
         total += 2 * (states @ rule.coefficients[chunk]).real
     return total
+
+
+def simulate(
+    parts: Sequence[Parts], nodes: NDArray[np.float64], y0: Vector
+) -> Iterator[tuple[slice, NDArray[np.complex128]]]:
+    """The states U(k) y_0 of many nodes, in parts.
+
+    Args:
+        parts: The parts of every generator, first to last.
+        nodes: The nodes k >= 0, `(J,)`.
+        y0: The initial value, `(n,)`.
+
+    Yields:
+        A slice of the nodes and their states, `(n, J_slice)`.
+    """
+    evolve = _evolve_dense if len(y0) <= DENSE else _evolve_sparse
+    for chunk in _chunks(len(nodes)):
+        states = np.repeat(y0[:, None], len(nodes[chunk]), axis=1).astype(complex)
+        for part in parts:
+            states = evolve(part, nodes[chunk], states)
+        yield chunk, states
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -14,6 +14,10 @@ is known from the simulation,
 
     x = N |b| / alpha  x (amplitudes of the successful outcome).
 
+With `polynomial="reflection"` one reflection about a kernel takes the place of the inverse
+(`hqdm.carleman.qlss.reflection`), which assumes that |x| is known, as it is after the first of
+many runs; N is then |x| alpha / |b|, and the probability close to one.
+
 Mode `emulate` computes these amplitudes by alternate products with B^T and B, as many as the
 circuit has queries; mode `circuit` simulates a PennyLane circuit. The other steps are the same.
 """
@@ -35,8 +39,10 @@ from hqdm.carleman.qlss.inverse import (
     inverse_polynomial,
     needed_degree,
 )
+from hqdm.carleman.qlss.reflection import KernelReflection, reflection, reflection_terms
 from hqdm.utils.errors import HQDMError, unknown
 
+ALGORITHMS = (*POLYNOMIALS, "reflection")
 MODES = ("solve", "emulate", "circuit")
 ENCODINGS = ("sparse", "spectral")
 
@@ -136,7 +142,8 @@ class QLSS:
             fraction of |x|^2 in the copies of the final state, the error relative to the final
             state is at most eps / sqrt(p): a decaying state needs a correspondingly smaller eps.
         degree: Odd degree of the polynomial; by default the degree that meets eps.
-        polynomial: `"minimax"` or `"cks"`, see `hqdm.carleman.qlss.inverse`.
+        polynomial: `"minimax"` or `"cks"`, see `hqdm.carleman.qlss.inverse`; `"reflection"`, see
+            `hqdm.carleman.qlss.reflection`, without a circuit.
         encoding: `"sparse"`: alpha = sqrt(|L|_1 |L|_inf), as given by access to the entries of rows
             and columns; `"spectral"`: alpha = |L|, the smallest of any block encoding.
         order: Order of the Taylor series; by default the lowest that meets the tolerance.
@@ -166,11 +173,15 @@ class QLSS:
     def __post_init__(self) -> None:
         for kind, name, known in (
             ("mode of a linear system solver", self.mode, MODES),
-            ("inverse polynomial", self.polynomial, POLYNOMIALS),
+            ("inverse polynomial", self.polynomial, ALGORITHMS),
             ("block encoding", self.encoding, ENCODINGS),
         ):
             if name not in known:
                 raise unknown(kind, name, known)
+        if (self.mode, self.polynomial) == ("circuit", "reflection"):
+            raise HQDMError(
+                'the kernel reflection has no circuit: use mode="emulate" or the minimax polynomial'
+            )
 
     def solve(self, generators: Sequence[Matrix], y0: Vector) -> Solution:
         """See `Backend.solve`; the account is a `QLSSAccount`.
@@ -211,8 +222,11 @@ class QLSS:
         if self.mode == "circuit":
             self.check_qubits(len(reference))
         alpha, sigma_min = scale(system.matrix, self.encoding), least_singular_value(factors)
-        polynomial = self.inverse(alpha / sigma_min)
-        B, norm, N = system.matrix / alpha, np.linalg.norm(system.start), polynomial.normalisation
+        norm = float(np.linalg.norm(system.start))
+        polynomial = self.inverse(
+            alpha / sigma_min, float(np.linalg.norm(reference)) * alpha / norm
+        )
+        B, N = system.matrix / alpha, polynomial.normalisation
         amplitudes = self.amplitudes(B, system.start / norm, polynomial)
         x = amplitudes * (N * norm / alpha)
         return x, Inversion(
@@ -230,24 +244,28 @@ class QLSS:
             qubits=circuit_qubits(len(x)),
         )
 
-    def inverse(self, kappa: float) -> InversePolynomial:
-        """The polynomial for a condition number.
+    def inverse(self, kappa: float, norm: float) -> InversePolynomial | KernelReflection:
+        """The polynomial for a condition number, and for the norm of B^{-1} b.
 
         Raises:
             HQDMError: If its degree exceeds the limit.
         """
-        degree = self.degree or needed_degree(self.polynomial, kappa, self.eps)
+        degree = self.degree or algorithm_degree(self.polynomial, kappa, self.eps)
         if degree > self.degree_limit:
             raise HQDMError(
                 f"a condition number of {kappa:.3g} and eps={self.eps:g} need degree {degree:,}, "
                 f"more than degree_limit={self.degree_limit:,}: integrate over a shorter time, "
                 "scale the unknowns to similar size, or raise eps"
             )
+        if self.polynomial == "reflection":
+            return reflection(kappa, norm, self.eps, self.degree)
         return inverse_polynomial(self.polynomial, kappa, self.eps, self.degree)
 
-    def amplitudes(self, B: Matrix, b: Vector, polynomial: InversePolynomial) -> Vector:
+    def amplitudes(
+        self, B: Matrix, b: Vector, polynomial: InversePolynomial | KernelReflection
+    ) -> Vector:
         """g(B^T) b / N, by products or by a simulated circuit."""
-        if self.mode == "emulate":
+        if isinstance(polynomial, KernelReflection) or self.mode == "emulate":
             return polynomial.apply(B, b) / polynomial.normalisation
         coefficients = polynomial.coefficients / polynomial.normalisation
         return QSVTCircuit(B.toarray(), b, coefficients).amplitudes()
@@ -261,6 +279,13 @@ class QLSS:
                 f"more than qubit_limit={self.qubit_limit}: use mode='emulate', a lower order, "
                 "less padding or a smaller system"
             )
+
+
+def algorithm_degree(algorithm: str, kappa: float, eps: float) -> int:
+    """The degree of an inverse polynomial or of a reflection that meets eps."""
+    if algorithm == "reflection":
+        return 2 * reflection_terms(kappa, eps)
+    return needed_degree(algorithm, kappa, eps)
 
 
 def final_state(system: History, x: Vector) -> Vector:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hqdm.utils.progress import Progress
 
 DIM, PCA_DEGREE = 4, 3
-BACKENDS = ("direct", "qlss", "lchs")
+BACKENDS = ("direct", "qlss", "lchs", "schrodingerisation")
 ROWS = 12
 
 
@@ -158,7 +158,11 @@ def sample(args: Sequence[str]) -> None:
         default="spline",
         help="coefficients in lambda: spline, dpm1 to dpm3, unipc1 to unipc3 (spline)",
     )
-    parser.add_argument("--backend", default="direct", help="direct, qlss or lchs (direct)")
+    parser.add_argument(
+        "--backend",
+        default="direct",
+        help="direct, qlss, lchs or schrodingerisation (direct)",
+    )
     parser.add_argument("--then", help="sampler of the last steps, with the network, e.g. unipc")
     parser.add_argument("--steps", type=int, help="steps of that sampler (5)")
     parser.add_argument("--switch", type=float, help="lambda at which that sampler starts")
@@ -385,10 +389,12 @@ def backend_named(name: str) -> "Backend":
     from hqdm.carleman.lchs.solver import LCHS
     from hqdm.carleman.magnus import Direct
     from hqdm.carleman.qlss.solver import QLSS
+    from hqdm.carleman.schrodingerisation.solver import Schrodingerisation
 
     if name not in BACKENDS:
         raise unknown("backend", name, BACKENDS)
-    return {"direct": Direct, "qlss": QLSS, "lchs": LCHS}[name]()
+    kinds = (Direct, QLSS, LCHS, Schrodingerisation)
+    return dict(zip(BACKENDS, kinds, strict=True))[name]()
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -13,11 +13,13 @@ from scipy.special import jv
 
 from hqdm.carleman.costs.resources import (
     ASSUMPTIONS,
+    METHODS,
     circuit_gates,
     classical_cost,
     lchs_cost,
-    lookup_toffolis,
+    lookup,
     qlss_cost,
+    schrodingerisation_cost,
     simulation_degree,
     table,
 )
@@ -28,6 +30,8 @@ from hqdm.carleman.lchs.solver import LCHS
 from hqdm.carleman.lchs.unitaries import cartesian
 from hqdm.carleman.qlss.circuit import QSVTCircuit
 from hqdm.carleman.qlss.solver import QLSS
+from hqdm.carleman.schrodingerisation.solver import Schrodingerisation
+from hqdm.carleman.schrodingerisation.warp import warp
 from hqdm.utils.errors import HQDMError
 
 CASE = Case(
@@ -63,8 +67,8 @@ def test_a_linear_system_solver_by_hand():
     assert cost.success_probability == 1 / 16
     # asin(1 / 4) = 0.2527, 3 rounds: 7 runs reach 0.961
     assert cost.runs == pytest.approx(7 / math.sin(7 * math.asin(0.25)) ** 2)
-    # 2 C(5, 3) = 20 coefficients, looked up twice; 3 loads of 2 numbers
-    assert cost.table == 36
+    # 2 C(5, 3) = 20 coefficients of 16 bits, looked up twice by iteration; 3 loads of 2 numbers
+    assert (cost.table, cost.table_qubits) == (36, 16)
     assert cost.gates("oracle") == pytest.approx(3200 * cost.runs * (6 + 131))
     assert cost.gates("table") == pytest.approx(3200 * cost.runs * (6 + 131 * 36))
 
@@ -83,6 +87,30 @@ def test_hamiltonian_simulations_by_hand():
     assert cost.states == pytest.approx(3200)
 
 
+def test_a_reflection_by_hand():
+    cost, minimax = qlss_cost(CASE, 0.1, "reflection"), qlss_cost(CASE, 0.1)
+    # the inverse succeeds, and a quarter is the final state; one qubit for the further dimension
+    assert cost.success_probability == 0.25
+    assert cost.qubits == 12
+    assert cost.queries == 2 * math.ceil(math.acosh(math.sqrt(2) * 40) / (2 * math.atanh(1 / 30)))
+    assert cost.gates("oracle") < minimax.gates("oracle") / 2
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-4, 1e-7])
+def test_schrodingerisation_by_hand(tolerance):
+    cost = schrodingerisation_cost(CASE, tolerance)
+    kept = 0.9 * math.exp(-0.1)
+    eps = tolerance * 0.5 * kept / 2
+    grid = warp(0.8, eps)
+    assert cost.success_probability == pytest.approx(kept**2 * grid.fraction)
+    assert cost.qubits == 4 + round(math.log2(grid.n_modes)) + 2
+    time = (grid.cutoff * 0.8 + 0.2) / 8
+    degree = simulation_degree(time, eps * math.sqrt(grid.fraction) / 8)
+    assert cost.queries == 2 * 8 * degree
+    assert cost.preparation == 6 + grid.n_modes + 2 * math.log2(grid.n_modes) ** 2
+    assert cost.states == pytest.approx(32 / tolerance**2)
+
+
 def test_costs_of_an_evolution_are_those_of_its_accounts():
     rng = np.random.default_rng(0)
     generators = [sparse.csr_array(0.2 * rng.normal(size=(3, 3)) - 0.3 * np.eye(3))] * 2
@@ -98,6 +126,10 @@ def test_costs_of_an_evolution_are_those_of_its_accounts():
     assert same.success_probability == pytest.approx(lchs.success_probability, rel=1e-2)
     assert same.qubits == lchs.system_qubits + lchs.ancilla_qubits + 2
     assert same.preparation == 2 + 2 * lchs.n_unitaries
+    warped = Schrodingerisation(tolerance=1e-3).solve(generators, y0).account
+    same = schrodingerisation_cost(case, 2e-3 / case.gain)
+    assert same.success_probability == pytest.approx(warped.success_probability, rel=1e-2)
+    assert same.qubits == warped.system_qubits + warped.ancilla_qubits + 2
 
 
 @settings(deadline=None, max_examples=40)
@@ -147,8 +179,22 @@ def test_simulations_agree_with_the_estimate_of_pennylane():
 def test_tables_agree_with_the_estimate_of_pennylane(entries):
     import pennylane.estimator as qre
 
-    counts = qre.estimate(qre.QROM(entries, 20, select_swap_depth=1)).gate_counts
-    assert lookup_toffolis(entries) == counts["Toffoli"]
+    def estimate(swaps):
+        table = qre.QROM(entries, 16, restored=False, select_swap_depth=swaps)
+        return qre.estimate(table).gate_counts["Toffoli"]
+
+    toffolis, qubits = lookup(entries)
+    assert toffolis == estimate(qubits // 16)
+    others = [estimate(2**k) for k in range((entries - 1).bit_length())]
+    assert toffolis == min(others)
+
+
+def test_look_ups_grow_with_the_root_of_the_table():
+    """2 sqrt(E b) for large tables (Low et al. 2018), within the rounding of s to powers of two."""
+    entries = 10.0 ** np.arange(6, 24, 2)
+    gates = [lookup(int(e))[0] for e in entries]
+    assert np.polyfit(np.log(entries), np.log(gates), 1)[0] == pytest.approx(0.5, abs=0.01)
+    assert all(0.99 <= g / np.sqrt(64 * e) <= 1.1 for g, e in zip(gates, entries, strict=True))
 
 
 def test_the_gates_of_a_circuit_are_those_of_specs():
@@ -194,7 +240,7 @@ def test_a_classical_sample_by_hand():
 )
 def test_more_is_never_cheaper(name, factor, tolerance):
     more = replace(CASE, **{name: factor * getattr(CASE, name)})
-    for cost in (qlss_cost, lchs_cost):
+    for cost in (qlss_cost, lchs_cost, schrodingerisation_cost):
         before, after = cost(CASE, tolerance), cost(more, tolerance)
         finer = cost(CASE, tolerance / factor)
         for access in ("oracle", "table"):
@@ -216,6 +262,10 @@ def test_queries_scale_as_in_the_theory():
     queries = [lchs_cost(replace(CASE, hermitian_norm=x), 1e-3).queries for x in norms]
     assert np.polyfit(np.log(norms), np.log(queries), 1)[0] == pytest.approx(1, abs=0.05)
     # a longer evolution has larger norms
+    queries = [
+        schrodingerisation_cost(replace(CASE, hermitian_norm=x), 1e-3).queries for x in norms
+    ]
+    assert np.polyfit(np.log(norms), np.log(queries), 1)[0] == pytest.approx(1, abs=0.05)
     assert qlss_cost(CASE.stretched(3), 1e-3).queries > 2.5 * qlss_cost(CASE, 1e-3).queries
     assert lchs_cost(CASE.stretched(3), 1e-3).queries > 2 * lchs_cost(CASE, 1e-3).queries
 
@@ -223,7 +273,7 @@ def test_queries_scale_as_in_the_theory():
 def test_the_crossing_agrees_with_the_table():
     dims = [10**k for k in range(1, 7)]
     resources = table([at(d) for d in dims], 0.1, evaluations=100)
-    for method in ("qlss", "lchs"):
+    for method in METHODS:
         found = resources.crossing(method, "oracle")
         below = [row.gates(method, "oracle") < row.classical.least for row in resources.rows]
         assert found == dims[below.index(True)]
@@ -232,8 +282,12 @@ def test_the_crossing_agrees_with_the_table():
         # more expensive gates move it up, and out of the table
         assert resources.crossing(method, "oracle", speed=1e3) > found
         assert resources.crossing(method, "oracle", speed=1e30) is None
-        # a table is looked up more often than a classical computer traverses it
-        assert resources.crossing(method, "table") is None
+        table_found = resources.crossing(method, "table", against="direct")
+        assert table_found > resources.crossing(method, "oracle", against="direct")
+        # the cheapest classical method here is the lifted map
+        assert resources.crossing(method, "oracle", against="direct") <= found
+        assert resources.crossing(method, "oracle", against="lifted") == found
+        assert resources.crossing(method, "oracle", against="original") == dims[0]  # there is none
 
 
 def test_a_crossing_that_does_not_last_is_none():
@@ -244,8 +298,9 @@ def test_a_crossing_that_does_not_last_is_none():
 def test_a_method_that_never_succeeds_has_no_cost():
     hopeless = at(4, shift=50.0, inverse_probability=1e-13)
     (row,) = table([hopeless], 0.1, 10).rows
-    assert row.qlss is row.lchs is None
+    assert [name for name in METHODS if row.quantum[name] is not None] == ["reflection"]
     assert row.gates("lchs", "oracle") == math.inf
+    assert row.cells()["schrodingerisation_qubits"] is None
     assert row.cells()["qlss_queries"] is row.cells()["lchs_oracle_gates"] is None
 
 
@@ -267,5 +322,7 @@ def test_bad_input_is_refused():
     resources = table([CASE], 0.1, 10)
     with pytest.raises(HQDMError, match="unknown quantum method 'lch'"):
         resources.crossing("lch", "oracle")
+    with pytest.raises(HQDMError, match="unknown classical method 'network'"):
+        resources.crossing("lchs", "oracle", against="network")
     with pytest.raises(HQDMError, match="unknown access to coefficients 'oracles'"):
         resources.crossing("lchs", "oracles")

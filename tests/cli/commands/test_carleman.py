@@ -8,13 +8,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from hqdm.carleman.lchs.solver import LCHS
+from hqdm.carleman.magnus import Direct
 from hqdm.carleman.qlss.solver import QLSS
+from hqdm.carleman.schrodingerisation.solver import Schrodingerisation
+from hqdm.cli.commands.carleman import BACKENDS, backend_named
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.generation.sampling import sample_images
 from hqdm.samplers.registry import build_sampler
 from hqdm.surrogate.fit import CarlemanFit, fit_carleman
 from hqdm.surrogate.fit_files import fit_path
+from hqdm.utils.errors import HQDMError
 from hqdm.utils.pixels import to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are few for FID")
@@ -225,6 +230,14 @@ def test_slow_backends_warn_with_an_estimate(hqdm, fitted, tmp_path):
             r"the first image took \d+\.\d s, so that the other 2 take about 0:", second
         )
     assert (found["direct"] - found["qlss"]).abs().max() <= 2  # grey levels
+
+
+def test_backends_by_name():
+    kinds = (Direct, QLSS, LCHS, Schrodingerisation)
+    assert [type(backend_named(name)) for name in BACKENDS] == list(kinds)
+    assert tuple(kind.__name__.lower() for kind in kinds) == BACKENDS
+    with pytest.raises(HQDMError, match="unknown backend 'hhl'"):
+        backend_named("hhl")
 
 
 def test_the_strip_solves_no_system_again(hqdm, fitted, tmp_path, monkeypatch):

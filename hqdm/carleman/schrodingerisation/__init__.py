@@ -1,0 +1,1 @@
+"""Dissipative linear maps by a unitary evolution with one further dimension."""
