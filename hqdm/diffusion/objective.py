@@ -8,6 +8,7 @@ converts the network's output into a `Prediction(x0, eps)`:
     edm      F with  D(x_t) = c_skip x_t / alpha + c_out F(c_in x_t / alpha)   (Karras et al. 2022)
     step     x_s at the next time s = t - 1 / steps, or the difference to it
                                                (Koelle et al. 2024, targets "data" and "noise")
+    reconstruction   x_0 from x_0, without noise: autoencoders
 
 The loss is the mean of w(t) |output - target|^2, or of w(t) |output - target|, also of complex
 outputs, with
