@@ -14,6 +14,7 @@ FLOORS = (
     *("device", "nn.compiled", "nn", "nn.amplitude", "nn.baselines"),
     *("storage", "diffusion", "guidance"),
     *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
+    "samplers.optimised",
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "study"),
     *("cli", "cli.commands", ""),
