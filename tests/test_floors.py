@@ -11,9 +11,10 @@ MAX_FILES = 12
 FLOORS = (
     *("utils", "circuits"),
     *("simulators.program", "simulators.compiled", "simulators.experimental", "simulators"),
-    *("device", "nn.compiled", "nn", "nn.amplitude", "nn.baselines"),
+    *("device", "nn.compiled", "nn", "nn.amplitude", "nn.autoencoders", "nn.baselines"),
     *("storage", "diffusion", "guidance"),
     *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
+    "samplers.optimised",
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.schrodingerisation"),
     *("carleman.costs", "surrogate"),
     *("data", "metrics", "generation", "evaluation", "training", "study"),

@@ -15,7 +15,7 @@ ELSEWHERE = {
     "cli/circuit_report.py": "cli/commands/test_inspect.py",  # which prints it
     "cli/commands/sample.py": "cli/test_main.py",  # and so do the commands' own lines
     "cli/commands/inpaint.py": "generation/test_inpainting.py",
-    "cli/commands/optimise_grid.py": "samplers/test_optimised.py",
+    "cli/commands/optimise_grid.py": "samplers/optimised/test_fit.py",
     "cli/commands/compare_samplers.py": "evaluation/test_comparison.py",
     # The kernels, and what prepares their arguments, are compared with one another.
     "simulators/compiled/kernels.py": "simulators/compiled/test_cpu.py",

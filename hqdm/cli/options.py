@@ -74,6 +74,12 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
     error = "error per step of dpm-adaptive"
     parser.add_argument("--tolerance", type=float, help=f"relative {error} (0.05)")
     parser.add_argument("--absolute", type=float, help=f"absolute {error} (0.156 of --tolerance)")
+    add_own(parser)
+    add_drawing(parser, n)
+
+
+def add_own(parser: Parser) -> None:
+    """Add the options that a sampler alone has."""
     parser.add_argument(
         "--sampler-options",
         nargs="+",
@@ -81,9 +87,9 @@ def add_sampler(parser: Parser, n: int, sampler: str = "ddim") -> None:
         type=key_and_value,
         metavar="KEY=VALUE",
         help="options of this sampler only; sa-solver: order, corrector, tau; er-sde: order, "
-        "noise_scale; uss: scale, method, trajectories, device, shots, depolarising, readout",
+        "noise_scale; rex: tau; uss: scale, method, trajectories, device, shots, depolarising, "
+        "readout",
     )
-    add_drawing(parser, n)
 
 
 def key_and_value(text: str) -> tuple[str, Any]:
@@ -240,10 +246,20 @@ def sampler_of(options: argparse.Namespace, denoiser: "Denoiser") -> "Sampler":
     grid = grid_of(options, options.sampler, denoiser)
     loaded = loaded_for(options.sampler, options, denoiser)
     tolerances = options.tolerance, options.absolute
+    own = own_of(options)
+    return build_sampler(options.sampler, options.steps, grid, *tolerances, own, **loaded)
+
+
+def own_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `--sampler-options`.
+
+    Raises:
+        HQDMError: If one of them stands twice.
+    """
     own = dict(options.sampler_options)
     if len(own) < len(options.sampler_options):
         raise HQDMError("--sampler-options: one option stands twice")
-    return build_sampler(options.sampler, options.steps, grid, *tolerances, own, **loaded)
+    return own
 
 
 def loaded_for(name: str, options: argparse.Namespace, denoiser: "Denoiser") -> dict[str, Any]:

@@ -5,7 +5,8 @@ The probability-flow ODE is solved in both directions: `Sampler.encode` maps ima
 
     sin((1 - u) theta) / sin theta  a + sin(u theta) / sin theta  b,    cos theta = a.b / |a||b|,
 
-preserves the norm of noise, unlike linear interpolation.
+preserves the norm of noise, unlike linear interpolation. With the reversible SDE solver
+`hqdm.samplers.stochastic.rex`, all images have the same noise of the steps.
 """
 
 import json
@@ -23,6 +24,7 @@ from hqdm.utils.checks import whole
 from hqdm.utils.files import together, write_file
 from hqdm.utils.pictures import save_rows
 from hqdm.utils.progress import Progress, silent, stepwise
+from hqdm.utils.seeds import ImageNoise
 from hqdm.utils.versions import provenance
 
 STRIP_FILE, RECORD_FILE = "interpolation.png", "interpolation.json"
@@ -33,19 +35,19 @@ def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
     """Spherical interpolation from a to b.
 
     Args:
-        a: The first noise, `(C, H, W)`.
-        b: The second noise, `(C, H, W)`.
+        a: The first noise, `(C, H, W)`; `(2, C, H, W)` for a pair of copies.
+        b: The second noise, of the same shape.
         shares: The parameter u, `(n,)`, from 0 (a) to 1 (b).
 
     Returns:
-        The interpolated noise, `(n, C, H, W)`.
+        The interpolated noise, `(n, C, H, W)`, or `(n, 2, C, H, W)`.
     """
+    u = shares.view(-1, *[1] * a.ndim)
     cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
     theta = cosine.clamp(-1, 1).arccos()
     if theta.sin().abs() < 1e-6:  # parallel: the arc is a point, or is not unique
-        return torch.lerp(a, b, shares.view(-1, 1, 1, 1))
-    weights = [((s * theta).sin() / theta.sin()).view(-1, 1, 1, 1) for s in (1 - shares, shares)]
-    return weights[0] * a + weights[1] * b
+        return torch.lerp(a, b, u)
+    return ((1 - u) * theta).sin() / theta.sin() * a + (u * theta).sin() / theta.sin() * b
 
 
 @dataclass
@@ -73,7 +75,7 @@ def interpolate(
     Args:
         denoiser: The model; its device is used. Without labels and clipping, so that the flow is
             the same in both directions.
-        sampler: A deterministic sampler with fixed steps.
+        sampler: A deterministic sampler with fixed steps, or a reversible one.
         images: The two images, `(2, C, H, W)` in [-1, 1].
         n: Number of images in the strip, including both ends; 2 or more.
         progress: Reports the steps of the sampler in both directions.
@@ -87,13 +89,14 @@ def interpolate(
     parameter = next(denoiser.parameters())
     images = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
     there = stepwise(progress, "encoding", sampler.steps)
-    noise = sampler.encode(denoiser, images, callback=there).x0
+    # Noise of the steps for one image: it is broadcast to all, also where their number differs.
+    noise = sampler.encode(denoiser, images, noise=ImageNoise(0, 1), callback=there).x0
     shares = torch.linspace(0, 1, n, device=noise.device, dtype=noise.dtype)
     between = slerp(noise[0], noise[1], shares)
     back = stepwise(progress, "decoding", sampler.steps)
-    strip = sampler(denoiser, between, callback=back)
+    strip = sampler(denoiser, between, noise=ImageNoise(0, 1), callback=back)
     errors = (strip[[0, -1]] - images).square().mean((1, 2, 3)).sqrt()
-    moments = torch.stack([noise.mean((1, 2, 3)), noise.std((1, 2, 3))], 1)
+    moments = torch.stack([noise.flatten(1).mean(1), noise.flatten(1).std(1)], 1)
     return Interpolation(images.cpu(), strip.cpu(), errors.cpu(), moments.cpu())
 
 
@@ -116,8 +119,7 @@ def write_interpolation(
     heads = ["given", *(f"u = {share:.2g}" for share in shares), "given"]
     record = {
         "images": list(files),
-        "sampler": sampler.name,
-        "steps": sampler.steps,
+        **sampler.settings,
         "round_trip_rms": result.round_trip.tolist(),
         "noise_mean_and_std": result.noise.tolist(),
         "provenance": provenance(),

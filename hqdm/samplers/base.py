@@ -110,7 +110,8 @@ class Sampler(ABC):
 
     Attributes:
         evaluations_per_step: Network evaluations per step; the step to t = 0 takes a single one.
-        reversible: True if the sampler can run from data to noise.
+        reversible: True if the sampler solves the flow in fixed steps, so that it can run from data
+            to noise.
         variance_preserving_only: True if its equations assume alpha^2 + sigma^2 = 1.
         recursive: True if steps apply the network to its own output, without noise levels.
         at_once: True if all steps are taken at once, so that nothing can be done between them.
@@ -167,6 +168,10 @@ class Sampler(ABC):
     def init(self, x: Tensor) -> Any:
         """The `state` passed to the first step; None for one-step samplers."""
         return None
+
+    def begin(self, x: Tensor) -> tuple[Tensor, Any]:
+        """The images at the first time and the state of the first step: `x` and `init(x)`."""
+        return x, self.init(x)
 
     @abstractmethod
     def step(
@@ -242,7 +247,7 @@ class Sampler(ABC):
         noise = noise or ImageNoise(0, x1.shape[0])
         evaluator = self.evaluator(denoiser, y)
         x = x1.to(torch.promote_types(x1.dtype, torch.float32))
-        result = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
+        result, _ = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
         return result.to(x1.dtype.to_real())
 
     @torch.no_grad()
@@ -252,6 +257,7 @@ class Sampler(ABC):
         x0: Tensor,
         y: Tensor | None = None,
         *,
+        noise: ImageNoise | None = None,
         callback: Callback | None = None,
         return_trajectory: bool = False,
     ) -> Result:
@@ -264,6 +270,7 @@ class Sampler(ABC):
             denoiser: As in `run`.
             x0: Images, `(B, C, H, W)`.
             y: Class labels `(B,)`, or None.
+            noise: As in `run`; deterministic samplers draw none.
             callback: As in `run`.
             return_trajectory: As in `run`.
 
@@ -286,8 +293,8 @@ class Sampler(ABC):
         alpha, sigma = denoiser.schedule(times[0])
         scaled = alpha * x0.to(torch.promote_types(x0.dtype, torch.float32))
         x = scaled + sigma * evaluator(scaled, times[0]).eps
-        noise = ImageNoise(0, x0.shape[0])
-        result = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
+        noise = noise or ImageNoise(0, x0.shape[0])
+        result, _ = self._take_steps(evaluator, x, times, noise, callback, return_trajectory)
         return result.to(x0.dtype)
 
     def _check_process(self, schedule: Schedule) -> None:
@@ -305,9 +312,9 @@ class Sampler(ABC):
         noise: ImageNoise,
         callback: Callback | None,
         return_trajectory: bool,
-    ) -> Result:
-        """Take one step per interval between the times."""
-        state = self.init(x)
+    ) -> tuple[Result, Any]:
+        """Take one step per interval between the times; the result and the last state."""
+        x, state = self.begin(x)
         trajectory = [x] if return_trajectory else []
         check = FiniteCheck()
         for i, (t, s) in enumerate(pairwise(times), start=1):
@@ -319,7 +326,7 @@ class Sampler(ABC):
                 callback(i, s, x)
         check.end()
         kept = torch.stack(trajectory) if return_trajectory else torch.empty(0)
-        return Result(x, times, evaluator.count, evaluator.rejected, kept)
+        return Result(x, times, evaluator.count, evaluator.rejected, kept), state
 
 
 class FiniteCheck:

@@ -1,5 +1,6 @@
 """Random streams derived from a seed and a purpose, independent of earlier draws."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -53,3 +54,26 @@ class ImageNoise:
     def draw_like(self, x: Tensor) -> Tensor:
         """The next noise of each image, with the shape, dtype and device of `x` `(n, C, H, W)`."""
         return to_device(self.draw(x.shape[1:]), x.device, x.dtype)
+
+
+class ReplayedNoise(ImageNoise):
+    """The next draws of another noise from the last one to the first, for steps that are inverted.
+
+    Args:
+        noise: The other noise, from which `n` draws are taken.
+        shape: Shape of one image.
+        n: Number of draws.
+
+    Raises:
+        HQDMError: If the draws do not fit into memory.
+    """
+
+    def __init__(self, noise: ImageNoise, shape: Sequence[int], n: int) -> None:
+        self._streams = noise._streams
+        n_bytes = 4 * n * len(self._streams) * math.prod(shape)  # float32
+        check_memory(f"the noise of {n} steps", n_bytes, "encode fewer images at a time")
+        self._draws = [noise.draw(shape) for _ in range(n)]
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        """The draw before the one that was returned last; `shape` is that of the images."""
+        return self._draws.pop()

@@ -1,10 +1,12 @@
 """Random streams keyed by what they are for, and noise that belongs to each image."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hqdm.utils.seeds import ImageNoise, generator
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.seeds import ImageNoise, ReplayedNoise, generator
 
 keys = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3)
 
@@ -50,3 +52,21 @@ def test_noise_of_an_image_depends_on_its_index_alone():
     assert drawn.dtype == torch.float64
     assert torch.equal(drawn, ImageNoise(4, 2).draw((1, 3, 3)).double())
     assert ImageNoise(4, 0).draw_like(like[:0]).shape == (0, 1, 3, 3)
+
+
+def test_replayed_noise_is_the_same_from_the_last_draw_to_the_first():
+    noise, again = ImageNoise(4, 2, first=3), ImageNoise(4, 2, first=3)
+    like = torch.empty(2, 1, 3, 3, dtype=torch.float64)
+    again.draw((5,))  # what comes before is not replayed
+    noise.draw((5,))
+    forward = [noise.draw_like(like) for _ in range(3)]
+    replayed = ReplayedNoise(again, (1, 3, 3), 3)
+    for expected in reversed(forward):
+        found = replayed.draw_like(like)
+        assert found.dtype == torch.float64
+        assert torch.equal(found, expected)
+
+
+def test_replayed_noise_that_does_not_fit_is_refused_before_it_is_drawn():
+    with pytest.raises(HQDMError, match="the noise of 1000000 steps.*: encode fewer images"):
+        ReplayedNoise(ImageNoise(0, 100), (3, 512, 512), 10**6)

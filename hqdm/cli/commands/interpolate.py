@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hqdm.cli.options import Parser, add_checkpoint, add_output, load_model
+from hqdm.cli.options import (
+    Parser,
+    add_checkpoint,
+    add_output,
+    add_own,
+    load_model,
+    own_of,
+)
 from hqdm.storage.claims import claim
 
 
@@ -14,7 +21,8 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument(
         "--images", nargs=2, required=True, help="two image files of the model's size"
     )
-    parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
+    parser.add_argument("--sampler", default="unipc3", help="a deterministic one or rex (unipc3)")
+    add_own(parser)
     parser.add_argument("--steps", type=int, default=40, help="sampler steps (40)")
     parser.add_argument("--n", type=int, default=9, help="images in the strip (9)")
     add_output(parser, "interpolation")
@@ -29,7 +37,7 @@ def run(args: Sequence[str]) -> None:
 
     out = Path(options.out)
     denoiser = load_model(options)
-    sampler = build_sampler(options.sampler, options.steps, "lambda")
+    sampler = build_sampler(options.sampler, options.steps, "lambda", own=own_of(options))
     images = torch.stack([read_image(Path(file), denoiser.image_shape) for file in options.images])
     with claim(out, interpolation.INTERPOLATION_FILES, options.overwrite):
         with progress_bar() as progress:

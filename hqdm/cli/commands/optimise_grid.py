@@ -14,8 +14,14 @@ def run(args: Sequence[str]) -> None:
     add_checkpoint(parser)
     parser.add_argument("--sampler", default="unipc3", help="a deterministic sampler (unipc3)")
     parser.add_argument("--steps", type=int, default=10, help="sampler steps (10)")
+    parser.add_argument(
+        "--method",
+        default="powell",
+        help="powell (the sampler's error), gits (errors of Euler steps) or ays (a bound of the KL "
+        "divergence) (powell)",
+    )
     add_noise(parser, n=64)
-    parser.add_argument("--trials", type=int, default=200, help="grids to try (200)")
+    parser.add_argument("--trials", type=int, help="grids to try with powell (200)")
     add_output(parser, "grid.json", "file to write")
     options = parser.parse_args(args)
 
@@ -41,6 +47,7 @@ def run(args: Sequence[str]) -> None:
                 options.sampler,
                 options.steps,
                 *(noise.to(device, denoiser.working_dtype) for noise in noises),
+                method=options.method,
                 y=None if labels is None else labels.to(device),
                 seed=options.seed,
                 trials=options.trials,

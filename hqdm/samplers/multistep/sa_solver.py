@@ -64,9 +64,7 @@ class SASolver(LinearMultistep):
     ) -> None:
         super().__init__(steps, grid, order)
         self.corrector = whole("corrector", corrector, 0, MAX_CORRECTOR)
-        if finite("tau", tau) < 0:
-            raise HQDMError(f"SA-Solver needs tau of 0 or more, got {tau}")
-        self.tau = tau
+        self.tau = check_tau(self.title, tau)
         self.reversible = tau == 0
 
     @property
@@ -85,6 +83,21 @@ class SASolver(LinearMultistep):
         std = b.sigma * (-torch.expm1(-2 * share * h)).sqrt()
         scale = b.sigma / a.sigma * (-share * h).exp()
         return Coefficients(scale, interpolation_weights(theta, moments), std)
+
+
+def check_tau(title: str, tau: float) -> float:
+    """The noise as a multiple of that of the reverse-time SDE.
+
+    Args:
+        title: The name of the sampler, for messages.
+        tau: The multiple.
+
+    Raises:
+        HQDMError: If it is not a finite number of 0 or more.
+    """
+    if finite("tau", tau) < 0:
+        raise HQDMError(f"{title} needs tau of 0 or more, got {tau}")
+    return tau
 
 
 def _moments(n: int, h: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
-"""Samplers that add noise to the steps of deterministic ones."""
+"""Samplers that add noise: repeated intervals of deterministic ones, and a reversible SDE solver.
+
+The entry point group `hqdm.plugins` imports this module when the name of a sampler is not found.
+"""
 
 from hqdm.samplers.stochastic.restart import Restart
+from hqdm.samplers.stochastic.rex import Rex
 
-__all__ = ["Restart"]
+__all__ = ["Restart", "Rex"]

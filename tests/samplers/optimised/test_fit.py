@@ -1,4 +1,4 @@
-"""Grids fitted to a denoiser: better on noise they have not seen, and for nothing else."""
+"""Grids fitted to a denoiser by each method: measured on noise that they have not seen."""
 
 import json
 
@@ -7,15 +7,10 @@ import torch
 
 from hqdm.diffusion.analytic import MixtureDenoiser
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
+from hqdm.diffusion.schedule import CosineSchedule
 from hqdm.samplers.grids import T_CUT, build_grid
-from hqdm.samplers.optimised import (
-    REFERENCE_STEPS,
-    noise_pair,
-    optimise_grid,
-    read_grid,
-    times_of,
-)
+from hqdm.samplers.optimised import noise_pair, optimise_grid
+from hqdm.samplers.optimised.fit import REFERENCE_STEPS
 from hqdm.samplers.registry import build_sampler
 from hqdm.utils.errors import HQDMError
 
@@ -35,9 +30,9 @@ def noises():
     return tuple(noise.double() for noise in noise_pair(0, 32, (1, 4, 4)))
 
 
-def distance(denoiser, grid, x1):
-    """To where the flow goes exactly, which the search has not seen."""
-    x0 = build_sampler("unipc3", grid=grid)(denoiser, x1)
+def distance(denoiser, grid, x1, name="unipc3"):
+    """To where the flow goes exactly, which the fit has not seen."""
+    x0 = build_sampler(name, grid=grid)(denoiser, x1)
     start, end = torch.tensor([1.0, 0.0], dtype=torch.float64)
     return float((x0 - denoiser.flow(x1, start, end)).square().mean().sqrt())
 
@@ -68,41 +63,59 @@ def test_more_trials_are_not_worse(denoiser, noises):
     assert more.after < few.after <= few.before
 
 
-def test_no_weights_are_the_even_grid():
-    times = times_of(SCHEDULE, torch.zeros(6, dtype=torch.float64))
-    torch.testing.assert_close(
-        torch.tensor(times).double(), build_grid("lambda", SCHEDULE, 1.0, 0.0, 7)
+@pytest.mark.parametrize("steps", [4, 8, 12])
+def test_steps_of_ddim_along_a_solution_are_chosen_better_than_even_ones(denoiser, noises, steps):
+    """GITS: on other noise, and better than both even grids."""
+    x1, held_out = noises
+    grid = optimise_grid(denoiser, "ddim", steps, x1, held_out, method="gits")
+    assert grid.after < grid.before
+    found = distance(denoiser, grid.times, held_out, "ddim")
+    for name in ("lambda", "time"):
+        even = build_grid(name, SCHEDULE, 1.0, 0.0, steps).tolist()
+        assert found < 0.99 * distance(denoiser, even, held_out, "ddim")
+    assert found == pytest.approx(grid.after, rel=0.02)  # the reference has an error, too
+    assert (len(grid.times), grid.times[0], grid.times[-1]) == (steps + 1, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("method", ["gits", "ays"])
+def test_dynamic_programming_does_not_depend_on_the_sampler(denoiser, noises, method):
+    one, other = (
+        optimise_grid(denoiser, name, 6, *noises, method=method) for name in ("ddim", "unipc3")
     )
+    assert one.times == other.times
+    assert one.after != other.after
+    assert (one.method, one.trials) == (method, 1)
+    assert optimise_grid(denoiser, "ddim", 6, *noises, method=method) == one
 
 
-def test_weights_are_shares_of_the_way_in_lambda():
-    times = times_of(SCHEDULE, torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64).log() + 3)
-    lam = SCHEDULE.lam(torch.tensor(times[:-1]).double())
-    steps = lam.diff() / (lam[-1] - lam[0])
-    torch.testing.assert_close(steps[1:], torch.tensor([2 / 3, 1 / 3]).double())
+def test_the_noise_that_is_added_to_images_has_a_random_seed(denoiser, noises):
+    times = [
+        optimise_grid(denoiser, "ddim", 9, *(x[:1] for x in noises), method="ays", seed=seed).times
+        for seed in (0, 1)
+    ]
+    assert times[0] != times[1]
+
+
+def test_a_grid_of_as_many_steps_as_the_reference(denoiser, noises):
+    """Which has no other nodes to choose."""
+    reference = build_grid("lambda", SCHEDULE, 1.0, 0.0, REFERENCE_STEPS)
+    for method in ("gits", "ays"):
+        few = (noise[:2] for noise in noises)
+        grid = optimise_grid(denoiser, "ddim", REFERENCE_STEPS, *few, method=method)
+        assert grid.times == reference.tolist()
+
+
+@pytest.mark.parametrize(("method", "nodes"), [("gits", 60), ("ays", 60)])
+def test_progress_counts_the_nodes(denoiser, noises, method, nodes):
+    told = []
+    few = (noise[:1] for noise in noises)
+    optimise_grid(denoiser, "ddim", 3, *few, method=method, progress=lambda *now: told.append(now))
+    assert told[2 * REFERENCE_STEPS + 1 :] == [("costs", i, nodes) for i in range(nodes + 1)]
 
 
 def test_one_trial_keeps_the_even_grid(denoiser, noises):
     grid = optimise_grid(denoiser, "ddim", 4, *noises, trials=1)
     assert grid.after == grid.before > 0
-
-
-def test_file_brings_the_times_back(denoiser, noises, tmp_path):
-    grid = optimise_grid(denoiser, "unipc2", 3, *noises, trials=3)
-    grid.write(tmp_path / "grid.json")
-    assert read_grid(tmp_path / "grid.json", "unipc2", SCHEDULE) == grid.times
-    with pytest.warns(
-        UserWarning, match="was fitted for unipc2 and may be less accurate with ddim"
-    ):
-        read_grid(tmp_path / "grid.json", "ddim", SCHEDULE)
-    with pytest.raises(HQDMError, match="was fitted for the schedule .*cosine.*linear"):
-        read_grid(tmp_path / "grid.json", "unipc2", LinearSchedule())
-    with pytest.raises(HQDMError, match="there is no grid"):
-        read_grid(tmp_path / "other.json", "unipc2", SCHEDULE)
-    for damaged in ("{", "[1]", "{}"):
-        (tmp_path / "grid.json").write_text(damaged)
-        with pytest.raises(HQDMError, match="is not a grid of `hqdm optimise-grid`"):
-            read_grid(tmp_path / "grid.json", "unipc2", SCHEDULE)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +127,10 @@ def test_file_brings_the_times_back(denoiser, noises, tmp_path):
         ({"name": "ddpm"}, "ddpm is stochastic or adaptive"),
         ({"name": "dpm-adaptive"}, "dpm-adaptive is stochastic or adaptive"),
         ({"name": "dpm4"}, "unknown sampler 'dpm4'"),
+        ({"method": "gist"}, "unknown method 'gist'.*did you mean 'gits'"),
+        ({"method": "ays", "trials": 9}, "ays tries no grids: leave out trials"),
+        ({"method": "gits", "trials": None, "steps": 61}, "a whole number up to 60, got 61"),
+        ({"method": "ays", "trials": None, "name": "ddpm"}, "ddpm is stochastic or adaptive"),
     ],
 )
 def test_bad_input_is_named(denoiser, noises, change, said):
@@ -144,6 +161,21 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     assert "there is no grid no.json" in refused("sample", *model, "--grid", "no.json")
     assert "needs a name that ends in .json, got grid" in refused(*fit[:-1], "grid")
     assert "n needs a whole number from 1, got 0" in refused(*fit, "--n", 0)
+
+
+@pytest.mark.parametrize("method", ["gits", "ays"])
+def test_command_takes_a_method(hqdm, refused, trained, tmp_path, monkeypatch, method):
+    monkeypatch.setattr("hqdm.samplers.optimised.fit.REFERENCE_STEPS", 5)
+    model, path = ("--checkpoint", trained / "last.ckpt"), tmp_path / "grid.json"
+    fit = ("optimise-grid", *model, "--method", method, "--steps", 3, "--n", 2, "--out", path)
+    assert "tries no grids: leave out trials" in refused(*fit, "--trials", 3)
+    assert hqdm(*fit).code == 0
+    grid = json.loads(path.read_text())
+    assert (grid["method"], grid["trials"]) == (method, 1)
+    out = tmp_path / "samples"
+    drawing = ("--sampler", "unipc3", "--grid", path, "--n", 1, "--out", out)
+    assert hqdm("sample", *model, *drawing).code == 0
+    assert json.loads((out / "sample.json").read_text())["grid"] == grid["times"]
 
 
 @pytest.mark.slow  # scores twice
