@@ -17,7 +17,8 @@ FLOORS = (
     "samplers.optimised",
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.schrodingerisation"),
     *("carleman.costs", "surrogate"),
-    *("data", "metrics", "generation", "evaluation", "training", "study"),
+    *("data", "metrics", "generation", "evaluation", "training"),
+    *("study", "study.report"),
     *("cli", "cli.commands", ""),
 )
 """From the ground to the roof, where `hqdm.__main__` is.
