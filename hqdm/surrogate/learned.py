@@ -133,7 +133,8 @@ def fit_learned(
         denoiser: The model, whose network is an autoencoder.
         images: Training images `(N, C, H, W)`, uint8.
         degree: Degree of the polynomial, 1, 2 or 3.
-        labels: Class labels `(N,)`, for a model with classes.
+        labels: Class labels `(N,)` for a fit of each class of a model with classes; None for one
+            fit of all images.
         samples: Noised latents per node, 20,000 by default.
         nodes: Number of nodes in lambda.
         ridge: See `hqdm.surrogate.noise_polynomial.fit_noise`.
@@ -144,8 +145,8 @@ def fit_learned(
         One fit, or one for each class of the model.
 
     Raises:
-        HQDMError: If the network is no autoencoder, an option is out of range, or labels are
-            missing.
+        HQDMError: If the network is no autoencoder, an option is out of range, or a class has no
+            more images than there are latents.
     """
     if not isinstance(denoiser.network, Autoencoder):
         raise HQDMError(
@@ -158,12 +159,9 @@ def fit_learned(
     count = whole("samples", SAMPLES["noise"] if samples is None else samples, 1)
     encoded = encode(denoiser, images, progress)
     record = record_of(denoiser, "noise", count, ridge, seed)
-    n_classes = denoiser.n_classes
-    if n_classes is not None and labels is None:
-        raise HQDMError(f"the model has {n_classes} classes, and the images have no labels")
     parts = [encoded]
-    if n_classes is not None and labels is not None:
-        parts = [encoded[(labels == k).numpy()] for k in range(n_classes)]
+    if denoiser.n_classes is not None and labels is not None:
+        parts = [encoded[(labels == k).numpy()] for k in range(denoiser.n_classes)]
     done = stepwise(progress, "fitting nodes", nodes * len(parts))
     first, last = denoiser.schedule.lam(torch.tensor([1.0, T_CUT], dtype=torch.float64)).tolist()
     found = []
@@ -180,7 +178,7 @@ def fit_learned(
         fit = fit_noise(np.linspace(first, last, nodes), noised, degree, ridge, done)
         points = clean[rng.permutation(len(clean))[:KEPT_POINTS]]
         found.append(CarlemanFit(latents, fit.polynomial, fit.r2, points, record))
-    return found[0] if n_classes is None else ClassFits(tuple(found))
+    return ClassFits(tuple(found)) if len(parts) > 1 else found[0]
 
 
 @torch.no_grad()
