@@ -29,7 +29,8 @@ from hqdm.carleman.qlss.inverse import inverse_polynomial
 from hqdm.carleman.qlss.solver import forward_factors, least_singular_value, scale
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.surrogate.analysis import median_point
-from hqdm.surrogate.fit import CarlemanFit, load_fit
+from hqdm.surrogate.fit import CarlemanFit
+from hqdm.surrogate.learned import load_fit
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.resources import initial_latents, segment_of
 from hqdm.surrogate.sampler import Carleman

@@ -15,7 +15,8 @@ from hqdm.carleman.magnus import Direct
 from hqdm.carleman.qlss.solver import QLSS
 from hqdm.data.images import load_images
 from hqdm.diffusion.loading import load_denoiser
-from hqdm.surrogate.fit import fit_carleman, fit_path
+from hqdm.surrogate.fit import fit_carleman
+from hqdm.surrogate.fit_files import fit_path
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
