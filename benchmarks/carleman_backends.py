@@ -1,7 +1,7 @@
 """Quantum algorithms for one segment of a fitted model, in several bases, in two tables.
 
     python benchmarks/carleman_backends.py --checkpoint benchmarks/models/mnist_unet
-        [--fit FILE] [--write benchmarks/results/carleman_backends.md]
+        [--fit FILE] [--label CLASS] [--write benchmarks/results/carleman_backends.md]
 
 The first table compares weights of the lifted basis: none, 0.6 per degree, and those of the lowest
 cost. The second compares all algorithms in the last basis. The evolution is that of the middle
@@ -30,10 +30,10 @@ from hqdm.carleman.qlss.solver import forward_factors, least_singular_value, sca
 from hqdm.diffusion.loading import load_denoiser
 from hqdm.surrogate.analysis import median_point
 from hqdm.surrogate.fit import CarlemanFit
-from hqdm.surrogate.learned import load_fit
+from hqdm.surrogate.learned import ClassFits, load_fit
 from hqdm.surrogate.noise_polynomial import DiffusionDrift
 from hqdm.surrogate.resources import initial_latents, segment_of
-from hqdm.surrogate.sampler import Carleman
+from hqdm.surrogate.sampler import Carleman, build_carleman
 from hqdm.utils.tables import Page, Sheet, figure
 
 NOTE = "<!-- written by benchmarks/carleman_backends.py -->\n\n"
@@ -47,7 +47,8 @@ METHODS = {
 
 def evolution(fit: CarlemanFit, segments: int, order: int) -> tuple[list[Matrix], Vector, Carleman]:
     """The generators of the middle segment, its initial value without weights, and the sampler."""
-    segment, sampler = segment_of(fit, segments), Carleman(fit, segments, order)
+    segment, sampler = segment_of(fit, segments), build_carleman(fit, segments, order=order)
+    assert isinstance(sampler, Carleman)
     first, a = float(fit.noise.nodes[0]), segment["from"]
     z = initial_latents(fit, 0)
     if a > first:
@@ -121,6 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--fit", help="file of `hqdm carleman fit` (next to the checkpoint)")
+    parser.add_argument("--label", type=int, default=0, help="class of fits of classes (0)")
     parser.add_argument("--order", type=int, default=5, help="truncation order N (5)")
     parser.add_argument("--segments", type=int, default=16, help="number of segments (16)")
     parser.add_argument("--tolerance", type=float, default=0.01, help="error of x (0.01)")
@@ -128,6 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     denoiser = load_denoiser(options.checkpoint)
     fit = load_fit(Path(options.checkpoint), denoiser, options.fit)
+    fit = fit.fits[options.label] if isinstance(fit, ClassFits) else fit
     made, y0, sampler = evolution(fit, options.segments, options.order)
     monomials = sampler.system.monomials
     weights = {
