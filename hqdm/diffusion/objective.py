@@ -496,8 +496,8 @@ class Reconstruction(X0):
             HQDMError: Always.
         """
         raise HQDMError(
-            "an autoencoder does not predict noise: run `hqdm carleman fit`, then sample with "
-            "carleman"
+            "an autoencoder does not predict noise: use the sampler carleman, after `hqdm carleman "
+            "fit` in its own latents (learned)"
         )
 
 

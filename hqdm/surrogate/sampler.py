@@ -114,8 +114,7 @@ class Carleman(Sampler):
         learned = isinstance(fit.latents, LearnedLatents)
         if learned and then is not None:
             raise HQDMError(
-                "in the latents of an autoencoder no network can continue: leave the other sampler "
-                "out"
+                f"in the latents of an autoencoder no network can continue: leave {then.name} out"
             )
         self.at_once = self.from_noise = learned
         self.fit, self.order, self.basis = fit, order, basis
@@ -344,7 +343,9 @@ def build_carleman(
         options = {**LEARNED_SYSTEM, **options}
     if isinstance(fit, ClassFits):
         if then:
-            raise HQDMError("the fits of classes are used without a network: leave --then out")
+            raise HQDMError(
+                f"in the latents of an autoencoder no network can continue: leave {then} out"
+            )
         return ClassCarleman(fit, steps, **options)
     if not then:
         return Carleman(fit, steps, **options)

@@ -186,6 +186,9 @@ def test_latents_beyond_all_fitted_points_are_scaled_back():
     radius = np.linalg.norm(fit.samples(1.5), axis=1).max()
     np.testing.assert_array_equal(ends[0], z[0])
     np.testing.assert_allclose(ends[1], radius * np.array([0.6, -0.8, 0.0]), rtol=1e-12)
+    other = np.linalg.norm(fit.samples(-3.0), axis=1).max()
+    assert abs(other / radius - 1) > 0.01
+    assert np.linalg.norm(sampler._within(z, -3.0)[1]) == pytest.approx(other)
     moved = sampler.advance(z * 20, 1.0, 1.5)
     assert np.linalg.norm(moved, axis=1).max() <= radius * (1 + 1e-12)
 
@@ -204,6 +207,10 @@ def test_latents_of_another_network_are_refused():
     latents = LearnedLatents.fit_encoded(encode(denoiser, x), denoiser.network)
     with pytest.raises(HQDMError, match="3 latents of an autoencoder, and the model is UNet"):
         latents.of_model(UNet(1, 8, 8, (1, 2)))
+    smaller = Rotated()
+    smaller.dim = 2
+    with pytest.raises(HQDMError, match="3 latents of an autoencoder, and the model is Rotated"):
+        latents.of_model(smaller)
 
 
 def test_what_has_no_meaning_is_refused():
@@ -217,7 +224,7 @@ def test_what_has_no_meaning_is_refused():
     with pytest.raises(HQDMError, match="no network can continue"):
         build_carleman(fit, 4, "unipc")
     classes = fit_learned(model(2), x, 1, labels=y, **QUICK)
-    with pytest.raises(HQDMError, match="leave --then out"):
+    with pytest.raises(HQDMError, match="no network can continue: leave unipc out"):
         build_carleman(classes, 4, "unipc")
     with pytest.raises(HQDMError, match="an autoencoder does not predict noise"):
         denoiser(x1, torch.ones(2))
@@ -230,6 +237,7 @@ def test_what_has_no_meaning_is_refused():
         ({"seed": -1}, "seed needs a whole number"),
         ({"samples": 0}, "samples needs a whole number from 1"),
         ({"labels": torch.zeros(60, dtype=torch.long)}, "class 1 has 0 images for 3 latents"),
+        ({"labels": (torch.arange(60) < 3).long()}, "class 1 has 3 images for 3 latents"),
     ],
 )
 def test_options_out_of_range_are_refused(change, said):

@@ -76,9 +76,9 @@ def test_evaluation_leaves_the_restoration_out(run, hqdm, tmp_path):
         (("carleman", "fit", "--data", "digits", "--latents", "pca"), "does not predict noise"),
         (("carleman", "fit", "--data", "digits", "--latents", "x"), "unknown latents 'x'"),
         (("carleman", "analyse"), "compares with the network's flow"),
-        (("carleman", "sample", "--then", "unipc"), "leave --then out"),
+        (("carleman", "sample", "--then", "unipc"), "leave unipc out"),
         (("sample", "--sampler", "unipc", "--n", 2), "does not predict noise"),
-        (("sample", "--sampler", "carleman+unipc", "--n", 2), "leave --then out"),
+        (("sample", "--sampler", "carleman+unipc", "--n", 2), "leave unipc out"),
     ],
 )
 def test_what_an_autoencoder_cannot_do_is_one_line(run, refused, tmp_path, command, said):

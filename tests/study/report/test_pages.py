@@ -1,7 +1,7 @@
 """The pages of a report: made-up results in tables and sentences."""
 
 import pytest
-from studies import filled, plan_of
+from studies import CONTENT, filled, plan_of, write
 
 from hqdm.study.report.files import write_report
 from hqdm.utils.errors import HQDMError
@@ -100,3 +100,21 @@ def test_the_importance_of_places_is_a_table_of_means_in_per_cent(tmp_path):
     text = write_report(without, tmp_path / "without" / "report").markdown()
     assert "| vertex |" not in text
     assert "Missing: 6 of 6 runs." in text
+
+
+def test_the_importance_on_a_data_set_is_that_of_its_own_runs(tmp_path):
+    """The second data set has no results: its table has no rows, and its plot no places."""
+    data = {
+        name: {"data": {**CONTENT["data"]["digits"]["data"], "name": name}}
+        for name in ("digits", "mnist")
+    }
+    plan = plan_of(tmp_path, importance=True, data=data)
+    for pair in plan.pairs:
+        for cell in plan.cells(*pair, None):
+            if pair[0] == "digits":
+                write(plan.store, cell)
+    page = write_report(plan, tmp_path / "report")
+    rows = {sheet.title: len(sheet.rows) for sheet in page.sheets if "Importance" in sheet.title}
+    assert list(rows.values()) == [2, 0]
+    sizes = [(tmp_path / "report" / f"importance_{name}.png").stat().st_size for name in data]
+    assert sizes[0] != sizes[1]

@@ -139,7 +139,7 @@ def test_the_importance_of_a_place_is_a_mean_over_random_seeds(drawn, tmp_path):
         run_of("circuits", ("encoder.0", 1.0, 0.2, 0.1), ("vertex", -0.004, None, None)),
         run_of("circuits", ("encoder.0", 2.0, 0.4, 0.1), ("vertex", -0.002, None, None)),
         run_of("circuits"),
-        run_of("small", ("encoder.0", 0.5, None, None)),
+        run_of("small", ("encoder.0", -1.6, None, None)),
         run_of("missing"),
     ]
     save_importance(runs, "digits", tmp_path)
@@ -147,11 +147,11 @@ def test_the_importance_of_a_place_is_a_mean_over_random_seeds(drawn, tmp_path):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["encoder.0", "vertex"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["circuits", "small"]
     texts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert texts == {(0, 0): "+150\n(+30)", (1, 0): "-0.3", (0, 1): "+50"}
+    assert texts == {(0, 0): "+150\n(+30)", (1, 0): "-0.3", (0, 1): "-160"}
     (image,) = axes.images
-    expected = np.array([[150.0, -0.3], [50.0, np.nan]])
+    expected = np.array([[150.0, -0.3], [-160.0, np.nan]])
     np.testing.assert_allclose(np.ma.filled(image.get_array(), np.nan), expected)
-    assert (image.norm.vmin, image.norm.vmax) == (-150, 150)
+    assert (image.norm.vmin, image.norm.vmax) == (-160, 160)
 
 
 def test_without_a_place_the_importance_is_an_empty_plot(drawn, tmp_path):
