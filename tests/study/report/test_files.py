@@ -1,7 +1,7 @@
 """The files of a report, equal to the bit."""
 
 import pytest
-from studies import filled, plan_of
+from studies import CONTENT, filled, plan_of
 
 from hqdm.study.report.files import report_files, write_report
 from hqdm.utils.errors import HQDMError
@@ -35,3 +35,16 @@ def test_without_results_there_is_no_report(tmp_path):
     with pytest.raises(HQDMError, match="holds no results: `hqdm study run` computes them"):
         write_report(plan_of(tmp_path), tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_plots_of_a_data_set_are_of_its_own_runs(tmp_path, monkeypatch):
+    drawn = {"curves": {}, "importance": {}}
+    for kind, of_kind in drawn.items():
+        monkeypatch.setattr(
+            f"hqdm.study.report.files.save_{kind}",
+            lambda runs, data, *_, of_kind=of_kind: of_kind.update({data: {r.data for r in runs}}),
+        )
+    keys = CONTENT["data"]["digits"]["data"]
+    data = {name: {"data": {**keys, "name": name}} for name in ("digits", "mnist")}
+    write_report(filled(tmp_path, importance=True, data=data), tmp_path / "report")
+    assert drawn["curves"] == drawn["importance"] == {"digits": {"digits"}, "mnist": {"mnist"}}

@@ -103,7 +103,7 @@ def test_the_importance_of_places_is_a_table_of_means_in_per_cent(tmp_path):
 
 
 def test_the_importance_on_a_data_set_is_that_of_its_own_runs(tmp_path):
-    """The second data set has no results: its table has no rows, and its plot no places."""
+    """The second data set has no results, and its table no rows."""
     data = {
         name: {"data": {**CONTENT["data"]["digits"]["data"], "name": name}}
         for name in ("digits", "mnist")
@@ -116,5 +116,3 @@ def test_the_importance_on_a_data_set_is_that_of_its_own_runs(tmp_path):
     page = write_report(plan, tmp_path / "report")
     rows = {sheet.title: len(sheet.rows) for sheet in page.sheets if "Importance" in sheet.title}
     assert list(rows.values()) == [2, 0]
-    sizes = [(tmp_path / "report" / f"importance_{name}.png").stat().st_size for name in data]
-    assert sizes[0] != sizes[1]
