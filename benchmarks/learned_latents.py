@@ -92,7 +92,7 @@ class LatentNetwork(nn.Module):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LatentNetwork":
         """Networks of this script are not rebuilt."""
-        raise NotImplementedError
+        raise NotImplementedError("nothing loads this network")
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The noise `(B, d)` of noised latents `(B, d)`."""

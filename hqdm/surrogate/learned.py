@@ -8,7 +8,7 @@ than those of all, so that a lower degree suffices; each class has a whitening o
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from hqdm.surrogate.fit import (
     SAMPLES,
     TENSORS,
     CarlemanFit,
-    Record,
     check_fitted,
     plot_fits,
     record_of,
@@ -53,22 +52,9 @@ class ClassFits:
 
     fits: tuple[CarlemanFit, ...]
 
-    @property
-    def record(self) -> Record:
-        """The settings, which all fits share."""
-        return self.fits[0].record
-
     def gaussian(self) -> "ClassFits":
         """The fits for Gaussian data of the same variances."""
         return ClassFits(tuple(fit.gaussian() for fit in self.fits))
-
-    def of_model(self, denoiser: Denoiser) -> Self:
-        """See `CarlemanFit.of_model`.
-
-        Raises:
-            HQDMError: If the weights are not those of the fitted model.
-        """
-        return type(self)(tuple(fit.of_model(denoiser) for fit in self.fits))
 
     def save(self, path: Path) -> None:
         """Write a file for `load_fit`."""

@@ -2,28 +2,17 @@
 
 import pickle
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 import pytest
+from evolutions import evolution, exponentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.linalg import expm
 
 from hqdm.carleman.lchs.quadrature import NearOptimal, quadrature
 from hqdm.carleman.lchs.solver import LCHS, MIN_PROBABILITY, register_qubits
 from hqdm.utils.errors import HQDMError
-
-
-def evolution(n=4, count=3, damping=0.5, seed=0):
-    rng = np.random.default_rng(seed)
-    generators = rng.normal(size=(count, n, n)) / np.sqrt(n) - damping * np.eye(n)
-    return [sparse.csr_array(0.5 * generator) for generator in generators], rng.normal(size=n)
-
-
-def exponentials(generators, y0):
-    return reduce(lambda y, generator: expm(generator.toarray()) @ y, generators, y0)
 
 
 @settings(deadline=None, max_examples=12)

@@ -1,10 +1,10 @@
 """Schrödingerisation against matrix exponentials, its account against its definitions."""
 
 import pickle
-from functools import reduce
 
 import numpy as np
 import pytest
+from evolutions import evolution, exponentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -17,16 +17,6 @@ from hqdm.carleman.linearization import CarlemanSystem
 from hqdm.carleman.magnus import generators
 from hqdm.carleman.schrodingerisation.solver import Schrodingerisation
 from hqdm.utils.errors import HQDMError
-
-
-def evolution(n=4, count=3, damping=0.5, seed=0):
-    rng = np.random.default_rng(seed)
-    made = rng.normal(size=(count, n, n)) / np.sqrt(n) - damping * np.eye(n)
-    return [sparse.csr_array(0.5 * generator) for generator in made], rng.normal(size=n)
-
-
-def exponentials(made, y0):
-    return reduce(lambda y, generator: expm(generator.toarray()) @ y, made, y0)
 
 
 @settings(deadline=None, max_examples=12)
