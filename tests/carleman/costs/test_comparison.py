@@ -3,28 +3,11 @@
 import math
 
 import pytest
+from evolutions import CASE
 
 from hqdm.carleman.costs.comparison import compare, marching_cost, solver_cost
 from hqdm.carleman.costs.queries import SOLVERS, marching_queries, solver_queries
 from hqdm.carleman.costs.resources import METHODS, quantum_costs
-from hqdm.carleman.costs.scaling import Case
-
-CASE = Case(
-    dim=2,
-    order=3,
-    degree=3,
-    segments=4,
-    n_generators=8,
-    blocks=50,
-    kappa=30.0,
-    inverse_probability=0.25,
-    final_probability=0.25,
-    hermitian_norm=0.8,
-    skew_norm=0.2,
-    shift=0.1,
-    gain=0.9,
-    share=0.25,
-)
 
 
 def test_a_published_solver_by_hand():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pennylane as qml
 import pytest
+from evolutions import CASE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -23,7 +24,7 @@ from hqdm.carleman.costs.resources import (
     simulation_degree,
     table,
 )
-from hqdm.carleman.costs.scaling import Case, measured
+from hqdm.carleman.costs.scaling import measured
 from hqdm.carleman.lchs.circuit import operators
 from hqdm.carleman.lchs.quadrature import Cauchy, NearOptimal, quadrature
 from hqdm.carleman.lchs.solver import LCHS
@@ -33,23 +34,6 @@ from hqdm.carleman.qlss.solver import QLSS
 from hqdm.carleman.schrodingerisation.solver import Schrodingerisation
 from hqdm.carleman.schrodingerisation.warp import warp
 from hqdm.utils.errors import HQDMError
-
-CASE = Case(
-    dim=2,
-    order=3,
-    degree=3,
-    segments=4,
-    n_generators=8,
-    blocks=50,
-    kappa=30.0,
-    inverse_probability=0.25,
-    final_probability=0.25,
-    hermitian_norm=0.8,
-    skew_norm=0.2,
-    shift=0.1,
-    gain=0.9,
-    share=0.25,
-)
 
 
 def at(dim, **changes):
