@@ -8,16 +8,14 @@ The network is evaluated in the dtype of its parameters. Everything else, such a
 the loss, is computed in float32 at least, and in float64 if the samples or the parameters are.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from hqdm.diffusion.model import IMAGES, Model, check_shapes, main_dtype, register_model
 from hqdm.diffusion.objective import (
     OBJECTIVES,
     Levels,
@@ -36,23 +34,10 @@ from hqdm.nn.network import (
     network_config,
     network_outline,
 )
-from hqdm.storage.folder import check_config, read_folder, write_folder
-from hqdm.storage.hub import (
-    CARD_FILE,
-    HUB_NAME,
-    check_source,
-    download_folder,
-    model_card,
-    upload_folder,
-)
-from hqdm.utils.checks import device_named, whole
+from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, about
-from hqdm.utils.files import together, write_file
 from hqdm.utils.memory import to_device
 from hqdm.utils.seeds import ImageNoise
-
-PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""The dtypes of parameters."""
 
 
 class Denoising(Protocol):
@@ -68,7 +53,8 @@ class Denoising(Protocol):
 DenoisingType = TypeVar("DenoisingType", bound=Denoising)
 
 
-class Denoiser(nn.Module):
+@register_model(IMAGES)
+class Denoiser(Model):
     """A network, a schedule and an objective.
 
     Args:
@@ -80,6 +66,9 @@ class Denoiser(nn.Module):
         HQDMError: If the network lacks a member of `Network`, the objective is unknown, or it
             divides by an alpha that is 0 at t = 1.
     """
+
+    noun = "a model of images"
+    network: Network
 
     def __init__(
         self, network: Network, schedule: Schedule, predict: str | Objective = "eps"
@@ -283,129 +272,13 @@ class Denoiser(nn.Module):
             others = build_schedule(**schedule), build_objective(objective)
             shapes = network_outline(network)
             if shapes is not None:
-                _check_shapes(cls(shapes, *others), tensors, source)
+                check_shapes(cls(shapes, *others), tensors, source)
             denoiser = cls(build_network(network, copies=int(shapes is None)), *others)
             for key in ("channels", "size"):  # which the shapes of convolutions do not reveal
                 if key in denoiser.network.config and key not in network:
                     raise HQDMError(f"the network has no {key}: use another copy")
         denoiser.load_tensors(tensors, source)
         return denoiser.eval()
-
-    def load_tensors(self, tensors: Mapping[str, Tensor], source: object) -> None:
-        """Load every parameter and buffer, and take over their dtypes.
-
-        Raises:
-            HQDMError: If names, shapes or kinds of numbers differ, or values are not finite; the
-                message gives the first difference.
-        """
-        _check_shapes(self, tensors, source)
-        for name, own in self.state_dict().items():
-            check_values(tensors[name], own.dtype, f"{source}: {name}")
-        if main := main_dtype(tensors.values()):
-            self.to(main)  # also buffers that are not stored
-        for name, value in self.state_dict(keep_vars=True).items():
-            value.data = value.data.to(tensors[name].dtype)
-        self.load_state_dict(dict(tensors))
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Load a folder that `save_pretrained` or `hqdm export` wrote.
-
-        Raises:
-            HQDMError: If a file is missing, damaged or from a newer version.
-        """
-        config, tensors = read_folder(folder)
-        denoiser = cls.from_tensors(config, tensors, folder)
-        check_config(folder)
-        return denoiser
-
-    def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write a model folder, with a model card unless there is one.
-
-        The files of another model are replaced together, and none is removed before that.
-
-        Args:
-            save_directory: The folder.
-
-        Raises:
-            HQDMError: If a file cannot be written; the old files are unchanged.
-        """
-        check_source(save_directory)
-        folder = Path(save_directory)
-        with together():
-            write_folder(folder, self.config, self.state_dict())
-            if not (folder / CARD_FILE).exists():
-                write_file(folder / CARD_FILE, model_card())
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the files of `save_pretrained` to the Hugging Face hub.
-
-        Args:
-            repo_id: `owner/name`; a repository that does not exist is created.
-            **options: Options of `hqdm.storage.hub.upload_folder`.
-
-        Returns:
-            The address of the commit.
-
-        Raises:
-            HQDMError, OSError, ValueError: As `upload_folder`.
-        """
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            self.save_pretrained(folder)
-            return upload_folder(folder, repo_id, **options)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        *,
-        map_location: str = "cpu",
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-    ) -> Self:
-        """Load a folder that `save_pretrained` wrote, or a model on the Hugging Face hub.
-
-        Args:
-            source: The folder, or `owner/name`.
-            map_location: The device of the model.
-            revision: Branch, tag or commit of a model on the hub.
-            cache_dir: The cache of downloads.
-            force_download: Whether to download what is in the cache.
-            local_files_only: Whether to take what is in the cache without asking the hub.
-            token: The token of the hub, by default that of `hf auth login`.
-
-        Raises:
-            HQDMError: If the device is not available, there is neither such a folder nor such a
-                model on the hub, a revision is given for a folder, or a file is missing, damaged
-                or from a newer version.
-        """
-        device = device_named(map_location)
-        check_source(source)
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            if folder.exists() or not HUB_NAME.fullmatch(str(source)):
-                raise HQDMError(
-                    f"there is no folder {source}: expected one that `hqdm export` or "
-                    "save_pretrained wrote, or the name of a model on the hub (owner/name)"
-                )
-            with about(f"there is no folder {source}"):
-                folder = download_folder(
-                    str(source),
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-        elif revision is not None:
-            raise HQDMError(
-                f"revision is that of a model on the hub, and {source} is a folder here"
-            )
-        return cls.from_folder(folder).to(device)
 
 
 def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -422,22 +295,6 @@ def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
                 f"got {part!r}"
             )
     return cast(list[Mapping[str, Any]], list(parts.values()))
-
-
-def _check_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
-    """Refuse tensors of other names or shapes than those of a module.
-
-    Raises:
-        HQDMError: The message gives the first difference.
-    """
-    own = module.state_dict()
-    for name in dict.fromkeys([*own, *tensors]):
-        if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
-            expected = tuple(own[name].shape) if name in own else "nothing"
-            came = tuple(tensors[name].shape) if name in tensors else "nothing"
-            raise HQDMError(
-                f"{source} is of another architecture: {name} should be {expected}, is {came}"
-            )
 
 
 def step_back(denoiser: Denoising, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -475,36 +332,6 @@ def differentiable(denoiser: DenoisingType) -> DenoisingType:
     if dtype == torch.promote_types(dtype, torch.float32):
         return denoiser
     return cast(DenoisingType, deepcopy(denoiser).float())
-
-
-def main_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
-    """The floating-point dtype of most numbers in tensors; None without any."""
-    sizes: Counter[torch.dtype] = Counter()
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            sizes[tensor.dtype] += tensor.numel()
-    return max(sizes, key=sizes.__getitem__, default=None)
-
-
-def check_values(tensor: Tensor, dtype: torch.dtype, what: str) -> None:
-    """Refuse a stored tensor of another kind of numbers, or with values that are not finite.
-
-    Args:
-        tensor: The tensor.
-        dtype: The dtype of the parameter or buffer that it is for.
-        what: The subject of the message.
-
-    Raises:
-        HQDMError: If one of the two is in `PRECISIONS` and the other is not, or both are of other
-            kinds that differ, or a value is NaN or infinite.
-    """
-    if tensor.dtype != dtype and not {tensor.dtype, dtype} <= set(PRECISIONS):
-        raise HQDMError(f"{what} is of type {tensor.dtype}, expected {dtype}: use another file")
-    if not tensor.isfinite().all():
-        raise HQDMError(
-            f"{what} has values that are NaN or infinite: training diverged or the file is "
-            "damaged; use an earlier checkpoint"
-        )
 
 
 def class_labels(

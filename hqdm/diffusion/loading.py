@@ -1,10 +1,11 @@
-"""Trained denoisers from a training checkpoint, an exported folder, this package or the hub."""
+"""Trained models from a training checkpoint, an exported folder, this package or the hub."""
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.model import Model
 from hqdm.storage.checkpoint import LAST, PREFIXES, Checkpoint, read_checkpoint
 from hqdm.storage.digests import digest
 from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE
@@ -16,8 +17,11 @@ AMPLITUDE = ("qdense_digits", "qunet_digits", "uss_digits")
 SHIPPED = {"mnist": "mnist_unet", **{name: name for name in AMPLITUDE}}
 """Folders of the trained models of this package by name."""
 
+Weights = Literal["averaged", "raw"]
+ModelType = TypeVar("ModelType", bound=Model)
 
-def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "averaged") -> Denoiser:
+
+def load_denoiser(path: str | Path, weights: Weights = "averaged") -> Denoiser:
     """The denoiser in a training checkpoint or a folder, in evaluation mode.
 
     Args:
@@ -28,7 +32,24 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
         The denoiser, on the CPU.
 
     Raises:
-        HQDMError: If there is no model, or it cannot be read.
+        HQDMError: If there is no model, it cannot be read, or it is no model of images.
+    """
+    return load_model(path, Denoiser, weights)
+
+
+def load_model(path: str | Path, kind: type[ModelType], weights: Weights = "averaged") -> ModelType:
+    """The model in a training checkpoint or a folder, in evaluation mode.
+
+    Args:
+        path: A path or a name, see `find_model`.
+        kind: The class of the model; `Model` for any kind.
+        weights: The averaged or the raw weights of a checkpoint.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        HQDMError: If there is no model, it cannot be read, or it is of another kind.
     """
     path = checkpoint_in(find_model(path))
     if path.is_dir():
@@ -39,10 +60,10 @@ def load_denoiser(path: str | Path, weights: Literal["averaged", "raw"] = "avera
             )
         if weights != "averaged":
             raise HQDMError(f"{path} has one set of weights: {weights} ones are in a checkpoint")
-        return Denoiser.from_folder(path)
+        return kind.from_folder(path)
     if not path.exists():
         raise HQDMError(f"{_missing(path)}: expected a .ckpt file or an exported folder")
-    return denoiser_in(read_checkpoint(path), weights)
+    return model_in(read_checkpoint(path), kind, weights)
 
 
 def find_model(source: str | Path) -> Path:
@@ -111,11 +132,11 @@ def model_digest(source: str | Path) -> str:
     return digest(model_file(source).read_bytes())
 
 
-def denoiser_in(checkpoint: Checkpoint, weights: Literal["averaged", "raw"]) -> Denoiser:
-    """The denoiser in a training checkpoint, in evaluation mode.
+def model_in(checkpoint: Checkpoint, kind: type[ModelType], weights: Weights) -> ModelType:
+    """The model in a training checkpoint, in evaluation mode.
 
     Raises:
-        HQDMError: If the tensors do not match the configuration.
+        HQDMError: If the tensors do not match the configuration, or the model is of another kind.
     """
     prefix = PREFIXES[weights]
     tensors = {
@@ -123,4 +144,5 @@ def denoiser_in(checkpoint: Checkpoint, weights: Literal["averaged", "raw"]) -> 
         for name, value in checkpoint.tensors.items()
         if name.startswith(prefix)
     }
-    return Denoiser.from_tensors(checkpoint.denoiser, tensors, checkpoint.source)
+    found = kind.of(checkpoint.denoiser, checkpoint.source)
+    return found.from_tensors(checkpoint.denoiser, tensors, checkpoint.source)

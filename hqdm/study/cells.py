@@ -17,7 +17,7 @@ from hqdm.storage.digests import check_digest, digest_of, plain_digest
 from hqdm.storage.formats import check_version
 from hqdm.study.file import Layer, words
 from hqdm.study.scores import Protocol, Samples
-from hqdm.training.module import LR
+from hqdm.training.base import LR
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import write_file
 

@@ -31,7 +31,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from hqdm.data.module import ImageDataModule
-from hqdm.diffusion.loading import denoiser_in, load_denoiser
+from hqdm.diffusion.loading import load_model, model_in
 from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
 from hqdm.storage.claims import hold
 from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PROVENANCE, RunFiles
@@ -290,7 +290,7 @@ def prepare(
         frozen = checkpoint.frozen
         notes.append(f"resuming from {resume}")
     elif init_from:
-        done = transfer(load_denoiser(init_from), module.denoiser)
+        done = transfer(load_model(init_from, module.kind), module.denoiser)
         module.ema.module.load_state_dict(module.denoiser.state_dict())
         notes.append(
             f"copied {len(done.taken)} tensors from {init_from}, "
@@ -312,7 +312,7 @@ def _resumed(
     checkpoint = read_checkpoint(resume)
     # Report a damaged part in one line, unlike Lightning.
     for weights in ("averaged", "raw"):
-        denoiser_in(checkpoint, weights)
+        model_in(checkpoint, module.kind, weights)
     check_types(checkpoint.contents, _RESUMED, f"{resume} is not a whole checkpoint: ")
     for key in _RESUMED:
         if key not in checkpoint.contents:

@@ -8,7 +8,7 @@ angles of another circuit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.model import Model
 from hqdm.nn.parts import part, quantum_layers
 from hqdm.utils.errors import HQDMError
 
@@ -27,7 +27,7 @@ class Transferred:
     fresh: tuple[str, ...]
 
 
-def transfer(source: Denoiser, target: Denoiser) -> Transferred:
+def transfer(source: Model, target: Model) -> Transferred:
     """Copy every tensor that has the same name and shape, and the same circuit, in both.
 
     Raises:
@@ -54,7 +54,7 @@ def transfer(source: Denoiser, target: Denoiser) -> Transferred:
     return Transferred(tuple(taken), tuple(k for k in own if k not in taken))
 
 
-def freeze(denoiser: Denoiser, parts: Sequence[str]) -> None:
+def freeze(denoiser: Model, parts: Sequence[str]) -> None:
     """Exclude parts of the network from training.
 
     Raises:

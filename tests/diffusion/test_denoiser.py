@@ -10,7 +10,8 @@ import torch
 from networks import Toy
 from safetensors.torch import load_file
 
-from hqdm.diffusion.denoiser import Denoiser, main_dtype
+from hqdm.diffusion.denoiser import Denoiser
+from hqdm.diffusion.model import main_dtype
 from hqdm.diffusion.objective import P2, Eps, Levels, StepBack, Uniform
 from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule, MixingSchedule
 from hqdm.nn.quantum_conv import Hybrid
