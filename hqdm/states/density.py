@@ -165,11 +165,16 @@ def z_signs(n_qubits: int) -> Tensor:
     return 1.0 - 2.0 * bits.double()
 
 
-def magnetisation(states: Tensor) -> Tensor:
-    """The magnetisation (1/n) sum_i <Z_i>, in [-1, 1].
+def magnetisation(states: Tensor, absolute: bool = False) -> Tensor:
+    """The magnetisation <M>, or <|M|>, of M = (1/n) sum_i Z_i.
+
+    Ground states of the Ising chain have <M> = 0 by symmetry; the figure of QuDDPM (Zhang et al.,
+    PRL 132, 100602, code of the Ising task) therefore shows <|M|>, the mean over basis states of
+    the absolute value.
 
     Args:
         states: Kets `(B, d)` or density matrices `(B, d, d)`.
+        absolute: Take |M|, whose mean is in [0, 1], for M, whose mean is in [-1, 1].
 
     Returns:
         Real `(B,)`.
@@ -179,7 +184,7 @@ def magnetisation(states: Tensor) -> Tensor:
     """
     probabilities = populations(states)
     mean = z_signs(n_qubits_of(states.shape[-1])).mean(0)
-    return probabilities @ mean.to(probabilities)
+    return probabilities @ (mean.abs() if absolute else mean).to(probabilities)
 
 
 def check_kets(states: Tensor, what: str = "kets") -> Tensor:

@@ -110,6 +110,15 @@ def test_magnetisation_is_the_mean_of_pennylanes_expectations(n, seed):
     torch.testing.assert_close(magnetisation(density(kets)), expected, **CLOSE)
 
 
+def test_absolute_magnetisation_is_a_mean_over_basis_states():
+    w = torch.tensor([0.0, 1, 1, 0, 1, 0, 0, 0], dtype=torch.complex128) / math.sqrt(3)
+    ghz = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 1], dtype=torch.complex128) / math.sqrt(2)
+    kets = torch.stack([w, ghz])
+    one_third = torch.tensor([1 / 3, 1], dtype=torch.float64)  # one spin of three is down in W
+    torch.testing.assert_close(magnetisation(kets, absolute=True), one_third, **CLOSE)
+    assert float(magnetisation(kets)[1].abs()) < 1e-15
+
+
 def test_magnetisation_takes_one_batch_axis():
     with pytest.raises(HQDMError, match="expected kets"):
         magnetisation(torch.zeros(2, dtype=torch.complex128))
