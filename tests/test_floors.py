@@ -11,7 +11,7 @@ MAX_FILES = 12
 FLOORS = (
     *("utils", "circuits"),
     *("simulators.program", "simulators.compiled", "simulators.experimental", "simulators"),
-    *("device", "nn.compiled", "nn", "nn.amplitude", "nn.autoencoders", "nn.baselines"),
+    *("device", "states", "nn.compiled", "nn", "nn.amplitude", "nn.autoencoders", "nn.baselines"),
     *("storage", "diffusion", "guidance"),
     *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
     "samplers.optimised",

@@ -1,0 +1,1 @@
+"""Quantum states and ensembles of them: density matrices, distances, channels, exact bounds."""

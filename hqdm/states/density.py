@@ -1,0 +1,256 @@
+r"""Kets and density matrices of n qubits as torch tensors.
+
+    rho = |psi><psi|,   rho_A = tr_B rho,   tr rho = 1,   rho = rho^dagger >= 0.
+
+Kets are complex `(..., d)` and density matrices complex `(..., d, d)`, with d = 2^n and qubit 0 the
+most significant bit of an index, as in PennyLane. Functions of both kinds take a batch with one
+axis, `(B, d)` or `(B, d, d)`, since the number of axes then tells them apart.
+"""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from hqdm.simulators.program.base import refuse_memory
+from hqdm.utils.checks import whole
+from hqdm.utils.errors import HQDMError
+
+MAX_STATE_BYTES = 2**30
+"""Memory limit in bytes of the density matrices that a function here makes."""
+
+
+def n_qubits_of(dim: int) -> int:
+    """The number of qubits n of a dimension d = 2^n, at least one.
+
+    Raises:
+        HQDMError: If the dimension is no power of two, or below 2.
+    """
+    if dim < 2 or dim & (dim - 1):
+        raise HQDMError(f"states of qubits need a dimension 2, 4, 8, ..., got {dim}")
+    return dim.bit_length() - 1
+
+
+def memory_needed(n_states: int, n_qubits: int, dtype: torch.dtype = torch.complex128) -> int:
+    """Bytes of density matrices, `n_states` 4^n numbers."""
+    return n_states * 4**n_qubits * dtype.itemsize
+
+
+def refuse_density(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
+    """Refuse density matrices that take more than `MAX_STATE_BYTES`, before they are made.
+
+    Raises:
+        HQDMError: If they take more.
+    """
+    refuse_memory(
+        f"{n_states} density matrices of {n_qubits} qubits",
+        memory_needed(n_states, n_qubits, dtype),
+        MAX_STATE_BYTES,
+    )
+
+
+def is_kets(states: Tensor) -> bool:
+    """True for a batch of kets `(B, d)`, false for density matrices `(B, d, d)`.
+
+    Raises:
+        HQDMError: If the tensor is neither.
+    """
+    if (states.ndim == 3 and states.shape[-1] == states.shape[-2]) or states.ndim == 2:
+        n_qubits_of(states.shape[-1])
+        return states.ndim == 2
+    raise HQDMError(
+        f"expected kets (B, d) or density matrices (B, d, d), got shape {tuple(states.shape)}"
+    )
+
+
+def density(kets: Tensor) -> Tensor:
+    """The density matrices |psi><psi| of kets.
+
+    Args:
+        kets: Complex `(..., d)`.
+
+    Returns:
+        Complex `(..., d, d)`.
+
+    Raises:
+        HQDMError: If d is no power of two, or they take more than `MAX_STATE_BYTES`.
+    """
+    n_qubits = n_qubits_of(kets.shape[-1])
+    refuse_density(kets[..., 0].numel(), n_qubits, kets.dtype)
+    return kets[..., :, None] * kets[..., None, :].conj()
+
+
+def as_density(states: Tensor) -> Tensor:
+    """Density matrices `(B, d, d)` of kets `(B, d)`; density matrices are returned as they are.
+
+    Raises:
+        HQDMError: As `is_kets` and `density`.
+    """
+    return density(states) if is_kets(states) else states
+
+
+def maximally_mixed(n_qubits: int, dtype: torch.dtype = torch.complex128) -> Tensor:
+    """The maximally mixed state I / d, complex `(d, d)`.
+
+    Raises:
+        HQDMError: If it takes more than `MAX_STATE_BYTES`.
+    """
+    refuse_density(1, whole("n_qubits", n_qubits, least=1), dtype)
+    return torch.eye(2**n_qubits, dtype=dtype) / 2**n_qubits
+
+
+def partial_trace(rho: Tensor, keep: Sequence[int]) -> Tensor:
+    """The reduced state of some qubits.
+
+    Args:
+        rho: Density matrices `(..., d, d)`.
+        keep: Distinct qubits in 0 ... n - 1; the result has them in this order.
+
+    Returns:
+        `(..., 2^k, 2^k)` for k kept qubits.
+
+    Raises:
+        HQDMError: If no qubit is kept, or one is kept twice or does not exist.
+    """
+    n = n_qubits_of(rho.shape[-1])
+    kept = [whole("a qubit to keep", qubit, most=n - 1) for qubit in keep]
+    if not kept or len(set(kept)) < len(kept):
+        raise HQDMError(f"the partial trace needs distinct qubits to keep, got {kept}")
+    axes = kept + [qubit for qubit in range(n) if qubit not in kept]
+    order = [0, *(1 + axis for axis in axes), *(1 + n + axis for axis in axes)]
+    split = (2 ** len(kept), 2 ** (n - len(kept)))
+    grouped = rho.reshape(-1, *(2,) * (2 * n)).permute(order).reshape(-1, *split, *split)
+    return torch.einsum("bkrlr->bkl", grouped).reshape(*rho.shape[:-2], split[0], split[0])
+
+
+def purity(rho: Tensor) -> Tensor:
+    """The purity tr rho^2 of density matrices `(..., d, d)`: 1 if pure, 1/d if maximally mixed."""
+    return torch.view_as_real(rho).square().sum((-3, -2, -1))
+
+
+def bloch(rho: Tensor) -> Tensor:
+    """Bloch vectors (<X>, <Y>, <Z>) of one-qubit density matrices `(..., 2, 2)`.
+
+    Returns:
+        Real `(..., 3)`, of length at most 1.
+
+    Raises:
+        HQDMError: If they are not of one qubit.
+    """
+    if rho.shape[-2:] != (2, 2):
+        raise HQDMError(f"Bloch vectors are of one qubit (..., 2, 2), got {tuple(rho.shape)}")
+    lower = rho[..., 1, 0]
+    z = rho[..., 0, 0] - rho[..., 1, 1]
+    return torch.stack([2 * lower.real, 2 * lower.imag, z.real], -1)
+
+
+def populations(states: Tensor) -> Tensor:
+    """Probabilities `(B, d)` of the computational basis states.
+
+    Args:
+        states: Kets `(B, d)` or density matrices `(B, d, d)`.
+
+    Raises:
+        HQDMError: As `is_kets`.
+    """
+    if is_kets(states):
+        return torch.view_as_real(states).square().sum(-1)
+    return states.diagonal(dim1=-2, dim2=-1).real
+
+
+def z_signs(n_qubits: int) -> Tensor:
+    """Eigenvalues of Z_i on the basis states, `(n, d)` of +1 and -1 in float64."""
+    bits = torch.arange(2**n_qubits) >> torch.arange(n_qubits - 1, -1, -1)[:, None] & 1
+    return 1.0 - 2.0 * bits.double()
+
+
+def magnetisation(states: Tensor, absolute: bool = False) -> Tensor:
+    """The magnetisation <M>, or <|M|>, of M = (1/n) sum_i Z_i.
+
+    Ground states of the Ising chain have <M> = 0 by symmetry; the figure of QuDDPM (Zhang et al.,
+    PRL 132, 100602, code of the Ising task) therefore shows <|M|>, the mean over basis states of
+    the absolute value.
+
+    Args:
+        states: Kets `(B, d)` or density matrices `(B, d, d)`.
+        absolute: Take |M|, whose mean is in [0, 1], for M, whose mean is in [-1, 1].
+
+    Returns:
+        Real `(B,)`.
+
+    Raises:
+        HQDMError: As `is_kets`.
+    """
+    probabilities = populations(states)
+    mean = z_signs(n_qubits_of(states.shape[-1])).mean(0)
+    return probabilities @ (mean.abs() if absolute else mean).to(probabilities)
+
+
+def check_kets(states: Tensor, what: str = "kets") -> Tensor:
+    """Refuse tensors that are not kets of norm one.
+
+    The tolerance of the squared norm is the root of the precision of the dtype (1.5e-8 for
+    complex128, 3.5e-4 for complex64): above the rounding of some thousand gates, below the error
+    of a ket that was not normalised.
+
+    Args:
+        states: The tensor.
+        what: What it holds, for messages.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        HQDMError: If it is not complex `(..., d)` with d = 2^n, or a norm is not 1.
+    """
+    _check_shape(states, what, 1)
+    error = float((torch.view_as_real(states).square().sum((-2, -1)) - 1).abs().max())
+    if not error <= _tolerance(states):  # not >, which NaN passes
+        raise HQDMError(
+            f"{what} need norm 1, got a squared norm off by {error:.1e}: normalise them"
+        )
+    return states
+
+
+def check_density(rho: Tensor, what: str = "density matrices") -> Tensor:
+    """Refuse tensors that are not density matrices.
+
+    Trace, Hermitian symmetry and the least eigenvalue are checked to the tolerance of `check_kets`.
+
+    Args:
+        rho: The tensor.
+        what: What it holds, for messages.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        HQDMError: If it is not complex `(..., d, d)` with d = 2^n, or a matrix has a trace other
+            than 1, is not Hermitian or not positive.
+    """
+    _check_shape(rho, what, 2)
+    tolerance = _tolerance(rho)
+    trace = rho.diagonal(dim1=-2, dim2=-1).sum(-1)
+    if not (error := float((trace - 1).abs().max())) <= tolerance:
+        raise HQDMError(f"{what} need trace 1, got one off by {error:.1e}: divide by the trace")
+    if not (error := float((rho - rho.mH).abs().max())) <= tolerance:
+        raise HQDMError(f"{what} need to be Hermitian, got entries that differ by {error:.1e}")
+    if not (least := float(torch.linalg.eigvalsh(rho).min())) >= -tolerance:
+        raise HQDMError(f"{what} need eigenvalues of at least 0, got {least:.1e}")
+    return rho
+
+
+def _check_shape(states: Tensor, what: str, axes: int) -> None:
+    form = "(..., d)" if axes == 1 else "(..., d, d)"
+    sides = states.shape[-axes:]
+    if not states.is_complex() or states.ndim < axes or len(set(sides)) != 1 or not states.numel():
+        raise HQDMError(
+            f"{what} need a complex tensor {form} that is not empty, got {states.dtype} of shape "
+            f"{tuple(states.shape)}"
+        )
+    n_qubits_of(sides[0])
+
+
+def _tolerance(states: Tensor) -> float:
+    return sqrt(torch.finfo(states.dtype).eps)
