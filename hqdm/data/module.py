@@ -1,19 +1,13 @@
-"""Training batches that do not change if a run is interrupted and resumed.
+"""Images for training and validation, in the batches of `hqdm.data.batches`."""
 
-Batch `k` of a run (counted from 0 over all epochs) is a function of the seed and `k` only: its
-epoch is `k // batches_per_epoch`, the order of the epoch is a permutation seeded by
-`(seed, epoch)`, and process `r` of a distributed run takes the r-th part of each batch. A
-checkpoint thus needs to store `k` only.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 
+from hqdm.data.batches import BatchDataModule, ShuffledBatches
 from hqdm.data.images import ImageSet, canonical_name, load_images
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, check_names
@@ -29,11 +23,9 @@ Batch = tuple[Tensor, Tensor | None]
 
 
 class ImageBatches:
-    """A loader of whole batches of an image set.
+    """A loader of whole batches of an image set, see `hqdm.data.batches.Loader`.
 
-    It is no `DataLoader`: a trainer replaces the order of images of those by one of its own, which
-    is not that of whole batches and cannot be resumed. The images are in memory, so that processes
-    that load them would gain nothing.
+    The images are in memory, so that processes that load them would gain nothing.
 
     Args:
         images: The images.
@@ -42,7 +34,7 @@ class ImageBatches:
     """
 
     def __init__(
-        self, images: ImageSet, labelled: bool, order: "ShuffledBatches | Sequence[Tensor]"
+        self, images: ImageSet, labelled: bool, order: ShuffledBatches | Sequence[Tensor]
     ) -> None:
         self.images = images
         self.labels = images.labels if labelled else None
@@ -59,56 +51,7 @@ class ImageBatches:
             yield to_float(self.images.images[rows]), labels
 
 
-class ShuffledBatches:
-    """The rows of each batch of an epoch, for one process.
-
-    Args:
-        n: Number of images; an incomplete last batch of an epoch is dropped.
-        batch_size: Images per batch over all processes.
-        seed: Random seed of the order.
-        position: Returns the number of batches that the run has seen; called at the start of each
-            epoch.
-        rank: Index of this process.
-        world_size: Number of processes.
-        repeated: Number of batches of the first epoch that are all batches of every epoch; None
-            for all batches, in another order in each epoch.
-    """
-
-    def __init__(
-        self,
-        n: int,
-        batch_size: int,
-        seed: int,
-        position: Callable[[], int],
-        rank: int = 0,
-        world_size: int = 1,
-        repeated: int | None = None,
-    ) -> None:
-        self.n = n
-        self.batch_size = batch_size
-        self.seed = seed
-        self.position = position
-        self.rank = rank
-        self.world_size = world_size
-        self.repeated = repeated
-
-    def __len__(self) -> int:
-        """Number of batches in all images."""
-        return self.n // self.batch_size
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """The remaining batches of the current epoch."""
-        n_batches = len(self) if self.repeated is None else min(self.repeated, len(self))
-        epoch, first = divmod(self.position(), n_batches)
-        seeds = (self.seed, epoch if self.repeated is None else 0)
-        order = torch.randperm(self.n, generator=generator(*seeds))
-        share = self.batch_size // self.world_size
-        for k in range(first, n_batches):
-            start = k * self.batch_size + self.rank * share
-            yield order[start : start + share]
-
-
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(BatchDataModule):
     """A data set for training and validation.
 
     Args:
@@ -132,6 +75,9 @@ class ImageDataModule(LightningDataModule):
         HQDMError: If a number is out of range.
     """
 
+    train_set: ImageSet
+    val_set: ImageSet
+
     def __init__(
         self,
         name: str = "digits",
@@ -149,31 +95,25 @@ class ImageDataModule(LightningDataModule):
         skip_bad: bool = False,
         classes: list[int] | None = None,
     ) -> None:
-        super().__init__()
-        for option, value in (("batch_size", batch_size), ("size", size)):
-            whole(option, value, 1)
+        super().__init__(batch_size, seed)
+        whole("size", size, 1)
         for option, limited in (("limit", limit), ("val_limit", val_limit)):
             if limited is not None:
                 whole(option, limited, 1)
-        whole("seed", seed)
         if channels not in (1, 3):
             raise HQDMError(f"channels={channels}: expected 1 (grey), 3 (RGB)")
         self.name: str = name
         self.size = size
         self.channels = channels
-        self.batch_size = batch_size
         self.limit = limit
         self.val_limit = val_limit
         self.labelled = labelled
         self.flip = flip
         self.offline = offline
-        self.seed = seed
         self.split = split
         self.val_split = val_split
         self.skip_bad = skip_bad
         self.classes = classes
-        self.train_set: ImageSet
-        self.val_set: ImageSet
 
     @classmethod
     def from_images(
@@ -248,11 +188,6 @@ class ImageDataModule(LightningDataModule):
             )
 
     @property
-    def batches_per_epoch(self) -> int:
-        """Number of training batches per epoch; an incomplete last one is dropped."""
-        return len(self.train_set) // self.batch_size
-
-    @property
     def n_classes(self) -> int:
         """Number of classes of the data set; 0 if it has no labels."""
         return len(self.train_set.classes)
@@ -268,10 +203,6 @@ class ImageDataModule(LightningDataModule):
             **({} if self.classes is None else {"classes": list(self.classes)}),
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the data module in a checkpoint."""
-        return self.identity
-
     def _load(self, split: str, limit: int | None) -> ImageSet:
         return load_images(
             self.name,
@@ -284,77 +215,9 @@ class ImageDataModule(LightningDataModule):
             skip_bad=self.skip_bad,
         )
 
-    def _rank_and_world_size(self) -> tuple[int, int]:
-        """Index and number of processes; without a trainer, there is one."""
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
-    def train_dataloader(self) -> ImageBatches:
-        """The training batches of this process, from the current position of the run.
-
-        Without a trainer, those of the first epoch; with the trainer's option `overfit_batches`,
-        the first batches of the first epoch in every epoch.
-
-        Raises:
-            HQDMError: If a batch cannot be split over the processes, or as in `setup`.
-        """
-        self.setup()
-        rank, world_size = self._rank_and_world_size()
-        self.check_processes(world_size)
-        order = ShuffledBatches(
-            len(self.train_set),
-            self.batch_size,
-            self.seed,
-            self._batches_seen,
-            rank,
-            world_size,
-            self._repeated(),
-        )
-        return ImageBatches(self.train_set, self.labelled, order)
-
-    def _repeated(self) -> int | None:
-        """Number of batches that the trainer's `overfit_batches` repeats; None without it."""
-        limit = getattr(self.trainer, "overfit_batches", 0)
-        share = isinstance(limit, float)
-        return (int(limit * self.batches_per_epoch) if share else limit) or None
-
-    def check_processes(self, world_size: int) -> None:
-        """Check that a batch can be split over processes.
-
-        Raises:
-            HQDMError: If it cannot.
-        """
-        if self.batch_size % world_size:
-            raise HQDMError(
-                f"batch_size {self.batch_size} cannot be split over {world_size} "
-                f"processes: use a multiple of {world_size}"
-            )
-
-    def val_dataloader(self) -> ImageBatches:
-        """This process's part of each validation batch, in order; raises as `setup`."""
-        self.setup()
-        rank, world = self._rank_and_world_size()
-        n = len(self.val_set)
-        # Up to `world - 1` images are dropped, since all processes need equally many batches; of
-        # fewer images than processes some are used twice.
-        rows = torch.arange(n // world * world or world) % n
-        batches = [batch.chunk(world)[rank] for batch in rows.split(self.batch_size)]
-        return ImageBatches(self.val_set, self.labelled, batches)
-
-    def test_dataloader(self) -> ImageBatches:
-        """The validation batches."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> ImageBatches:
-        """The validation batches."""
-        return self.val_dataloader()
-
-    def _batches_seen(self) -> int:
-        """Number of training batches so far, counted by the module or else by the trainer."""
-        if self.trainer is None:
-            return 0
-        seen = getattr(self.trainer.lightning_module, "batches_seen", None)
-        return cast(int, self.trainer.fit_loop.total_batch_idx + 1 if seen is None else seen)
+    def loader(self, samples: ImageSet, order: ShuffledBatches | Sequence[Tensor]) -> ImageBatches:
+        """See `BatchDataModule`."""
+        return ImageBatches(samples, self.labelled, order)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

@@ -30,11 +30,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from hqdm.data.module import ImageDataModule
+from hqdm.data.batches import BatchDataModule
 from hqdm.diffusion.loading import load_model, model_in
 from hqdm.storage.checkpoint import LAST, Checkpoint, read_checkpoint
 from hqdm.storage.claims import hold
 from hqdm.storage.run_files import BEST, CONFIG, LOSS, MANIFEST, PROVENANCE, RunFiles
+from hqdm.training.base import TrainingModule
 from hqdm.training.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
@@ -44,7 +45,6 @@ from hqdm.training.callbacks import (
     best_score,
 )
 from hqdm.training.length import StepLimit
-from hqdm.training.module import DiffusionModule
 from hqdm.training.transfer import freeze, transfer
 from hqdm.utils.checks import check_types, dotted
 from hqdm.utils.errors import HQDMError, first_line
@@ -239,7 +239,7 @@ class RunFolder:
         ]
 
 
-def check_labels(module: DiffusionModule, data: ImageDataModule) -> None:
+def check_labels(module: TrainingModule, data: BatchDataModule) -> None:
     """Check that the network's classes match the labels of the data.
 
     Raises:
@@ -262,8 +262,8 @@ def check_labels(module: DiffusionModule, data: ImageDataModule) -> None:
 
 
 def prepare(
-    module: DiffusionModule,
-    data: ImageDataModule,
+    module: TrainingModule,
+    data: BatchDataModule,
     init_from: str | None,
     frozen: Sequence[str],
     resume: Path | None,
@@ -306,7 +306,7 @@ def prepare(
 
 
 def _resumed(
-    module: DiffusionModule, data: ImageDataModule, frozen: Sequence[str], resume: Path
+    module: TrainingModule, data: BatchDataModule, frozen: Sequence[str], resume: Path
 ) -> Checkpoint:
     """Read a checkpoint and check that it belongs to this run."""
     checkpoint = read_checkpoint(resume)
@@ -344,7 +344,7 @@ def _resumed(
     return checkpoint
 
 
-def check_optimizer_state(module: DiffusionModule, checkpoint: Checkpoint) -> None:
+def check_optimizer_state(module: TrainingModule, checkpoint: Checkpoint) -> None:
     """Check that a checkpoint has the state of the module's optimiser.
 
     Without it torch starts from an empty state. The expected form of the state, names and shapes by
@@ -398,7 +398,7 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit(
-    module: DiffusionModule, data: ImageDataModule, trainer: Trainer, resume: Path | None
+    module: TrainingModule, data: BatchDataModule, trainer: Trainer, resume: Path | None
 ) -> None:
     """Train the module.
 

@@ -6,11 +6,12 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from hqdm.data.module import ImageDataModule
+from hqdm.data.batches import BatchDataModule
+from hqdm.diffusion.denoiser import Denoiser
 from hqdm.nn.outline import check_batch
 from hqdm.nn.parts import quantum_modules
+from hqdm.training.base import TrainingModule
 from hqdm.training.length import Length, callbacks_of
-from hqdm.training.module import DiffusionModule
 from hqdm.training.optim import VAL_LOSS, check_length, check_rates, check_validations
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, check_names
@@ -20,7 +21,7 @@ OWN_CALLBACKS = ("hqdm", "lightning")
 """Packages whose callbacks log no metrics of their own."""
 
 
-def check_trainer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+def check_trainer(module: TrainingModule, data: BatchDataModule, trainer: Trainer) -> None:
     """Check the network and the options of a trainer before anything is written.
 
     Args:
@@ -80,7 +81,7 @@ def _check_finders(trainer: Trainer) -> None:
             )
 
 
-def _check_shares(data: ImageDataModule, trainer: Trainer) -> None:
+def _check_shares(data: BatchDataModule, trainer: Trainer) -> None:
     """Check that a share of the batches is one batch or more.
 
     Raises:
@@ -99,13 +100,13 @@ def _check_shares(data: ImageDataModule, trainer: Trainer) -> None:
             )
 
 
-def _batches_per_epoch(data: ImageDataModule, trainer: Trainer) -> int:
+def _batches_per_epoch(data: BatchDataModule, trainer: Trainer) -> int:
     """Number of training batches per epoch, within the limit of the trainer."""
     batches, limit = data.batches_per_epoch, trainer.limit_train_batches
     return int(batches * limit) if isinstance(limit, float) else min(batches, limit)
 
 
-def _check_validation_interval(data: ImageDataModule, trainer: Trainer) -> None:
+def _check_validation_interval(data: BatchDataModule, trainer: Trainer) -> None:
     """Check that `val_check_interval` batches are within an epoch.
 
     Raises:
@@ -124,7 +125,7 @@ def _check_validation_interval(data: ImageDataModule, trainer: Trainer) -> None:
         )
 
 
-def _check_least_steps(data: ImageDataModule, trainer: Trainer) -> None:
+def _check_least_steps(data: BatchDataModule, trainer: Trainer) -> None:
     """Check that the least number of steps or epochs is not above the largest number of steps.
 
     Raises:
@@ -142,7 +143,7 @@ def _check_least_steps(data: ImageDataModule, trainer: Trainer) -> None:
             )
 
 
-def check_monitors(module: DiffusionModule, trainer: Trainer) -> None:
+def check_monitors(module: TrainingModule, trainer: Trainer) -> None:
     """Check that metrics which callbacks read are logged.
 
     Callbacks of other packages may log metrics; with one of them nothing is checked here.
@@ -162,7 +163,7 @@ def check_monitors(module: DiffusionModule, trainer: Trainer) -> None:
             check_names(f"metric of {type(callback).__name__}", [monitor], logged)
 
 
-def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+def check_optimizer(module: TrainingModule, data: BatchDataModule, trainer: Trainer) -> None:
     """Build the optimiser and the learning-rate schedule once.
 
     Args:
@@ -180,7 +181,7 @@ def check_optimizer(module: DiffusionModule, data: ImageDataModule, trainer: Tra
         check_length(scheduler, Length.of(trainer, _batches_per_epoch(data, trainer)).steps)
 
 
-def check_batches(module: DiffusionModule, data: ImageDataModule, trainer: Trainer) -> None:
+def check_batches(module: TrainingModule, data: BatchDataModule, trainer: Trainer) -> None:
     """Check that a training batch fits into memory, on the CPU and without mixed precision.
 
     Args:
@@ -192,6 +193,8 @@ def check_batches(module: DiffusionModule, data: ImageDataModule, trainer: Train
         HQDMError: If it does not fit.
     """
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    if on_cpu and trainer.precision in ("32-true", "64-true"):
+    network = module.denoiser.network
+    of_images = isinstance(module.denoiser, Denoiser)
+    if of_images and on_cpu and trainer.precision in ("32-true", "64-true"):
         per_process = data.batch_size // trainer.world_size
-        check_batch(module.denoiser.network, per_process, training=True)
+        check_batch(network, per_process, training=True)

@@ -1,4 +1,4 @@
-"""`hqdm fit`: LightningCLI over `build_module` and `ImageDataModule`, with one-line errors."""
+"""`hqdm fit`: LightningCLI over the module and the data of a family, with one-line errors."""
 
 import logging
 import sys
@@ -24,12 +24,12 @@ from hqdm.cli.configuration import (
     value_at,
     with_presets,
 )
+from hqdm.cli.families import OF_IMAGES, Links, family_of
 from hqdm.cli.messages import broken_class, readable
-from hqdm.cli.schema import build_module
-from hqdm.data.module import ImageDataModule
+from hqdm.data.batches import BatchDataModule
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.requirements import write_requirements
-from hqdm.training.module import DiffusionModule
+from hqdm.training.base import TrainingModule
 from hqdm.training.precision import set_precision, weights_dtype
 from hqdm.training.progress import TrainingProgress
 from hqdm.training.run import (
@@ -48,18 +48,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "devices": 1,
     "log_every_n_steps": 10,
     "enable_model_summary": False,  # `hqdm inspect` shows more
-    # The order of the images follows from the seed and the step; see hqdm.data.module.
+    # The order of the samples follows from the seed and the step; see hqdm.data.batches.
     "use_distributed_sampler": False,
 }
-
-LINKS = (
-    ("data.size", "model.network.size"),
-    ("data.channels", "model.network.channels"),
-    ("offline", "data.offline"),
-    ("seed_everything", "model.seed"),
-    ("seed_everything", "data.seed"),
-)
-"""Keys, and the keys that follow them."""
 
 CONFIGURATIONS = (
     *("--config", "--plugins", "--data", "--model", "--model.network", "--trainer"),
@@ -141,19 +132,20 @@ def load_plugins_of(configurations: Configurations) -> None:
             load_plugin(beside if beside.is_file() else str(plugin))
 
 
-def check_linked(configurations: Configurations, parsed: Namespace) -> None:
+def check_linked(configurations: Configurations, parsed: Namespace, links: Links) -> None:
     """Refuse a value for a key that follows another key, unless both agree.
 
     Args:
         configurations: The configurations in the arguments.
         parsed: The settings that follow from them.
+        links: Keys that follow others.
 
     Raises:
         HQDMError: If a configuration sets such a key to another value; the message has the key to
             set.
     """
     for config, _ in configurations:
-        for source, target in LINKS:
+        for source, target in links:
             value = value_at(config, target)
             if value is not None and value != parsed[target]:
                 raise HQDMError(
@@ -183,12 +175,13 @@ class TrainingCLI(LightningCLI):
         args = with_presets(args)
         self._configurations = list(given_configurations(args))
         load_plugins_of(self._configurations)
+        self.family = family_of([config for config, _ in self._configurations], args)
         with warnings.catch_warnings():
             # LightningCLI warns if both args and sys.argv are set; here they agree.
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
             super().__init__(
-                build_module,
-                ImageDataModule,
+                self.family.build,
+                self.family.data,
                 args=list(args),
                 run=False,
                 seed_everything_default=0,
@@ -235,7 +228,7 @@ class TrainingCLI(LightningCLI):
             default=CHECKPOINT_EVERY,
             help="optimiser steps between checkpoints",
         )
-        for source, target in LINKS:
+        for source, target in self.family.links:
             check = _seed if source == "seed_everything" else None
             parser.link_arguments(source, target, compute_fn=check)
 
@@ -245,7 +238,7 @@ class TrainingCLI(LightningCLI):
         That is null for a value, a value for keys, and a value for a key that follows another one.
         """
         super().parse_arguments(parser, args)
-        check_linked(self._configurations, self.config)
+        check_linked(self._configurations, self.config, self.family.links)
         for key, _ in parser.get_defaults().items():
             if key not in self.config:
                 raise HQDMError(f"{key.rpartition('.')[0]}: expected keys with values")
@@ -261,6 +254,8 @@ class TrainingCLI(LightningCLI):
         now: HQConv of runs in format 2 is not interleaved.
         """
         resume = self.config["resume"]
+        if self.family is not OF_IMAGES:
+            return
         if not resume or not Path(resume).is_file():  # `prepare` refuses a missing one
             return
         denoiser = read_checkpoint(Path(resume)).denoiser
@@ -347,8 +342,8 @@ class TrainingCLI(LightningCLI):
             HQDMError: If a setting cannot be used.
         """
         module, data = self.model, self.datamodule
-        assert isinstance(module, DiffusionModule)
-        assert isinstance(data, ImageDataModule)
+        assert isinstance(module, TrainingModule)
+        assert isinstance(data, BatchDataModule)
         frozen = [name for name in (self.config["freeze"] or "").split(",") if name]
         data.setup()
         check_labels(module, data)
@@ -368,7 +363,7 @@ class TrainingCLI(LightningCLI):
             HQDMError: If a setting or the folder cannot be used.
         """
         note, config, module, folder = self.set_up(), self.config, self.model, self.folder
-        assert isinstance(module, DiffusionModule)
+        assert isinstance(module, TrainingModule)
         if not self.trainer.is_global_zero:
             yield
             return
@@ -389,8 +384,8 @@ class TrainingCLI(LightningCLI):
             Interrupted: If a signal stopped the training, in the main process.
         """
         module, data = self.model, self.datamodule
-        assert isinstance(module, DiffusionModule)
-        assert isinstance(data, ImageDataModule)
+        assert isinstance(module, TrainingModule)
+        assert isinstance(data, BatchDataModule)
         try:
             fit(module, data, self.trainer, self._resume)
         except Interrupted:
@@ -403,7 +398,7 @@ class TrainingCLI(LightningCLI):
 
     def settings(self) -> str:
         """The settings that reproduce the run, in YAML, without those of this command only."""
-        assert isinstance(self.model, DiffusionModule)
+        assert isinstance(self.model, TrainingModule)
         config = self.config.clone()
         config["freeze"] = ",".join(self.model.frozen) or None
         config.update(Namespace(out=None, resume=None, overwrite=False))

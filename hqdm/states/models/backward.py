@@ -1,0 +1,211 @@
+r"""Backward models: one step of the reverse process as a unitary on data and auxiliary qubits.
+
+    K_z(t) = <z|_aux U(theta) |a_t>_aux           (d x d, one for each of the Z = 2^m outcomes z)
+
+    traced      rho -> sum_z K_z rho K_z^dagger                      (QGDM, RE-QGDM)
+    measured    psi -> K_z psi / sqrt(p_z),    p_z = |K_z psi|^2     (QuDDPM)
+                rho -> K_z rho K_z^dagger / p_z                      (MSQuDDPM)
+
+The m auxiliary qubits stand before the n data qubits, the most significant first. Their initial
+state |a_t> depends on the model. All samples share U, whose columns are computed once per step by
+the compiled simulator; the rest are matrix products of dimension d.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, TypeVar, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from hqdm.circuits import AmplitudeEmbedding, Circuit
+from hqdm.circuits.ansatz import build_ansatz
+from hqdm.simulators import resolve_simulator
+from hqdm.states.density import refuse_density
+from hqdm.utils.checks import check_types, positive, whole
+from hqdm.utils.errors import HQDMError
+from hqdm.utils.registry import Registry
+
+MAX_WIRES = 12
+"""Number of qubits whose unitary is computed, 2^12 columns of 2^12 amplitudes at most."""
+
+
+class Circuits(nn.Module):
+    """Circuits of one kind on all wires, and columns of their unitaries.
+
+    Args:
+        ansatz: Name of a registered ansatz.
+        n_wires: Number of qubits.
+        n_layers: Number of layers.
+        n_circuits: Number of circuits, each with its own angles.
+        angle_std: Standard deviation of the initial angles in radians.
+        options: Further options of the ansatz.
+
+    Attributes:
+        theta: The angles of each circuit in radians, a list, since a stage of training may change
+            those of one circuit only.
+
+    Raises:
+        HQDMError: If there are too many qubits, or the ansatz or an option is unknown.
+    """
+
+    def __init__(
+        self,
+        ansatz: str,
+        n_wires: int,
+        n_layers: int,
+        n_circuits: int,
+        angle_std: float,
+        options: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        whole("the number of data and auxiliary qubits", n_wires, 1, MAX_WIRES)
+        built = build_ansatz(ansatz, n_wires, n_layers, **options)
+        self.circuit = Circuit(AmplitudeEmbedding(n_wires), built, measure="state")
+        self.simulator = resolve_simulator("auto")
+        self.angle_std = positive("angle_std", angle_std)
+        shape = self.circuit.weights_shape
+        self.theta = nn.ParameterList(torch.empty(shape) for _ in range(n_circuits))
+        self.reset_parameters()
+
+    def quantum_parameters(self) -> Iterator[nn.Parameter]:
+        """See `hqdm.nn.parts.QuantumModule`."""
+        return iter(self.theta)
+
+    def reset_parameters(self) -> None:
+        """Draw the angles anew, from N(0, angle_std^2)."""
+        for angles in self.theta:
+            nn.init.normal_(angles, std=self.angle_std)
+
+    def columns(self, which: list[int], basis: Tensor) -> Tensor:
+        """Columns of the unitaries, differentiable in the angles.
+
+        Args:
+            which: Indices of the circuits.
+            basis: Indices of the basis states `(N,)`.
+
+        Returns:
+            U|i> for each circuit and basis state i, complex `(len(which), N, 2^n_wires)`.
+        """
+        angles = torch.stack([self.theta[i] for i in which])
+        dtype = torch.promote_types(angles.dtype, torch.float32)
+        one_hot = nn.functional.one_hot(basis, 2**self.circuit.n_wires)
+        inputs = one_hot.to(angles.device, dtype).expand(len(which), -1, -1)
+        amplitudes = self.simulator(self.circuit, inputs, angles.to(dtype))
+        return torch.view_as_complex(amplitudes.unflatten(-1, (-1, 2)).contiguous())
+
+
+class Backward(nn.Module, ABC):
+    """A backward model of n data qubits and T steps.
+
+    Args:
+        n_qubits: Number n of data qubits.
+        n_steps: Number T of steps.
+
+    Attributes:
+        dim: d = 2^n.
+        collapses: Whether a step measures the auxiliary qubits.
+
+    Raises:
+        HQDMError: If a size is not a whole number from 1.
+    """
+
+    collapses: bool
+
+    def __init__(self, n_qubits: int, n_steps: int) -> None:
+        super().__init__()
+        self.n_qubits = whole("n_qubits", n_qubits, 1)
+        self.n_steps = whole("n_steps", n_steps, 1)
+        self.dim = 2**n_qubits
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the model that `config` describes, with fresh angles.
+
+        Raises:
+            HQDMError: If an option is unknown or has another type than its argument.
+        """
+        hints = get_type_hints(cls.__init__)
+        check_types(config, hints, "network.")
+        return cls(**config)
+
+    @property
+    @abstractmethod
+    def n_auxiliary(self) -> int:
+        """Number m of auxiliary qubits."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The plain configuration from which `from_config` rebuilds the model."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The circuits by name."""
+
+    @abstractmethod
+    def step(self, states: Tensor, t: int, draws: torch.Generator) -> Tensor:
+        """States at step t - 1 from states at step t.
+
+        Args:
+            states: Kets `(B, d)` or density matrices `(B, d, d)`.
+            t: The step, from T down to 1.
+            draws: Generator of the outcomes.
+        """
+
+    def chain(
+        self, states: Tensor, draws: torch.Generator, until: int = 0
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The states after each step back from step T, with the number of the step.
+
+        Args:
+            states: States at step T.
+            draws: Generator of the outcomes.
+            until: The step of the last states.
+        """
+        for t in range(self.n_steps, until, -1):
+            states = self.step(states, t, draws)
+            yield t - 1, states
+
+    def check_time(self, t: int) -> int:
+        """Refuse a step that does not exist.
+
+        Raises:
+            HQDMError: If t is not a whole number from 1 to T.
+        """
+        return whole("t", t, 1, self.n_steps)
+
+
+BACKWARD: Registry[type[Backward]] = Registry("backward model")
+"""Backward models by class name."""
+
+BackwardType = TypeVar("BackwardType", bound=type[Backward])
+
+
+def register_backward(cls: BackwardType) -> BackwardType:
+    """Class decorator: make a backward model available by its class name."""
+    BACKWARD.register(cls.__name__, cls)
+    return cls
+
+
+def check_dimension(states: Tensor, dim: int) -> None:
+    """Refuse states of other dimension than a model.
+
+    Raises:
+        HQDMError: If there are any.
+    """
+    if states.shape[-1] != dim or states.ndim not in (2, 3):
+        raise HQDMError(
+            f"the model is of states of dimension {dim}: expected kets (B, {dim}) or density "
+            f"matrices (B, {dim}, {dim}), got shape {tuple(states.shape)}"
+        )
+
+
+def refuse_kraus(n_steps: int, n_qubits: int, n_auxiliary: int, dtype: torch.dtype) -> None:
+    """Refuse Kraus operators that do not fit into the memory limit of density matrices.
+
+    Raises:
+        HQDMError: If they do not fit.
+    """
+    refuse_density(n_steps * 2**n_auxiliary, n_qubits, dtype.to_complex())

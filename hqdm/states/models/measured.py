@@ -1,0 +1,156 @@
+r"""QuDDPM and MSQuDDPM: a unitary of which the auxiliary qubits are measured.
+
+    psi_{t-1} = K_z psi_t / sqrt(p_z),               p_z = |K_z psi_t|^2
+    rho_{t-1} = K_z rho_t K_z^dagger / p_z,          p_z = tr(K_z rho_t K_z^dagger)
+
+The outcome z is drawn, whatever it is kept; every step has angles of its own. The auxiliary qubits
+start in |0>, except the first one with `haar`: a random state of one qubit for each sample, without
+which all samples of MSQuDDPM would start alike, from 1/d. The derivative is that of the states
+after the drawn outcomes; their probabilities' own derivative is left out, as in the public codes.
+
+Sources: Zhang et al., PRL 132, 100602 (QuDDPM); Kwun et al., PRA 111, 032610 (MSQuDDPM).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hqdm.states.density import haar_kets
+from hqdm.states.models.backward import Backward, Circuits, check_dimension, register_backward
+from hqdm.utils.checks import check_types, whole
+
+
+@register_backward
+class MeasuredCircuit(Backward):
+    """The backward model of QuDDPM and MSQuDDPM, see the module.
+
+    Args:
+        n_qubits: Number n of data qubits.
+        n_steps: Number T of steps.
+        n_ancillas: Number of auxiliary qubits.
+        n_layers: Layers of the circuit of each step.
+        haar: Whether the first auxiliary qubit starts in a Haar-random state.
+        ansatz: Name of the registered ansatz.
+        ansatz_options: Its further options.
+        angle_std: Standard deviation of the initial angles in radians.
+
+    Raises:
+        HQDMError: If a size is out of range.
+    """
+
+    collapses = True
+
+    def __init__(
+        self,
+        n_qubits: int,
+        n_steps: int,
+        n_ancillas: int = 1,
+        n_layers: int = 4,
+        haar: bool = False,
+        ansatz: str = "RotationCZ",
+        ansatz_options: dict[str, Any] | None = None,
+        angle_std: float = 1.0,
+    ) -> None:
+        super().__init__(n_qubits, n_steps)
+        check_types({"haar": haar}, {"haar": bool}, "network.")
+        whole("n_ancillas", n_ancillas, 1)
+        whole("n_layers", n_layers, 1)
+        self.n_ancillas, self.haar = n_ancillas, haar
+        self._config = {
+            **{"n_qubits": n_qubits, "n_steps": n_steps, "n_ancillas": n_ancillas},
+            **{"n_layers": n_layers, "haar": haar, "ansatz": ansatz},
+            **{"ansatz_options": ansatz_options, "angle_std": angle_std},
+        }
+        self.circuits = Circuits(
+            ansatz, n_qubits + n_ancillas, n_layers, n_steps, angle_std, ansatz_options or {}
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `Backward`."""
+        return dict(self._config)
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """See `Backward`."""
+        return {"circuits": self.circuits}
+
+    @property
+    def n_auxiliary(self) -> int:
+        """See `Backward`."""
+        return self.n_ancillas
+
+    def kraus(self, steps: list[int]) -> Tensor:
+        """The Kraus operators of some steps.
+
+        Args:
+            steps: Steps from 1 to T.
+
+        Returns:
+            <z|U|a> for each initial state a of the first auxiliary qubit, |0> only without `haar`,
+            complex `(len(steps), A, 2^m, d, d)`.
+        """
+        which = [self.check_time(t) - 1 for t in steps]
+        starts = torch.arange(1 + self.haar) << (self.n_ancillas - 1 + self.n_qubits)
+        basis = (starts[:, None] + torch.arange(self.dim)).flatten()
+        columns = self.circuits.columns(which, basis)
+        return columns.reshape(len(which), len(starts), self.dim, -1, self.dim).permute(
+            0, 1, 3, 4, 2
+        )
+
+    def step(self, states: Tensor, t: int, draws: torch.Generator) -> Tensor:
+        """See `Backward`.
+
+        Raises:
+            HQDMError: If the states are of another dimension, or there is no such step.
+        """
+        check_dimension(states, self.dim)
+        return self._collapsed(states, self.kraus([t])[0], draws)
+
+    def chain(self, states, draws, until=0):  # type: ignore[no-untyped-def]
+        """See `Backward`; the circuits of all steps are computed together."""
+        check_dimension(states, self.dim)
+        steps = list(range(self.n_steps, until, -1))
+        if not steps:
+            return
+        for t, kraus in zip(steps, self.kraus(steps), strict=True):
+            states = self._collapsed(states, kraus, draws)
+            yield t - 1, states
+
+    def _collapsed(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+        """The states after one measurement, with operators `(A, Z, d, d)`."""
+        if not self.haar:
+            operators = kraus[0]
+        else:
+            first = haar_kets(len(states), 1, draws).to(kraus)
+            operators = torch.einsum("ba,azij->bzij", first, kraus)
+        return collapsed(states, operators, draws)
+
+
+def collapsed(states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+    """Measure: draw an outcome for each state, and the normalised state after it.
+
+    Args:
+        states: Kets `(B, d)` or density matrices `(B, d, d)`.
+        kraus: Operators of the outcomes `(Z, d, d)`, or `(B, Z, d, d)` of each state.
+        draws: Generator of the outcomes.
+    """
+    if states.ndim == 2:
+        after = (kraus @ states[:, None, :, None])[..., 0]  # (B, Z, d)
+        weights = after.detach().abs().square().sum(-1)
+        chosen = after[torch.arange(len(states)), outcomes(weights, draws)]
+        return chosen / torch.linalg.vector_norm(chosen, dim=-1, keepdim=True)
+    weights = torch.einsum("...zij,bjk,...zik->bz", kraus, states, kraus.conj()).detach().real
+    z, rows = outcomes(weights, draws), torch.arange(len(states))
+    chosen = kraus[z] if kraus.ndim == 3 else kraus[rows, z]
+    after = chosen @ states @ chosen.mH
+    return after / torch.einsum("bii->b", after).real[:, None, None]
+
+
+def outcomes(weights: Tensor, draws: torch.Generator) -> Tensor:
+    """One outcome for each row of probabilities `(B, Z)`, up to a common factor of a row."""
+    edges = weights.clamp_min(0).cumsum(-1)
+    u = torch.rand(len(weights), generator=draws, dtype=torch.float64).to(edges)
+    return (u[:, None] * edges[:, -1:] >= edges[:, :-1]).sum(-1)
