@@ -100,6 +100,32 @@ def maximally_mixed(n_qubits: int, dtype: torch.dtype = torch.complex128) -> Ten
     return torch.eye(2**n_qubits, dtype=dtype) / 2**n_qubits
 
 
+def haar_kets(
+    n_states: int,
+    n_qubits: int,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.complex128,
+) -> Tensor:
+    """Haar-random kets, complex normal vectors divided by their norms.
+
+    Args:
+        n_states: Number of kets.
+        n_qubits: Number of qubits n.
+        generator: The random generator; None is the default one of torch.
+        dtype: Complex dtype of the result.
+
+    Returns:
+        `(n_states, 2^n)`.
+    """
+    shape = (whole("n_states", n_states), 2 ** whole("n_qubits", n_qubits, least=1))
+    return normalised(torch.randn(shape, generator=generator, dtype=dtype))
+
+
+def normalised(kets: Tensor) -> Tensor:
+    """Kets `(..., d)` divided by their norms."""
+    return kets / torch.linalg.vector_norm(kets, dim=-1, keepdim=True)
+
+
 def partial_trace(rho: Tensor, keep: Sequence[int]) -> Tensor:
     """The reduced state of some qubits.
 

@@ -15,6 +15,7 @@ from hqdm.states.density import (
     check_density,
     check_kets,
     density,
+    haar_kets,
     magnetisation,
     maximally_mixed,
     memory_needed,
@@ -117,6 +118,21 @@ def test_absolute_magnetisation_is_a_mean_over_basis_states():
     one_third = torch.tensor([1 / 3, 1], dtype=torch.float64)  # one spin of three is down in W
     torch.testing.assert_close(magnetisation(kets, absolute=True), one_third, **CLOSE)
     assert float(magnetisation(kets)[1].abs()) < 1e-15
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_haar_kets_have_the_moments_of_the_haar_measure(n):
+    d, size = 2**n, 20_000
+    kets = haar_kets(size, n, torch.Generator().manual_seed(n))
+    check_kets(kets)
+    # Four standard errors of means of numbers in [-1, 1].
+    error = 4 / math.sqrt(size)
+    first = kets.mT @ kets.conj() / size
+    torch.testing.assert_close(first, maximally_mixed(n), rtol=0, atol=error)
+    assert float((kets @ kets.mT.mean(1)).abs().mean()) < error  # the phase is random, too
+    # <|a_i|^4> = 2 / (d (d + 1)), a second moment, which tells Haar kets from product kets.
+    fourth = float(kets.abs().pow(4).mean())
+    assert fourth == pytest.approx(2 / (d * (d + 1)), abs=error / d**2)
 
 
 def test_magnetisation_takes_one_batch_axis():
