@@ -31,8 +31,8 @@ def of_pennylane(model, rho, t):
         for wire in range(model.n_time):
             qml.RY(2 * math.pi * t / (model.n_steps + 1), wires=wire)
         if model.embedding is not None:
-            model.embedding.circuit.ansatz.apply(model.embedding.theta[0].detach())
-        model.circuit.circuit.ansatz.apply(model.circuit.theta[0].detach())
+            model.embedding.circuit.ansatz.apply(model.embedding.theta[0].detach().numpy())
+        model.circuit.circuit.ansatz.apply(model.circuit.theta[0].detach().numpy())
         return qml.density_matrix(wires=list(wires)[m:])
 
     return torch.as_tensor(step(), dtype=torch.complex128)
