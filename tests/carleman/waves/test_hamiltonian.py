@@ -1,0 +1,140 @@
+"""The continuity Hamiltonian against the densities of flows in closed form."""
+
+import numpy as np
+import pytest
+from gaussian_flows import LAM, gaussian, mixture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+from hqdm.carleman.waves.grid import Grid, distances
+from hqdm.carleman.waves.hamiltonian import (
+    DERIVATIVES,
+    DIFFERENCES,
+    FOURIER,
+    ContinuityHamiltonian,
+    evolve,
+    fourier_derivative,
+)
+from hqdm.utils.errors import HQDMError
+
+
+def evolved(flow, grid, derivative, steps, order=4):
+    """The wave function at the end, and that of the density in closed form."""
+    start, end = (grid.wave(flow.density(grid.points, lam)) for lam in LAM)
+    hamiltonian = ContinuityHamiltonian(grid, flow.velocity, derivative)
+    return evolve(hamiltonian, start, np.linspace(*LAM, steps + 1), order), end
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    dim=st.integers(1, 2),
+    derivative=st.sampled_from(DERIVATIVES),
+    lam=st.floats(*LAM),
+    seed=st.integers(0),
+)
+def test_the_matrix_is_antisymmetric_and_the_evolution_orthogonal(dim, derivative, lam, seed):
+    grid = Grid(dim, 4)
+    hamiltonian = ContinuityHamiltonian(grid, mixture(dim).velocity, derivative)
+    matrix = hamiltonian.matrix(lam)
+    assert abs(matrix + matrix.T).max() == 0
+    wave = np.random.default_rng(seed).normal(size=len(grid.points))
+    moved = evolve(hamiltonian, wave, np.array([lam, lam + 0.5]), 2)
+    assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(wave), rel=1e-12)
+
+
+@pytest.mark.parametrize("derivative", DERIVATIVES)
+def test_the_matrix_is_the_hamiltonian_of_a_smooth_wave(derivative):
+    """-v psi' - v' psi / 2, in each coordinate, at points where the wave is not small."""
+    grid = Grid(2, 7, 6.0)
+    x, y = grid.points.T
+
+    def velocity(points, t):
+        x, y = points.T
+        return np.stack([t * np.sin(x) * y, np.cos(y) + x], axis=1)
+
+    psi = np.exp(-(x**2 + (y - 0.3) ** 2) / 2)
+    v, divergence = velocity(grid.points, 2.0), 2 * np.cos(x) * y - np.sin(y)
+    exact = v[:, 0] * x * psi + v[:, 1] * (y - 0.3) * psi - divergence * psi / 2
+    found = ContinuityHamiltonian(grid, velocity, derivative).matrix(2.0) @ psi
+    h = grid.spacing  # the errors are those of derivatives of psi and v psi, of order 10 to 100
+    bound = 100 * h ** DIFFERENCES[derivative] if derivative != FOURIER else 1e-5
+    assert np.abs(found - exact).max() < bound
+
+
+@pytest.mark.parametrize("derivative", list(DIFFERENCES))
+def test_differences_converge_at_their_order(derivative):
+    errors, spacings = [], []
+    for qubits in (6, 7, 8):
+        grid = Grid(1, qubits, 5.0)
+        found, exact = evolved(mixture(1), grid, derivative, 40)
+        errors.append(np.linalg.norm(found - exact))
+        spacings.append(grid.spacing)
+    order = np.log(errors[1] / errors[2]) / np.log(spacings[1] / spacings[2])
+    # the widest difference has 2, 4 or 8 points in a width of the density: above its order before
+    assert order == pytest.approx(DIFFERENCES[derivative], abs=0.35)
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_fourier_collocation_converges_faster_than_any_order():
+    """Doubling the points squares the error of a normal distribution, down to the border's."""
+    errors = []
+    for qubits in (4, 5, 6):
+        found, exact = evolved(gaussian(1), Grid(1, qubits, 6.0), FOURIER, 40)
+        errors.append(np.linalg.norm(found - exact))
+    assert errors[1] < 0.05 * errors[0]
+    assert errors[2] < 1e-4 * errors[0]
+
+
+def test_the_fourier_derivative_is_exact_for_waves():
+    grid = Grid(1, 4, 3.0)
+    x = grid.axis()
+    for k in range(8):
+        wave = np.exp(1j * np.pi / 3 * k * x)
+        expected = 1j * np.pi / 3 * k * wave
+        np.testing.assert_allclose(fourier_derivative(grid) @ wave, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_magnus_integrators_reach_their_order_and_the_ode(order):
+    grid, flow = Grid(1, 5), mixture(1)
+    hamiltonian = ContinuityHamiltonian(grid, flow.velocity)
+    solved = solve_ivp(
+        lambda t, y: hamiltonian.matrix(t) @ y, LAM, grid.normal(), rtol=1e-11, atol=1e-13
+    )
+    errors = [
+        np.linalg.norm(
+            evolve(hamiltonian, grid.normal(), np.linspace(*LAM, n + 1), order) - solved.y[:, -1]
+        )
+        for n in (16, 32)
+    ]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.4)
+
+
+def test_the_density_of_a_mixture_in_the_plane():
+    grid = Grid(2, 6)
+    found, exact = evolved(mixture(2), grid, "difference4", 20)
+    assert distances(grid, found, exact).total_variation < 2e-3
+    # the density is not that of the start
+    assert distances(grid, grid.normal(), exact).total_variation > 0.3
+
+
+def test_a_permutation_of_coordinates_permutes_the_wave():
+    grid, flow = Grid(2, 4), mixture(2)
+    swapped = ContinuityHamiltonian(grid, lambda x, t: flow.velocity(x[:, ::-1], t)[:, ::-1])
+    times = np.linspace(*LAM, 5)
+    one = evolve(ContinuityHamiltonian(grid, flow.velocity), grid.normal(), times)
+    other = evolve(swapped, grid.normal(), times)
+    np.testing.assert_allclose(other.reshape(16, 16).T.ravel(), one, atol=1e-12)
+
+
+def test_bad_input_is_refused():
+    flow = mixture(1)
+    with pytest.raises(HQDMError, match="unknown derivative 'difference3'"):
+        ContinuityHamiltonian(Grid(1, 4), flow.velocity, "difference3")
+    with pytest.raises(HQDMError, match="difference6 needs 4 qubits or more per coordinate, got 3"):
+        ContinuityHamiltonian(Grid(1, 3), flow.velocity, "difference6")
+    for wrong in (lambda x, t: x[:, 0], lambda x, t: x * np.inf):
+        for derivative in ("difference2", FOURIER):
+            with pytest.raises(HQDMError, match="a flow needs finite velocities of shape"):
+                ContinuityHamiltonian(Grid(1, 3), wrong, derivative).matrix(0.0)
