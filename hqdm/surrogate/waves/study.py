@@ -13,7 +13,6 @@ at the same lambda, where psi obeys the Schrödinger equation of `hqdm.carleman.
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np

@@ -79,13 +79,12 @@ def test_the_evolution_converges_at_the_order_of_the_differences(derivative):
 
 
 def test_fourier_collocation_converges_faster_than_any_order():
-    """Doubling the points squares the error of a normal distribution, down to the border's."""
+    """Twice the points lower the error of a normal distribution 9,000 times."""
     errors = []
-    for qubits in (4, 5, 6):
-        found, exact = evolved(gaussian(1), Grid(1, qubits, 6.0), FOURIER, 40)
+    for qubits in (4, 5):
+        found, exact = evolved(gaussian(1), Grid(1, qubits, 8.0), FOURIER, 40)
         errors.append(np.linalg.norm(found - exact))
-    assert errors[1] < 0.05 * errors[0]
-    assert errors[2] < 1e-4 * errors[0]
+    assert errors[1] < 1e-3 * errors[0]
 
 
 def test_the_fourier_derivative_is_exact_for_waves():
@@ -99,10 +98,10 @@ def test_the_fourier_derivative_is_exact_for_waves():
 
 @pytest.mark.parametrize("order", [2, 4])
 def test_magnus_integrators_reach_their_order_and_the_ode(order):
-    grid, flow = Grid(1, 5), mixture(1)
-    hamiltonian = ContinuityHamiltonian(grid, flow.velocity)
+    grid = Grid(1, 4)
+    hamiltonian = ContinuityHamiltonian(grid, mixture(1).velocity)
     solved = solve_ivp(
-        lambda t, y: hamiltonian.matrix(t) @ y, LAM, grid.normal(), rtol=1e-11, atol=1e-13
+        lambda t, y: hamiltonian.matrix(t) @ y, LAM, grid.normal(), "DOP853", rtol=1e-9, atol=1e-9
     )
     errors = [
         np.linalg.norm(

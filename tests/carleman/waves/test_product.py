@@ -66,7 +66,7 @@ def test_walsh_coefficients_sum_to_the_values(bits, seed):
     np.testing.assert_allclose((-1.0) ** parity @ walsh(values), values, atol=1e-12)
 
 
-@pytest.mark.parametrize(("dim", "degree"), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("dim", "degree"), [(1, 1), (1, 2), (2, 1), (2, 2)])
 def test_a_polynomial_flow_has_rotations_of_few_qubits(dim, degree):
     """At most degree + 1 qubits, also of the pairs across the border."""
 
@@ -76,10 +76,12 @@ def test_a_polynomial_flow_has_rotations_of_few_qubits(dim, degree):
     hamiltonian = ContinuityHamiltonian(Grid(dim, 6 - dim), velocity)
     found = account(hamiltonian, np.array([0.0, 0.1]))
     assert found.largest_weight == degree + 1
-    general = account(
-        ContinuityHamiltonian(hamiltonian.grid, lambda x, t: np.exp(x)), np.array([0.0, 0.1])
+    general = ContinuityHamiltonian(
+        hamiltonian.grid, lambda x, t: np.exp(x.sum(axis=1, keepdims=True) / 4) * np.ones(dim)
     )
-    assert found.rotations < general.rotations
+    most = account(general, np.array([0.0, 0.1]))
+    assert most.largest_weight == hamiltonian.grid.dim * hamiltonian.grid.qubits
+    assert found.rotations < most.rotations
 
 
 def test_the_account_of_a_constant_velocity():
