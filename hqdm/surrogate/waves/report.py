@@ -9,7 +9,7 @@ from hqdm.carleman.waves.grid import Grid
 from hqdm.surrogate.report_files import ReportFiles
 from hqdm.surrogate.waves.study import DERIVATIVE
 from hqdm.utils.pictures import save_figure
-from hqdm.utils.tables import Page, Sheet, figure
+from hqdm.utils.tables import Page, Sheet, counted, figure
 
 SPAN = 4  # e-foldings of the contours below the largest probability
 
@@ -31,7 +31,7 @@ def grids_sheet(report: dict[str, Any]) -> Sheet:
     ]
     first, last = report["lambda"]
     title = (
-        f"psi² and the density of the flow of {report['dim']} latents, lambda {first:.2f} to "
+        f"psi² and the density of the flow of {counted(report['dim'], 'latent')}, lambda {first:.2f} to "
         f"{last:.2f}, exact exponentials"
     )
     return Sheet(title, ("derivative", "qubits", "points", *columns.values()), rows)
@@ -57,11 +57,11 @@ def products_sheet(report: dict[str, Any]) -> Sheet:
 
 def page(report: dict[str, Any]) -> Page:
     """The report as tables and notes."""
-    outside = max(1 - row["inside"] for row in report["grids"])
+    outside = 1 - report["grids"][-1]["inside"]
     notes = [
         "|dpsi| is the distance of the product to the exact exponentials, total variation that to "
         "the density of the flow",
-        f"at most {figure(max(0.0, outside), 2)} of the density is outside the grids",
+        f"{figure(max(0.0, outside), 1)} of the density of the flow is outside the finest grid",
     ]
     return Page([grids_sheet(report), products_sheet(report)], {"": notes})
 
@@ -104,7 +104,7 @@ def _draw_plane(report: dict[str, Any], grid: Grid, axes: Any) -> None:
         panel.contour(grid.axis(), grid.axis(), density, levels, linewidths=0.8)
         panel.set(title=title, aspect="equal")
     for panel in axes:
-        panel.set(xlim=side, ylim=side, xlabel="z_1", ylabel="z_2")
+        panel.set(xlim=side, ylim=side, xlabel="z₁", ylabel="z₂")
 
 
 WAVES = ReportFiles("waves", page, save_picture)
