@@ -31,8 +31,8 @@ def grids_sheet(report: dict[str, Any]) -> Sheet:
     ]
     first, last = report["lambda"]
     title = (
-        f"psi² and the density of the flow of {counted(report['dim'], 'latent')}, lambda {first:.2f} to "
-        f"{last:.2f}, exact exponentials"
+        f"psi² and the density of the flow of {counted(report['dim'], 'latent')}, lambda "
+        f"{first:.2f} to {last:.2f}, exact exponentials"
     )
     return Sheet(title, ("derivative", "qubits", "points", *columns.values()), rows)
 
