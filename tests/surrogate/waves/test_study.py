@@ -11,7 +11,7 @@ from hqdm.utils.errors import HQDMError
 
 @pytest.fixture(scope="module", params=[1, 2])
 def report(request):
-    options = Waves("", qubits=(5, 4), steps=12, products=(8, 16), n=50)
+    options = Waves("", qubits=(5, 4), steps=32, products=(16, 32), n=50)
     return study(fitted(request.param), options)
 
 
