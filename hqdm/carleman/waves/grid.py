@@ -68,7 +68,8 @@ class Grid:
 
     def axis(self, beyond: int = 0) -> Vector:
         """The values x_j of one coordinate, with a number of values beyond L."""
-        return -self.extent + self.spacing * (np.arange(self.side + beyond) + 0.5)
+        places = np.arange(self.side + beyond, dtype=np.float64)
+        return -self.extent + self.spacing * (places + 0.5)
 
     def lattice(self, beyond: int = 0) -> Vector:
         """The points `(M, d)`, the last coordinate fastest, with some beyond L in each."""

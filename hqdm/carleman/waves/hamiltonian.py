@@ -93,7 +93,7 @@ class ContinuityHamiltonian:
         values = self._velocities(self.grid.lattice(beyond), t)
         values = values.reshape(*[side + beyond] * dim, dim)
         inside = (slice(0, side),) * dim
-        found = []
+        found: list[list[Vector]] = []
         for axis in range(dim):
             own = values[..., axis]
             found.append([])
