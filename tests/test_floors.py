@@ -16,7 +16,7 @@ FLOORS = (
     *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
     "samplers.optimised",
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.schrodingerisation"),
-    *("carleman.costs", "surrogate"),
+    *("carleman.waves", "carleman.costs", "surrogate", "surrogate.waves"),
     *("data", "metrics", "generation", "evaluation", "training"),
     *("study", "study.report"),
     *("cli", "cli.commands", ""),

@@ -380,6 +380,47 @@ def resources(args: Sequence[str]) -> None:
     print(f"wrote {written}")
 
 
+def wave(args: Sequence[str]) -> None:
+    """Move the wave function of the fitted flow of one or two latents, and compare its density."""
+    parser = Parser("hqdm carleman wave", description=wave.__doc__)
+    add_fit(parser)
+    parser.add_argument(
+        "--qubits", type=whole_numbers, default="4,5,6", help="qubits of a coordinate (4,5,6)"
+    )
+    parser.add_argument("--extent", type=float, default=4.5, help="half of the grid's side (4.5)")
+    parser.add_argument(
+        "--steps", type=int, default=32, help="steps in lambda of exact exponentials (32)"
+    )
+    parser.add_argument(
+        "--products",
+        type=whole_numbers,
+        default="16,32,64",
+        help="steps of the products of rotations (16,32,64)",
+    )
+    parser.add_argument("--n", type=int, default=1000, help="samples in the picture (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    add_output(parser, "carleman-wave")
+    options = parser.parse_args(args)
+
+    from hqdm.surrogate.fit import CarlemanFit
+    from hqdm.surrogate.learned import load_fit
+    from hqdm.surrogate.waves.report import WAVES
+    from hqdm.surrogate.waves.study import Waves, study
+    from hqdm.utils.progress import progress_bar
+
+    settings = Waves(**{f.name: vars(options)[f.name] for f in fields(Waves)})
+    out = Path(options.out)
+    found = load_fit(Path(options.checkpoint), load_model(options), options.fit)
+    if not isinstance(found, CarlemanFit):
+        raise HQDMError("wave needs one fit, got one for each class: use a model without classes")
+    with claim(out, WAVES.names, options.overwrite):
+        with progress_bar() as progress:
+            report = study(found, settings, progress)
+        written = WAVES.write(report, out)
+    show(WAVES.page(report))
+    print(f"wrote {written}")
+
+
 def backend_named(name: str) -> "Backend":
     """The backend of a given name, with default options.
 
@@ -402,6 +443,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "sample": sample,
     "analyse": analyse,
     "resources": resources,
+    "wave": wave,
 }
 
 

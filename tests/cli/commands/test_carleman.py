@@ -134,7 +134,7 @@ def test_carleman_stands_in_the_comparison(hqdm, fitted, tmp_path):
 
 def test_commands_explain_themselves(hqdm, capsys):
     assert "fit        Fit latents" in hqdm("carleman")[1]
-    for command in ("fit", "sample", "analyse", "resources"):
+    for command in ("fit", "sample", "analyse", "resources", "wave"):
         with pytest.raises(SystemExit) as left:
             hqdm("carleman", command, "--help")
         assert left.value.code == 0
