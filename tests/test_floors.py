@@ -12,13 +12,13 @@ FLOORS = (
     *("utils", "circuits"),
     *("simulators.program", "simulators.compiled", "simulators.experimental", "simulators"),
     *("device", "states", "nn.compiled", "nn", "nn.amplitude", "nn.autoencoders", "nn.baselines"),
-    *("storage", "diffusion", "guidance"),
+    *("storage", "diffusion", "states.models", "guidance"),
     *("samplers", "samplers.multistep", "samplers.stochastic", "samplers.recursive"),
     "samplers.optimised",
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.schrodingerisation"),
     *("carleman.waves", "carleman.costs", "surrogate", "surrogate.waves"),
     *("data", "metrics", "generation", "evaluation", "training"),
-    *("study", "study.report"),
+    *("states.runs", "study", "study.report"),
     *("cli", "cli.commands", ""),
 )
 """From the ground to the roof, where `hqdm.__main__` is.

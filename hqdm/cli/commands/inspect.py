@@ -97,6 +97,8 @@ def run(args: Sequence[str]) -> None:
         from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
 
         denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
+        if not isinstance(denoiser, Denoiser):
+            raise HQDMError(f"{options.config} is {denoiser.noun}: expected {Denoiser.noun}")
     else:
         denoiser = load_denoiser(options.checkpoint)
     if options.importance or options.gradients or options.spectrum or options.angles:

@@ -3,7 +3,7 @@ r"""QuDDPM and MSQuDDPM: a unitary of which the auxiliary qubits are measured.
     psi_{t-1} = K_z psi_t / sqrt(p_z),               p_z = |K_z psi_t|^2
     rho_{t-1} = K_z rho_t K_z^dagger / p_z,          p_z = tr(K_z rho_t K_z^dagger)
 
-The outcome z is drawn, whatever it is kept; every step has angles of its own. The auxiliary qubits
+The outcome z is drawn and none is discarded; every step has angles of its own. The auxiliary qubits
 start in |0>, except the first one with `haar`: a random state of one qubit for each sample, without
 which all samples of MSQuDDPM would start alike, from 1/d. The derivative is that of the states
 after the drawn outcomes; their probabilities' own derivative is left out, as in the public codes.

@@ -39,9 +39,7 @@ def test_states_after_measurements_are_projected(model, t):
 
 def test_density_matrices_follow_the_kets(model):
     kets = haar_kets(40, 2, generator(1))
-    pure, mixed = (
-        model.step(states, 2, generator(7)) for states in (kets, density(kets))
-    )
+    pure, mixed = (model.step(states, 2, generator(7)) for states in (kets, density(kets)))
     torch.testing.assert_close(density(pure), mixed, atol=1e-10, rtol=0)
 
 

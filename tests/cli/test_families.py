@@ -1,0 +1,26 @@
+"""The family of a run follows from `data.ensemble`, in a file or in an argument."""
+
+import pytest
+
+from hqdm import HQDMError
+from hqdm.cli.commands import inspect
+from hqdm.cli.families import OF_IMAGES, family_of, of_states
+
+
+@pytest.mark.parametrize(
+    ("configurations", "args", "is_states"),
+    [
+        ([{"data": {"ensemble": "cluster"}}], [], True),
+        ([], ["--data.ensemble", "haar"], True),
+        ([], ["--data.ensemble=haar"], True),
+        ([{"data": {"name": "digits"}}], ["--data.size", "8"], False),
+        ([], [], False),
+    ],
+)
+def test_family(configurations, args, is_states):
+    assert family_of(configurations, args) == (of_states() if is_states else OF_IMAGES)
+
+
+def test_commands_of_images_refuse_a_configuration_of_states():
+    with pytest.raises(HQDMError, match="is a model of quantum states: expected a model of images"):
+        inspect.run(["--config", "qgdm_1q"])
