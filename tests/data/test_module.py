@@ -29,7 +29,7 @@ def module(rank=0, world=1, training=True, **options):
 
 def test_batches_hold_the_images_and_labels_of_their_rows():
     data = module(labelled=True)
-    sampled = batches(0, 40, 16, seed=0)
+    sampled = ShuffledBatches(40, 16, 0, lambda: 0)
     loaded = list(data.train_dataloader())
     for rows, (x, y) in zip(sampled, loaded, strict=True):
         assert x.dtype == torch.float32
