@@ -1,0 +1,1 @@
+"""Training, files and pictures of models of quantum states."""

@@ -1,0 +1,88 @@
+"""`hqdm fit` of models of quantum states: training, resuming, and options that are refused."""
+
+import pytest
+import torch
+import yaml
+
+from hqdm.cli.main import main
+from hqdm.diffusion.loading import load_model
+from hqdm.states.models.denoiser import StateDenoiser
+from hqdm.states.runs.data import StateDataModule
+from hqdm.states.runs.module import StateModule
+from hqdm.storage.checkpoint import read_checkpoint
+
+QGDM = {
+    "data": {"ensemble": "low_rank_mixed", "n_states": 10, "n_val": 1, "batch_size": 1},
+    "model": {
+        "network": {"name": "TracedCircuit", "options": {"n_layers": 4}},
+        "channel_options": {"n_steps": 10},
+        "predict": "final",
+        "lr": 0.03,
+    },
+    "trainer": {"max_steps": 150, "check_val_every_n_epoch": 5},
+}
+QUDDPM = {
+    "data": {"ensemble": "cluster", "n_states": 50, "n_val": 50, "batch_size": 50},
+    "model": {
+        "network": {"options": {"n_layers": 2}},
+        "channel": "scrambling",
+        "channel_options": {"n_steps": 3, "h": [[1.0, 3.0, 3]]},
+        "predict_options": {"batches": 4, "inputs": 60},
+    },
+    "trainer": {"max_steps": 12, "check_val_every_n_epoch": 100},
+}
+QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.logger", "false"]
+
+
+def fit(config, folder, *args):
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return main(["fit", "--config", str(file), "--out", str(folder / "run"), *QUIET, *args])
+
+
+def test_qgdm_learns_a_mixed_state(tmp_path):
+    assert fit(QGDM, tmp_path) == 0
+    model = load_model(tmp_path / "run", StateDenoiser)
+    data = StateDataModule("low_rank_mixed", n_states=1, batch_size=1)
+    data.setup()
+    # Untrained, 1 - F is that of 1 / d, above 0.02 for this state.
+    assert model.distance(data.train_set, torch.Generator()) < 1e-3
+
+
+def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    assert fit(QUDDPM, tmp_path / "whole") == 0
+    assert fit(QUDDPM, tmp_path / "parts", "--trainer.max_steps", "7") == 0
+    last = tmp_path / "parts" / "run" / "last.ckpt"
+    assert fit(QUDDPM, tmp_path / "parts", "--resume", str(last)) == 0
+    ends = [read_checkpoint(tmp_path / name / "run" / "last.ckpt") for name in ("whole", "parts")]
+    for key, tensor in ends[0].tensors.items():
+        assert torch.equal(tensor, ends[1].tensors[key]), key
+    loaded = StateModule.load_from_checkpoint(last)
+    assert loaded.batches_seen == 12
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--model.network.options.n_steps", "3"], "n_steps is set by model.channel_options"),
+        (["--model.predict", "dream"], "objective of states 'dream'"),
+        (["--model.channel", "sphere"], "channel 'sphere'"),
+        (["--model.network.name", "UNet"], "backward model 'UNet'"),
+        (["--data.n_qubits", "0"], "n_qubits"),
+        (["--model.network.n_qubits", "2"], "must be given via \"data.n_qubits\""),
+    ],
+)
+def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, message):
+    assert fit(QUDDPM, tmp_path, *args) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_models_of_states_are_no_models_of_images(tmp_path, capsys):
+    assert fit({**QUDDPM, "trainer": {"max_steps": 1}}, tmp_path) == 0
+    assert main(["sample", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "s")]) == 2
+    assert "is a model of quantum states: expected a model of images" in capsys.readouterr().err
