@@ -50,6 +50,16 @@ def refuse_density(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
     )
 
 
+def refuse_kets(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
+    """Refuse kets that take more than `MAX_STATE_BYTES`, before they are made.
+
+    Raises:
+        HQDMError: If they take more.
+    """
+    n_bytes = n_states * 2**n_qubits * dtype.itemsize
+    refuse_memory(f"{n_states} kets of {n_qubits} qubits", n_bytes, MAX_STATE_BYTES)
+
+
 def is_kets(states: Tensor) -> bool:
     """True for a batch of kets `(B, d)`, false for density matrices `(B, d, d)`.
 
