@@ -489,8 +489,9 @@ class TensorFile(Ensemble):
     @cached_property
     def given(self) -> GivenStates:
         """The states of the file."""
+        states = read_tensor(Path(self.file))
         with about(self.file):
-            return from_tensor(read_tensor(Path(self.file)))
+            return from_tensor(states)
 
     @property
     def pure(self) -> bool:
