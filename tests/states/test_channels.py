@@ -94,6 +94,16 @@ def test_composed_steps_are_the_closed_form(channel, n, seed):
 
 
 @some
+@given(damping, qubits, st.data(), seeds)
+def test_adjoint_steps_have_the_expectations_of_steps(channel, n, data, seed):
+    t = data.draw(st.integers(1, channel.n_steps))
+    rho, a = random_density(2, n, seed), random_density(2, n, seed + 1)
+    before = torch.einsum("bij,bji->b", channel.adjoint_step(a, t), rho)
+    after = torch.einsum("bij,bji->b", a, channel.step(rho, t))
+    torch.testing.assert_close(before, after, **CLOSE)
+
+
+@some
 @given(damping)
 def test_signal_falls_from_one_to_zero(channel):
     assert channel.signal[0] == 1
