@@ -194,6 +194,14 @@ def test_real_tensors_are_states():
     assert torch.equal(kets.abs().sum(1), torch.ones(2).double())
 
 
+def test_rounded_matrices_become_hermitian_and_of_trace_one():
+    rho = torch.tensor([[[0.5, 0.1 + 1e-5j], [0.1, 0.5001]]], dtype=torch.complex64)
+    (found,) = from_tensor(rho).sample(1, generator(0))
+    assert torch.equal(found, found.mH)
+    assert abs(found.trace() - 1) < 1e-15
+    assert (found - rho[0]).abs().max() < 1e-4  # the errors above
+
+
 @pytest.mark.parametrize(
     ("states", "message"),
     [
