@@ -20,12 +20,12 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from hqdm.simulators.program.statevector import z_signs
 from hqdm.states.density import (
     haar_kets,
     maximally_mixed,
     n_qubits_of,
     refuse_density,
-    z_signs,
 )
 from hqdm.utils.checks import check_fields, finite, positive, whole
 from hqdm.utils.errors import HQDMError, unknown

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from hqdm.circuits.circuit import Circuit
 from hqdm.circuits.lazy import qml
-from hqdm.simulators.program.statevector import StatevectorSimulator
+from hqdm.simulators.program.statevector import StatevectorSimulator, z_signs
 from hqdm.states.density import (
     check_density,
     check_kets,
@@ -40,7 +40,6 @@ from hqdm.states.density import (
     normalised,
     refuse_density,
     refuse_kets,
-    z_signs,
 )
 from hqdm.utils.checks import check_fields, finite, positive, whole
 from hqdm.utils.errors import HQDMError, about, first_line

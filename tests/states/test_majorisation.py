@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.stats import unitary_group
 
 from hqdm.states.channels import AmplitudeDamping, Depolarising
-from hqdm.states.density import density, partial_trace
+from hqdm.states.density import density
 from hqdm.states.distances import fidelity
 from hqdm.states.majorisation import consecutive_sums, nearest_spectrum, path_bound
 from hqdm.utils.errors import HQDMError
@@ -37,7 +38,7 @@ def step(rho, unitary, m):
     """One step of the backward model with the unitary `(2^m d, 2^m d)`."""
     joint = unitary @ with_auxiliary(rho, m) @ unitary.mH
     qubits = len(joint).bit_length() - 1
-    return partial_trace(joint, range(m, qubits))
+    return qml.math.reduce_dm(joint, range(m, qubits))
 
 
 @settings(max_examples=30, deadline=None)
@@ -58,7 +59,7 @@ def test_a_permutation_of_the_basis_attains_the_sums(n, m):
     values = spectrum(n, seed=n + m)
     joint = torch.cat([values, values.new_zeros((2**m - 1) * 2**n)])
     # Data qubits first: 2^m consecutive basis states have the same state of the data.
-    rho = partial_trace(torch.diag(joint).to(torch.complex128), range(n))
+    rho = qml.math.reduce_dm(torch.diag(joint).to(torch.complex128), range(n))
     torch.testing.assert_close(
         torch.diag(rho).real, consecutive_sums(values, m), atol=1e-15, rtol=0
     )
