@@ -20,12 +20,12 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from hqdm.simulators.program.statevector import z_signs
 from hqdm.states.density import (
     haar_kets,
     maximally_mixed,
     n_qubits_of,
     refuse_density,
-    z_signs,
 )
 from hqdm.utils.checks import check_fields, finite, positive, whole
 from hqdm.utils.errors import HQDMError, unknown
@@ -173,6 +173,18 @@ class DampingChannel(Channel):
         """See `Channel`."""
         return self._apply(states, self.kept(t))
 
+    def adjoint_step(self, operators: Tensor, t: int) -> Tensor:
+        """The adjoint of step t: tr(A step(rho)) = tr(adjoint_step(A) rho).
+
+        Args:
+            operators: Matrices A, `(B, d, d)`.
+            t: The step, 1 ... T.
+
+        Raises:
+            HQDMError: If `t` is out of range.
+        """
+        return on_every_qubit(operators, self._kraus(self.kept(t)).mH)
+
     def path(self, rho: Tensor) -> Tensor:
         """The states rho_0 ... rho_T of one density matrix `(d, d)`, as `(T + 1, d, d)`.
 
@@ -234,6 +246,10 @@ class Depolarising(DampingChannel):
     ) -> Tensor:
         """Maximally mixed states, see `Channel`."""
         return maximally_mixed(n_qubits, dtype).repeat(whole("n", n), 1, 1)
+
+    def adjoint_step(self, operators: Tensor, t: int) -> Tensor:
+        """The step itself, since Pauli matrices are Hermitian, see `DampingChannel`."""
+        return self.step(operators, t)
 
     def kraus(self, t: int, n_qubits: int) -> Tensor:
         """See `DampingChannel`; of all qubits together, the 4^n Pauli products with weights."""

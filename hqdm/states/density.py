@@ -1,13 +1,12 @@
 r"""Kets and density matrices of n qubits as torch tensors.
 
-    rho = |psi><psi|,   rho_A = tr_B rho,   tr rho = 1,   rho = rho^dagger >= 0.
+    rho = |psi><psi|,   tr rho = 1,   rho = rho^dagger >= 0.
 
 Kets are complex `(..., d)` and density matrices complex `(..., d, d)`, with d = 2^n and qubit 0 the
 most significant bit of an index, as in PennyLane. Functions of both kinds take a batch with one
 axis, `(B, d)` or `(B, d, d)`, since the number of axes then tells them apart.
 """
 
-from collections.abc import Sequence
 from math import sqrt
 
 import torch
@@ -32,22 +31,24 @@ def n_qubits_of(dim: int) -> int:
     return dim.bit_length() - 1
 
 
-def memory_needed(n_states: int, n_qubits: int, dtype: torch.dtype = torch.complex128) -> int:
-    """Bytes of density matrices, `n_states` 4^n numbers."""
-    return n_states * 4**n_qubits * dtype.itemsize
-
-
 def refuse_density(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
     """Refuse density matrices that take more than `MAX_STATE_BYTES`, before they are made.
 
     Raises:
         HQDMError: If they take more.
     """
-    refuse_memory(
-        f"{n_states} density matrices of {n_qubits} qubits",
-        memory_needed(n_states, n_qubits, dtype),
-        MAX_STATE_BYTES,
-    )
+    n_bytes = n_states * 4**n_qubits * dtype.itemsize
+    refuse_memory(f"{n_states} density matrices of {n_qubits} qubits", n_bytes, MAX_STATE_BYTES)
+
+
+def refuse_kets(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
+    """Refuse kets that take more than `MAX_STATE_BYTES`, before they are made.
+
+    Raises:
+        HQDMError: If they take more.
+    """
+    n_bytes = n_states * 2**n_qubits * dtype.itemsize
+    refuse_memory(f"{n_states} kets of {n_qubits} qubits", n_bytes, MAX_STATE_BYTES)
 
 
 def is_kets(states: Tensor) -> bool:
@@ -126,91 +127,9 @@ def normalised(kets: Tensor) -> Tensor:
     return kets / torch.linalg.vector_norm(kets, dim=-1, keepdim=True)
 
 
-def partial_trace(rho: Tensor, keep: Sequence[int]) -> Tensor:
-    """The reduced state of some qubits.
-
-    Args:
-        rho: Density matrices `(..., d, d)`.
-        keep: Distinct qubits in 0 ... n - 1; the result has them in this order.
-
-    Returns:
-        `(..., 2^k, 2^k)` for k kept qubits.
-
-    Raises:
-        HQDMError: If no qubit is kept, or one is kept twice or does not exist.
-    """
-    n = n_qubits_of(rho.shape[-1])
-    kept = [whole("a qubit to keep", qubit, most=n - 1) for qubit in keep]
-    if not kept or len(set(kept)) < len(kept):
-        raise HQDMError(f"the partial trace needs distinct qubits to keep, got {kept}")
-    axes = kept + [qubit for qubit in range(n) if qubit not in kept]
-    order = [0, *(1 + axis for axis in axes), *(1 + n + axis for axis in axes)]
-    split = (2 ** len(kept), 2 ** (n - len(kept)))
-    grouped = rho.reshape(-1, *(2,) * (2 * n)).permute(order).reshape(-1, *split, *split)
-    return torch.einsum("bkrlr->bkl", grouped).reshape(*rho.shape[:-2], split[0], split[0])
-
-
 def purity(rho: Tensor) -> Tensor:
     """The purity tr rho^2 of density matrices `(..., d, d)`: 1 if pure, 1/d if maximally mixed."""
     return torch.view_as_real(rho).square().sum((-3, -2, -1))
-
-
-def bloch(rho: Tensor) -> Tensor:
-    """Bloch vectors (<X>, <Y>, <Z>) of one-qubit density matrices `(..., 2, 2)`.
-
-    Returns:
-        Real `(..., 3)`, of length at most 1.
-
-    Raises:
-        HQDMError: If they are not of one qubit.
-    """
-    if rho.shape[-2:] != (2, 2):
-        raise HQDMError(f"Bloch vectors are of one qubit (..., 2, 2), got {tuple(rho.shape)}")
-    lower = rho[..., 1, 0]
-    z = rho[..., 0, 0] - rho[..., 1, 1]
-    return torch.stack([2 * lower.real, 2 * lower.imag, z.real], -1)
-
-
-def populations(states: Tensor) -> Tensor:
-    """Probabilities `(B, d)` of the computational basis states.
-
-    Args:
-        states: Kets `(B, d)` or density matrices `(B, d, d)`.
-
-    Raises:
-        HQDMError: As `is_kets`.
-    """
-    if is_kets(states):
-        return torch.view_as_real(states).square().sum(-1)
-    return states.diagonal(dim1=-2, dim2=-1).real
-
-
-def z_signs(n_qubits: int) -> Tensor:
-    """Eigenvalues of Z_i on the basis states, `(n, d)` of +1 and -1 in float64."""
-    bits = torch.arange(2**n_qubits) >> torch.arange(n_qubits - 1, -1, -1)[:, None] & 1
-    return 1.0 - 2.0 * bits.double()
-
-
-def magnetisation(states: Tensor, absolute: bool = False) -> Tensor:
-    """The magnetisation <M>, or <|M|>, of M = (1/n) sum_i Z_i.
-
-    Ground states of the Ising chain have <M> = 0 by symmetry; the figure of QuDDPM (Zhang et al.,
-    PRL 132, 100602, code of the Ising task) therefore shows <|M|>, the mean over basis states of
-    the absolute value.
-
-    Args:
-        states: Kets `(B, d)` or density matrices `(B, d, d)`.
-        absolute: Take |M|, whose mean is in [0, 1], for M, whose mean is in [-1, 1].
-
-    Returns:
-        Real `(B,)`.
-
-    Raises:
-        HQDMError: As `is_kets`.
-    """
-    probabilities = populations(states)
-    mean = z_signs(n_qubits_of(states.shape[-1])).mean(0)
-    return probabilities @ (mean.abs() if absolute else mean).to(probabilities)
 
 
 def check_kets(states: Tensor, what: str = "kets") -> Tensor:

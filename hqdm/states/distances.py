@@ -46,17 +46,27 @@ def fidelity(rho: Tensor, sigma: Tensor) -> Tensor:
 def matrix_power(rho: Tensor, exponent: float) -> Tensor:
     """The power of positive matrices on their support, in complex128.
 
-    Eigenvalues below d eps times the largest count as zero and stay zero, so that a negative power
-    is the one of the pseudo-inverse.
+    Eigenvalues that are zero, see `without_rounding`, stay zero, so that a negative power is the
+    one of the pseudo-inverse.
 
     Args:
         rho: Hermitian positive matrices `(..., d, d)`.
         exponent: The power, of either sign.
     """
     values, vectors = torch.linalg.eigh(rho.to(torch.complex128))
-    floor = rho.shape[-1] * torch.finfo(torch.float64).eps * values[..., -1:]
-    powers = torch.where(values > floor, values.clamp(min=0) ** exponent, 0.0)
+    values = without_rounding(values)
+    powers = torch.where(values > 0, values**exponent, 0.0)
     return (vectors * powers[..., None, :]) @ vectors.mH
+
+
+def without_rounding(values: Tensor) -> Tensor:
+    """Eigenvalues of positive matrices with zeros for those below d eps times the largest.
+
+    Args:
+        values: `(..., d)` in float64, ascending.
+    """
+    floor = values.shape[-1] * torch.finfo(torch.float64).eps * values[..., -1:]
+    return torch.where(values > floor, values, 0.0)
 
 
 def superfidelity(rho: Tensor, sigma: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from hqdm.states.channels import (
     build_channel,
     channel_config,
 )
-from hqdm.states.density import check_density, check_kets, density, maximally_mixed, partial_trace
+from hqdm.states.density import check_density, check_kets, density, maximally_mixed
 from hqdm.states.distances import trace_distance
 from hqdm.utils.errors import HQDMError
 
@@ -94,6 +94,16 @@ def test_composed_steps_are_the_closed_form(channel, n, seed):
 
 
 @some
+@given(damping, qubits, st.data(), seeds)
+def test_adjoint_steps_have_the_expectations_of_steps(channel, n, data, seed):
+    t = data.draw(st.integers(1, channel.n_steps))
+    rho, a = random_density(2, n, seed), random_density(2, n, seed + 1)
+    before = torch.einsum("bij,bji->b", channel.adjoint_step(a, t), rho)
+    after = torch.einsum("bij,bji->b", a, channel.step(rho, t))
+    torch.testing.assert_close(before, after, **CLOSE)
+
+
+@some
 @given(damping)
 def test_signal_falls_from_one_to_zero(channel):
     assert channel.signal[0] == 1
@@ -115,8 +125,8 @@ def test_depolarising_shortens_the_bloch_vector_of_each_reduced_state():
         channel = Depolarising(5, local=local)
         mixed = channel.at(rho, 2)[0]
         a = channel.signal[2]
-        expected = a * partial_trace(rho[0], [1]) + (1 - a) * maximally_mixed(1)
-        torch.testing.assert_close(partial_trace(mixed, [1]), expected, **CLOSE)
+        expected = a * qml.math.reduce_dm(rho[0], [1]) + (1 - a) * maximally_mixed(1)
+        torch.testing.assert_close(qml.math.reduce_dm(mixed, [1]), expected, **CLOSE)
     product = torch.einsum("ij,ji->", mixed, torch.tensor(qml.matrix(qml.X(0) @ qml.Z(1)))).real
     before = torch.einsum("ij,ji->", rho[0], torch.tensor(qml.matrix(qml.X(0) @ qml.Z(1)))).real
     torch.testing.assert_close(product, a**2 * before, **CLOSE)

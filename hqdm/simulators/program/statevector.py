@@ -362,8 +362,10 @@ def kronecker(vectors: list[Tensor]) -> Tensor:
     return vectors[0]
 
 
-def z_signs(n_wires: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Eigenvalues of Z per wire and basis state, `(n_wires, 2**n_wires)`."""
+def z_signs(
+    n_wires: int, device: torch.device | None = None, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Eigenvalues of Z per wire and basis state, `(n_wires, 2**n_wires)`, on the CPU by default."""
     shifts = torch.arange(n_wires - 1, -1, -1, device=device)
     bits = torch.arange(2**n_wires, device=device) >> shifts[:, None] & 1
     return (1 - 2 * bits).to(dtype)
