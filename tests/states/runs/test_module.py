@@ -71,7 +71,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
         (["--model.channel", "sphere"], "channel 'sphere'"),
         (["--model.network.name", "UNet"], "backward model 'UNet'"),
         (["--data.n_qubits", "0"], "n_qubits"),
-        (["--model.network.n_qubits", "2"], "must be given via \"data.n_qubits\""),
+        (["--model.network.n_qubits", "2"], 'must be given via "data.n_qubits"'),
     ],
 )
 def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, message):
@@ -84,5 +84,7 @@ def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, messag
 
 def test_models_of_states_are_no_models_of_images(tmp_path, capsys):
     assert fit({**QUDDPM, "trainer": {"max_steps": 1}}, tmp_path) == 0
-    assert main(["sample", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "s")]) == 2
+    assert (
+        main(["sample", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "s")]) == 2
+    )
     assert "is a model of quantum states: expected a model of images" in capsys.readouterr().err
