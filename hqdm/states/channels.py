@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, reduce
 from itertools import combinations, pairwise
 from math import cos, pi, prod, sqrt
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -94,6 +94,19 @@ class Channel(ABC):
             `n` kets or density matrices, see `pure`.
         """
 
+    def path(self, rho: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The states rho_0 ... rho_T of one density matrix `(d, d)`, as `(T + 1, d, d)`.
+
+        Args:
+            rho: The state rho_0.
+            generator: See `at`.
+
+        Raises:
+            HQDMError: If they take more than the memory limit of `density`.
+        """
+        refuse_density(self.n_steps + 1, n_qubits_of(rho.shape[-1]), rho.dtype)
+        return torch.cat([self.at(rho[None], t, generator) for t in range(self.n_steps + 1)])
+
     def _check_step(self, t: int, least: int) -> int:
         return whole("t", t, least, self.n_steps)
 
@@ -139,8 +152,8 @@ class DampingChannel(Channel):
     def __post_init__(self) -> None:
         """Refuse no steps, an unknown schedule and an offset outside [0, 1)."""
         whole("n_steps", self.n_steps, least=1)
-        if self.schedule not in ("cosine", "cosine2", "linear"):
-            raise unknown("channel schedule", self.schedule, ("cosine", "cosine2", "linear"))
+        if self.schedule not in get_args(Schedule):
+            raise unknown("channel schedule", self.schedule, get_args(Schedule))
         if not 0 <= finite("s", self.s) < 1:
             raise HQDMError(f"a channel needs an offset s in [0, 1), got {self.s}")
 
@@ -184,15 +197,6 @@ class DampingChannel(Channel):
             HQDMError: If `t` is out of range.
         """
         return on_every_qubit(operators, self._kraus(self.kept(t)).mH)
-
-    def path(self, rho: Tensor) -> Tensor:
-        """The states rho_0 ... rho_T of one density matrix `(d, d)`, as `(T + 1, d, d)`.
-
-        Raises:
-            HQDMError: If they take more than the memory limit of `density`.
-        """
-        refuse_density(self.n_steps + 1, n_qubits_of(rho.shape[-1]), rho.dtype)
-        return torch.cat([self.at(rho[None], t) for t in range(self.n_steps + 1)])
 
     def kraus(self, t: int, n_qubits: int) -> Tensor:
         """Kraus operators of step t, sum_k K_k^dagger K_k = I.

@@ -12,7 +12,7 @@ the compiled simulator; the rest are matrix products of dimension d.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar, get_type_hints
 
 import torch
@@ -77,7 +77,7 @@ class Circuits(nn.Module):
         for angles in self.theta:
             nn.init.normal_(angles, std=self.angle_std)
 
-    def columns(self, which: list[int], basis: Tensor) -> Tensor:
+    def columns(self, which: Sequence[int], basis: Tensor) -> Tensor:
         """Columns of the unitaries, differentiable in the angles.
 
         Args:
@@ -145,6 +145,26 @@ class Backward(nn.Module, ABC):
         """The circuits by name."""
 
     @abstractmethod
+    def kraus(self, steps: Sequence[int]) -> Tensor:
+        """The Kraus operators of some steps, computed together.
+
+        Args:
+            steps: Steps from 1 to T.
+
+        Returns:
+            Complex operators, those of each step along the first axis, `(d, d)` along the last two.
+        """
+
+    @abstractmethod
+    def apply(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+        """States after one step.
+
+        Args:
+            states: Kets `(B, d)` or density matrices `(B, d, d)`.
+            kraus: The operators of the step.
+            draws: Generator of the outcomes.
+        """
+
     def step(self, states: Tensor, t: int, draws: torch.Generator) -> Tensor:
         """States at step t - 1 from states at step t.
 
@@ -152,7 +172,27 @@ class Backward(nn.Module, ABC):
             states: Kets `(B, d)` or density matrices `(B, d, d)`.
             t: The step, from T down to 1.
             draws: Generator of the outcomes.
+
+        Raises:
+            HQDMError: If the states do not fit the model, or there is no such step.
         """
+        self.check(states)
+        return self.apply(states, self.kraus([whole("t", t, 1, self.n_steps)])[0], draws)
+
+    def each(self, states: Tensor, draws: torch.Generator) -> Tensor:
+        """States at the steps 0, ..., T - 1, each from one state at the step after it.
+
+        Args:
+            states: States at the steps 1, ..., T, kets `(T, d)` or density matrices `(T, d, d)`.
+            draws: Generator of the outcomes.
+
+        Raises:
+            HQDMError: If the states do not fit the model.
+        """
+        self.check(states)
+        every = self.kraus(range(1, self.n_steps + 1))
+        pairs = zip(states, every, strict=True)
+        return torch.cat([self.apply(state[None], kraus, draws) for state, kraus in pairs])
 
     def chain(
         self, states: Tensor, draws: torch.Generator, until: int = 0
@@ -163,18 +203,29 @@ class Backward(nn.Module, ABC):
             states: States at step T.
             draws: Generator of the outcomes.
             until: The step of the last states.
-        """
-        for t in range(self.n_steps, until, -1):
-            states = self.step(states, t, draws)
-            yield t - 1, states
-
-    def check_time(self, t: int) -> int:
-        """Refuse a step that does not exist.
 
         Raises:
-            HQDMError: If t is not a whole number from 1 to T.
+            HQDMError: If the states do not fit the model.
         """
-        return whole("t", t, 1, self.n_steps)
+        self.check(states)
+        steps = range(self.n_steps, until, -1)
+        if not steps:
+            return
+        for t, kraus in zip(steps, self.kraus(steps), strict=True):
+            states = self.apply(states, kraus, draws)
+            yield t - 1, states
+
+    def check(self, states: Tensor) -> None:
+        """Refuse states that the model does not take.
+
+        Raises:
+            HQDMError: If they are of another dimension.
+        """
+        if states.shape[-1] != self.dim or states.ndim not in (2, 3):
+            raise HQDMError(
+                f"the model is of states of dimension {self.dim}: expected kets (B, {self.dim}) or "
+                f"density matrices (B, {self.dim}, {self.dim}), got shape {tuple(states.shape)}"
+            )
 
 
 BACKWARD: Registry[type[Backward]] = Registry("backward model")
@@ -187,19 +238,6 @@ def register_backward(cls: BackwardType) -> BackwardType:
     """Class decorator: make a backward model available by its class name."""
     BACKWARD.register(cls.__name__, cls)
     return cls
-
-
-def check_dimension(states: Tensor, dim: int) -> None:
-    """Refuse states of other dimension than a model.
-
-    Raises:
-        HQDMError: If there are any.
-    """
-    if states.shape[-1] != dim or states.ndim not in (2, 3):
-        raise HQDMError(
-            f"the model is of states of dimension {dim}: expected kets (B, {dim}) or density "
-            f"matrices (B, {dim}, {dim}), got shape {tuple(states.shape)}"
-        )
 
 
 def refuse_kraus(n_steps: int, n_qubits: int, n_auxiliary: int, dtype: torch.dtype) -> None:

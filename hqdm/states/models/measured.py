@@ -11,14 +11,14 @@ after the drawn outcomes; their probabilities' own derivative is left out, as in
 Sources: Zhang et al., PRL 132, 100602 (QuDDPM); Kwun et al., PRA 111, 032610 (MSQuDDPM).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hqdm.states.density import haar_kets
-from hqdm.states.models.backward import Backward, Circuits, check_dimension, register_backward
+from hqdm.states.models.backward import Backward, Circuits, register_backward
 from hqdm.utils.checks import check_types, whole
 
 
@@ -82,51 +82,23 @@ class MeasuredCircuit(Backward):
         """See `Backward`."""
         return self.n_ancillas
 
-    def kraus(self, steps: list[int]) -> Tensor:
-        """The Kraus operators of some steps.
+    def kraus(self, steps: Sequence[int]) -> Tensor:
+        """See `Backward`: <z|U|a> for each initial state a of the first auxiliary qubit.
 
-        Args:
-            steps: Steps from 1 to T.
-
-        Returns:
-            <z|U|a> for each initial state a of the first auxiliary qubit, |0> only without `haar`,
-            complex `(len(steps), A, 2^m, d, d)`.
+        That is |0> only without `haar`, A = 1; complex `(len(steps), A, 2^m, d, d)`.
         """
-        which = [self.check_time(t) - 1 for t in steps]
         starts = torch.arange(1 + self.haar) << (self.n_ancillas - 1 + self.n_qubits)
         basis = (starts[:, None] + torch.arange(self.dim)).flatten()
-        columns = self.circuits.columns(which, basis)
-        return columns.reshape(len(which), len(starts), self.dim, -1, self.dim).permute(
-            0, 1, 3, 4, 2
-        )
+        columns = self.circuits.columns([t - 1 for t in steps], basis)
+        by_outcome = columns.reshape(len(steps), len(starts), self.dim, -1, self.dim)
+        return by_outcome.permute(0, 1, 3, 4, 2)
 
-    def step(self, states: Tensor, t: int, draws: torch.Generator) -> Tensor:
-        """See `Backward`.
-
-        Raises:
-            HQDMError: If the states are of another dimension, or there is no such step.
-        """
-        check_dimension(states, self.dim)
-        return self._collapsed(states, self.kraus([t])[0], draws)
-
-    def chain(self, states, draws, until=0):  # type: ignore[no-untyped-def]
-        """See `Backward`; the circuits of all steps are computed together."""
-        check_dimension(states, self.dim)
-        steps = list(range(self.n_steps, until, -1))
-        if not steps:
-            return
-        for t, kraus in zip(steps, self.kraus(steps), strict=True):
-            states = self._collapsed(states, kraus, draws)
-            yield t - 1, states
-
-    def _collapsed(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
-        """The states after one measurement, with operators `(A, Z, d, d)`."""
+    def apply(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+        """See `Backward`."""
         if not self.haar:
-            operators = kraus[0]
-        else:
-            first = haar_kets(len(states), 1, draws).to(kraus)
-            operators = torch.einsum("ba,azij->bzij", first, kraus)
-        return collapsed(states, operators, draws)
+            return collapsed(states, kraus[0], draws)
+        first = haar_kets(len(states), 1, draws).to(kraus)
+        return collapsed(states, torch.einsum("ba,azij->bzij", first, kraus), draws)
 
 
 def collapsed(states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:

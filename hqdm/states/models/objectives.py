@@ -141,14 +141,6 @@ class OfOneState(StateObjective):
         """The average of the data, `(1, d, d)`."""
         return average(as_density(data))[None]
 
-
-@register_state_objective
-@dataclass(frozen=True, kw_only=True)
-class Teacher(OfOneState):
-    """Teacher forcing: every step on the exact state before it."""
-
-    name = "teacher"
-
     def loss(
         self,
         network: Backward,
@@ -158,10 +150,34 @@ class Teacher(OfOneState):
         position: Position,
     ) -> Tensor:
         """See `StateObjective`."""
-        exact = path(channel, self.target(data), draws)
-        steps = range(1, network.n_steps + 1)
-        after = torch.cat([network.step(exact[t][None], t, draws) for t in steps])
-        return self.measure(after, exact[:-1]).mean()
+        exact = channel.path(self.target(data)[0], draws)
+        states = self.states(network, exact, draws)
+        return self.measure(states, exact[: len(states)]).mean()
+
+    @abstractmethod
+    def states(self, network: Backward, exact: Tensor, draws: torch.Generator) -> Tensor:
+        """The states of the model whose distance to the exact ones is the loss.
+
+        Args:
+            network: The backward model.
+            exact: The states rho_0, ..., rho_T, `(T + 1, d, d)`.
+            draws: Generator of the outcomes.
+
+        Returns:
+            States at the steps 0, 1, ..., `(t, d, d)`.
+        """
+
+
+@register_state_objective
+@dataclass(frozen=True, kw_only=True)
+class Teacher(OfOneState):
+    """Teacher forcing: every step on the exact state before it."""
+
+    name = "teacher"
+
+    def states(self, network: Backward, exact: Tensor, draws: torch.Generator) -> Tensor:
+        """See `OfOneState`."""
+        return network.each(exact[1:], draws)
 
 
 @register_state_objective
@@ -171,18 +187,9 @@ class Own(OfOneState):
 
     name = "own"
 
-    def loss(
-        self,
-        network: Backward,
-        channel: Channel,
-        data: Tensor,
-        draws: torch.Generator,
-        position: Position,
-    ) -> Tensor:
-        """See `StateObjective`."""
-        exact = path(channel, self.target(data), draws)
-        after = torch.cat([states for _, states in network.chain(exact[-1:], draws)])
-        return self.measure(after.flip(0), exact[:-1]).mean()
+    def states(self, network: Backward, exact: Tensor, draws: torch.Generator) -> Tensor:
+        """See `OfOneState`."""
+        return torch.cat([after for _, after in network.chain(exact[-1:], draws)]).flip(0)
 
 
 @register_state_objective
@@ -192,18 +199,10 @@ class Final(OfOneState):
 
     name = "final"
 
-    def loss(
-        self,
-        network: Backward,
-        channel: Channel,
-        data: Tensor,
-        draws: torch.Generator,
-        position: Position,
-    ) -> Tensor:
-        """See `StateObjective`."""
-        target = self.target(data)
-        (*_, (_, last)) = network.chain(channel.at(target, channel.n_steps, draws), draws)
-        return self.measure(last, target).mean()
+    def states(self, network: Backward, exact: Tensor, draws: torch.Generator) -> Tensor:
+        """See `OfOneState`."""
+        (*_, (_, last)) = network.chain(exact[-1:], draws)
+        return last
 
 
 @register_state_objective
@@ -283,11 +282,6 @@ class Layerwise(StateObjective):
             states = after
         network._inputs_of_step = (key, states)  # type: ignore[assignment]
         return states
-
-
-def path(channel: Channel, state: Tensor, draws: torch.Generator) -> Tensor:
-    """The exact states rho_0, ..., rho_T of one density matrix `(1, d, d)`: `(T + 1, d, d)`."""
-    return torch.cat([channel.at(state, t, draws) for t in range(channel.n_steps + 1)])
 
 
 def build_state_objective(config: Mapping[str, Any]) -> StateObjective:

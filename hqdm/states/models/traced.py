@@ -12,7 +12,7 @@ et al., arXiv 2401.07039.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from hqdm.states.models.backward import (
     Backward,
     Circuits,
-    check_dimension,
     refuse_kraus,
     register_backward,
 )
@@ -97,11 +96,11 @@ class TracedCircuit(Backward):
         """See `Backward`."""
         return self.n_time + self.n_fresh
 
-    def time_states(self) -> Tensor:
-        """The states tau_t of the time register, t = 1 to T, complex `(T, 2^n_time)`."""
+    def time_states(self, steps: Sequence[int]) -> Tensor:
+        """The states tau_t of the time register at some steps, complex `(len(steps), 2^n_time)`."""
         like = self.circuit.theta[0]
         dtype = torch.promote_types(like.dtype, torch.float32)
-        t = torch.arange(1, self.n_steps + 1, device=like.device, dtype=dtype)
+        t = torch.tensor(list(steps), device=like.device, dtype=dtype)
         half = math.pi * t / (self.n_steps + 1)
         one = torch.stack([half.cos(), half.sin()], -1)
         states = torch.ones_like(one[:, :1])
@@ -113,34 +112,23 @@ class TracedCircuit(Backward):
         basis = torch.arange(2**self.n_time)
         return states @ self.embedding.columns([0], basis)[0]
 
-    def kraus(self) -> Tensor:
-        """The Kraus operators of all steps, t = 1 to T, complex `(T, 2^m, d, d)`."""
+    def kraus(self, steps: Sequence[int]) -> Tensor:
+        """See `Backward`: complex `(len(steps), 2^m, d, d)`."""
         starts = torch.arange(2**self.n_time) << (self.n_fresh + self.n_qubits)
         basis = (starts[:, None] + torch.arange(self.dim)).flatten()
         columns = self.circuit.columns([0], basis)[0]  # (time state and data, all wires)
         by_time = columns.reshape(2**self.n_time, self.dim, -1, self.dim)  # (a, j, z, i)
-        return torch.einsum("ta,ajzi->tzij", self.time_states(), by_time)
+        return torch.einsum("ta,ajzi->tzij", self.time_states(steps), by_time)
 
-    def step(self, states: Tensor, t: int, draws: torch.Generator) -> Tensor:
-        """See `Backward`; nothing is drawn.
+    def apply(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+        """See `Backward`; nothing is drawn."""
+        return traced(states, kraus)
 
-        Raises:
-            HQDMError: If the states are kets or of another dimension, or there is no such step.
-        """
-        return traced(self._checked(states), self.kraus()[self.check_time(t) - 1])
-
-    def chain(self, states, draws, until=0):  # type: ignore[no-untyped-def]
-        """See `Backward`; the Kraus operators are computed once."""
-        states, kraus = self._checked(states), self.kraus()
-        for t in range(self.n_steps, until, -1):
-            states = traced(states, kraus[t - 1])
-            yield t - 1, states
-
-    def _checked(self, states: Tensor) -> Tensor:
-        check_dimension(states, self.dim)
+    def check(self, states: Tensor) -> None:
+        """See `Backward`; kets are refused, too."""
+        super().check(states)
         if states.ndim != 3:
             raise HQDMError("QGDM maps density matrices: expected shape (B, d, d), got kets")
-        return states
 
 
 def traced(states: Tensor, kraus: Tensor) -> Tensor:

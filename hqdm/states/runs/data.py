@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hqdm.data.batches import BatchDataModule, ShuffledBatches
-from hqdm.states.density import as_density
+from hqdm.states.density import as_density, maximally_mixed
 from hqdm.states.ensembles import build_ensemble
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
@@ -55,6 +54,9 @@ class StateDataModule(BatchDataModule):
         HQDMError: If a number is out of range, or the ensemble has another number of qubits.
     """
 
+    train_set: Tensor
+    val_set: Tensor
+
     def __init__(
         self,
         ensemble: str = "cluster",
@@ -79,8 +81,6 @@ class StateDataModule(BatchDataModule):
         self.options = dict(options or {})
         self.ensemble = build_ensemble(ensemble, n_qubits=n_qubits, **self.options)
         self.as_density, self.depolarised = as_density, depolarised
-        self.train_set: Tensor
-        self.val_set: Tensor
 
     def setup(self, stage: str | None = None) -> None:
         """Draw both splits, once.
@@ -103,8 +103,8 @@ class StateDataModule(BatchDataModule):
         if not self.as_density:
             return states
         mixed = as_density(states)
-        share, dim = self.depolarised, mixed.shape[-1]
-        return (1 - share) * mixed + share * torch.eye(dim, dtype=mixed.dtype) / dim
+        noise = maximally_mixed(self.n_qubits)
+        return (1 - self.depolarised) * mixed + self.depolarised * noise
 
     @property
     def pure(self) -> bool:
