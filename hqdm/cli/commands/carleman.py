@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hqdm.cli.options import (
     Parser,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hqdm.diffusion.denoiser import Denoiser
     from hqdm.surrogate.fit import CarlemanFit
     from hqdm.surrogate.learned import ClassFits
+    from hqdm.surrogate.report_files import ReportFiles
     from hqdm.utils.progress import Progress
 
 DIM, PCA_DEGREE = 4, 3
@@ -314,11 +315,9 @@ def analyse(args: Sequence[str]) -> None:
     from hqdm.surrogate.fit import CarlemanFit
     from hqdm.surrogate.latents import LearnedLatents
     from hqdm.surrogate.learned import load_fit
-    from hqdm.utils.progress import progress_bar
 
     given = {f.name: vars(options)[f.name] for f in fields(Analysis)}
     settings = Analysis(**{key: value for key, value in given.items() if value is not None})
-    out = Path(options.out)
     denoiser = load_model(options)
     found = load_fit(Path(options.checkpoint), denoiser, options.fit)
     if not isinstance(found, CarlemanFit) or isinstance(found.latents, LearnedLatents):
@@ -326,12 +325,7 @@ def analyse(args: Sequence[str]) -> None:
             "analyse compares with the network's flow, which an autoencoder has not: use the fit "
             "of a denoiser"
         )
-    with claim(out, ANALYSIS.names, options.overwrite):
-        with progress_bar() as progress:
-            report = study(denoiser, found, settings, progress)
-        written = ANALYSIS.write(report, out)
-    show(ANALYSIS.page(report))
-    print(f"wrote {written}")
+    write_study(ANALYSIS, options, lambda progress: study(denoiser, found, settings, progress))
 
 
 def resources(args: Sequence[str]) -> None:
@@ -366,18 +360,15 @@ def resources(args: Sequence[str]) -> None:
 
     from hqdm.surrogate.resources import Study, study
     from hqdm.surrogate.resources_report import RESOURCES
-    from hqdm.utils.progress import progress_bar
 
     settings = Study(**{f.name: vars(options)[f.name] for f in fields(Study)})
-    out = Path(options.out)
     denoiser = load_model(options)
-    with claim(out, RESOURCES.names, options.overwrite):
-        with progress_bar() as progress:
-            images = training_images(options, denoiser, progress)
-            report = study(denoiser, images.images, settings, progress)
-        written = RESOURCES.write(report, out)
-    show(RESOURCES.page(report))
-    print(f"wrote {written}")
+
+    def measured(progress: "Progress") -> dict[str, Any]:
+        images = training_images(options, denoiser, progress)
+        return study(denoiser, images.images, settings, progress)
+
+    write_study(RESOURCES, options, measured)
 
 
 def wave(args: Sequence[str]) -> None:
@@ -406,18 +397,35 @@ def wave(args: Sequence[str]) -> None:
     from hqdm.surrogate.learned import load_fit
     from hqdm.surrogate.waves.report import WAVES
     from hqdm.surrogate.waves.study import Waves, study
-    from hqdm.utils.progress import progress_bar
 
     settings = Waves(**{f.name: vars(options)[f.name] for f in fields(Waves)})
-    out = Path(options.out)
     found = load_fit(Path(options.checkpoint), load_model(options), options.fit)
     if not isinstance(found, CarlemanFit):
         raise HQDMError("wave needs one fit, got one for each class: use a model without classes")
-    with claim(out, WAVES.names, options.overwrite):
+    write_study(WAVES, options, lambda progress: study(found, settings, progress))
+
+
+def write_study(
+    files: "ReportFiles", options: Namespace, study: "Callable[[Progress], dict[str, Any]]"
+) -> None:
+    """Run a study, print its tables, and write its files to `--out`.
+
+    Args:
+        files: The files.
+        options: The options of the command.
+        study: The study, whose results are written.
+
+    Raises:
+        HQDMError: If the folder holds such files, or they cannot be written.
+    """
+    from hqdm.utils.progress import progress_bar
+
+    out = Path(options.out)
+    with claim(out, files.names, options.overwrite):
         with progress_bar() as progress:
-            report = study(found, settings, progress)
-        written = WAVES.write(report, out)
-    show(WAVES.page(report))
+            report = study(progress)
+        written = files.write(report, out)
+    show(files.page(report))
     print(f"wrote {written}")
 
 
