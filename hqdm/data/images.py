@@ -212,12 +212,7 @@ def register_data(name: str) -> Callable[[DataLoader], DataLoader]:
     The function takes the name of a split ("train" or "test") and returns uint8 images
     `(N, C, H, W)` with C of 1 or 3, and int64 labels `(N,)` or None.
     """
-
-    def register(load: DataLoader) -> DataLoader:
-        DATA.register(name, load)
-        return load
-
-    return register
+    return DATA.decorator(name)
 
 
 def _registered(name: str, split: str) -> Rows:

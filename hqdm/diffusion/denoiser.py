@@ -15,7 +15,14 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from hqdm.diffusion.model import IMAGES, Model, check_shapes, main_dtype, register_model
+from hqdm.diffusion.model import (
+    IMAGES,
+    Model,
+    check_shapes,
+    main_dtype,
+    parts_of,
+    register_model,
+)
 from hqdm.diffusion.objective import (
     OBJECTIVES,
     Levels,
@@ -38,6 +45,9 @@ from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.memory import to_device
 from hqdm.utils.seeds import ImageNoise
+
+PARTS = ("network", "schedule", "objective")
+"""The parts of the configuration of a denoiser."""
 
 
 class Denoising(Protocol):
@@ -248,7 +258,7 @@ class Denoiser(Model):
             HQDMError: If the configuration cannot be read, a name or option is unknown, or the
                 network does not fit into memory.
         """
-        network, schedule, objective = _parts(config)
+        network, schedule, objective = parts_of(config, PARTS)
         return cls(build_network(network), build_schedule(**schedule), build_objective(objective))
 
     @classmethod
@@ -268,7 +278,7 @@ class Denoiser(Model):
             HQDMError: As for `from_config` and `load_tensors`.
         """
         with about(source):
-            network, schedule, objective = _parts(config)
+            network, schedule, objective = parts_of(config, PARTS)
             others = build_schedule(**schedule), build_objective(objective)
             shapes = network_outline(network)
             if shapes is not None:
@@ -279,22 +289,6 @@ class Denoiser(Model):
                     raise HQDMError(f"the network has no {key}: use another copy")
         denoiser.load_tensors(tensors, source)
         return denoiser.eval()
-
-
-def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The configurations of the network, the schedule and the objective.
-
-    Raises:
-        HQDMError: If one of them is missing or has no name.
-    """
-    parts = {key: config.get(key) for key in ("network", "schedule", "objective")}
-    for key, part in parts.items():
-        if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
-            raise HQDMError(
-                f"the model configuration cannot be read: {key}: expected keys with a name, "
-                f"got {part!r}"
-            )
-    return cast(list[Mapping[str, Any]], list(parts.values()))
 
 
 def step_back(denoiser: Denoising, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ A model is rebuilt from a plain configuration and a dictionary of tensors. The c
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self, TypeVar
@@ -232,12 +232,32 @@ ModelType = TypeVar("ModelType", bound=type[Model])
 
 def register_model(kind: str) -> Callable[[ModelType], ModelType]:
     """Class decorator: make a kind of models available by a name."""
+    return MODELS.decorator(kind)
 
-    def register(cls: ModelType) -> ModelType:
-        MODELS.register(kind, cls)
-        return cls
 
-    return register
+def parts_of(config: Mapping[str, Any], keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The parts of the configuration of a model, which each have a name.
+
+    Args:
+        config: The configuration.
+        keys: The keys of the parts.
+
+    Returns:
+        The configurations of the parts, in the order of the keys.
+
+    Raises:
+        HQDMError: If one of them is missing or has no name.
+    """
+    parts = []
+    for key in keys:
+        part = config.get(key)
+        if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+            raise HQDMError(
+                f"the model configuration cannot be read: {key}: expected keys with a name, "
+                f"got {part!r}"
+            )
+        parts.append(part)
+    return parts
 
 
 def check_shapes(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:

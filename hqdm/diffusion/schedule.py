@@ -102,12 +102,7 @@ ScheduleType = TypeVar("ScheduleType", bound=type[Schedule])
 
 def register_schedule(name: str) -> Callable[[ScheduleType], ScheduleType]:
     """Class decorator: make a schedule available by a name."""
-
-    def register(cls: ScheduleType) -> ScheduleType:
-        SCHEDULES.register(name, cls)
-        return cls
-
-    return register
+    return SCHEDULES.decorator(name)
 
 
 @register_schedule("cosine")

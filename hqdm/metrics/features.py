@@ -214,12 +214,7 @@ def register_extractor(name: str) -> Callable[[ExtractorFactory], ExtractorFacto
 
     It is also the default for a data set of that name.
     """
-
-    def register(make: ExtractorFactory) -> ExtractorFactory:
-        EXTRACTORS.register(name, make)
-        return make
-
-    return register
+    return EXTRACTORS.decorator(name)
 
 
 def _shipped(name: str, fid_weights: str | Path | None) -> FeatureExtractor:

@@ -46,12 +46,7 @@ Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 def register_convolution(name: str) -> Callable[[Factory], Factory]:
     """Decorator: make a factory of convolutions available by a name, see `CONVOLUTIONS`."""
-
-    def register(factory: Factory) -> Factory:
-        CONVOLUTIONS.register(name, factory)
-        return factory
-
-    return register
+    return CONVOLUTIONS.decorator(name)
 
 
 class PatchCircuits(nn.Module):

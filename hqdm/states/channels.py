@@ -119,12 +119,7 @@ ChannelType = TypeVar("ChannelType", bound=type[Channel])
 
 def register_channel(name: str) -> Callable[[ChannelType], ChannelType]:
     """Class decorator: make a channel available by a name."""
-
-    def register(cls: ChannelType) -> ChannelType:
-        CHANNELS.register(name, cls)
-        return cls
-
-    return register
+    return CHANNELS.decorator(name)
 
 
 @dataclass(frozen=True)

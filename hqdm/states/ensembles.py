@@ -107,12 +107,7 @@ EnsembleType = TypeVar("EnsembleType", bound=type[Ensemble])
 
 def register_ensemble(name: str) -> Callable[[EnsembleType], EnsembleType]:
     """Class decorator: make an ensemble available by a name."""
-
-    def register(cls: EnsembleType) -> EnsembleType:
-        ENSEMBLES.register(name, cls)
-        return cls
-
-    return register
+    return ENSEMBLES.decorator(name)
 
 
 def build_ensemble(name: str, **options: Any) -> Ensemble:

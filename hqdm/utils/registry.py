@@ -9,18 +9,19 @@ If a name is not registered, installed packages that declare modules under the e
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
 from hqdm.utils.errors import HQDMError, unknown
 
 ENTRY_POINT_GROUP = "hqdm.plugins"
 
 T = TypeVar("T")
+D = TypeVar("D")  # of a decorated definition
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -50,6 +51,19 @@ class Registry(Mapping[str, T], Generic[T]):
                 "choose another name"
             )
         self._entries[name] = value
+
+    def decorator(self, name: str) -> Callable[[D], D]:
+        """A decorator that registers what it decorates under a name and returns it.
+
+        Raises:
+            HQDMError: When it is applied, as `register`.
+        """
+
+        def register(value: D) -> D:
+            self.register(name, cast(T, value))
+            return value
+
+        return register
 
     def __getitem__(self, name: str) -> T:
         """The object registered under a name.

@@ -156,7 +156,7 @@ class Backward(nn.Module, ABC):
         """
 
     @abstractmethod
-    def apply(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+    def after(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
         """States after one step.
 
         Args:
@@ -177,7 +177,7 @@ class Backward(nn.Module, ABC):
             HQDMError: If the states do not fit the model, or there is no such step.
         """
         self.check(states)
-        return self.apply(states, self.kraus([whole("t", t, 1, self.n_steps)])[0], draws)
+        return self.after(states, self.kraus([whole("t", t, 1, self.n_steps)])[0], draws)
 
     def each(self, states: Tensor, draws: torch.Generator) -> Tensor:
         """States at the steps 0, ..., T - 1, each from one state at the step after it.
@@ -192,7 +192,7 @@ class Backward(nn.Module, ABC):
         self.check(states)
         every = self.kraus(range(1, self.n_steps + 1))
         pairs = zip(states, every, strict=True)
-        return torch.cat([self.apply(state[None], kraus, draws) for state, kraus in pairs])
+        return torch.cat([self.after(state[None], kraus, draws) for state, kraus in pairs])
 
     def chain(
         self, states: Tensor, draws: torch.Generator, until: int = 0
@@ -212,7 +212,7 @@ class Backward(nn.Module, ABC):
         if not steps:
             return
         for t, kraus in zip(steps, self.kraus(steps), strict=True):
-            states = self.apply(states, kraus, draws)
+            states = self.after(states, kraus, draws)
             yield t - 1, states
 
     def check(self, states: Tensor) -> None:

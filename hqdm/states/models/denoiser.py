@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from hqdm.diffusion.model import KIND, Model, main_dtype, register_model
+from hqdm.diffusion.model import KIND, Model, main_dtype, parts_of, register_model
 from hqdm.states.channels import Channel, build_channel, channel_config
 from hqdm.states.models.backward import BACKWARD, Backward
 from hqdm.states.models.objectives import (
@@ -100,18 +100,12 @@ class StateDenoiser(Model):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """See `Model`."""
-        for key in ("network", "channel", "objective"):
-            part = config.get(key)
-            if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
-                raise HQDMError(
-                    f"the model configuration cannot be read: {key}: expected keys with a name, "
-                    f"got {part!r}"
-                )
-        network = dict(config["network"])
+        network, channel, objective = parts_of(config, ("network", "channel", "objective"))
+        options = dict(network)
         return cls(
-            BACKWARD[network.pop("name")].from_config(network),
-            build_channel(**config["channel"]),
-            build_state_objective(config["objective"]),
+            BACKWARD[options.pop("name")].from_config(options),
+            build_channel(**channel),
+            build_state_objective(objective),
         )
 
     def loss(self, data: Tensor, draws: torch.Generator, position: Position) -> Tensor:

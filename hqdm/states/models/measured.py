@@ -93,7 +93,7 @@ class MeasuredCircuit(Backward):
         by_outcome = columns.reshape(len(steps), len(starts), self.dim, -1, self.dim)
         return by_outcome.permute(0, 1, 3, 4, 2)
 
-    def apply(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+    def after(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
         """See `Backward`."""
         if not self.haar:
             return collapsed(states, kraus[0], draws)

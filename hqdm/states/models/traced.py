@@ -120,7 +120,7 @@ class TracedCircuit(Backward):
         by_time = columns.reshape(2**self.n_time, self.dim, -1, self.dim)  # (a, j, z, i)
         return torch.einsum("ta,ajzi->tzij", self.time_states(steps), by_time)
 
-    def apply(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+    def after(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
         """See `Backward`; nothing is drawn."""
         return traced(states, kraus)
 
