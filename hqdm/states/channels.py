@@ -20,7 +20,6 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from hqdm.simulators.program.statevector import z_signs
 from hqdm.states.density import (
     haar_kets,
     maximally_mixed,
@@ -411,6 +410,8 @@ def scramble(kets: Tensor, single: Tensor, pair: Tensor) -> Tensor:
     for qubit in range(n):
         split = kets.reshape(-1, 2**qubit, 2, 2 ** (n - 1 - qubit))
         kets = torch.einsum("bij,bljr->blir", gates[:, qubit], split).reshape(kets.shape)
+    from hqdm.simulators.program.statevector import z_signs  # imports PennyLane
+
     z = z_signs(n)
     zz = sum((z[i] * z[j] for i, j in combinations(range(n), 2)), torch.zeros(2**n))
     return kets * torch.exp(-0.5j * pair[:, None] * zz).to(kets)

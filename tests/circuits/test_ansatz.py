@@ -171,6 +171,10 @@ def test_every_weight_has_a_gradient(ansatz, n_wires):
         # A rotation about Z before CNOTs and a measurement of Z has no effect, as documented.
         assert not nonzero[-1, :, 2].any()
         nonzero[-1, :, 2] = True
+    elif ansatz == "RotationZZ":
+        # Neither has one about ZZ.
+        assert not nonzero[-1, 3 * n_wires :].any()
+        nonzero[-1, 3 * n_wires :] = True
     assert nonzero.all()
 
 

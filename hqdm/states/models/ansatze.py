@@ -23,6 +23,9 @@ CONNECTIONS = ("all", "chain", "star")
 class RotationZZ(Ansatz):
     """RX, RY, RX on every qubit, then a rotation about ZZ on every pair.
 
+    Measurements in the computational basis do not depend on the rotations about ZZ of the last
+    layer, so their gradients are zero; in a backward model the state after them is kept.
+
     Attributes:
         connections: The pairs: "all", "chain" for neighbours, "star" for those of qubit 0.
 

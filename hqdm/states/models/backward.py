@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from hqdm.circuits import AmplitudeEmbedding, Circuit
 from hqdm.circuits.ansatz import build_ansatz
-from hqdm.simulators import resolve_simulator
 from hqdm.states.density import refuse_density
 from hqdm.utils.checks import check_types, positive, whole
 from hqdm.utils.errors import HQDMError
@@ -58,6 +57,8 @@ class Circuits(nn.Module):
         angle_std: float,
         options: Mapping[str, Any],
     ) -> None:
+        from hqdm.simulators import resolve_simulator  # imports PennyLane
+
         super().__init__()
         whole("the number of data and auxiliary qubits", n_wires, 1, MAX_WIRES)
         built = build_ansatz(ansatz, n_wires, n_layers, **options)
