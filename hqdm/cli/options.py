@@ -205,8 +205,12 @@ def add_scores(parser: Parser) -> None:
         type=class_ranges,
         help="classes of the real images, the labels 0, 1, ... of the model: 0,1 or 0-4 (all)",
     )
-    parser.add_argument("--extractor", help="digits, mnist, fashion_mnist, cifar10 or inception")
-    parser.add_argument("--fid-weights", help="file of the Inception weights")
+    parser.add_argument(
+        "--extractor", help="digits, mnist, fashion_mnist, cifar10, inception, dinov2"
+    )
+    parser.add_argument(
+        "--fid-weights", help="file of the weights of inception, or folder of those of dinov2"
+    )
 
 
 def load_model(options: argparse.Namespace) -> "Denoiser":

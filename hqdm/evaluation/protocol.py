@@ -20,6 +20,7 @@ from hqdm.metrics.distribution import (
     warn_if_few,
 )
 from hqdm.metrics.features import FeatureExtractor
+from hqdm.metrics.likelihood import feature_likelihood_divergence
 from hqdm.metrics.uncertainty import HALF_WIDTH, Estimate, fid_infinity
 from hqdm.samplers import Sampler
 from hqdm.storage.digests import digest_of
@@ -58,7 +59,7 @@ class ScoringProtocol:
         data: Name of the data set.
         n: Number of samples.
         extractor: The feature extractor of FID, KID and IS; None is that of the data set.
-        fid_weights: File of the weights of the Inception network, for `extractor="inception"`.
+        fid_weights: The weights for `extractor="inception"`, a file, or `"dinov2"`, a folder.
         restore_t: The time to which test images are noised for SSIM and PSNR.
         guidance: Scale of classifier-free guidance; 1 is none.
         seed: Random seed.
@@ -66,6 +67,7 @@ class ScoringProtocol:
         offline: Do not access the network.
         skip_bad: Leave out real images that cannot be read.
         classes: The classes of the real images, see `hqdm.data.load_images`; None takes all.
+        fld: Whether the report has the feature likelihood divergence.
 
     Raises:
         HQDMError: If the number of samples is not a whole number from 1.
@@ -82,6 +84,7 @@ class ScoringProtocol:
     offline: bool = False
     skip_bad: bool = False
     classes: tuple[int, ...] | None = None
+    fld: bool = False
 
     def __post_init__(self) -> None:
         whole("n", self.n, 1)
@@ -147,7 +150,7 @@ class RealImages:
         )
         n = min(protocol.n, (len(train) + len(test)) // 2, len(train))
         check_numbers(n, protocol.n)
-        spread = torch.arange(n) * len(train) // n
+        spread = spread_over(len(train), n)
         rest = torch.ones(len(train), dtype=torch.bool)
         rest[spread] = False
         other = torch.cat([test.images, train.images[rest]])[:n]
@@ -180,7 +183,7 @@ class Scorer:
         seed: int,
         progress: Progress = silent,
     ) -> None:
-        self.extractor, self.seed, self.progress = extractor, seed, progress
+        self.real, self.extractor, self.seed, self.progress = real, extractor, seed, progress
         self.reference = reference_features(real.reference, extractor, progress)
         self.other = reference_features(real.other, extractor, progress)
         self.every, _ = reference_features(real.train.images, extractor, progress)
@@ -201,6 +204,19 @@ class Scorer:
         """FID in the limit of many images, of images whose features are known."""
         return fid_infinity(self.every, features[0], self.seed)
 
+    def likelihood_divergence(self, features: Extracted) -> float:
+        """FLD of images whose features are known, by all test images.
+
+        The mixture is fitted to twice as many training images as there are generated ones, so that
+        the other one has as many components.
+        """
+        test, _ = reference_features(self.real.test.images, self.extractor, self.progress)
+        fitted = stepwise(self.progress, "FLD", 1)
+        train = self.every[spread_over(len(self.every), 2 * len(features[0]))]
+        found = feature_likelihood_divergence(train, test, features[0], self.seed)
+        fitted()
+        return found
+
     def scores_of(self, features: Extracted, limit: Estimate | None = None) -> dict[str, float]:
         """The scores of images whose features are known.
 
@@ -213,6 +229,12 @@ class Scorer:
         found = feature_scores(self.reference, features, self.seed, limit)
         with_scores()
         return found
+
+
+def spread_over(n_all: int, n: int) -> Tensor:
+    """The indices of n of so many images at equal distances; all if there are fewer."""
+    n = min(n, n_all)
+    return torch.arange(n) * n_all // n
 
 
 def with_interval(value: float, error: float) -> str:

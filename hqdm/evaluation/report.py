@@ -2,6 +2,7 @@
 
 * scores of the samples as a set (FID, KID, MMD, IS, precision, recall, density, coverage), with
   those of real images against other real images as the floor, and the classes of both,
+* on demand the feature likelihood divergence (FLD), which training images would have as 0,
 * energy distance and pixel FID, for few images or a data set without an extractor of its own,
 * SSIM and PSNR of test images that were noised and restored,
 * memorisation of training images, by nearest neighbours,
@@ -98,6 +99,7 @@ def evaluate(
     report = {
         "scores": scorer.scores_of(features),
         "floor": scorer.floor(),
+        "fld": scorer.likelihood_divergence(features) if protocol.fld else None,
         "classes": {
             name: class_histogram(logits)
             for name, (_, logits) in {"samples": features, "real": scorer.reference}.items()
@@ -260,6 +262,8 @@ def score_sheet(report: dict[str, Any]) -> Sheet:
         (label, *(text.format(**kept, limit=limit_text(kept)) for kept in (scores, floor)))
         for label, text in SET_SCORES.items()
     ]
+    if report["fld"] is not None:
+        rows.append(("FLD", f"{report['fld']:.2f}", "0 by definition"))
     if report["pixels"] is not None:
         model, real = report["pixels"]["scores"], report["pixels"]["floor"]
         for key, label in (("energy_distance", "energy distance"), ("pixel_fid", "pixel FID")):

@@ -1,5 +1,6 @@
 """Scores of generated images, and the feature extractors with which they are measured."""
 
+import hqdm.metrics.dino  # noqa: F401  # registers its extractor
 from hqdm.metrics.distribution import distribution_scores, real_floor, warn_if_few
 from hqdm.metrics.features import (
     CLASSIFIERS,

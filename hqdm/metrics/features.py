@@ -1,8 +1,9 @@
 """Feature extractors: the networks in whose feature space FID and KID measure distances.
 
 The package contains four small classifiers, trained by `benchmarks/train_extractors.py`, and
-supports the standard Inception network, whose weights the user provides. Each maps images to the
-features before its last linear layer, `(N, D)`, and to logits, `(N, K)`, for the Inception Score.
+supports the standard Inception network and DINOv2 (`hqdm.metrics.dino`), whose weights the user
+provides. Each maps images to the features before its last linear layer, `(N, D)`, and to logits,
+`(N, K)`, for the Inception Score.
 """
 
 import importlib
@@ -231,13 +232,14 @@ def load_extractor(name: str, fid_weights: str | Path | None = None) -> FeatureE
 
     Args:
         name: A key of `EXTRACTORS`.
-        fid_weights: The file of the weights of `"inception"`.
+        fid_weights: The weights of `"inception"`, a file, or of `"dinov2"`, a folder.
 
     Returns:
         The extractor.
 
     Raises:
-        HQDMError: If the name is unknown, or the package or weights of Inception are missing.
+        HQDMError: If the name is unknown, or the package or weights of Inception or DINOv2 are
+            missing.
     """
     return EXTRACTORS[name](fid_weights).eval().requires_grad_(False)
 

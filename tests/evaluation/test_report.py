@@ -20,11 +20,14 @@ from hqdm.generation.sampling import guided, sample_images
 from hqdm.metrics import (
     FeatureExtractor,
     distribution_scores,
+    load_extractor,
     nearest_training,
     pair_scores,
     pixel_scores,
     real_floor,
 )
+from hqdm.metrics.distribution import extract
+from hqdm.metrics.likelihood import feature_likelihood_divergence
 from hqdm.nn.amplitude.unitary import USS
 from hqdm.samplers import DDIM
 from hqdm.samplers.recursive import UnitarySampling
@@ -224,3 +227,17 @@ def test_metrics_name_the_checkpoint(hqdm, trained, tmp_path):
     assert metrics["checkpoint"] == str(trained / "last.ckpt")
     content = (trained / "last.ckpt").read_bytes()
     assert metrics["checkpoint_sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_fld_is_that_of_the_features(denoiser):
+    protocol = ScoringProtocol("digits", n=40, seed=3, fld=True)
+    report, images = evaluate(denoiser, DDIM(2), protocol)
+    train, test = (load_images("digits", split).images for split in ("train", "test"))
+    extractor = load_extractor("digits")
+    chosen = train[torch.arange(80) * len(train) // 80]  # twice as many as samples
+    features = [extract(part, extractor)[0] for part in (chosen, test, images)]
+    assert report["fld"] == feature_likelihood_divergence(*features, seed=3)
+    assert ("FLD", f"{report['fld']:.2f}", "0 by definition") in score_sheet(report).rows
+    # Samples of an untrained network lie far from the digits, other digits do not.
+    others = feature_likelihood_divergence(*features[:2], extract(train[1::36], extractor)[0])
+    assert abs(others) < 0.5 * report["fld"]

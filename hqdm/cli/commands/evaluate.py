@@ -25,6 +25,9 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument(
         "--restore-t", type=float, default=0.5, help="time t of SSIM and PSNR (0.5)"
     )
+    parser.add_argument(
+        "--fld", action="store_true", help="also score fidelity, diversity and novelty in one (FLD)"
+    )
     add_output(parser, None, "folder to write to (evaluation, next to the checkpoint)")
     options = parser.parse_args(args)
 
