@@ -45,7 +45,7 @@ def projection(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         *([-sin(a), cos(a), 0], [-sin(e) * cos(a), -sin(e) * sin(a), cos(e)]),
         [cos(e) * cos(a), cos(e) * sin(a), sin(e)],
     ]
-    right, up, depth = (vectors @ torch.tensor(rows).to(vectors).T).unbind(-1)
+    right, up, depth = (vectors @ vectors.new_tensor(rows).T).unbind(-1)
     return right, up, depth
 
 
