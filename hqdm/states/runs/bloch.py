@@ -27,6 +27,7 @@ SIZE = 1.75  # inches of a sphere
 MARGIN = 1.25  # half of the width of a sphere's axes, in radii
 SHOWN = 300  # states on a sphere, at most: more hide each other
 COLUMNS = 7  # of a strip
+EQUAL = 1e-4  # largest difference of vectors that are drawn as one
 GRID = "0.72"  # colour of the lines
 DATA, GENERATED = "0.35", "tab:red"  # colours of states
 
@@ -153,8 +154,8 @@ def draw_states(axes: "Axes", states: Tensor, color: str) -> None:
     """
     vectors = bloch(states[:SHOWN]).cpu().float()
     right, up, depth = projection(vectors)
-    front = depth >= 0
-    if float((vectors - vectors[0]).abs().max()) < 1e-4:  # equal but for rounding
+    front = depth >= -EQUAL  # also the maximally mixed state, for which rounding decides
+    if float((vectors - vectors[0]).abs().max()) < EQUAL:
         front, right, up = front[:1], right[:1], up[:1]
         axes.plot([0, right[0]], [0, up[0]], color=color, linewidth=1.2, zorder=3)
     size = 9 if len(front) > 1 else 24

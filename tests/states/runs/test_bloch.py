@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from random_states import random_density, random_kets
 
 from hqdm.states.channels import build_channel
-from hqdm.states.density import density
+from hqdm.states.density import density, maximally_mixed
 from hqdm.states.observables import bloch
 from hqdm.states.runs import bloch as module
 from hqdm.states.runs.bloch import AZIMUTH, ELEVATION, bloch_strip, projection, spheres
@@ -92,6 +92,9 @@ def test_the_back_of_a_circle_is_dotted():
     outline, *halves = lines
     assert np.hypot(*outline.get_data()) == pytest.approx(1)
     assert [line.get_linestyle() for line in halves] == ["-", ":"] * 3
+    front, back = (line.get_ydata() for line in halves[:2])  # of the equator, seen from above
+    assert np.nanmax(front) <= ROUNDING
+    assert np.nanmin(back) >= -ROUNDING
     for line in halves:
         inside = np.hypot(*line.get_data())
         assert np.nanmax(inside) <= 1 + ROUNDING
@@ -124,3 +127,11 @@ def test_a_strip_of_few_steps_has_a_sphere_for_each():
 def test_spheres_are_of_one_qubit():
     with pytest.raises(HQDMError, match="one qubit"):
         spheres({"": [density(random_kets(2, 2))]})
+
+
+def test_the_centre_is_in_front_whatever_the_rounding():
+    centre = maximally_mixed(1).repeat(2, 1, 1)
+    centre[0, 0, 0] -= 1e-16
+    centre[1, 0, 0] += 1e-16
+    back, front = drawn(spheres({"": [centre]}).axes[0])
+    assert (len(back), len(front)) == (0, 1)
