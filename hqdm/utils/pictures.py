@@ -253,7 +253,7 @@ def save_strip(
         labels: The classes of the images `(B,)`, which name the rows.
         columns: Number of points in time, evenly spaced over the steps.
     """
-    points = _spread(len(trajectory), columns)
+    points = spread(len(trajectory), columns)
     names = _names(trajectory.shape[1], labels)
     rows = list(zip(names, trajectory[points].transpose(0, 1), strict=True))
     save_rows(rows, path, heads=[time_text(t) for t in times[points].tolist()])
@@ -274,12 +274,12 @@ def save_animation(
     heads = [] if labels is None else _names(count, labels)
     pages = [
         arranged([("", trajectory[i])], count, heads, time_text(float(times[i])))
-        for i in _spread(len(trajectory), FRAMES).tolist()
+        for i in spread(len(trajectory), FRAMES).tolist()
     ]
     write_file(path, encoded(pages, path.suffix[1:]))
 
 
-def _spread(n: int, count: int) -> Tensor:
+def spread(n: int, count: int) -> Tensor:
     """At most `count` of the numbers 0, ..., n - 1, evenly spaced, with both ends."""
     return torch.linspace(0, n - 1, min(count, n)).round().long()
 

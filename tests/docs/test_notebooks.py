@@ -7,7 +7,10 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-SMALLER = {"STEPS = 600": "STEPS = 5", "UPDATES = 600": "UPDATES = 5", "n=256": "n=16"}
+SMALLER = {
+    **{"STEPS = 600": "STEPS = 5", "UPDATES = 600": "UPDATES = 5", "n=256": "n=16"},
+    **{"BATCHES = 80": "BATCHES = 1", "UPDATES = 150": "UPDATES = 2"},
+}
 SLOW = ("carleman", "quickstart")
 
 
