@@ -31,6 +31,16 @@ def test_splits_differ_and_follow_from_the_seed():
     assert not torch.equal(one.train_set, one.val_set)
 
 
+def test_fresh_states_are_of_no_other_sample():
+    data = StateDataModule(n_states=100)
+    data.setup()
+    one, again, other = data.fresh(50, 0), data.fresh(50, 0), data.fresh(50, 0, part=1)
+    assert torch.equal(one, again)
+    groups = [data.train_set, data.val_set, one, other, data.fresh(50, 1)]
+    rows = [tuple(ket.tolist()) for ket in torch.cat(groups)]
+    assert len(set(rows)) == len(rows)
+
+
 def test_kets_become_density_matrices_with_a_share_of_noise():
     kets = StateDataModule(n_states=5, batch_size=5)
     mixed = StateDataModule(n_states=5, batch_size=5, as_density=True, depolarised=0.1)

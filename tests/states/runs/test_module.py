@@ -80,11 +80,3 @@ def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, messag
     assert message in error
     assert error.count("\n") == 0
     assert not (tmp_path / "run").exists()
-
-
-def test_models_of_states_are_no_models_of_images(tmp_path, capsys):
-    assert fit({**QUDDPM, "trainer": {"max_steps": 1}}, tmp_path) == 0
-    assert (
-        main(["sample", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "s")]) == 2
-    )
-    assert "is a model of quantum states: expected a model of images" in capsys.readouterr().err
