@@ -210,18 +210,27 @@ def add_output(parser: Parser, out: str | None, what: str = "folder to write to"
     parser.add_argument("--out", default=out, help=f"{what} ({out})" if out else what)
 
 
-def add_data(parser: Parser, what: str) -> None:
+def add_data(parser: Parser, what: str, required: bool = True) -> None:
     """Add the options of a data set; `what` is the help of `--data`."""
-    parser.add_argument("--data", required=True, help=what)
+    parser.add_argument("--data", required=required, help=what)
     parser.add_argument("--offline", action="store_true", help="do not access the network")
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out images that cannot be read"
     )
 
 
-def add_scores(parser: Parser) -> None:
-    """Add the options of the comparison with real images."""
-    add_data(parser, "the data set to compare with")
+def add_scores(parser: Parser, states: bool = False) -> None:
+    """Add the options of the comparison with real images.
+
+    Args:
+        parser: The parser.
+        states: Whether the command is of quantum states, too.
+    """
+    what = "the data set to compare with"
+    of_states = (
+        "; of states: a configuration of `hqdm fit`, for an exported model (that of the run)"
+    )
+    add_data(parser, what + (of_states if states else ""), required=not states)
     parser.add_argument(
         "--classes",
         type=class_ranges,
