@@ -1,12 +1,19 @@
 """The commands of models of images for those of quantum states."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from rich.console import Console, RenderableType
+
+from hqdm.cli.circuit_report import print_circuit
+from hqdm.data.batches import BatchDataModule
 from hqdm.diffusion.loading import checkpoint_in, find_model, model_digest
 from hqdm.diffusion.model import Model
+from hqdm.states.distances import average
+from hqdm.states.models.backward import Circuits
 from hqdm.states.models.denoiser import StateDenoiser
+from hqdm.states.runs.controls import Controls, control_sheet
 from hqdm.states.runs.data import StateDataModule, data_of_run
 from hqdm.states.runs.evaluation import METRICS_FILE, score_page, write_report
 from hqdm.states.runs.evaluation import evaluate as score
@@ -46,7 +53,12 @@ def data_of(checkpoint: str, configuration: str | None) -> StateDataModule:
         HQDMError: If the configuration is not of states, or none is given for an exported model.
     """
     if configuration is not None:
-        return configured(["--config", configuration])[1]
+        from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
+
+        data = TrainingCLI(["--config", configuration]).datamodule
+        if not isinstance(data, StateDataModule):
+            raise HQDMError(f"--data {configuration} is of images: name a configuration of states")
+        return data
     path = checkpoint_in(find_model(checkpoint))
     if path.is_dir():
         raise HQDMError(
@@ -54,23 +66,6 @@ def data_of(checkpoint: str, configuration: str | None) -> StateDataModule:
             "configuration of the run with --data"
         )
     return data_of_run(read_checkpoint(path))
-
-
-def configured(args: Sequence[str]) -> tuple[StateDenoiser, StateDataModule]:
-    """The untrained model and the data of a configuration.
-
-    Args:
-        args: Arguments of `hqdm fit`.
-
-    Raises:
-        HQDMError: If the configuration is not of states.
-    """
-    from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
-
-    run = TrainingCLI(args)
-    model = of_states(run.model.denoiser)
-    assert isinstance(run.datamodule, StateDataModule)
-    return model, run.datamodule
 
 
 def sample(model: Model, options: Namespace) -> None:
@@ -116,3 +111,64 @@ def evaluate(model: Model, options: Namespace, source: Mapping[str, str], out: P
         written = write_report({**source, **report}, out)
     show(score_page(report))
     print(f"wrote {written}")
+
+
+def description(model: Model) -> Iterator[str]:
+    """What a model is, in lines: its qubits and steps, options, channel and objective.
+
+    Raises:
+        HQDMError: If it is not of quantum states.
+    """
+    network, config = of_states(model).network, model.config
+    use = "measured" if network.collapses else "traced out"
+    yield (
+        f"{type(network).__name__} for states of {counted(network.n_qubits, 'qubit')}, "
+        f"{counted(network.n_steps, 'step')} with {counted(network.n_auxiliary, 'auxiliary qubit')}"
+        f", {use}"
+    )
+    for part in ("network", "channel", "objective"):
+        fields = (f"{key} {value}" for key, value in config[part].items() if key != "name")
+        yield f"{part}: {', '.join((config[part]['name'], *fields))}"
+
+
+def report_circuits(model: Model, console: Console) -> None:
+    """Print the circuits of a model: their numbers, gates and depth.
+
+    Args:
+        model: The model.
+        console: The console to print to.
+
+    Raises:
+        HQDMError: If it is not of quantum states.
+    """
+    for name, part in of_states(model).network.parts.items():
+        if isinstance(part, Circuits):
+            number = counted(len(part.theta), "circuit")
+            console.print(f"\n{name}: {number} of {part.theta[0].numel()} angles")
+            print_circuit(part.circuit, console)
+
+
+def controls_of(
+    model: Model, data: BatchDataModule | None, checkpoint: str | None
+) -> RenderableType:
+    """The controls on the training data, see `hqdm.states.runs.controls`.
+
+    Args:
+        model: The model.
+        data: The data of its configuration; None for those of the run of the checkpoint.
+        checkpoint: The checkpoint, if there is no configuration.
+
+    Returns:
+        A table; for an exported model a line that it does not name its data.
+
+    Raises:
+        HQDMError: If the data cannot be used, or the model is not of quantum states.
+    """
+    if data is None:
+        path = checkpoint_in(find_model(str(checkpoint)))
+        if path.is_dir():
+            return "controls: unknown, an exported model does not name the ensemble of its run"
+        data = data_of_run(read_checkpoint(path))
+    assert isinstance(data, StateDataModule)
+    data.setup()
+    return control_sheet(Controls.of(of_states(model), average(data.train_set))).rich()

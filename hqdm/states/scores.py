@@ -6,8 +6,11 @@ r"""Scores of generated states against those of an ensemble.
     W                                              1-Wasserstein distance for the cost 1 - k
 
 with the kernel k of `hqdm.states.distances`. This MMD^2 is unbiased and may be negative. Its
-interval is a bootstrap: with weights w, v of resampled states, w^T K_aa w + v^T K_bb v - 2 w^T K_ab v
-has the bias of the biased estimate of the states twice, which is subtracted.
+interval is a bootstrap: with the weights w and v of resampled states,
+
+    w^T K_aa w + v^T K_bb v - 2 w^T K_ab v
+
+has twice the bias of the estimate that includes i = j, which is subtracted.
 """
 
 import importlib.util

@@ -104,3 +104,61 @@ def test_other_commands_are_of_images(refused, exported, tmp_path):
     words = ("--images", "digits:0", "digits:1", "--out", tmp_path / "out")
     line = refused("interpolate", "--checkpoint", exported, *words)
     assert "is a model of quantum states: expected a model of images" in line
+
+
+def test_evaluate_scores_a_run(hqdm, run):
+    outcome = hqdm("evaluate", "--checkpoint", run, "--n", 8)
+    assert (outcome.code, outcome.err) == (0, "")
+    for text in ("fidelity of the averages", "MMD²", "Petz chain"):
+        assert text in outcome.out
+    report = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert report["protocol"]["n"] == 8
+    assert report["checkpoint_sha256"] == model_digest(run)
+
+
+def test_evaluate_of_an_exported_model_takes_the_data_of_a_configuration(
+    hqdm, refused, exported, run, tmp_path
+):
+    out = ("--n", 8, "--out", tmp_path / "report")
+    line = refused("evaluate", "--checkpoint", exported, *out)
+    assert "does not name the ensemble of its run: name the configuration" in line
+    configuration = ("--data", run.parent / "fit.yaml")
+    assert hqdm("evaluate", "--checkpoint", exported, *configuration, *out).code == 0
+    of_export = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert hqdm("evaluate", "--checkpoint", run, "--n", 8, "--out", tmp_path / "run").code == 0
+    of_run = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert of_export["scores"] == of_run["scores"]
+
+
+def test_evaluate_refuses_what_is_of_images(refused, run, exported, tmp_path):
+    out = ("--out", tmp_path / "report")
+    line = refused("evaluate", "--checkpoint", run, "--extractor", "digits", *out)
+    assert line.startswith("error: --extractor does not apply to a model of quantum states")
+    line = refused("evaluate", "--checkpoint", exported, "--data", "digits_qvunet", *out)
+    assert "--data digits_qvunet is of images: name a configuration of states" in line
+
+
+def test_evaluate_of_images_needs_a_data_set(refused):
+    assert "the following arguments are required: --data" in refused(
+        "evaluate", "--checkpoint", "mnist"
+    )
+
+
+def test_inspect_shows_a_run_and_its_configuration(hqdm, run):
+    sources = (("--checkpoint", run), ("--config", run.parent / "fit.yaml"))
+    texts = [hqdm("inspect", *source) for source in sources]
+    assert [text.err for text in texts] == ["", ""]
+    assert texts[0].out == texts[1].out
+    for expected in ("for states of 1 qubit", "channel: ", "objective: ", "depth: ", "control"):
+        assert expected in texts[0].out
+
+
+def test_inspect_of_an_exported_model_has_no_controls(hqdm, exported):
+    outcome = hqdm("inspect", "--checkpoint", exported)
+    assert outcome.code == 0
+    assert "controls: unknown, an exported model does not name the ensemble" in outcome.out
+
+
+def test_inspect_refuses_what_is_of_images(refused, exported):
+    line = refused("inspect", "--checkpoint", exported, "--spectrum")
+    assert line == "error: --spectrum does not apply to a model of quantum states: leave it out"

@@ -19,7 +19,7 @@ N = 2048
 
 
 def run(args: Sequence[str]) -> None:
-    """Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation; of states F, MMD, Wasserstein."""
+    """Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation."""
     parser = Parser("hqdm evaluate", description=run.__doc__)
     add_checkpoint(parser)
     add_sampler(parser, n=N)

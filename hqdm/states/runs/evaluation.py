@@ -6,7 +6,9 @@ generates, and others of the ensemble, whose scores are the floor.
 """
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -100,26 +102,32 @@ def write_report(report: dict[str, Any], out: Path) -> str:
 
 def score_page(report: dict[str, Any]) -> Page:
     """The scores of the three sets, and the controls."""
-    columns = [report[name] for name in ("scores", "identity", "floor")]
-    rows = [("fidelity of the averages", *(f"{c['average_fidelity']:.4f}" for c in columns))]
-    if columns[0]["centre_fidelity"] is not None:
-        rows.append(("fidelity to the centre", *(f"{c['centre_fidelity']:.4f}" for c in columns)))
-    rows.append(("MMD² [95 %]", *map(_mmd_text, columns)))
-    if columns[0]["wasserstein"] is not None:
-        rows.append(("Wasserstein", *(f"{c['wasserstein']:.4f}" for c in columns)))
-    for name in columns[0]["observables"]:
-        rows.append((f"{name} ± sd", *(_spread_text(c["observables"][name]) for c in columns)))
     protocol = report["protocol"]
-    title = f"{protocol['data']['ensemble']}, {protocol['n']} states"
-    sheet = Sheet(title, ("score", "model", "identity map", "real against real"), rows)
+    sheet = Sheet(
+        f"{protocol['data']['ensemble']}, {protocol['n']} states",
+        ("score", "model", "identity map", "real against real"),
+        list(_rows([report[name] for name in ("scores", "identity", "floor")])),
+    )
     notes = [] if transport_is_installed() else ["Wasserstein: pip install 'hqdm[states]' (POT)"]
     return Page([sheet, control_sheet(Controls(**report["controls"]))], {"": notes})
 
 
-def _mmd_text(scores: dict[str, Any]) -> str:
-    low, high = scores["mmd_interval"]
-    return f"{scores['mmd']:.5f} [{low:.5f}, {high:.5f}]"
+def _rows(columns: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """The rows of a table with the scores of several sets."""
 
+    def row(
+        name: str, value: Callable[[dict[str, Any]], float], digits: int = 4
+    ) -> tuple[str, ...]:
+        return (name, *(f"{value(column):.{digits}f}" for column in columns))
 
-def _spread_text(spread: dict[str, float]) -> str:
-    return f"{spread['mean']:.4f} ± {spread['sd']:.4f}"
+    yield row("fidelity of the averages", itemgetter("average_fidelity"))
+    if columns[0]["centre_fidelity"] is not None:
+        yield row("mean fidelity to the centre", itemgetter("centre_fidelity"))
+    yield row("MMD²", itemgetter("mmd"), 5)
+    yield row("  95 % from", lambda column: column["mmd_interval"][0], 5)
+    yield row("  to", lambda column: column["mmd_interval"][1], 5)
+    if columns[0]["wasserstein"] is not None:
+        yield row("Wasserstein", itemgetter("wasserstein"))
+    for name in columns[0]["observables"]:
+        for key, text in (("mean", name), ("sd", "  standard deviation")):
+            yield (text, *(f"{column['observables'][name][key]:.4f}" for column in columns))
