@@ -42,30 +42,25 @@ def of_states(model: Model) -> StateDenoiser:
     return model
 
 
-def data_of(checkpoint: str, configuration: str | None) -> StateDataModule:
-    """The data of a model: those of a configuration, or else those of the run.
+def data_of(checkpoint: str | None, given: BatchDataModule | None) -> StateDataModule | None:
+    """The data of a model: those that are given, or else those of its run.
 
     Args:
-        checkpoint: The model, see `hqdm.diffusion.loading.find_model`.
-        configuration: A configuration of `hqdm fit`, a file or a name.
+        checkpoint: The model, see `hqdm.diffusion.loading.find_model`, if no data are given.
+        given: The data of a configuration.
+
+    Returns:
+        None for an exported model, which does not name the ensemble of its run.
 
     Raises:
-        HQDMError: If the configuration is not of states, or none is given for an exported model.
+        HQDMError: If the given data are of images, or the run has none.
     """
-    if configuration is not None:
-        from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
-
-        data = TrainingCLI(["--config", configuration]).datamodule
-        if not isinstance(data, StateDataModule):
-            raise HQDMError(f"--data {configuration} is of images: name a configuration of states")
-        return data
-    path = checkpoint_in(find_model(checkpoint))
-    if path.is_dir():
-        raise HQDMError(
-            f"{path} is an exported model, which does not name the ensemble of its run: name the "
-            "configuration of the run with --data"
-        )
-    return data_of_run(read_checkpoint(path))
+    if given is None:
+        path = checkpoint_in(find_model(str(checkpoint)))
+        return None if path.is_dir() else data_of_run(read_checkpoint(path))
+    if not isinstance(given, StateDataModule):
+        raise HQDMError("--data is a configuration of images: name one of quantum states")
+    return given
 
 
 def sample(model: Model, options: Namespace) -> None:
@@ -89,12 +84,19 @@ def sample(model: Model, options: Namespace) -> None:
     print(f"{counted(n, 'state')}: {written}")
 
 
-def evaluate(model: Model, options: Namespace, source: Mapping[str, str], out: Path) -> None:
+def evaluate(
+    model: Model,
+    given: BatchDataModule | None,
+    options: Namespace,
+    source: Mapping[str, str],
+    out: Path,
+) -> None:
     """Score generated states, see `hqdm.states.runs.evaluation`.
 
     Args:
         model: The model.
-        options: The options of `hqdm evaluate`, of which those in `COMMON` and `data` apply.
+        given: The data of `--data`, if any.
+        options: The options of `hqdm evaluate`, of which those in `COMMON` apply, too.
         source: The file of the model and its digest, for the report.
         out: The folder.
 
@@ -103,7 +105,12 @@ def evaluate(model: Model, options: Namespace, source: Mapping[str, str], out: P
             replaced.
     """
     model = of_states(model)
-    data = data_of(options.checkpoint, options.data)
+    data = data_of(options.checkpoint, given)
+    if data is None:
+        raise HQDMError(
+            f"{options.checkpoint} is an exported model, which does not name the ensemble of its "
+            "run: name the configuration of the run with --data"
+        )
     n = N_SCORED if options.n is None else options.n
     with claim(out, (METRICS_FILE,), options.overwrite):
         with progress_bar() as progress:
@@ -149,13 +156,13 @@ def report_circuits(model: Model, console: Console) -> None:
 
 
 def controls_of(
-    model: Model, data: BatchDataModule | None, checkpoint: str | None
+    model: Model, given: BatchDataModule | None, checkpoint: str | None
 ) -> RenderableType:
     """The controls on the training data, see `hqdm.states.runs.controls`.
 
     Args:
         model: The model.
-        data: The data of its configuration; None for those of the run of the checkpoint.
+        given: The data of its configuration; None for those of the run of the checkpoint.
         checkpoint: The checkpoint, if there is no configuration.
 
     Returns:
@@ -164,11 +171,8 @@ def controls_of(
     Raises:
         HQDMError: If the data cannot be used, or the model is not of quantum states.
     """
+    data = data_of(checkpoint, given)
     if data is None:
-        path = checkpoint_in(find_model(str(checkpoint)))
-        if path.is_dir():
-            return "controls: unknown, an exported model does not name the ensemble of its run"
-        data = data_of_run(read_checkpoint(path))
-    assert isinstance(data, StateDataModule)
+        return "controls: unknown, an exported model does not name the ensemble of its run"
     data.setup()
     return control_sheet(Controls.of(of_states(model), average(data.train_set))).rich()

@@ -135,7 +135,7 @@ def test_evaluate_refuses_what_is_of_images(refused, run, exported, tmp_path):
     line = refused("evaluate", "--checkpoint", run, "--extractor", "digits", *out)
     assert line.startswith("error: --extractor does not apply to a model of quantum states")
     line = refused("evaluate", "--checkpoint", exported, "--data", "digits_qvunet", *out)
-    assert "--data digits_qvunet is of images: name a configuration of states" in line
+    assert "--data is a configuration of images: name one of quantum states" in line
 
 
 def test_evaluate_of_images_needs_a_data_set(refused):

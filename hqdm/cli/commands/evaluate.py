@@ -51,7 +51,12 @@ def run(args: Sequence[str]) -> None:
         from hqdm.cli import states  # imports PennyLane
 
         parser.refuse_others(args, (*states.COMMON, "data"), denoiser.noun)
-        states.evaluate(denoiser, options, model, out)
+        data = None
+        if options.data is not None:
+            from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
+
+            data = TrainingCLI(["--config", options.data]).datamodule
+        states.evaluate(denoiser, data, options, model, out)
         return
     if options.data is None:
         parser.error("the following arguments are required: --data")
