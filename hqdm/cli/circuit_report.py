@@ -36,7 +36,7 @@ def report_circuits(
         if (spectrum := spectrum_line(layer)) is not None:
             console.print(f"{name}: {spectrum}", soft_wrap=True, highlight=False)
     for circuit in dict.fromkeys(layer.circuit for layer in layers.values()):
-        _print_circuit(circuit, console)
+        print_circuit(circuit, console)
 
 
 def spectrum_line(layer: QuantumLayer) -> str | None:
@@ -76,7 +76,7 @@ def eigenphases(layer: QuantumLayer) -> Tensor:
     return torch.linalg.eigvals(unitary).angle().sort().values
 
 
-def _print_circuit(circuit: Circuit, console: Console) -> None:
+def print_circuit(circuit: Circuit, console: Console) -> None:
     """Print the specifications of the circuit, and a drawing of its first layer."""
     console.print(f"\n{circuit.ansatz}, measured by {circuit.measure}")
     for key, value in circuit.specs().items():

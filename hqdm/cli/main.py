@@ -21,7 +21,7 @@ PLUGIN = "--plugin"
 
 COMMANDS = {
     "fit": "Train a model.",
-    "sample": "Generate images with a trained model.",
+    "sample": "Generate images, or quantum states, with a trained model.",
     "evaluate": "Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation.",
     "compare-samplers": "Compare samplers: FID against network evaluations and seconds.",
     "optimise-grid": "Fit a sampler's grid of times to a trained model.",

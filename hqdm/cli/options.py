@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from hqdm.utils.errors import HQDMError
 
 if TYPE_CHECKING:
     from hqdm.diffusion.denoiser import Denoiser
+    from hqdm.diffusion.loading import ModelType
     from hqdm.evaluation.protocol import ScoringProtocol
     from hqdm.samplers import Sampler
 
@@ -33,6 +35,26 @@ class Parser(argparse.ArgumentParser):
 
             options.checkpoint = str(find_model(options.checkpoint))
         return options, rest
+
+    def refuse_others(self, args: Sequence[str], taken: Collection[str], noun: str) -> None:
+        """Refuse options that do not apply to the model of `--checkpoint` or `--config`.
+
+        Args:
+            args: The arguments, which were parsed without an error.
+            taken: The names of the options that apply.
+            noun: The kind of the model.
+
+        Raises:
+            HQDMError: For the first of them that is given.
+        """
+        unset = object()
+        blank = argparse.Namespace(**{action.dest: unset for action in self._actions})
+        found, _ = super().parse_known_args(list(args), blank)
+        for action in self._actions:
+            if action.dest not in taken and getattr(found, action.dest) is not unset:
+                raise HQDMError(
+                    f"{action.option_strings[0]} does not apply to {noun}: leave it out"
+                )
 
     def error(self, message: str) -> NoReturn:
         """Raise the error that `main` prints.
@@ -188,18 +210,27 @@ def add_output(parser: Parser, out: str | None, what: str = "folder to write to"
     parser.add_argument("--out", default=out, help=f"{what} ({out})" if out else what)
 
 
-def add_data(parser: Parser, what: str) -> None:
+def add_data(parser: Parser, what: str, required: bool = True) -> None:
     """Add the options of a data set; `what` is the help of `--data`."""
-    parser.add_argument("--data", required=True, help=what)
+    parser.add_argument("--data", required=required, help=what)
     parser.add_argument("--offline", action="store_true", help="do not access the network")
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out images that cannot be read"
     )
 
 
-def add_scores(parser: Parser) -> None:
-    """Add the options of the comparison with real images."""
-    add_data(parser, "the data set to compare with")
+def add_scores(parser: Parser, states: bool = False) -> None:
+    """Add the options of the comparison with real images.
+
+    Args:
+        parser: The parser.
+        states: Whether the command is of quantum states, too.
+    """
+    what = "the data set to compare with"
+    of_states = (
+        "; of states: a configuration of `hqdm fit`, for an exported model (that of the run)"
+    )
+    add_data(parser, what + (of_states if states else ""), required=not states)
     parser.add_argument(
         "--classes",
         type=class_ranges,
@@ -214,15 +245,30 @@ def add_scores(parser: Parser) -> None:
 
 
 def load_model(options: argparse.Namespace) -> "Denoiser":
-    """The model of `--checkpoint` on `--device`.
+    """The model of images of `--checkpoint` on `--device`.
 
     Raises:
-        HQDMError: If either cannot be used.
+        HQDMError: If either cannot be used, or it is a model of another kind.
     """
-    from hqdm.diffusion.loading import load_denoiser
+    from hqdm.diffusion.denoiser import Denoiser
+
+    return load_kind(options, Denoiser)
+
+
+def load_kind(options: argparse.Namespace, kind: type["ModelType"]) -> "ModelType":
+    """The model of `--checkpoint` on `--device`.
+
+    Args:
+        options: The options of the command.
+        kind: The class of the model; `Model` for any kind.
+
+    Raises:
+        HQDMError: If either cannot be used, or it is a model of another kind.
+    """
+    from hqdm.diffusion import loading
 
     device = device_named(options.device)
-    return load_denoiser(options.checkpoint, options.weights).to(device)
+    return loading.load_model(options.checkpoint, kind, options.weights).to(device)
 
 
 def grid_of(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> Any:

@@ -78,6 +78,9 @@ class Denoiser(Model):
     """
 
     noun = "a model of images"
+    usage = """from hqdm import Pipeline
+
+images = Pipeline.from_pretrained(".")(n=16).images"""
     network: Network
 
     def __init__(

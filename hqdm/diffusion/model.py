@@ -44,10 +44,12 @@ class Model(nn.Module):
 
     Attributes:
         noun: The kind in words, for messages.
+        usage: Python code that loads a model from the current folder and samples it, for its card.
         network: The part that is trained, with its named `parts`.
     """
 
     noun: ClassVar[str]
+    usage: ClassVar[str]
     network: Any
 
     @property
@@ -132,7 +134,7 @@ class Model(nn.Module):
         with together():
             write_folder(folder, self.config, self.state_dict())
             if not (folder / CARD_FILE).exists():
-                write_file(folder / CARD_FILE, model_card())
+                write_file(folder / CARD_FILE, model_card(self.usage))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the files of `save_pretrained` to the Hugging Face hub.

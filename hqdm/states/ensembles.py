@@ -77,6 +77,11 @@ class Ensemble(ABC):
         """True if its states are kets, false if density matrices."""
         return True
 
+    @property
+    def centre(self) -> Tensor | None:
+        """The ket `(d,)` around which the states lie; None if there is none."""
+        return None
+
     def sample(self, n: int, draws: torch.Generator) -> Tensor:
         """Draw independent states.
 
@@ -142,6 +147,13 @@ class Cluster(Ensemble):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("scale", self.scale)
+
+    @property
+    def centre(self) -> Tensor:
+        """|0...0>."""
+        zero = torch.zeros(2**self.n_qubits, dtype=torch.complex128)
+        zero[0] = 1
+        return zero
 
     def draw(self, n: int, draws: torch.Generator) -> Tensor:
         """See `Ensemble`."""

@@ -26,22 +26,24 @@ _CARD = """---
 A diffusion model of [hqdm](https://pypi.org/project/hqdm). In the folder of these files:
 
 ```python
-from hqdm import Pipeline
-
-images = Pipeline.from_pretrained(".")(n=16).images  # or the name of this model on the hub
+{{ usage }}
 ```
 
-`config.json` describes the network, the noise schedule and the objective; `model.safetensors` holds
-the weights.
+The name of this model on the hub may stand for the folder. `config.json` describes the network, the
+forward process and the objective; `model.safetensors` holds the weights.
 """
 
 
-def model_card() -> str:
-    """The card of a model folder, in Markdown with the metadata that the hub reads."""
+def model_card(usage: str) -> str:
+    """The card of a model folder, in Markdown with the metadata that the hub reads.
+
+    Args:
+        usage: Python code that loads the model from the current folder.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
     data = ModelCardData(library_name="hqdm", tags=["diffusion", "quantum"])
-    return str(ModelCard.from_template(data, template_str=_CARD))
+    return str(ModelCard.from_template(data, template_str=_CARD, usage=usage))
 
 
 def check_source(source: object) -> None:

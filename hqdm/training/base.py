@@ -129,6 +129,17 @@ class TrainingModule(LightningModule):
             The loss, a scalar, and the number of samples.
         """
 
+    def check_run(self, data: Any, steps: float) -> None:
+        """Check the data and the length of a run before it starts; nothing unless overridden.
+
+        Args:
+            data: The data, set up.
+            steps: The largest number of optimiser steps.
+
+        Raises:
+            HQDMError: If the data are of another kind than the model.
+        """
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch.
 

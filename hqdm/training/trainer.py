@@ -47,6 +47,7 @@ def check_trainer(module: TrainingModule, data: BatchDataModule, trainer: Traine
     _check_shares(data, trainer)
     _check_validation_interval(data, trainer)
     _check_least_steps(data, trainer)
+    module.check_run(data, Length.of(trainer, _batches_per_epoch(data, trainer)).steps)
     check_monitors(module, trainer)
     check_optimizer(module, data, trainer)
     check_batches(module, data, trainer)

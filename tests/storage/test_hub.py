@@ -114,7 +114,7 @@ def test_a_file_in_place_of_the_folder_is_named_without_an_option_of_commands(tr
 
 
 def test_the_card_has_the_metadata_of_the_hub():
-    _, metadata, text = model_card().split("---\n", 2)
+    _, metadata, text = model_card(Denoiser.usage).split("---\n", 2)
     assert yaml.safe_load(metadata) == {"library_name": "hqdm", "tags": ["diffusion", "quantum"]}
     assert "Pipeline.from_pretrained" in text
 

@@ -15,13 +15,14 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
     options = parser.parse_args(args)
 
-    from hqdm.diffusion.loading import load_denoiser
+    from hqdm.diffusion.loading import load_model
+    from hqdm.diffusion.model import Model
     from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, check_no_run
     from hqdm.storage.requirements import copies
 
-    denoiser = load_denoiser(options.checkpoint, options.weights)
+    model = load_model(options.checkpoint, Model, options.weights)
     out = Path(options.out)
     check_no_run(out)
-    with claim(out, (CONFIG_FILE, WEIGHTS_FILE, *copies(denoiser.config, out)), options.overwrite):
-        denoiser.save_pretrained(out)
+    with claim(out, (CONFIG_FILE, WEIGHTS_FILE, *copies(model.config, out)), options.overwrite):
+        model.save_pretrained(out)
     print(f"wrote {options.out}/{CONFIG_FILE} and {options.out}/{WEIGHTS_FILE}")

@@ -10,8 +10,10 @@ from rich.console import Console
 from torch import nn
 
 from hqdm.cli.options import Parser, add_model, class_ranges
+from hqdm.data.batches import BatchDataModule
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.loading import checkpoint_in, find_model, load_denoiser
+from hqdm.diffusion.loading import checkpoint_in, find_model, load_model
+from hqdm.diffusion.model import Model
 from hqdm.nn.parts import (
     QuantumModule,
     classical_parameters,
@@ -96,11 +98,14 @@ def run(args: Sequence[str]) -> None:
     if options.config:
         from hqdm.cli.commands.fit import TrainingCLI  # Lightning is slow to import
 
-        denoiser = TrainingCLI(["--config", options.config, *changes]).model.denoiser.eval()
-        if not isinstance(denoiser, Denoiser):
-            raise HQDMError(f"{options.config} is {denoiser.noun}: expected {Denoiser.noun}")
+        configured = TrainingCLI(["--config", options.config, *changes])
+        denoiser, data = configured.model.denoiser.eval(), configured.datamodule
     else:
-        denoiser = load_denoiser(options.checkpoint)
+        denoiser, data = load_model(options.checkpoint, Model), None
+    if not isinstance(denoiser, Denoiser):
+        parser.refuse_others(args, ("config", "checkpoint"), denoiser.noun)
+        report_states(denoiser, data, options.checkpoint, Console())
+        return
     if options.importance or options.gradients or options.spectrum or options.angles:
         sheets = list(diagnostic_sheets(denoiser, options, classes))
     else:
@@ -109,6 +114,30 @@ def run(args: Sequence[str]) -> None:
     report(denoiser, console, options.batch)
     for sheet in sheets:
         console.print(sheet.rich())
+
+
+def report_states(
+    model: Model, data: BatchDataModule | None, checkpoint: str | None, console: Console
+) -> None:
+    """Print the parts of a model of quantum states, its circuits, and what formulas reach.
+
+    Args:
+        model: The model.
+        data: The data of its configuration; None for those of the run of the checkpoint.
+        checkpoint: The checkpoint, if there is no configuration.
+        console: The console to print to.
+
+    Raises:
+        HQDMError: If the data of the run cannot be used, or the model is of another kind.
+    """
+    from hqdm.cli import states  # imports PennyLane and the simulators
+
+    controls = states.controls_of(model, data, checkpoint)
+    for line in states.description(model):
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(parameter_sheet(model).rich())
+    states.report_circuits(model, console)
+    console.print(controls)
 
 
 def diagnostic_sheets(
@@ -229,7 +258,7 @@ def report(denoiser: Denoiser, console: Console, batch: int) -> None:
     report_circuits(denoiser, layers, console, batch)
 
 
-def parameter_sheet(denoiser: Denoiser) -> Sheet:
+def parameter_sheet(denoiser: Model) -> Sheet:
     """Numbers of classical and quantum parameters by part of the network."""
     numbers = (classical_parameters, quantum_parameters, nn.Module.parameters)
     counts = {

@@ -1,4 +1,4 @@
-"""`hqdm sample`: generate images with a trained model."""
+"""`hqdm sample`: generate images, or quantum states, with a trained model."""
 
 from argparse import SUPPRESS, Namespace
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from hqdm.cli.options import (
     add_output,
     add_sampler,
     drawing_of,
-    load_model,
+    load_kind,
     sampler_of,
 )
 from hqdm.storage.claims import claim
@@ -25,7 +25,7 @@ N = 64
 
 
 def run(args: Sequence[str]) -> None:
-    """Generate images with a trained model."""
+    """Generate images, or quantum states, with a trained model."""
     parser = Parser("hqdm sample", description=run.__doc__)
     add_checkpoint(parser)
     add_sampler(parser, n=N)
@@ -45,13 +45,21 @@ def run(args: Sequence[str]) -> None:
     add_output(parser, "samples")
     options = parser.parse_args(args)
 
+    from hqdm.diffusion.denoiser import Denoiser
     from hqdm.diffusion.loading import model_digest
+    from hqdm.diffusion.model import Model
     from hqdm.generation.files import check_no_others
     from hqdm.generation.sampling import sample_files, sample_images, write_samples
     from hqdm.utils.progress import progress_bar, silent
 
     out = Path(options.out)
-    denoiser = load_model(options)
+    denoiser = load_kind(options, Model)
+    if not isinstance(denoiser, Denoiser):
+        from hqdm.cli.states import COMMON, sample  # imports PennyLane
+
+        parser.refuse_others(args, COMMON, denoiser.noun)
+        sample(denoiser, options)
+        return
     sampler = sampler_of(options, denoiser)
     given = drawing_of(options, denoiser)
     options.n = _number(options, denoiser.n_classes)

@@ -166,6 +166,10 @@ class Backward(nn.Module, ABC):
             draws: Generator of the outcomes.
         """
 
+    def parameters_of(self, until: int) -> Iterator[nn.Parameter]:
+        """The parameters on which the steps T, ..., `until` depend; all unless overridden."""
+        return self.parameters()
+
     def step(self, states: Tensor, t: int, draws: torch.Generator) -> Tensor:
         """States at step t - 1 from states at step t.
 

@@ -6,7 +6,8 @@ It is what a `Denoiser` is for images: it has the loss of training and generates
 saved and loaded in the same files.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from hqdm.diffusion.model import KIND, Model, main_dtype, parts_of, register_model
 from hqdm.states.channels import Channel, build_channel, channel_config
+from hqdm.states.density import refuse_density, refuse_kets
 from hqdm.states.models.backward import BACKWARD, Backward
 from hqdm.states.models.objectives import (
     OfOneState,
@@ -42,6 +44,11 @@ class StateDenoiser(Model):
     """
 
     noun = "a model of quantum states"
+    usage = """import torch
+
+from hqdm.states.models import StateDenoiser
+
+states = StateDenoiser.from_pretrained(".").generate(16, torch.Generator())"""
     network: Backward
 
     def __init__(self, network: Backward, channel: Channel, objective: StateObjective) -> None:
@@ -82,6 +89,15 @@ class StateDenoiser(Model):
         """The complex dtype of the states."""
         real = main_dtype(self.parameters()) or torch.float32
         return torch.promote_types(real, torch.float32).to_complex()
+
+    def refuse_states(self, n: int) -> None:
+        """Refuse n states that take more than the memory limit of `hqdm.states.density`.
+
+        Raises:
+            HQDMError: If they take more.
+        """
+        refuse = refuse_kets if self.pure else refuse_density
+        refuse(n, self.n_qubits, self.dtype)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -141,15 +157,21 @@ class StateDenoiser(Model):
             Kets `(n, d)` or density matrices `(n, d, d)`; those of QGDM are all equal.
 
         Raises:
-            HQDMError: If n is not a whole number from 1.
+            HQDMError: If n is not a whole number from 1, or the states take more than the memory
+                limit of `hqdm.states.density`.
         """
-        (*_, last) = self.denoising(n, draws)
-        return last
+        ((_, states),) = deque(self.steps(n, draws), maxlen=1)
+        return states
 
-    @torch.no_grad()
     def denoising(self, n: int, draws: torch.Generator) -> list[Tensor]:
         """The states of one generation at the steps T, ..., 0, see `generate`."""
-        whole("n", n, 1)
+        return [states for _, states in self.steps(n, draws)]
+
+    @torch.no_grad()
+    def steps(self, n: int, draws: torch.Generator) -> Iterator[tuple[int, Tensor]]:
+        """The steps T, ..., 0 of one generation with the states at each, see `generate`."""
+        self.refuse_states(whole("n", n, 1))
         device = next(self.parameters()).device
         prior = self.channel.prior(n, self.n_qubits, draws).to(device, self.dtype)
-        return [prior, *(states for _, states in self.network.chain(prior, draws))]
+        yield self.channel.n_steps, prior
+        yield from self.network.chain(prior, draws)

@@ -11,7 +11,7 @@ after the drawn outcomes; their probabilities' own derivative is left out, as in
 Sources: Zhang et al., PRL 132, 100602 (QuDDPM); Kwun et al., PRA 111, 032610 (MSQuDDPM).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,6 +81,10 @@ class MeasuredCircuit(Backward):
     def n_auxiliary(self) -> int:
         """See `Backward`."""
         return self.n_ancillas
+
+    def parameters_of(self, until: int) -> Iterator[nn.Parameter]:
+        """See `Backward`: the angles of these steps."""
+        return iter(self.circuits.theta[until - 1 :])
 
     def kraus(self, steps: Sequence[int]) -> Tensor:
         """See `Backward`: <z|U|a> for each initial state a of the first auxiliary qubit.

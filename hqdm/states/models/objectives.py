@@ -268,19 +268,22 @@ class Layerwise(StateObjective):
     def _inputs(
         self, network: Backward, channel: Channel, data: Tensor, t: int, seed: int
     ) -> Tensor:
-        """Samples of the model after its steps T, ..., t + 1, kept until the step changes.
+        """Samples of the model after its steps T, ..., t + 1.
 
-        They follow from the random seed and the angles of the finished steps.
+        They follow from the random seed and the angles of these steps, and are kept until one of
+        them changes.
         """
-        kept: tuple[object, Tensor] | None = getattr(network, "_inputs_of_step", None)
+        kept: tuple[object, Tensor, Tensor] | None = getattr(network, "_inputs_of_step", None)
         key = t, seed, self.inputs, data.dtype, data.device
-        if kept is not None and kept[0] == key:
-            return kept[1]
+        angles = [parameter.flatten() for parameter in network.parameters_of(t + 1)]
+        finished = torch.cat(angles) if angles else data.new_zeros(0)
+        if kept is not None and kept[0] == key and torch.equal(kept[1], finished):
+            return kept[2]
         own = generator(seed, t, INPUT_STREAM)
         states = channel.prior(self.inputs, network.n_qubits, own).to(data)
         for _, after in network.chain(states, own, until=t):
             states = after
-        network._inputs_of_step = (key, states)  # type: ignore[assignment]
+        network._inputs_of_step = (key, finished, states)  # type: ignore[assignment]
         return states
 
 

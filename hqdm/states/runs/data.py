@@ -1,18 +1,19 @@
 """States of an ensemble for training and validation, in the batches of `hqdm.data.batches`."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
 
 from torch import Tensor
 
 from hqdm.data.batches import BatchDataModule, ShuffledBatches
 from hqdm.states.density import as_density, maximally_mixed
 from hqdm.states.ensembles import build_ensemble
-from hqdm.utils.checks import whole
-from hqdm.utils.errors import HQDMError
+from hqdm.storage.checkpoint import Checkpoint
+from hqdm.utils.checks import check_types, whole
+from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.seeds import generator
 
-TRAIN_STREAM, VAL_STREAM = 6, 7
+TRAIN_STREAM, VAL_STREAM, TEST_STREAM = 6, 7, 8
 
 
 class StateBatches:
@@ -34,6 +35,28 @@ class StateBatches:
     def __iter__(self) -> Iterator[Tensor]:
         """The states of each batch."""
         return (self.states[rows] for rows in self.order)
+
+
+def data_of_run(checkpoint: Checkpoint) -> "StateDataModule":
+    """The data of the run that wrote a checkpoint.
+
+    Args:
+        checkpoint: A training checkpoint of a model of quantum states.
+
+    Raises:
+        HQDMError: If it does not hold them, or a file of states is not there any more.
+    """
+    saved = checkpoint.contents.get(StateDataModule.__qualname__)
+    if not isinstance(saved, Mapping):
+        raise HQDMError(
+            f"{checkpoint.source} does not name the ensemble of its run: name the configuration of "
+            "the run with --data"
+        )
+    hints = get_type_hints(StateDataModule.__init__)
+    source = f"{checkpoint.source}: data."
+    check_names(f"option of {source.rstrip('.')}", saved, hints)
+    check_types(saved, hints, source)
+    return StateDataModule(**saved, seed=checkpoint.seed)
 
 
 class StateDataModule(BatchDataModule):
@@ -98,8 +121,27 @@ class StateDataModule(BatchDataModule):
         self.train_set = self._drawn(self.n_states, TRAIN_STREAM)
         self.val_set = self._drawn(self.n_val, VAL_STREAM)
 
-    def _drawn(self, n: int, stream: int) -> Tensor:
-        states = self.ensemble.sample(n, generator(self.seed, stream))
+    def fresh(self, n: int, seed: int, part: int = 0) -> Tensor:
+        """States for tests, independent of those of training and validation.
+
+        The states of a finite ensemble, such as that of a file, are drawn with replacement and
+        may be those of training.
+
+        Args:
+            n: Number of states.
+            seed: Random seed of the test.
+            part: Number of the sample, of several independent ones.
+
+        Returns:
+            Kets `(n, d)` or density matrices `(n, d, d)`, see `pure`.
+
+        Raises:
+            HQDMError: If they take more than the memory limit of `hqdm.states.density`.
+        """
+        return self._drawn(n, seed, part, TEST_STREAM)
+
+    def _drawn(self, n: int, *key: int) -> Tensor:
+        states = self.ensemble.sample(n, generator(self.seed, *key))
         if not self.as_density:
             return states
         mixed = as_density(states)

@@ -9,6 +9,7 @@
 The number of qubits is set once, under `data`.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from hqdm.states.channels import build_channel
+from hqdm.states.density import is_kets
 from hqdm.states.models.backward import BACKWARD
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.models.objectives import Position, build_state_objective
@@ -32,6 +34,30 @@ class StateModule(TrainingModule):
 
     kind = StateDenoiser
     denoiser: StateDenoiser
+
+    def check_run(self, data: Any, steps: float) -> None:
+        """See `TrainingModule`; warns if the run is shorter than the objective needs.
+
+        Raises:
+            HQDMError: If the states of the data are of another kind than those of the channel.
+        """
+        model = self.denoiser
+        if is_kets(model.objective.target(data.train_set[:1])) != model.pure:
+            raise HQDMError(
+                "the channel is of kets and the data are density matrices: set data.as_density to "
+                "false, or use a channel of density matrices such as depolarising"
+                if model.pure
+                else "the channel is of density matrices and the data are kets: set "
+                "data.as_density to true, or use the channel scrambling"
+            )
+        needed = model.objective.n_batches(model.channel.n_steps)
+        if needed is not None and steps < needed:
+            warnings.warn(
+                f"the objective {model.objective.name} trains one step after the other in {needed} "
+                f"batches, and the run ends after {steps}: the last steps back stay untrained "
+                "unless trainer.max_steps is larger",
+                stacklevel=2,
+            )
 
     def batch_loss(
         self, model: StateDenoiser, batch: Any, draws: torch.Generator, training: bool

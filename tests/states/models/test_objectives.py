@@ -98,7 +98,7 @@ def test_layerwise_compares_its_step_with_the_ensemble_before():
     data = build_ensemble("cluster").sample(20, generator(0))
     loss = objective.loss(model, channel, data, generator(7), Position(9, 4))  # step 1
     draws = generator(7)
-    inputs = model._inputs_of_step[1]
+    inputs = model._inputs_of_step[2]
     with torch.no_grad():
         own = generator(4, 1, 5)
         prior = channel.prior(20, 1, own)
@@ -106,6 +106,24 @@ def test_layerwise_compares_its_step_with_the_ensemble_before():
     rows = torch.randperm(20, generator=draws)
     expected = mmd(model.step(inputs[rows], 1, draws), data)
     torch.testing.assert_close(loss, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("t", [1, 2])
+def test_inputs_of_a_step_follow_the_angles_of_finished_steps_only(t):
+    torch.manual_seed(0)
+    channel, objective = Scrambling(n_steps=3, h=[[1.0, 2.0, 3]]), Layerwise(batches=1, inputs=20)
+    model = MeasuredCircuit(1, 3).double()
+    data, place = build_ensemble("cluster").sample(20, generator(0)), Position(3 - t, 0)
+
+    def inputs():
+        objective.loss(model, channel, data, generator(0), place)
+        return model._inputs_of_step[2]
+
+    first = inputs()
+    model.circuits.theta[t - 1].data.add_(1.0)  # of the step in training
+    assert inputs() is first
+    model.circuits.theta[t].data.add_(1.0)  # of a finished one
+    assert not torch.allclose(inputs(), first)
 
 
 def test_configurations_make_the_same_objective():

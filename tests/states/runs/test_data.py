@@ -5,7 +5,8 @@ import torch
 
 from hqdm import HQDMError
 from hqdm.states.density import density
-from hqdm.states.runs.data import StateDataModule
+from hqdm.states.runs.data import StateDataModule, data_of_run
+from hqdm.storage.checkpoint import Checkpoint
 
 
 def batches(data):
@@ -29,6 +30,16 @@ def test_splits_differ_and_follow_from_the_seed():
     assert torch.equal(one.train_set, again.train_set)
     assert not torch.equal(one.train_set, other.train_set)
     assert not torch.equal(one.train_set, one.val_set)
+
+
+def test_fresh_states_are_of_no_other_sample():
+    data = StateDataModule(n_states=100)
+    data.setup()
+    one, again, other = data.fresh(50, 0), data.fresh(50, 0), data.fresh(50, 0, part=1)
+    assert torch.equal(one, again)
+    groups = [data.train_set, data.val_set, one, other, data.fresh(50, 1)]
+    rows = [tuple(ket.tolist()) for ket in torch.cat(groups)]
+    assert len(set(rows)) == len(rows)
 
 
 def test_kets_become_density_matrices_with_a_share_of_noise():
@@ -61,3 +72,28 @@ def test_options_that_cannot_be_used_are_refused(options, message):
 def test_too_few_states_are_refused():
     with pytest.raises(HQDMError, match=r"data.n_states is 3, fewer than batch_size 4"):
         StateDataModule(n_states=3, batch_size=4).setup()
+
+
+def test_the_data_of_a_run_are_in_its_checkpoint():
+    data = StateDataModule("cluster", options={"scale": 0.3}, as_density=True, seed=4)
+    contents = {"StateDataModule": data.state_dict()}
+    found = data_of_run(checkpoint(contents, seed=4))
+    assert found.identity == data.identity
+    assert torch.equal(found.fresh(3, 0), data.fresh(3, 0))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({}, "does not name the ensemble of its run: name the configuration"),
+        ({"StateDataModule": {"n_states": "ten"}}, "n_states: expected a whole number"),
+        ({"StateDataModule": {"sphere": 1}}, "'sphere'"),
+    ],
+)
+def test_checkpoints_without_data_are_refused(contents, message):
+    with pytest.raises(HQDMError, match=message):
+        data_of_run(checkpoint(contents, seed=0))
+
+
+def checkpoint(contents, seed):
+    return Checkpoint("last.ckpt", contents, {}, {}, {}, seed, 0, ())

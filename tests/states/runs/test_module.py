@@ -1,5 +1,7 @@
 """`hqdm fit` of models of quantum states: training, resuming, and options that are refused."""
 
+import warnings
+
 import pytest
 import torch
 import yaml
@@ -8,7 +10,7 @@ from hqdm.cli.main import main
 from hqdm.diffusion.loading import load_model
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.runs.data import StateDataModule
-from hqdm.states.runs.module import StateModule
+from hqdm.states.runs.module import BackwardConfig, StateModule, build_state_module
 from hqdm.storage.checkpoint import read_checkpoint
 
 QGDM = {
@@ -82,9 +84,40 @@ def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, messag
     assert not (tmp_path / "run").exists()
 
 
-def test_models_of_states_are_no_models_of_images(tmp_path, capsys):
-    assert fit({**QUDDPM, "trainer": {"max_steps": 1}}, tmp_path) == 0
-    assert (
-        main(["sample", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "s")]) == 2
-    )
-    assert "is a model of quantum states: expected a model of images" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("config", "args", "message"),
+    [
+        (QUDDPM, ["--data.as_density", "true"], "of kets and the data are density matrices"),
+        (
+            {**QUDDPM, "model": {"network": {}, "channel": "depolarising"}},
+            [],
+            "of density matrices and the data are kets",
+        ),
+    ],
+)
+def test_data_of_another_kind_than_the_channel_are_one_line(
+    tmp_path, capsys, config, args, message
+):
+    assert fit(config, tmp_path, *args) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_kets_of_an_objective_of_their_average_are_accepted():
+    data = StateDataModule("random_pure", n_states=2, n_val=1, batch_size=1)
+    data.setup()
+    build_state_module(BackwardConfig("TracedCircuit"), predict="final").check_run(data, 1)
+
+
+def test_a_run_shorter_than_its_objective_is_noted():
+    data = StateDataModule(n_states=2, n_val=1, batch_size=1)
+    data.setup()
+    channel = {"channel": "scrambling", "channel_options": {"n_steps": 3, "h": [[1.0, 3.0, 3]]}}
+    module = build_state_module(BackwardConfig(), **channel, predict_options={"batches": 4})
+    with pytest.warns(UserWarning, match="in 12 batches, and the run ends after 11"):
+        module.check_run(data, 11)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module.check_run(data, 12)

@@ -1,0 +1,51 @@
+"""Controls of a model: what its channel and its auxiliary qubits permit."""
+
+import pytest
+import torch
+
+from hqdm.states.channels import Depolarising, Scrambling
+from hqdm.states.density import density, haar_kets
+from hqdm.states.majorisation import path_bound
+from hqdm.states.models.denoiser import StateDenoiser
+from hqdm.states.models.measured import MeasuredCircuit
+from hqdm.states.models.objectives import Final, Layerwise
+from hqdm.states.models.traced import TracedCircuit
+from hqdm.states.runs.controls import FOR_DENSITY, FOR_TRACED, Controls, control_sheet
+from hqdm.utils.seeds import generator
+
+
+@pytest.fixture
+def ket():
+    return density(haar_kets(1, 2, generator(0)))[0]
+
+
+def test_controls_of_a_model_that_traces_out(ket):
+    channel = Depolarising(n_steps=30)
+    model = StateDenoiser(TracedCircuit(2, 30, n_time=1, n_fresh=0), channel, Final())
+    found = Controls.of(model, ket)
+    assert found.identity == pytest.approx(1 / 4, abs=1e-7)
+    assert found.petz == pytest.approx(1, abs=1e-6)
+    # The value of the prototype for n = 2, m = 1, T = 30.
+    assert found.bound == pytest.approx(0.993, abs=5e-4)
+    assert found.bound == float(path_bound(channel, ket, 1)[0])
+    rows = control_sheet(found).rows
+    assert [row[1] for row in rows] == ["0.2500", "1.0000", f"{found.bound:.4f}"]
+    assert "1 auxiliary qubit" in rows[2][0]
+
+
+def test_what_does_not_apply_is_said(ket):
+    kets = Scrambling(n_steps=3, h=[[1.0, 2.0, 3]])
+    found = Controls.of(StateDenoiser(MeasuredCircuit(2, 3), kets, Layerwise()), ket)
+    assert found.identity == pytest.approx(1 / 4, abs=1e-7)
+    assert (found.petz, found.bound) == (FOR_DENSITY, FOR_DENSITY)
+    measured = StateDenoiser(MeasuredCircuit(2, 3), Depolarising(n_steps=3), Layerwise())
+    found = Controls.of(measured, ket)
+    assert found.petz == pytest.approx(1, abs=1e-6)
+    assert control_sheet(found).rows[2][1] == FOR_TRACED
+
+
+def test_the_identity_of_a_mixed_target():
+    rho = torch.diag(torch.tensor([0.9, 0.1], dtype=torch.complex128))
+    model = StateDenoiser(TracedCircuit(1, 4), Depolarising(n_steps=4), Final())
+    expected = 0.5 * (0.9**0.5 + 0.1**0.5) ** 2
+    assert Controls.of(model, rho).identity == pytest.approx(expected, abs=1e-12)
