@@ -31,6 +31,16 @@ QUDDPM = {
     },
     "trainer": {"max_steps": 12, "check_val_every_n_epoch": 100},
 }
+QGAN = {
+    **QUDDPM,
+    "model": {
+        "network": {"options": {"n_layers": 2}},
+        "channel": "scrambling",
+        "channel_options": {"n_steps": 1, "h": [[1.0, 1.0, 1]]},
+        "predict": "adversarial",
+        "predict_options": {"discriminator_batches": 2, "generator_batches": 3},
+    },
+}
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.logger", "false"]
 
 
@@ -49,13 +59,14 @@ def test_qgdm_learns_a_mixed_state(tmp_path):
     assert model.distance(data.train_set, torch.Generator()) < 1e-3
 
 
-def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
+@pytest.mark.parametrize("config", [QUDDPM, QGAN], ids=["layerwise", "adversarial"])
+def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, config):
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    assert fit(QUDDPM, tmp_path / "whole") == 0
-    assert fit(QUDDPM, tmp_path / "parts", "--trainer.max_steps", "7") == 0
+    assert fit(config, tmp_path / "whole") == 0
+    assert fit(config, tmp_path / "parts", "--trainer.max_steps", "7") == 0
     last = tmp_path / "parts" / "run" / "last.ckpt"
-    assert fit(QUDDPM, tmp_path / "parts", "--resume", str(last)) == 0
+    assert fit(config, tmp_path / "parts", "--resume", str(last)) == 0
     ends = [read_checkpoint(tmp_path / name / "run" / "last.ckpt") for name in ("whole", "parts")]
     for key, tensor in ends[0].tensors.items():
         assert torch.equal(tensor, ends[1].tensors[key]), key
