@@ -1,5 +1,7 @@
 """`hqdm fit` of models of quantum states: training, resuming, and options that are refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -72,6 +74,23 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, config):
         assert torch.equal(tensor, ends[1].tensors[key]), key
     loaded = StateModule.load_from_checkpoint(last)
     assert loaded.batches_seen == 12
+
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "states").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_configuration_trains(file, tmp_path):
+    if "wasserstein" in file.read_text():
+        pytest.importorskip("ot", reason="POT is of the extra states")
+    out, few = str(tmp_path / "run"), ["--trainer.max_steps", "2", "--data.n_val", "10"]
+    assert main(["fit", "--config", str(file), "--out", out, *QUIET, *few]) == 0
+    module = StateModule.load_from_checkpoint(tmp_path / "run" / "last.ckpt")
+    states = module.denoiser.generate(3, torch.Generator())
+    assert states.isfinite().all()
+    published = yaml.safe_load(file.read_text())
+    batches = module.denoiser.objective.n_batches(module.denoiser.channel.n_steps)
+    assert batches in (None, published["trainer"]["max_steps"])
 
 
 @pytest.mark.parametrize(
