@@ -1,5 +1,6 @@
 """Models of quantum states: QGDM, RE-QGDM, QuDDPM, MSQuDDPM; importing the room registers them."""
 
+from hqdm.states.models.adversarial import Adversarial, Discriminator
 from hqdm.states.models.ansatze import RotationCZ, RotationZZ
 from hqdm.states.models.backward import Backward, register_backward
 from hqdm.states.models.denoiser import StateDenoiser
@@ -8,7 +9,9 @@ from hqdm.states.models.objectives import StateObjective, register_state_objecti
 from hqdm.states.models.traced import TracedCircuit
 
 __all__ = [
+    "Adversarial",
     "Backward",
+    "Discriminator",
     "MeasuredCircuit",
     "RotationCZ",
     "RotationZZ",

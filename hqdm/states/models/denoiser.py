@@ -73,6 +73,7 @@ states = StateDenoiser.from_pretrained(".").generate(16, torch.Generator())"""
         self.network = network
         self.channel = channel
         self.objective = objective
+        self.discriminator = objective.discriminator(network.n_qubits)
 
     @property
     def n_qubits(self) -> int:
@@ -133,7 +134,9 @@ states = StateDenoiser.from_pretrained(".").generate(16, torch.Generator())"""
             position: The place of the batch in the training.
         """
         data = data.to(self.dtype)
-        return self.objective.loss(self.network, self.channel, data, draws, position)
+        return self.objective.loss(
+            self.network, self.channel, data, draws, position, self.discriminator
+        )
 
     def distance(self, data: Tensor, draws: torch.Generator) -> Tensor:
         """The distance of generated states to the data, by the distance of the objective.

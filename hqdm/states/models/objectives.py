@@ -12,7 +12,8 @@ The first three are of one density matrix, the average of the data (QGDM); the i
 to the minimum of `teacher`, and a model whose only auxiliary qubit carries the time ends there.
 `layerwise` is of ensembles (QuDDPM, MSQuDDPM). Distances of two states are 1 - superfidelity and
 the squared Hilbert-Schmidt norm; those of two ensembles are the MMD and the 1-Wasserstein distance
-with the kernels of `hqdm.states.distances`.
+with the kernels of `hqdm.states.distances`. For T = 1, `layerwise` is QuDDPM's control QDT (quantum
+direct transport): one circuit from Haar-random kets to the ensemble.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hqdm.states.channels import Channel
 from hqdm.states.density import as_density
@@ -93,6 +94,10 @@ class StateObjective(ABC):
         """The number of batches of a whole training of T steps; None for any number."""
         return None
 
+    def discriminator(self, n_qubits: int) -> nn.Module | None:
+        """A new module of the loss whose parameters are trained, too; none unless overridden."""
+        return None
+
     @abstractmethod
     def loss(
         self,
@@ -101,6 +106,7 @@ class StateObjective(ABC):
         data: Tensor,
         draws: torch.Generator,
         position: Position,
+        discriminator: nn.Module | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
@@ -110,6 +116,7 @@ class StateObjective(ABC):
             data: States of the data, kets `(B, d)` or density matrices `(B, d, d)`.
             draws: Generator of the random numbers of the batch.
             position: The place of the batch.
+            discriminator: The module of `discriminator`.
         """
 
     def target(self, data: Tensor) -> Tensor:
@@ -148,6 +155,7 @@ class OfOneState(StateObjective):
         data: Tensor,
         draws: torch.Generator,
         position: Position,
+        discriminator: nn.Module | None = None,
     ) -> Tensor:
         """See `StateObjective`."""
         exact = channel.path(self.target(data)[0], draws)
@@ -247,6 +255,7 @@ class Layerwise(StateObjective):
         data: Tensor,
         draws: torch.Generator,
         position: Position,
+        discriminator: nn.Module | None = None,
     ) -> Tensor:
         """See `StateObjective`.
 

@@ -1,6 +1,7 @@
 """`hqdm fit` of models of quantum states: training, resuming, and options that are refused."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +34,16 @@ QUDDPM = {
     },
     "trainer": {"max_steps": 12, "check_val_every_n_epoch": 100},
 }
+QGAN = {
+    **QUDDPM,
+    "model": {
+        "network": {"options": {"n_layers": 2}},
+        "channel": "scrambling",
+        "channel_options": {"n_steps": 1, "h": [[1.0, 1.0, 1]]},
+        "predict": "adversarial",
+        "predict_options": {"discriminator_batches": 2, "generator_batches": 3},
+    },
+}
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.logger", "false"]
 
 
@@ -51,18 +62,36 @@ def test_qgdm_learns_a_mixed_state(tmp_path):
     assert model.distance(data.train_set, torch.Generator()) < 1e-3
 
 
-def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
+@pytest.mark.parametrize("config", [QUDDPM, QGAN], ids=["layerwise", "adversarial"])
+def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, config):
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    assert fit(QUDDPM, tmp_path / "whole") == 0
-    assert fit(QUDDPM, tmp_path / "parts", "--trainer.max_steps", "7") == 0
+    assert fit(config, tmp_path / "whole") == 0
+    assert fit(config, tmp_path / "parts", "--trainer.max_steps", "7") == 0
     last = tmp_path / "parts" / "run" / "last.ckpt"
-    assert fit(QUDDPM, tmp_path / "parts", "--resume", str(last)) == 0
+    assert fit(config, tmp_path / "parts", "--resume", str(last)) == 0
     ends = [read_checkpoint(tmp_path / name / "run" / "last.ckpt") for name in ("whole", "parts")]
     for key, tensor in ends[0].tensors.items():
         assert torch.equal(tensor, ends[1].tensors[key]), key
     loaded = StateModule.load_from_checkpoint(last)
     assert loaded.batches_seen == 12
+
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "states").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_configuration_trains(file, tmp_path):
+    if "wasserstein" in file.read_text():
+        pytest.importorskip("ot", reason="POT is of the extra states")
+    out, few = str(tmp_path / "run"), ["--trainer.max_steps", "2", "--data.n_val", "10"]
+    assert main(["fit", "--config", str(file), "--out", out, *QUIET, *few]) == 0
+    module = StateModule.load_from_checkpoint(tmp_path / "run" / "last.ckpt")
+    states = module.denoiser.generate(3, torch.Generator())
+    assert states.isfinite().all()
+    published = yaml.safe_load(file.read_text())
+    batches = module.denoiser.objective.n_batches(module.denoiser.channel.n_steps)
+    assert batches in (None, published["trainer"]["max_steps"])
 
 
 @pytest.mark.parametrize(
