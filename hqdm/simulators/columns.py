@@ -41,7 +41,7 @@ def columns(circuit: Circuit, basis: Tensor, weights: Tensor) -> Tensor:
     n_bytes = work_bytes(circuit, weights.element_size())
     refuse_memory(f"the states of {circuit.n_wires} qubits", n_bytes, MEMORY_LIMIT)
     ready = plan(circuit, weights.dtype)
-    entries = ready.entries(ready.phases.of_weights(states, weights))
+    phases = ready.phases.of_weights(states, weights)
     none = states.new_empty(len(weights), 0, len(basis))
-    amplitudes = ready.evolve(entries, none, states.mT).mT
-    return torch.view_as_complex(amplitudes.unflatten(-1, (-1, 2)).contiguous())
+    parts = ready.evaluate(phases, none, states.mT).mT
+    return torch.view_as_complex(parts.unflatten(-1, (-1, 2)).contiguous())
