@@ -213,7 +213,7 @@ class _KernelRun:
         arguments = *self.arguments, *outputs
         call(kernels.backward, BACKWARD, self.cos.dtype, *arguments, n=self.n_threads)
         grad_cos, grad_sin, grad_amplitudes = grads
-        grad_phases = self.cos * grad_sin - self.sin * grad_cos
+        grad_phases = self.cos * grad_sin - self.sin * grad_cos if self.cos.numel() else grad_cos
         n = self.n_samples
         return sums.sum(1), grad_phases[..., :n], grad_amplitudes[..., :n]
 
