@@ -61,16 +61,17 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         """Call the compiled function; compile it again if its files on disk are damaged."""
         kernel = self.serial if Kernel.forked else self.parallel
-        return _repaired(lambda: kernel(*args), kernel.stats.cache_path)
+        return _repaired(lambda: kernel(*args), lambda: kernel.stats.cache_path)
 
 
-def _repaired(task: Callable[[], Any], folder: str | Path | None) -> Any:
+def _repaired(task: Callable[[], Any], find_folder: Callable[[], str | Path | None]) -> Any:
     """Do a task that may read compiled code; again, without that code, if it is damaged."""
     try:
         return task()
     except Exception as error:
         modules = [frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)]
-        if caching.__name__ not in modules or folder is None:
+        folder = find_folder() if caching.__name__ in modules else None
+        if folder is None:
             raise
         for file in Path(folder).rglob("*.nb[ic]"):
             file.unlink(missing_ok=True)
@@ -116,7 +117,9 @@ class FunctionPointer:
         with _folder(self.function.__module__, "") as folder:
             options = {"error_model": "numpy", "cache": folder is not None}
             with _turn(folder, self.function.__name__):
-                compiled = _repaired(lambda: cfunc(signature, **options)(self.function), folder)
+                compiled = _repaired(
+                    lambda: cfunc(signature, **options)(self.function), lambda: folder
+                )
         self.compiled.append(compiled)
         return compiled.address
 

@@ -3,6 +3,7 @@
 M = M_G ... M_2 M_1,   M_g = A_g + cos(phase_g) B_g + sin(phase_g) C_g.
 """
 
+import math
 from itertools import groupby
 
 import torch
@@ -66,13 +67,17 @@ class InstructionMatrices:
         self, grad: Tensor, needed: tuple[bool, ...], phases: Tensor, partial: Tensor
     ) -> tuple[Tensor | None, ...]:
         """The gradient with respect to the phases; see `Operation`."""
+        return (self.gradient(grad, phases, partial),)
+
+    def gradient(self, grad: Tensor, phases: Tensor, partial: Tensor) -> Tensor:
+        """The gradient with respect to the phases, from that with respect to the matrices."""
         phases = phases.detach().contiguous()
         grad = grad.resolve_conj().clone(memory_format=torch.contiguous_format)
         work = grad.new_empty(self.shape[-1])
         grad_phases = torch.zeros_like(phases)
         arguments = phases, partial, grad, work, grad_phases
         self._call(products.differentiate, BACKWARD, *arguments)
-        return (grad_phases,)
+        return grad_phases
 
     def reference(self, phases: Tensor) -> Tensor:
         """The matrices in torch operations."""
@@ -103,15 +108,33 @@ class Entries:
 
     def __call__(self, phases: Tensor) -> Tensor:
         """The entries `(n_circuits, n_entries)` for the phases `(n_circuits, n_gates)`."""
-        return self._joined(phases, self._matrices(phases))
+        return self._joined([group(phases) for group in self.groups], phases)
 
     def inverse(self, phases: Tensor) -> Tensor:
         """The entries of the conjugate transposes, `(n_circuits, n_entries)`."""
-        return self._joined(phases, [matrix.mH for matrix in self._matrices(phases)])
+        return self._joined([group(phases).mH for group in self.groups], phases)
 
-    def _matrices(self, phases: Tensor) -> list[Tensor]:
-        return [group(phases) for group in self.groups]
+    def forward(self, phases: Tensor) -> tuple[Tensor, ...]:
+        """The entries, and what `backward` needs further."""
+        values = [group.forward(phases) for group in self.groups]
+        entries = self._joined([matrices for matrices, _ in values], phases)
+        return entries, *(partial for _, partial in values)
 
-    def _joined(self, phases: Tensor, matrices: list[Tensor]) -> Tensor:
-        none = self.none.expand(len(phases), 0)
-        return torch.cat([none, *(matrix.flatten(1) for matrix in matrices)], 1)
+    def backward(self, grad: Tensor, phases: Tensor, *further: Tensor) -> Tensor:
+        """The gradient with respect to the phases."""
+        total = torch.zeros_like(phases)
+        shapes = [group.shape[1:] for group in self.groups]
+        parts = grad.split([math.prod(shape) for shape in shapes], 1)
+        for group, shape, part, partial in zip(self.groups, shapes, parts, further, strict=True):
+            total += group.gradient(part.reshape(-1, *shape), phases, partial)
+        return total
+
+    def reference(self, phases: Tensor) -> Tensor:
+        """The entries in torch operations."""
+        return self._joined([group.reference(phases) for group in self.groups], phases)
+
+    def _joined(self, matrices: list[Tensor], phases: Tensor) -> Tensor:
+        flat = [matrix.flatten(1) for matrix in matrices]
+        if len(flat) == 1:
+            return flat[0]
+        return torch.cat([self.none.expand(len(phases), 0), *flat], 1)

@@ -57,13 +57,10 @@ class Circuits(nn.Module):
         angle_std: float,
         options: Mapping[str, Any],
     ) -> None:
-        from hqdm.simulators import resolve_simulator  # imports PennyLane
-
         super().__init__()
         whole("the number of data and auxiliary qubits", n_wires, 1, MAX_WIRES)
         built = build_ansatz(ansatz, n_wires, n_layers, **options)
         self.circuit = Circuit(AmplitudeEmbedding(n_wires), built, measure="state")
-        self.simulator = resolve_simulator("auto")
         self.angle_std = positive("angle_std", angle_std)
         shape = self.circuit.weights_shape
         self.theta = nn.ParameterList(torch.empty(shape) for _ in range(n_circuits))
@@ -88,12 +85,11 @@ class Circuits(nn.Module):
         Returns:
             U|i> for each circuit and basis state i, complex `(len(which), N, 2^n_wires)`.
         """
+        from hqdm.simulators.columns import columns  # imports PennyLane
+
         angles = torch.stack([self.theta[i] for i in which])
         dtype = torch.promote_types(angles.dtype, torch.float32)
-        one_hot = nn.functional.one_hot(basis, 2**self.circuit.n_wires)
-        inputs = one_hot.to(angles.device, dtype).expand(len(which), -1, -1)
-        amplitudes = self.simulator(self.circuit, inputs, angles.to(dtype))
-        return torch.view_as_complex(amplitudes.unflatten(-1, (-1, 2)).contiguous())
+        return columns(self.circuit, basis.to(angles.device), angles.to(dtype))
 
 
 class Backward(nn.Module, ABC):
