@@ -156,7 +156,7 @@ def _draw_histograms(axes: "Axes", real: Tensor, generated: Tensor) -> None:
     ends = torch.stack([*real.aminmax(), *generated.aminmax()])
     middle = float(ends.max() + ends.min()) / 2
     half = max(0.55 * float(ends.max() - ends.min()), LEAST_RANGE / 2)
-    bins = np.linspace(middle - half, middle + half, BINS + 1)
+    bins = np.linspace(middle - half, middle + half, BINS + 1).tolist()
     filled: dict[str, Any] = {"label": "data", "color": DATA, "alpha": 0.45}
     outline: dict[str, Any] = {"label": "generated", "color": GENERATED, "histtype": "step"}
     for values, options in ((real, filled), (generated, outline)):
