@@ -157,7 +157,7 @@ def draw_states(axes: "Axes", states: Tensor, color: str) -> None:
     front = depth >= -EQUAL  # also the maximally mixed state, for which rounding decides
     if float((vectors - vectors[0]).abs().max()) < EQUAL:
         front, right, up = front[:1], right[:1], up[:1]
-        axes.plot([0, right[0]], [0, up[0]], color=color, linewidth=1.2, zorder=3)
+        axes.plot([0, float(right[0])], [0, float(up[0])], color=color, linewidth=1.2, zorder=3)
     size = 9 if len(front) > 1 else 24
     axes.scatter(right[~front], up[~front], size, "none", edgecolors=color, lw=0.5, zorder=1.5)
     axes.scatter(right[front], up[front], size, color, alpha=0.7, lw=0, zorder=4)

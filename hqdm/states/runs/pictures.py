@@ -8,7 +8,7 @@ observables.png  histograms of the magnetisation, and of the purity of density m
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import pi
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -156,10 +156,9 @@ def _draw_histograms(axes: "Axes", real: Tensor, generated: Tensor) -> None:
     ends = torch.stack([*real.aminmax(), *generated.aminmax()])
     middle = float(ends.max() + ends.min()) / 2
     half = max(0.55 * float(ends.max() - ends.min()), LEAST_RANGE / 2)
-    bins = np.linspace(middle - half, middle + half, BINS + 1)
-    for values, name, options in (
-        (real, "data", {"color": DATA, "alpha": 0.45}),
-        (generated, "generated", {"color": GENERATED, "histtype": "step", "linewidth": 1.5}),
-    ):
+    bins = np.linspace(middle - half, middle + half, BINS + 1).tolist()
+    filled: dict[str, Any] = {"label": "data", "color": DATA, "alpha": 0.45}
+    outline: dict[str, Any] = {"label": "generated", "color": GENERATED, "histtype": "step"}
+    for values, options in ((real, filled), (generated, outline)):
         share = np.full(len(values), 1 / len(values))
-        axes.hist(values.numpy(), bins, weights=share, label=name, **options)
+        axes.hist(values.numpy(), bins, weights=share, linewidth=1.5, **options)

@@ -15,7 +15,7 @@ from hqdm.states.distances import average, fidelity
 from hqdm.states.models import MeasuredCircuit, StateDenoiser, TracedCircuit
 from hqdm.states.models.objectives import Final, Layerwise
 from hqdm.states.observables import magnetisation
-from hqdm.states.runs.pictures import PHASES, density_bars, histograms, state_pictures
+from hqdm.states.runs.pictures import LEAST_RANGE, PHASES, density_bars, histograms, state_pictures
 
 
 def test_bars_have_the_moduli_as_heights_and_the_phases_as_colours():
@@ -67,11 +67,16 @@ def test_kets_have_no_histogram_of_purities_nor_one_qubit_of_moduli():
     assert all("M_" in name and "|" not in name for name in names)
 
 
-def test_equal_values_are_one_bar():
+def test_equal_values_are_one_bar_in_the_middle():
     ket = random_kets(1, 2).repeat(6, 1)
-    for panel in histograms(ket, ket).axes:
-        heights = [bar.get_height() for bar in panel.containers[0].patches]
-        assert sorted(heights)[-2:] == pytest.approx([0, 1])
+    panel = histograms(ket, ket).axes[0]
+    bars = panel.containers[0].patches
+    heights = [bar.get_height() for bar in bars]
+    assert sorted(heights)[-2:] == pytest.approx([0, 1])
+    highest = bars[int(np.argmax(heights))]
+    middle = highest.get_x() + highest.get_width() / 2
+    assert middle == pytest.approx(float(magnetisation(ket)[0]))
+    assert len(bars) * highest.get_width() == pytest.approx(LEAST_RANGE)
 
 
 def model_of(n_qubits, traced):
