@@ -29,7 +29,7 @@ from rich.console import Console
 from simulators import RESULTS, machine
 from speed.report import ABSENT, Table, machine_lines
 from speed.settings import Settings
-from timed_training import QUIET, averaged, resumed
+from timed_training import QUIET, resumed
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.nn.parts import count
@@ -98,7 +98,7 @@ def qgdm(model: str, n: int, pure: bool, n_fresh: int, **changes: Any) -> Row:
 def qgan(n: int, pure: bool) -> Row:
     """The control QGAN of one state, with as many auxiliary qubits and layers as QGDM."""
     options = {"n_time": 1, "n_fresh": max(n - 1, 0), "n_layers": LAYERS[n]}
-    given = {**of_state(n, pure, 4 * BATCHES[n]), "model.network.options": options}
+    given = {**of_state(n, pure, 2 * BATCHES[n]), "model.network.options": options}
     return Row("QGAN", in_words(n, pure), "qgan_2q", given)
 
 
@@ -164,7 +164,7 @@ def train(row: Row, seed: int, quick: bool) -> tuple[StateDenoiser, StateDataMod
         started = time.perf_counter()
         cli.run()
         seconds = time.perf_counter() - started
-    model = averaged(cli.model)
+    model = cli.model.denoiser.eval()
     assert isinstance(model, StateDenoiser)
     assert isinstance(cli.datamodule, StateDataModule)
     return model, cli.datamodule, seconds
