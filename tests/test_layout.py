@@ -14,6 +14,7 @@ ELSEWHERE = {
     "cli/options.py": "cli/test_main.py",  # options show in the commands that take them
     "cli/circuit_report.py": "cli/commands/test_inspect.py",  # which prints it
     "cli/commands/sample.py": "cli/test_main.py",  # and so do the commands' own lines
+    "cli/commands/evaluate.py": "cli/test_main.py",
     "cli/commands/inpaint.py": "generation/test_inpainting.py",
     "cli/commands/optimise_grid.py": "samplers/optimised/test_fit.py",
     "cli/commands/compare_samplers.py": "evaluation/test_comparison.py",

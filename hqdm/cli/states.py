@@ -121,7 +121,7 @@ def evaluate(
 
 
 def description(model: Model) -> Iterator[str]:
-    """What a model is, in lines: its qubits and steps, options, channel and objective.
+    """Lines about a model: its qubits and steps, options, channel and objective.
 
     Raises:
         HQDMError: If it is not of quantum states.
