@@ -73,6 +73,16 @@ def test_haar_ancillas_make_samples_of_equal_states_differ():
         assert haar == (len(rounded) == 50)
 
 
+@pytest.mark.parametrize(("n_ancillas", "unital"), [(1, True), (2, False)])
+def test_a_haar_ancilla_alone_keeps_the_average_of_samples(n_ancillas, unital):
+    """Over the ancilla and the outcomes 1/d goes to sum_az K K^dagger / (2 d), which is 1/d."""
+    torch.manual_seed(2)
+    model = MeasuredCircuit(1, 1, n_ancillas=n_ancillas, haar=True).double()
+    kraus = model.kraus([1])[0].detach().flatten(0, 1)
+    average = (kraus @ kraus.mH).sum(0) / 4
+    assert torch.allclose(average, torch.eye(2).to(average) / 2, atol=1e-12) == unital
+
+
 def test_outcomes_have_their_probabilities():
     weights = torch.tensor([[1.0, 2.0, 0.0, 5.0]]).double().expand(40_000, -1)
     counts = outcomes(weights, generator(0)).bincount(minlength=4) / 40_000
