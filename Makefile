@@ -40,6 +40,7 @@ bench: $(STAMP)  ## Compare simulators, device and layers with others (about 20 
 	$(BIN)/python benchmarks/pennylane_device.py --write benchmarks/results/pennylane_device.md
 	$(BIN)/python benchmarks/quantum_convolution.py --write benchmarks/results/quantum_convolution.md
 	$(BIN)/python benchmarks/amplitude_speed.py --write benchmarks/results/amplitude_speed.md
+	$(BIN)/python benchmarks/states_speed.py --write benchmarks/results/states_speed.md
 
 # Without $(STAMP): that machine has no network, and torch for its GPU.
 gpu:  ## Check and measure on an NVIDIA GPU, 8 minutes, offline: WHEELS=folder (docs/gpu.md)

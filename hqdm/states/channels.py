@@ -352,14 +352,15 @@ class Scrambling(Channel):
 
     def at(self, states: Tensor, t: int, generator: torch.Generator | None = None) -> Tensor:
         """See `Channel`."""
-        for s in range(1, self._check_step(t, least=0) + 1):
-            states = self.step(states, s, generator)
-        return states
+        n_qubits, last = n_qubits_of(states.shape[-1]), self._check_step(t, least=0)
+        layers = [self.angles(s, len(states), n_qubits, generator) for s in range(1, last + 1)]
+        return scramble(states, *map(torch.stack, zip(*layers, strict=True))) if layers else states
 
     def step(self, states: Tensor, t: int, generator: torch.Generator | None = None) -> Tensor:
         """See `Channel`."""
         n_qubits = n_qubits_of(states.shape[-1])
-        return scramble(states, *self.angles(t, len(states), n_qubits, generator))
+        single, pair = self.angles(t, len(states), n_qubits, generator)
+        return scramble(states, single[None], pair[None])
 
     def angles(
         self, t: int, n: int, n_qubits: int, generator: torch.Generator | None = None
@@ -395,26 +396,34 @@ class Scrambling(Channel):
 
 
 def scramble(kets: Tensor, single: Tensor, pair: Tensor) -> Tensor:
-    """One layer of `Scrambling` with given angles.
+    """Layers of `Scrambling` with given angles.
 
     Args:
         kets: `(B, d)`.
-        single: Angles of RZ, RY, RZ of every qubit, `(B, n, 3)`.
-        pair: Angle of RZZ of every pair, `(B,)`.
+        single: Angles of RZ, RY, RZ of every qubit, `(S, B, n, 3)` for S layers.
+        pair: Angle of RZZ of every pair, `(S, B)`.
 
     Returns:
         `(B, d)`.
     """
-    n = single.shape[1]
-    gates = _rz_ry_rz(single).to(kets)
-    for qubit in range(n):
-        split = kets.reshape(-1, 2**qubit, 2, 2 ** (n - 1 - qubit))
-        kets = torch.einsum("bij,bljr->blir", gates[:, qubit], split).reshape(kets.shape)
+    n = single.shape[2]
+    gates = _rz_ry_rz(single).to(kets)  # of all layers at once: a batch needs T layers
+    pairs = _sum_of_zz(n) if n > 1 else None
+    for layer, angle in zip(gates, pair, strict=True):
+        for qubit in range(n):
+            split = kets.reshape(-1, 2**qubit, 2, 2 ** (n - 1 - qubit))
+            kets = torch.einsum("bij,bljr->blir", layer[:, qubit], split).reshape(kets.shape)
+        if pairs is not None:
+            kets = kets * torch.exp(-0.5j * angle[:, None] * pairs).to(kets)
+    return kets
+
+
+def _sum_of_zz(n: int) -> Tensor:
+    """The diagonal of the sum of ZZ over all pairs of n qubits, `(2^n,)` in float64."""
     from hqdm.simulators.program.statevector import z_signs  # imports PennyLane
 
     z = z_signs(n)
-    zz = sum((z[i] * z[j] for i, j in combinations(range(n), 2)), torch.zeros(2**n))
-    return kets * torch.exp(-0.5j * pair[:, None] * zz).to(kets)
+    return sum((z[i] * z[j] for i, j in combinations(range(n), 2)), torch.zeros(2**n))
 
 
 def _rz_ry_rz(angles: Tensor) -> Tensor:
