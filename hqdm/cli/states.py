@@ -15,18 +15,22 @@ from hqdm.states.models.backward import Circuits
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.runs.controls import Controls, control_sheet
 from hqdm.states.runs.data import StateDataModule, data_of_run
-from hqdm.states.runs.evaluation import METRICS_FILE, score_page, write_report
+from hqdm.states.runs.evaluation import METRICS_FILE, fresh_states, score_page, write_report
 from hqdm.states.runs.evaluation import evaluate as score
+from hqdm.states.runs.pictures import picture_files, state_pictures
 from hqdm.states.runs.sampling import FILES, sample_states, write_states
 from hqdm.storage.checkpoint import read_checkpoint
 from hqdm.storage.claims import claim
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.pictures import save_figure
 from hqdm.utils.progress import progress_bar
+from hqdm.utils.seeds import generator
 from hqdm.utils.tables import counted, show
 
 COMMON = ("checkpoint", "weights", "n", "seed", "device", "overwrite", "out")
 """The options of `sample` and `evaluate` that apply to models of quantum states."""
 
+PICTURE_STREAM = 12
 N_SAMPLED, N_SCORED = 64, 1000
 """Numbers of states if `--n` is not given."""
 
@@ -64,7 +68,7 @@ def data_of(checkpoint: str | None, given: BatchDataModule | None) -> StateDataM
 
 
 def sample(model: Model, options: Namespace) -> None:
-    """Generate states, see `hqdm.states.runs.sampling`.
+    """Generate states, see `hqdm.states.runs.sampling`, and draw them beside the data of the run.
 
     Args:
         model: The model.
@@ -77,11 +81,22 @@ def sample(model: Model, options: Namespace) -> None:
     n = N_SAMPLED if options.n is None else options.n
     given = {name: vars(options)[name] for name in COMMON}
     settings = {**given, "n": n, "checkpoint_sha256": model_digest(options.checkpoint)}
-    with claim(out, FILES, options.overwrite):
+    data = data_of(options.checkpoint, None)
+    pictures = picture_files(model.n_qubits) if data else ()
+    with claim(out, (*FILES, *pictures), options.overwrite):
         with progress_bar() as progress:
             samples = sample_states(model, n, options.seed, progress)
-        written = write_states(samples, out, settings)
-    print(f"{counted(n, 'state')}: {written}")
+        written = [write_states(samples, out, settings)]
+        if data:
+            real = fresh_states(model, data, n, options.seed, 0)
+            path = [*samples.path[:-1], samples.states]
+            draws = generator(options.seed, PICTURE_STREAM)
+            for name, figure in state_pictures(model, path, real, draws).items():
+                save_figure(figure, out / name)
+                written.append(str(out / name))
+    print(f"{counted(n, 'state')}: {', '.join(written)}")
+    if not data:
+        print("no pictures: an exported model does not name the ensemble of its run")
 
 
 def evaluate(

@@ -61,6 +61,19 @@ def test_sample_writes_states_of_a_run_and_of_its_export(hqdm, run, exported, tm
     assert record["checkpoint_sha256"] == model_digest(run)
 
 
+def test_sample_draws_states_of_a_run_beside_its_data(hqdm, refused, run, exported, tmp_path):
+    words = ("sample", "--checkpoint", run, "--n", 5, "--out", tmp_path / "run")
+    written = hqdm(*words).out
+    for name in ("bloch_strip.png", "observables.png"):
+        assert str(tmp_path / "run" / name) in written
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "run" / "samples.npz").unlink()
+    assert "already holds" in refused(*words)
+    of_export = hqdm("sample", "--checkpoint", exported, "--n", 5, "--out", tmp_path / "export")
+    assert "no pictures: an exported model does not name the ensemble of its run" in of_export.out
+    assert not list((tmp_path / "export").glob("*.png"))
+
+
 def test_the_exported_model_is_that_of_the_run(exported, hqdm, tmp_path):
     model = StateDenoiser.from_pretrained(exported)
     assert hqdm("sample", "--checkpoint", exported, "--n", 4, "--out", tmp_path).code == 0

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 MAX_QUBITS = 4  # of the bars of a density matrix, 256
 PHASES = "twilight"  # cyclic: positive numbers are dark, negative ones light, i and -i in colour
 BINS = 31  # odd: values that are all equal lie in the middle of a bin
+STRIP_FILE, DENSITY_FILE, OBSERVABLES_FILE = "bloch_strip.png", "density.png", "observables.png"
 LEAST_RANGE = 0.1  # of a histogram, for states that are all equal
+
+
+def picture_files(n_qubits: int) -> tuple[str, ...]:
+    """The names of the files of `state_pictures` of models of n qubits."""
+    if n_qubits == 1:
+        return (OBSERVABLES_FILE, STRIP_FILE)
+    return (OBSERVABLES_FILE, DENSITY_FILE) if n_qubits <= MAX_QUBITS else (OBSERVABLES_FILE,)
 
 
 def state_pictures(
@@ -45,13 +53,13 @@ def state_pictures(
     Returns:
         Figures by the names of their files, see the module.
     """
-    figures = {"observables.png": histograms(data, path[-1])}
+    figures = {OBSERVABLES_FILE: histograms(data, path[-1])}
     if model.n_qubits == 1:
-        figures["bloch_strip.png"] = bloch_strip(model.channel, path, data, draws)
+        figures[STRIP_FILE] = bloch_strip(model.channel, path, data, draws)
     elif model.n_qubits <= MAX_QUBITS:
         target, generated = average(data), average(path[-1])
         name = f"generated, $F$ = {float(fidelity(target, generated)):.4f}"
-        figures["density.png"] = density_bars({"data": target, name: generated})
+        figures[DENSITY_FILE] = density_bars({"data": target, name: generated})
     return figures
 
 
