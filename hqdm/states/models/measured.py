@@ -6,8 +6,9 @@ r"""QuDDPM and MSQuDDPM: a unitary of which the auxiliary qubits are measured.
 The outcome z is drawn and none is discarded; every step has angles of its own. The auxiliary qubits
 start in |0>, except the first one with `haar`: a random state of one qubit for each sample, without
 which all samples of MSQuDDPM would start alike, from 1/d. It needs a second ancilla: the Haar
-average of a lone one is 1/2, so that the average of all samples stays 1/d. The derivative is that of the states
-after the drawn outcomes; their probabilities' own derivative is left out, as in the public codes.
+average of a lone one is 1/2, so that the average of all samples stays 1/d. The derivative is that
+of the states after the drawn outcomes; their probabilities' own derivative is left out, as in the
+public codes.
 
 Sources: Zhang et al., PRL 132, 100602 (QuDDPM); Kwun et al., PRA 111, 032610 (MSQuDDPM).
 """
