@@ -109,7 +109,7 @@ class Adversarial(StateObjective):
         return Discriminator(n_qubits, self.n_ancillas, self.n_layers)
 
     def of_generator(self, batch: int) -> bool:
-        """Whether a batch is one of the generator's turn."""
+        """True for a batch of the generator's turn."""
         turns = self.discriminator_batches + self.generator_batches
         return batch % turns >= self.discriminator_batches
 
