@@ -35,7 +35,7 @@ class Task(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """What a task is computed with.
+    """The numbers of a task.
 
     Attributes:
         angles: `(n_layers, n_qubits + n_ancillas, 2)`.
@@ -66,7 +66,7 @@ class Contestant(ABC):
 
     Args:
         task: The task.
-        arrays: What it is computed with.
+        arrays: Its numbers.
     """
 
     def __init__(self, task: Task, arrays: Arrays) -> None:

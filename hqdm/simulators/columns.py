@@ -15,7 +15,7 @@ from hqdm.simulators.program.base import is_differentiated_forward, refuse_memor
 from hqdm.simulators.program.statevector import StatevectorSimulator
 
 MEMORY_LIMIT = 2**30
-"""Bytes of the states of all threads."""
+"""Memory limit in bytes of the states of all threads."""
 
 
 def columns(circuit: Circuit, basis: Tensor, weights: Tensor) -> Tensor:
