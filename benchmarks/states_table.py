@@ -150,6 +150,8 @@ def configuration(row: Row, seed: int, quick: bool) -> dict[str, Any]:
         for name in path:
             part = part.setdefault(name, {})
         part[last] = value
+    if row.score is None:
+        config["data"].setdefault("options", {})["seed"] = seed  # of the target
     if row.changes.get("model.predict") is not None:
         config["model"].pop("predict_options", None)
     return config

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, reduce
 from itertools import combinations, pairwise
 from math import cos, pi, prod, sqrt
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -245,6 +245,14 @@ class Depolarising(DampingChannel):
         """Maximally mixed states, see `Channel`."""
         return maximally_mixed(n_qubits, dtype).repeat(whole("n", n), 1, 1)
 
+    def path(self, rho: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Channel`; of all qubits together, in one operation."""
+        if self.local:
+            return super().path(rho, generator)
+        refuse_density(self.n_steps + 1, n_qubits_of(rho.shape[-1]), rho.dtype)
+        kept = torch.tensor(self.signal, dtype=rho.real.dtype, device=rho.device)
+        return self._apply(rho[None], kept[:, None, None])
+
     def adjoint_step(self, operators: Tensor, t: int) -> Tensor:
         """The step itself, since Pauli matrices are Hermitian, see `DampingChannel`."""
         return self.step(operators, t)
@@ -256,9 +264,9 @@ class Depolarising(DampingChannel):
         refuse_density(4**n_qubits, n_qubits, torch.complex128)
         return _pauli_kraus(self.kept(t), n_qubits)
 
-    def _apply(self, states: Tensor, kept: float) -> Tensor:
+    def _apply(self, states: Tensor, kept: float | Tensor) -> Tensor:
         if self.local:
-            return super()._apply(states, kept)
+            return super()._apply(states, cast(float, kept))
         trace = states.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         mixed = maximally_mixed(n_qubits_of(states.shape[-1]), states.dtype).to(states.device)
         return kept * states + (1 - kept) * trace * mixed

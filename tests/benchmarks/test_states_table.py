@@ -18,6 +18,8 @@ def test_rows_are_configurations(benchmark):
         config = benchmark.configuration(row, 7, quick=False)
         assert config["seed_everything"] == 7
         assert config["data"]["ensemble"] in NAMES
+        if row in benchmark.ONE_STATE:  # each random seed has another target
+            assert config["data"]["options"] == {"seed": 7}
         batches = config["model"].get("predict_options", {}).get("batches")
         if batches is not None:  # of every step
             steps = config["model"]["channel_options"]["n_steps"]

@@ -152,13 +152,17 @@ class Backward(nn.Module, ABC):
             Complex operators, those of each step along the first axis, `(d, d)` along the last two.
         """
 
+    def maps(self, steps: Sequence[int]) -> Tensor:
+        """What `after` takes for each of some steps: the Kraus operators unless overridden."""
+        return self.kraus(steps)
+
     @abstractmethod
-    def after(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+    def after(self, states: Tensor, maps: Tensor, draws: torch.Generator) -> Tensor:
         """States after one step.
 
         Args:
             states: Kets `(B, d)` or density matrices `(B, d, d)`.
-            kraus: The operators of the step.
+            maps: What `maps` has for the step.
             draws: Generator of the outcomes.
         """
 
@@ -178,7 +182,7 @@ class Backward(nn.Module, ABC):
             HQDMError: If the states do not fit the model, or there is no such step.
         """
         self.check(states)
-        return self.after(states, self.kraus([whole("t", t, 1, self.n_steps)])[0], draws)
+        return self.after(states, self.maps([whole("t", t, 1, self.n_steps)])[0], draws)
 
     def each(self, states: Tensor, draws: torch.Generator) -> Tensor:
         """States at the steps 0, ..., T - 1, each from one state at the step after it.
@@ -191,9 +195,9 @@ class Backward(nn.Module, ABC):
             HQDMError: If the states do not fit the model.
         """
         self.check(states)
-        every = self.kraus(range(1, self.n_steps + 1))
+        every = self.maps(range(1, self.n_steps + 1))
         pairs = zip(states, every, strict=True)
-        return torch.cat([self.after(state[None], kraus, draws) for state, kraus in pairs])
+        return torch.cat([self.after(state[None], maps, draws) for state, maps in pairs])
 
     def chain(
         self, states: Tensor, draws: torch.Generator, until: int = 0
@@ -212,8 +216,8 @@ class Backward(nn.Module, ABC):
         steps = range(self.n_steps, until, -1)
         if not steps:
             return
-        for t, kraus in zip(steps, self.kraus(steps), strict=True):
-            states = self.after(states, kraus, draws)
+        for t, maps in zip(steps, self.maps(steps), strict=True):
+            states = self.after(states, maps, draws)
             yield t - 1, states
 
     def check(self, states: Tensor) -> None:

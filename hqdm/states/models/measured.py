@@ -99,12 +99,12 @@ class MeasuredCircuit(Backward):
         by_outcome = columns.reshape(len(steps), len(starts), self.dim, -1, self.dim)
         return by_outcome.permute(0, 1, 3, 4, 2)
 
-    def after(self, states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
+    def after(self, states: Tensor, maps: Tensor, draws: torch.Generator) -> Tensor:
         """See `Backward`."""
         if not self.haar:
-            return collapsed(states, kraus[0], draws)
-        first = haar_kets(len(states), 1, draws).to(kraus)
-        return collapsed(states, torch.einsum("ba,azij->bzij", first, kraus), draws)
+            return collapsed(states, maps[0], draws)
+        first = haar_kets(len(states), 1, draws).to(maps)
+        return collapsed(states, torch.einsum("ba,azij->bzij", first, maps), draws)
 
 
 def collapsed(states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:

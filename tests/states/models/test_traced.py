@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hqdm import HQDMError
 from hqdm.states.density import density, haar_kets, maximally_mixed
-from hqdm.states.models.traced import TracedCircuit
+from hqdm.states.models import traced as traced_module
+from hqdm.states.models.traced import MAX_VECTORISED, TracedCircuit, channel_matrices, traced
 from hqdm.utils.seeds import generator
 
 
@@ -55,6 +56,40 @@ def test_a_step_is_that_of_pennylane(n_qubits, n_time, n_fresh, time_layers, t, 
     (rho,) = mixed(1, n_qubits, seed)
     (after,) = model.step(rho[None], t, generator(0))
     torch.testing.assert_close(after, of_pennylane(model, rho, t), atol=1e-10, rtol=0)
+
+
+@given(
+    n_qubits=st.integers(1, 3),
+    z=st.integers(1, 4),
+    n=st.integers(1, 3),
+    seed=st.integers(0, 2**20),
+)
+@settings(max_examples=20, deadline=None)
+def test_the_matrix_of_a_channel_is_its_kraus_sum(n_qubits, z, n, seed):
+    draws, d = generator(seed), 2**n_qubits
+    kraus = torch.randn(2, z, d, d, dtype=torch.complex128, generator=draws)  # of any map
+    rho = mixed(n, n_qubits, seed)
+    for matrix, operators in zip(channel_matrices(kraus), kraus, strict=True):
+        expected = sum(k @ rho @ k.mH for k in operators)
+        found = (matrix @ rho.flatten(1).mT).mT.view_as(rho)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(traced(rho, operators), expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_qubits", [1, 2, 3])
+def test_matrices_of_channels_change_neither_states_nor_gradients(n_qubits, monkeypatch):
+    torch.manual_seed(0)
+    model = TracedCircuit(n_qubits, 5, 1, 1, 2, angle_std=1.0).double()
+    start = mixed(2, n_qubits, 3)
+    found = []
+    for most in (MAX_VECTORISED, 0):
+        monkeypatch.setattr(traced_module, "MAX_VECTORISED", most)
+        assert model.maps([1])[0].ndim == (2 if most else 3)
+        (*_, (_, last)) = model.chain(start, generator(0))
+        (gradient,) = torch.autograd.grad(last[:, 0, 0].real.sum(), [model.circuit.theta[0]])
+        found.append((last.detach(), gradient))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
 
 def test_kraus_operators_are_complete():
