@@ -15,7 +15,7 @@ from hqdm.utils.errors import HQDMError
 
 if TYPE_CHECKING:
     from hqdm.diffusion.denoiser import Denoiser
-    from hqdm.diffusion.loading import ModelType
+    from hqdm.diffusion.model import Model
     from hqdm.evaluation.protocol import ScoringProtocol
     from hqdm.samplers import Sampler
 
@@ -250,25 +250,22 @@ def load_model(options: argparse.Namespace) -> "Denoiser":
     Raises:
         HQDMError: If either cannot be used, or it is a model of another kind.
     """
-    from hqdm.diffusion.denoiser import Denoiser
-
-    return load_kind(options, Denoiser)
-
-
-def load_kind(options: argparse.Namespace, kind: type["ModelType"]) -> "ModelType":
-    """The model of `--checkpoint` on `--device`.
-
-    Args:
-        options: The options of the command.
-        kind: The class of the model; `Model` for any kind.
-
-    Raises:
-        HQDMError: If either cannot be used, or it is a model of another kind.
-    """
-    from hqdm.diffusion import loading
+    from hqdm.diffusion.loading import load_denoiser
 
     device = device_named(options.device)
-    return loading.load_model(options.checkpoint, kind, options.weights).to(device)
+    return load_denoiser(options.checkpoint, options.weights).to(device)
+
+
+def load_any_model(options: argparse.Namespace) -> "Model":
+    """The model of `--checkpoint`, of any kind, on `--device`.
+
+    Raises:
+        HQDMError: If either cannot be used.
+    """
+    from hqdm.diffusion.loading import load_any
+
+    device = device_named(options.device)
+    return load_any(options.checkpoint, options.weights).to(device)
 
 
 def grid_of(options: argparse.Namespace, sampler: str, denoiser: "Denoiser") -> Any:

@@ -37,6 +37,11 @@ def load_denoiser(path: str | Path, weights: Weights = "averaged") -> Denoiser:
     return load_model(path, Denoiser, weights)
 
 
+def load_any(path: str | Path, weights: Weights = "averaged") -> Model:
+    """The model of any kind in a training checkpoint or a folder, see `load_model`."""
+    return load_model(path, Model, weights)  # type: ignore[type-abstract]  # only its `of` is used
+
+
 def load_model(path: str | Path, kind: type[ModelType], weights: Weights = "averaged") -> ModelType:
     """The model in a training checkpoint or a folder, in evaluation mode.
 

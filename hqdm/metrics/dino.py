@@ -43,6 +43,9 @@ class DinoExtractor(FeatureExtractor):
         HQDMError: If `transformers` or the folder is missing, or it holds another model.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, weights: str | Path | None) -> None:
         network = _load(weights)
         super().__init__(DINO, network.config.hidden_size, SIZE, channels=3)

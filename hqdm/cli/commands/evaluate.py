@@ -9,7 +9,7 @@ from hqdm.cli.options import (
     add_output,
     add_sampler,
     add_scores,
-    load_kind,
+    load_any_model,
     protocol_of,
     sampler_of,
 )
@@ -36,7 +36,6 @@ def run(args: Sequence[str]) -> None:
 
     from hqdm.diffusion.denoiser import Denoiser
     from hqdm.diffusion.loading import model_digest, model_file
-    from hqdm.diffusion.model import Model
     from hqdm.evaluation.report import REPORT_FILES, score_sheet, write_report
     from hqdm.evaluation.report import evaluate as score
     from hqdm.utils.progress import progress_bar
@@ -45,7 +44,7 @@ def run(args: Sequence[str]) -> None:
     checkpoint = Path(options.checkpoint)
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
     out = Path(options.out) if options.out else beside / "evaluation"
-    denoiser = load_kind(options, Model)
+    denoiser = load_any_model(options)
     model = {
         "checkpoint": str(model_file(options.checkpoint).absolute()),
         "checkpoint_sha256": model_digest(options.checkpoint),

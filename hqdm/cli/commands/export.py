@@ -15,12 +15,11 @@ def run(args: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
     options = parser.parse_args(args)
 
-    from hqdm.diffusion.loading import load_model
-    from hqdm.diffusion.model import Model
+    from hqdm.diffusion.loading import load_any
     from hqdm.storage.folder import CONFIG_FILE, WEIGHTS_FILE, check_no_run
     from hqdm.storage.requirements import copies
 
-    model = load_model(options.checkpoint, Model, options.weights)
+    model = load_any(options.checkpoint, options.weights)
     out = Path(options.out)
     check_no_run(out)
     with claim(out, (CONFIG_FILE, WEIGHTS_FILE, *copies(model.config, out)), options.overwrite):

@@ -12,7 +12,7 @@ from torch import nn
 from hqdm.cli.options import Parser, add_model, class_ranges
 from hqdm.data.batches import BatchDataModule
 from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.loading import checkpoint_in, find_model, load_model
+from hqdm.diffusion.loading import checkpoint_in, find_model, load_any
 from hqdm.diffusion.model import Model
 from hqdm.nn.parts import (
     QuantumModule,
@@ -101,7 +101,7 @@ def run(args: Sequence[str]) -> None:
         configured = TrainingCLI(["--config", options.config, *changes])
         denoiser, data = configured.model.denoiser.eval(), configured.datamodule
     else:
-        denoiser, data = load_model(options.checkpoint, Model), None
+        denoiser, data = load_any(options.checkpoint), None
     if not isinstance(denoiser, Denoiser):
         parser.refuse_others(args, ("config", "checkpoint"), denoiser.noun)
         report_states(denoiser, data, options.checkpoint, Console())

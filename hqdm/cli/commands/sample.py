@@ -13,7 +13,7 @@ from hqdm.cli.options import (
     add_output,
     add_sampler,
     drawing_of,
-    load_kind,
+    load_any_model,
     sampler_of,
 )
 from hqdm.storage.claims import claim
@@ -47,13 +47,12 @@ def run(args: Sequence[str]) -> None:
 
     from hqdm.diffusion.denoiser import Denoiser
     from hqdm.diffusion.loading import model_digest
-    from hqdm.diffusion.model import Model
     from hqdm.generation.files import check_no_others
     from hqdm.generation.sampling import sample_files, sample_images, write_samples
     from hqdm.utils.progress import progress_bar, silent
 
     out = Path(options.out)
-    denoiser = load_kind(options, Model)
+    denoiser = load_any_model(options)
     if not isinstance(denoiser, Denoiser):
         from hqdm.cli.states import COMMON, sample  # imports PennyLane
 

@@ -94,8 +94,8 @@ def write_states(samples: StateSamples, out: Path, settings: dict[str, Any]) -> 
     """
     buffer = io.BytesIO()
     steps = np.arange(len(samples.path))[::-1]
-    arrays = {"states": samples.states.numpy(), "path": samples.path[:, 0].numpy(), "steps": steps}
-    np.savez(buffer, **arrays)
+    path = samples.path[:, 0].numpy()
+    np.savez(buffer, states=samples.states.numpy(), path=path, steps=steps)
     record = {
         **settings,
         "seconds": round(samples.seconds, 3),
