@@ -297,6 +297,8 @@ def main() -> None:
     shown = [row for row in ROWS if any(text in row.key for text in options.rows or [""])]
     if not shown:
         parser.error(f"no row has one of {options.rows} in its name")
+    if options.seeds < 1:
+        parser.error(f"--seeds needs 1 or more, got {options.seeds}")
     folder = options.out or (None if options.quick else RESULTS)
     file = folder / FILE if folder else None
     threads = torch.get_num_threads()

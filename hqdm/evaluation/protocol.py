@@ -232,7 +232,12 @@ class Scorer:
 
 
 def spread_over(n_all: int, n: int) -> Tensor:
-    """The indices of n of so many images at equal distances; all if there are fewer."""
+    """Indices of n images at equal distances in a set; all of a smaller one.
+
+    Args:
+        n_all: Number of images of the set.
+        n: Number of indices.
+    """
     n = min(n, n_all)
     return torch.arange(n) * n_all // n
 

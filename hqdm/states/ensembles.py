@@ -15,6 +15,7 @@ arXiv 2401.07039 (gibbs, random_pure, low_rank_mixed).
 """
 
 import pickle
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,7 +54,10 @@ MAX_SPINS = 8
 """Number of qubits up to which Hamiltonians are diagonalised, 256 dimensions."""
 
 # Exceptions of the readers for files that are truncated, of another format, or with code.
-_UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError)
+_UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, TypeError, ValueError),
+    *(pickle.UnpicklingError, struct.error),
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ state that resumes the run; the key "hqdm" has the plain configuration,
 
 import io
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ CHECKPOINT_KEY = "hqdm"
 # Exceptions of torch.load for files that are truncated, of another format, or unsafe.
 _UNREADABLE = (
     *(RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, IndexError, TypeError),
-    *(pickle.UnpicklingError, zipfile.BadZipFile),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error),
 )
 
 PREFIXES = {"averaged": "ema.module.", "raw": "denoiser."}

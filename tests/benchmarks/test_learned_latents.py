@@ -21,6 +21,7 @@ def test_the_share_of_the_gap_is_1_at_the_floor_and_0_at_the_gaussian(benchmark)
     assert benchmark.share(scores, "other") == pytest.approx(0.75)
 
 
+@pytest.mark.slow
 def test_a_network_of_latents_learns_their_noise(benchmark):
     """Latents of one point per class: the noise is known from the label, the time and z."""
     torch.manual_seed(0)

@@ -66,8 +66,15 @@ def test_a_quick_run_writes_both_tables_and_takes_up_where_it_ended(
     assert "| MSQuDDPM | cluster, 1 qubit |" in text
 
 
-def test_an_unknown_row_is_one_line(benchmark, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["states_table.py", "--quick", "--rows", "nothing"])
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--rows", "nothing"), "no row has one of ['nothing'] in its name"),
+        (("--seeds", "0"), "--seeds needs 1 or more, got 0"),
+    ],
+)
+def test_bad_options_are_one_line(benchmark, monkeypatch, capsys, words, line):
+    monkeypatch.setattr("sys.argv", ["states_table.py", "--quick", *words])
     with pytest.raises(SystemExit, match="2"):
         benchmark.main()
-    assert "no row has one of ['nothing'] in its name" in capsys.readouterr().err
+    assert line in capsys.readouterr().err

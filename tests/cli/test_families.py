@@ -2,8 +2,6 @@
 
 import pytest
 
-from hqdm import HQDMError
-from hqdm.cli.commands import inspect
 from hqdm.cli.families import OF_IMAGES, family_of, of_states
 
 
@@ -21,6 +19,6 @@ def test_family(configurations, args, is_states):
     assert family_of(configurations, args) == (of_states() if is_states else OF_IMAGES)
 
 
-def test_commands_of_images_refuse_a_configuration_of_states():
-    with pytest.raises(HQDMError, match="is a model of quantum states: expected a model of images"):
-        inspect.run(["--config", "qgdm_1q"])
+def test_options_of_images_are_refused_for_a_configuration_of_states(refused):
+    line = refused("inspect", "--config", "qgdm_1q", "--spectrum")
+    assert line == "error: --spectrum does not apply to a model of quantum states: leave it out"

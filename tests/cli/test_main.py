@@ -305,7 +305,7 @@ def test_output_below_a_file_is_refused(refused, last, tmp_path, command):
 
 def test_missing_options_are_named(refused):
     assert "required: --checkpoint" in refused("sample")
-    assert "required: --checkpoint, --data" in refused("evaluate")
+    assert "required: --checkpoint" in refused("evaluate")
     assert "required: --checkpoint, --out" in refused("export")
 
 

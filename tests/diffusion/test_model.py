@@ -18,6 +18,7 @@ def line(monkeypatch):
     @register_model("line")
     class Line(Model):
         noun = "a line"
+        usage = "Line()"
 
         def __init__(self, slope=0.0):
             super().__init__()

@@ -11,7 +11,7 @@ SMALLER = {
     **{"STEPS = 600": "STEPS = 5", "UPDATES = 600": "UPDATES = 5", "n=256": "n=16"},
     **{"BATCHES = 80": "BATCHES = 1", "UPDATES = 150": "UPDATES = 2"},
 }
-SLOW = ("carleman", "quickstart")
+SLOW = ("amplitude", "carleman", "quickstart", "states")
 
 
 @pytest.mark.parametrize(

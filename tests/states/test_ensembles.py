@@ -236,6 +236,8 @@ def test_files_that_are_no_tensors_are_refused(tmp_path):
     for name in ("damaged.npy", "damaged.pt"):
         (tmp_path / name).write_bytes(b"\x93NUMPY no states")
         refused(name, "holds no tensor that can be read")
+    (tmp_path / "text.pt").write_text("junk")  # which torch reads as a pickle with a short number
+    refused("text.pt", "holds no tensor that can be read")
     np.save(tmp_path / "objects.npy", np.array([{}, 1]), allow_pickle=True)
     refused("objects.npy", "holds no tensor that can be read")
     np.save(tmp_path / "texts.npy", np.array(["a"]))

@@ -197,3 +197,10 @@ def test_old_archives_are_read_and_checked_by_their_own_checksums(trained, tmp_p
     assert torch.load(path)  # torch does not look
     with pytest.raises(HQDMError, match="does not match its checksum"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK junk", bytes(range(256))])
+def test_files_of_other_contents_are_refused(content, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(HQDMError, match=r"last\.ckpt "):
+        read_checkpoint(tmp_path / "last.ckpt")

@@ -153,7 +153,7 @@ class Backward(nn.Module, ABC):
         """
 
     def maps(self, steps: Sequence[int]) -> Tensor:
-        """What `after` takes for each of some steps: the Kraus operators unless overridden."""
+        """The argument of `after` for each of some steps: the Kraus operators unless overridden."""
         return self.kraus(steps)
 
     @abstractmethod
@@ -162,7 +162,7 @@ class Backward(nn.Module, ABC):
 
         Args:
             states: Kets `(B, d)` or density matrices `(B, d, d)`.
-            maps: What `maps` has for the step.
+            maps: That of the step, see `maps`.
             draws: Generator of the outcomes.
         """
 

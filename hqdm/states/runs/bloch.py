@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AZIMUTH, ELEVATION = radians(35), radians(24)
 SIZE = 1.75  # inches of a sphere
 MARGIN = 1.25  # half of the width of a sphere's axes, in radii
-SHOWN = 300  # states on a sphere, at most: more hide each other
+SHOWN = 200  # states on a sphere, at most: more hide each other
 COLUMNS = 7  # of a strip
 EQUAL = 1e-4  # largest difference of vectors that are drawn as one
 GRID = "0.72"  # colour of the lines

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hqdm.states.models.denoiser import StateDenoiser
+from hqdm.states.runs.bloch import SHOWN
 from hqdm.storage.digests import digest
 from hqdm.utils.checks import whole
 from hqdm.utils.files import together, write_file
@@ -30,7 +31,6 @@ FILES = (SAMPLES_FILE, RECORD_FILE)
 
 SAMPLE_STREAM = 9
 BATCH = 1000  # states that are generated together
-SHOWN = 200  # states of one qubit whose whole path is kept
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class StateSamples:
 
     Attributes:
         states: Kets `(N, d)` or density matrices `(N, d, d)`, on the CPU.
-        path: The first of them at the steps T, ..., 0, `(T + 1, K, ...)`: K is `SHOWN` or N of one
-            qubit, and 1 of more.
+        path: The first of them at the steps T, ..., 0, `(T + 1, K, ...)`: K is at most `SHOWN` of
+            one qubit, and 1 of more.
         seconds: Duration.
     """
 

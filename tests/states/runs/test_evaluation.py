@@ -1,6 +1,7 @@
 """Scores of generated states and what they are compared with."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ import torch
 from hqdm import HQDMError
 from hqdm.states.channels import Depolarising, Scrambling
 from hqdm.states.density import density, haar_kets
+from hqdm.states.distances import average, fidelity
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.models.measured import MeasuredCircuit
 from hqdm.states.models.objectives import Final, Layerwise
 from hqdm.states.models.traced import TracedCircuit
 from hqdm.states.runs import evaluation
+from hqdm.states.runs.controls import Controls
 from hqdm.states.runs.data import StateDataModule
 from hqdm.states.runs.evaluation import evaluate, fresh_states, score_page, write_report
 from hqdm.states.scores import unbiased_mmd
@@ -49,6 +52,23 @@ def test_the_model_the_prior_and_the_floor_are_told_apart(quddpm):
     assert report["identity"]["centre_fidelity"] == pytest.approx(0.5, abs=4 * 0.29 / 300**0.5)
     assert report["identity"]["mmd_interval"][0] > 0.1
     assert report["controls"]["identity"] < 0.7
+
+
+def test_the_floor_is_of_other_states_than_the_real_ones(quddpm):
+    report = evaluate(quddpm, StateDataModule(), 20)
+    # Twenty kets of a cluster have an average of their own; the MMD of equal sets is negative.
+    assert 0 < 1 - report["floor"]["average_fidelity"] < 0.01
+    data = StateDataModule()
+    one, other = (fresh_states(quddpm, data, 20, 0, part) for part in (0, 1))
+    expected = float(fidelity(average(one), average(other)))
+    assert report["floor"]["average_fidelity"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_controls_are_of_the_real_states(qgdm):
+    data = StateDataModule(n_states=20)
+    real = fresh_states(qgdm, data, 20, 5, 0)
+    found = evaluate(qgdm, data, 20, seed=5)["controls"]
+    assert found == asdict(Controls.of(qgdm, average(real)))
 
 
 def test_the_identity_map_of_a_density_channel_is_its_prior(qgdm):
