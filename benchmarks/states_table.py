@@ -262,7 +262,7 @@ STATE_NOTES = (
     f"{INTERVALS} Each random seed has another target.",
     "Bound: the mean of the largest fidelity of a model that follows the depolarising path with "
     "these auxiliary qubits; one that leaves the path may be above. Identity: the model returns "
-    "the prior, I / d.",
+    "the prior, I / d, and |0...0> of QGAN. Angles of QGAN: with those of the discriminator.",
 )
 ENSEMBLE_NOTES = (
     f"{INTERVALS} {STATES:,} generated states and as many fresh ones of the data; MMD² unbiased.",

@@ -94,6 +94,23 @@ class StateObjective(ABC):
         """The number of batches of a whole training of T steps; None for any number."""
         return None
 
+    @property
+    def largest_batch(self) -> int | None:
+        """Largest number of states per batch; None for any number."""
+        return None
+
+    def check_batch(self, size: int) -> None:
+        """Refuse a number of states per batch.
+
+        Raises:
+            HQDMError: If it is above `largest_batch`.
+        """
+        if self.largest_batch is not None and size > self.largest_batch:
+            raise HQDMError(
+                f"predict_options.inputs is {self.largest_batch}, fewer than the {size} states of "
+                "a batch: use more inputs, or a smaller data.batch_size"
+            )
+
     def discriminator(self, n_qubits: int) -> nn.Module | None:
         """A new module of the loss whose parameters are trained, too; none unless overridden."""
         return None
@@ -244,6 +261,11 @@ class Layerwise(StateObjective):
         """See `StateObjective`."""
         return n_steps * self.batches
 
+    @property
+    def largest_batch(self) -> int:
+        """See `StateObjective`: a batch takes as many inputs as it has states."""
+        return self.inputs
+
     def trained_step(self, n_steps: int, batch: int) -> int:
         """The step t that a batch trains."""
         return max(n_steps - batch // self.batches, 1)
@@ -262,11 +284,7 @@ class Layerwise(StateObjective):
         Raises:
             HQDMError: If a batch has more states than there are inputs.
         """
-        if len(data) > self.inputs:
-            raise HQDMError(
-                f"predict_options.inputs is {self.inputs}, fewer than the {len(data)} states of a "
-                "batch: use more inputs, or a smaller data.batch_size"
-            )
+        self.check_batch(len(data))
         t = self.trained_step(network.n_steps, position.batch)
         inputs = self._inputs(network, channel, data, t, position.seed)
         rows = torch.randperm(self.inputs, generator=draws)[: len(data)]

@@ -39,7 +39,8 @@ class StateModule(TrainingModule):
         """See `TrainingModule`; warns if the run is shorter than the objective needs.
 
         Raises:
-            HQDMError: If the states of the data are of another kind than those of the channel.
+            HQDMError: If the states of the data are of another kind than those of the channel, or
+                the objective does not take as many in a batch.
         """
         model = self.denoiser
         if is_kets(model.objective.target(data.train_set[:1])) != model.pure:
@@ -50,6 +51,7 @@ class StateModule(TrainingModule):
                 else "the channel is of density matrices and the data are kets: set "
                 "data.as_density to true, or use the channel scrambling"
             )
+        model.objective.check_batch(data.batch_size)
         needed = model.objective.n_batches(model.channel.n_steps)
         if needed is not None and steps < needed:
             warnings.warn(

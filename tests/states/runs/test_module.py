@@ -118,15 +118,18 @@ def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, messag
     [
         (QUDDPM, ["--data.as_density", "true"], "of kets and the data are density matrices"),
         (
+            QUDDPM,
+            ["--model.predict_options.inputs", "3"],
+            "predict_options.inputs is 3, fewer than",
+        ),
+        (
             {**QUDDPM, "model": {"network": {}, "channel": "depolarising"}},
             [],
             "of density matrices and the data are kets",
         ),
     ],
 )
-def test_data_of_another_kind_than_the_channel_are_one_line(
-    tmp_path, capsys, config, args, message
-):
+def test_data_that_do_not_fit_the_model_are_one_line(tmp_path, capsys, config, args, message):
     assert fit(config, tmp_path, *args) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
