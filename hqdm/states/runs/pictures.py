@@ -5,8 +5,7 @@ density.png      2 to 4 qubits: |rho_ij| and arg rho_ij of both average states
 observables.png  histograms of the magnetisation, and of the purity of density matrices
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from math import pi
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hqdm.states.density import as_density, is_kets, n_qubits_of, purity
+from hqdm.states.density import as_density, is_kets, n_qubits_of
 from hqdm.states.distances import average, fidelity
 from hqdm.states.models.denoiser import StateDenoiser
-from hqdm.states.observables import magnetisation
 from hqdm.states.runs.bloch import DATA, GENERATED, bloch_strip
+from hqdm.states.scores import observables_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +28,14 @@ MAX_QUBITS = 4  # of the bars of a density matrix, 256
 PHASES = "twilight"  # cyclic: positive numbers are dark, negative ones light, i and -i in colour
 BINS = 31  # odd: values that are all equal lie in the middle of a bin
 STRIP_FILE, DENSITY_FILE, OBSERVABLES_FILE = "bloch_strip.png", "density.png", "observables.png"
+LABELS = {
+    "magnetisation z": r"magnetisation $\langle M_z\rangle$",
+    "magnetisation x": r"magnetisation $\langle M_x\rangle$",
+    "magnetisation |z|": r"$\langle |M_z| \rangle$",
+    "purity": r"purity tr $\rho^2$",
+}
+"""Labels of the names in `hqdm.states.scores.observables_of`, in the order of the histograms."""
+
 LEAST_RANGE = 0.1  # of a histogram, for states that are all equal
 
 
@@ -136,7 +143,10 @@ def histograms(data: Tensor, generated: Tensor) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    shown = _observables(data, generated)
+    if not (is_kets(data) and is_kets(generated)):
+        data, generated = as_density(data), as_density(generated)
+    found = observables_of(data)
+    shown = {label: found[name] for name, label in LABELS.items() if name in found}
     figure = Figure(figsize=(3 * len(shown), 2.8), layout="constrained")
     table = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (name, observable) in zip(table, shown.items(), strict=True):
@@ -145,19 +155,6 @@ def histograms(data: Tensor, generated: Tensor) -> "Figure":
     table[0].set_ylabel("share of states")
     table[0].legend(fontsize=8)
     return figure
-
-
-def _observables(data: Tensor, generated: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Functions of kets and density matrices by their names."""
-    shown: dict[str, Callable[[Tensor], Tensor]] = {
-        r"magnetisation $\langle M_z\rangle$": magnetisation,
-        r"magnetisation $\langle M_x\rangle$": partial(magnetisation, axis="x"),
-    }
-    if data.shape[-1] > 2:  # of one qubit, |M| is 1
-        shown[r"$\langle |M_z| \rangle$"] = partial(magnetisation, absolute=True)
-    if not (is_kets(data) and is_kets(generated)):
-        shown[r"purity tr $\rho^2$"] = lambda states: purity(as_density(states))
-    return shown
 
 
 def _draw_histograms(axes: "Axes", real: Tensor, generated: Tensor) -> None:
