@@ -23,18 +23,20 @@ import torch
 from speed.report import ABSENT, Table
 from torch import Tensor
 
-from hqdm.states.density import haar_kets, normalised
+from hqdm.states.density import check_kets, haar_kets, normalised
 from hqdm.states.ensembles import build_ensemble
 from hqdm.states.models import MeasuredCircuit
 from hqdm.states.observables import bloch, magnetisation, populations
 from hqdm.study.statistics import mean_interval
-from hqdm.utils.errors import HQDMError
+from hqdm.utils.checks import whole
+from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.seeds import generator
 
 COMMIT = "afa16b893465aae07d5a4f669a44d18bc4016395"
 """The commit whose files have this layout."""
 
 DATA, PRIOR, OUTCOMES = range(3)  # random streams
+LEAST = 2  # states of a mean with an interval
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,14 @@ def read(file: Path, size: int, per: str) -> np.ndarray:
         per: What has this number of values.
 
     Raises:
-        HQDMError: If there is no such file, or its size is another.
+        HQDMError: If there is no such file, it holds other values, or its size is another.
     """
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise HQDMError(f"{file} cannot be read as .npy: name a checkout of QuantGenMdl") from error
+    if array.dtype.kind not in "fc" or not np.isfinite(array).all():
+        raise HQDMError(f"{file} holds {array.dtype}: expected finite floating-point numbers")
     if not array.size or array.size % size:
         raise HQDMError(f"{file} has shape {array.shape}: expected {size} numbers per {per}")
     return array
@@ -163,12 +167,13 @@ def published(task: Task, folder: Path) -> Tensor:
     """The published kets at step 0, `(N, d)`.
 
     Raises:
-        HQDMError: As `read`.
+        HQDMError: As `read`, or if they are not kets of norm 1 in the precision of the file.
     """
-    dim = 2 ** task.sizes[0]
-    kets = read(folder / "data" / task.states, dim, "ket")
-    first = kets[0] if kets.ndim == 3 else kets
-    return torch.from_numpy(first).to(torch.complex128)
+    dim, file = 2 ** task.sizes[0], folder / "data" / task.states
+    kets = read(file, dim, "ket")
+    first = torch.from_numpy(kets[0] if kets.ndim == 3 else kets)
+    with about(str(file)):
+        return check_kets(first.to(torch.promote_types(first.dtype, torch.complex64))).cdouble()
 
 
 def generated(model: MeasuredCircuit, kets: Tensor, draws: torch.Generator) -> Tensor:
@@ -242,6 +247,8 @@ def main() -> None:
     options = parser.parse_args()
     names = [options.task] if options.task else list(TASKS)
     try:
+        whole("--n", options.n, LEAST)
+        whole("--seed", options.seed)
         found = [row for name in names for row in rows(name, options.path, options.n, options.seed)]
     except HQDMError as error:
         parser.error(str(error))

@@ -22,7 +22,7 @@ PLUGIN = "--plugin"
 COMMANDS = {
     "fit": "Train a model.",
     "sample": "Generate images, or quantum states, with a trained model.",
-    "evaluate": "Score a trained model: FID, KID, IS, SSIM, PSNR, memorisation.",
+    "evaluate": "Score a model: FID, KID, IS, SSIM, PSNR of images; fidelity, MMD of states.",
     "compare-samplers": "Compare samplers: FID against network evaluations and seconds.",
     "optimise-grid": "Fit a sampler's grid of times to a trained model.",
     "interpolate": "Interpolate between two images through their noise.",

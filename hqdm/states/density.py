@@ -15,6 +15,7 @@ from torch import Tensor
 from hqdm.simulators.program.base import refuse_memory
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError
+from hqdm.utils.tables import counted
 
 MAX_STATE_BYTES = 2**30
 """Memory limit in bytes of the density matrices that a function here makes."""
@@ -37,8 +38,7 @@ def refuse_density(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
     Raises:
         HQDMError: If they take more.
     """
-    n_bytes = n_states * 4**n_qubits * dtype.itemsize
-    refuse_memory(f"{n_states} density matrices of {n_qubits} qubits", n_bytes, MAX_STATE_BYTES)
+    _refuse(f"{n_states} density matrices", n_qubits, n_states * 4**n_qubits * dtype.itemsize)
 
 
 def refuse_kets(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
@@ -47,8 +47,12 @@ def refuse_kets(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
     Raises:
         HQDMError: If they take more.
     """
-    n_bytes = n_states * 2**n_qubits * dtype.itemsize
-    refuse_memory(f"{n_states} kets of {n_qubits} qubits", n_bytes, MAX_STATE_BYTES)
+    _refuse(f"{n_states} kets", n_qubits, n_states * 2**n_qubits * dtype.itemsize)
+
+
+def _refuse(what: str, n_qubits: int, n_bytes: int) -> None:
+    what = f"{what} of {counted(n_qubits, 'qubit')}"
+    refuse_memory(what, n_bytes, MAX_STATE_BYTES, "fewer qubits or states")
 
 
 def is_kets(states: Tensor) -> bool:
@@ -151,7 +155,7 @@ def check_kets(states: Tensor, what: str = "kets") -> Tensor:
     """
     _check_shape(states, what, 1)
     error = float((torch.view_as_real(states).square().sum((-2, -1)) - 1).abs().max())
-    if not error <= _tolerance(states):  # not >, which NaN passes
+    if error > _tolerance(states):
         raise HQDMError(
             f"{what} need norm 1, got a squared norm off by {error:.1e}: normalise them"
         )
@@ -177,11 +181,14 @@ def check_density(rho: Tensor, what: str = "density matrices") -> Tensor:
     _check_shape(rho, what, 2)
     tolerance = _tolerance(rho)
     trace = rho.diagonal(dim1=-2, dim2=-1).sum(-1)
-    if not (error := float((trace - 1).abs().max())) <= tolerance:
+    if (error := float((trace - 1).abs().max())) > tolerance:
         raise HQDMError(f"{what} need trace 1, got one off by {error:.1e}: divide by the trace")
-    if not (error := float((rho - rho.mH).abs().max())) <= tolerance:
-        raise HQDMError(f"{what} need to be Hermitian, got entries that differ by {error:.1e}")
-    if not (least := float(torch.linalg.eigvalsh(rho).min())) >= -tolerance:
+    if (error := float((rho - rho.mH).abs().max())) > tolerance:
+        raise HQDMError(
+            f"{what} need to be Hermitian, got an entry that differs by {error:.1e} from the "
+            "conjugate of that across the diagonal"
+        )
+    if (least := float(torch.linalg.eigvalsh(rho).min())) < -tolerance:
         raise HQDMError(f"{what} need eigenvalues of at least 0, got {least:.1e}")
     return rho
 
@@ -195,6 +202,8 @@ def _check_shape(states: Tensor, what: str, axes: int) -> None:
             f"{tuple(states.shape)}"
         )
     n_qubits_of(sides[0])
+    if not torch.view_as_real(states).isfinite().all():
+        raise HQDMError(f"{what} need finite numbers, got NaN or infinity")
 
 
 def _tolerance(states: Tensor) -> float:

@@ -491,6 +491,11 @@ class TensorFile(Ensemble):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.file:
+            raise HQDMError(
+                "the ensemble tensor needs data.options.file: a file .npy or .pt with kets (N, d) "
+                "or density matrices (N, d, d)"
+            )
         if self.n_qubits != self.given.n_qubits:
             raise HQDMError(
                 f"{self.file} has states of n_qubits={self.given.n_qubits}, got {self.n_qubits}"
@@ -519,8 +524,10 @@ def read_tensor(path: Path) -> Tensor:
     Raises:
         HQDMError: If there is no such file, or it holds something else.
     """
-    if path.suffix not in (".npy", ".pt") or not path.is_file():
+    if path.suffix not in (".npy", ".pt"):
         raise HQDMError(f"the ensemble tensor needs a file .npy or .pt, got {str(path)!r}")
+    if not path.is_file():
+        raise HQDMError(f"there is no file {path}: data.options.file names the states")
     try:
         if path.suffix == ".npy":
             return torch.from_numpy(np.load(path, allow_pickle=False))

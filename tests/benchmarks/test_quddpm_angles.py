@@ -113,7 +113,7 @@ def test_the_table(script, folder, monkeypatch, tmp_path):
     )
 
 
-def test_files_that_cannot_be_used_are_refused(script, folder, monkeypatch, capsys):
+def test_files_that_cannot_be_used_are_refused(script, folder):
     task = script.TASKS["noise"]
     np.save(folder / "data" / "a.npy", np.zeros((2, 16)))
     with pytest.raises(HQDMError, match="2 steps: expected 3"):
@@ -121,8 +121,30 @@ def test_files_that_cannot_be_used_are_refused(script, folder, monkeypatch, caps
     np.save(folder / "data" / "a.npy", np.zeros((3, 5)))
     with pytest.raises(HQDMError, match="expected 16 numbers per step"):
         script.model_of(task, folder)
-    monkeypatch.setattr(sys, "argv", ["quddpm_angles.py", str(folder / "none"), "--task=noise"])
+    for words in (np.array(["a"]), np.full((3, 16), np.nan)):
+        np.save(folder / "data" / "a.npy", words)
+        with pytest.raises(HQDMError, match="expected finite floating-point numbers"):
+            script.model_of(task, folder)
+    np.save(folder / "data" / "s.npy", 2 * np.eye(4)[None])
+    with pytest.raises(HQDMError, match=r"s.npy: kets need norm 1"):
+        script.published(task, folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["none"], "name a checkout of QuantGenMdl"),
+        (["", "--n=1"], "--n needs a whole number from 2, got 1"),
+        (["", "--seed=-1"], "--seed needs a whole number from 0, got -1"),
+    ],
+)
+def test_options_that_cannot_be_used_end_with_one_line(
+    script, folder, monkeypatch, capsys, options, message
+):
+    path, *others = options
+    command = ["quddpm_angles.py", str(folder / path), "--task=noise", *others]
+    monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as stop:
         script.main()
     assert stop.value.code == 2
-    assert "name a checkout of QuantGenMdl" in capsys.readouterr().err
+    assert message in capsys.readouterr().err

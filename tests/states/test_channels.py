@@ -263,6 +263,13 @@ def test_kraus_operators_beyond_memory_are_refused():
             channel.kraus(1, 8)
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_paths_beyond_memory_are_refused(local):
+    rho = torch.eye(2**10, dtype=torch.complex128) / 2**10
+    with pytest.raises(HQDMError, match=r"^101 density matrices of 10 qubits would take"):
+        Depolarising(n_steps=100, local=local).path(rho)
+
+
 def test_a_class_without_a_name_is_not_saved():
     @dataclass(frozen=True)
     class Unnamed(DampingChannel):

@@ -90,7 +90,7 @@ def test_states_pass_at_the_rounding_of_their_dtype(dtype):
         (torch.ones(2, 3, dtype=torch.complex128), "got 3"),
         (torch.zeros(0, 4, dtype=torch.complex128), "not empty"),
         (torch.ones(2, 4, dtype=torch.complex128), "norm 1"),
-        (torch.full((2, 4), math.nan, dtype=torch.complex128), "norm 1"),
+        (torch.full((2, 4), math.nan, dtype=torch.complex128), "finite"),
     ],
 )
 def test_other_tensors_are_no_kets(states, message):
@@ -107,7 +107,7 @@ def test_other_tensors_are_no_kets(states, message):
         ([[0.5 + 0j, 0.1], [0.2, 0.5]], "Hermitian"),
         ([[1.2 + 0j, 0], [0, -0.2]], "eigenvalues"),
         ([[0.5 + 0j, 0.6], [0.6, 0.5]], "eigenvalues"),
-        ([[1j * math.nan, 0], [0, 0.5]], "trace 1"),
+        ([[1j * math.nan, 0], [0, 0.5]], "finite"),
     ],
 )
 def test_other_tensors_are_no_density_matrices(rho, message):

@@ -210,7 +210,8 @@ def test_rounded_matrices_become_hermitian_and_of_trace_one():
         (torch.tensor([[[1.0, 1.0], [0.0, 0.0]]]), "Hermitian"),
         (torch.tensor([[[1.5, 0.0], [0.0, -0.5]]]), "eigenvalues of at least 0, got -5.0e-01"),
         (torch.eye(3), "dimension 2, 4, 8, ..., got 3"),
-        (torch.full((1, 2), math.nan), "norm 1"),
+        (torch.full((1, 2), math.nan), "finite numbers, got NaN or infinity"),
+        (torch.full((1, 2, 2), math.inf), "finite numbers, got NaN or infinity"),
         (torch.ones(2), r"got shape \(2,\)"),
         (torch.ones(0, 2), "not empty"),
     ],
@@ -230,7 +231,9 @@ def test_files_that_are_no_tensors_are_refused(tmp_path):
             build_ensemble("tensor", file=str(tmp_path / name), **options)
         assert "\n" not in str(error.value)
 
-    refused("missing.npy", "needs a file .npy or .pt")
+    with pytest.raises(HQDMError, match=r"needs data.options.file: a file .npy or .pt with kets"):
+        build_ensemble("tensor")
+    refused("missing.npy", "there is no file .*missing.npy: data.options.file")
     (tmp_path / "states.csv").write_text("1,0")
     refused("states.csv", "needs a file .npy or .pt")
     for name in ("damaged.npy", "damaged.pt"):
@@ -275,7 +278,7 @@ def test_empty_intervals_of_features_are_refused():
 
 
 def test_states_beyond_the_memory_limit_are_refused():
-    with pytest.raises(HQDMError, match="1000 kets of 30 qubits"):
+    with pytest.raises(HQDMError, match=r"1000 kets of 30 qubits .* use fewer qubits or states$"):
         build_ensemble("cluster", n_qubits=30).sample(1000, generator(0))
     with pytest.raises(HQDMError, match="1 density matrices of 14 qubits"):
         build_ensemble("low_rank_mixed", n_qubits=14).sample(1, generator(0))

@@ -63,13 +63,19 @@ def no_outputs(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
     return empty + 0 * (inputs.sum() + weights.sum())
 
 
-def refuse_memory(what: str, n_bytes: int, memory_limit: int) -> None:
+def refuse_memory(
+    what: str,
+    n_bytes: int,
+    memory_limit: int,
+    advice: str = "fewer qubits or samples, or a simulator with a higher memory_limit",
+) -> None:
     """Refuse an allocation above the memory limit, before it is made.
 
     Args:
         what: Description of the data, for the message.
         n_bytes: Bytes needed.
         memory_limit: Memory limit in bytes.
+        advice: What needs less, for the message.
 
     Raises:
         HQDMError: If more bytes are needed than the limit allows.
@@ -77,7 +83,7 @@ def refuse_memory(what: str, n_bytes: int, memory_limit: int) -> None:
     if n_bytes > memory_limit:
         raise HQDMError(
             f"{what} would take {n_bytes:,} bytes, more than memory_limit={memory_limit:,}: use "
-            "fewer qubits or samples, or a simulator with a higher memory_limit"
+            f"{advice}"
         )
 
 

@@ -6,9 +6,10 @@ generates, and others of the ensemble, whose scores are the floor.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from operator import itemgetter
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -105,29 +106,34 @@ def score_page(report: dict[str, Any]) -> Page:
     protocol = report["protocol"]
     sheet = Sheet(
         f"{protocol['data']['ensemble']}, {protocol['n']} states",
-        ("score", "model", "identity map", "real against real"),
+        ("score", "model", "prior", "real against real"),
         list(_rows([report[name] for name in ("scores", "identity", "floor")])),
     )
-    notes = [] if transport_is_installed() else ["Wasserstein: pip install 'hqdm[states]' (POT)"]
+    notes = [
+        f"prior: {protocol['n']} states drawn from that of the channel, which the identity map "
+        "returns; without training, its exact average"
+    ]
+    if not transport_is_installed():
+        notes.append("Wasserstein: pip install 'hqdm[states]' (POT)")
     return Page([sheet, control_sheet(Controls(**report["controls"]))], {"": notes})
 
 
 def _rows(columns: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     """The rows of a table with the scores of several sets."""
+    found: Sequence[Any] = columns  # of nested mappings and sequences
 
-    def row(
-        name: str, value: Callable[[dict[str, Any]], float], digits: int = 4
-    ) -> tuple[str, ...]:
-        return (name, *(f"{value(column):.{digits}f}" for column in columns))
+    def row(name: str, *keys: str | int, digits: int = 4) -> tuple[str, ...]:
+        values: Iterator[Any] = (reduce(getitem, keys, column) for column in found)
+        return (name, *(f"{value:z.{digits}f}" for value in values))
 
-    yield row("fidelity of the averages", itemgetter("average_fidelity"))
+    yield row("fidelity of the averages", "average_fidelity")
     if columns[0]["centre_fidelity"] is not None:
-        yield row("mean fidelity to the centre", itemgetter("centre_fidelity"))
-    yield row("MMD²", itemgetter("mmd"), 5)
-    yield row("  95 % from", lambda column: column["mmd_interval"][0], 5)
-    yield row("  to", lambda column: column["mmd_interval"][1], 5)
+        yield row("mean fidelity to the centre", "centre_fidelity")
+    yield row("MMD²", "mmd", digits=5)
+    yield row("  95 % from", "mmd_interval", 0, digits=5)
+    yield row("  to", "mmd_interval", 1, digits=5)
     if columns[0]["wasserstein"] is not None:
-        yield row("Wasserstein", itemgetter("wasserstein"))
+        yield row("Wasserstein", "wasserstein")
     for name in columns[0]["observables"]:
-        for key, text in (("mean", name), ("sd", "  standard deviation")):
-            yield (text, *(f"{column['observables'][name][key]:.4f}" for column in columns))
+        yield row(name, "observables", name, "mean")
+        yield row("  standard deviation", "observables", name, "sd")

@@ -3,14 +3,20 @@
 import pytest
 import torch
 
-from hqdm.states.channels import Depolarising, Scrambling
+from hqdm.states.channels import AmplitudeDamping, Channel, Depolarising, Scrambling
 from hqdm.states.density import density, haar_kets
 from hqdm.states.majorisation import path_bound
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.models.measured import MeasuredCircuit
 from hqdm.states.models.objectives import Final, Layerwise
 from hqdm.states.models.traced import TracedCircuit
-from hqdm.states.runs.controls import FOR_DENSITY, FOR_TRACED, Controls, control_sheet
+from hqdm.states.runs.controls import (
+    CLOSED_FORM,
+    FOR_DENSITY,
+    FOR_TRACED,
+    Controls,
+    control_sheet,
+)
 from hqdm.utils.seeds import generator
 
 
@@ -42,6 +48,24 @@ def test_what_does_not_apply_is_said(ket):
     found = Controls.of(measured, ket)
     assert found.petz == pytest.approx(1, abs=1e-6)
     assert control_sheet(found).rows[2][1] == FOR_TRACED
+
+
+def test_the_identity_of_amplitude_damping_is_that_of_the_ground_state(ket):
+    model = StateDenoiser(TracedCircuit(2, 4), AmplitudeDamping(n_steps=4), Final())
+    assert Controls.of(model, ket).identity == pytest.approx(float(ket[0, 0].real), abs=1e-7)
+
+
+def test_a_channel_without_a_closed_form_has_no_exact_reverse(ket):
+    class Other(Channel):
+        """A channel of density matrices that is not a `DampingChannel`."""
+
+        n_steps, pure = 4, False
+        at = step = Depolarising(n_steps=4).at
+        prior = staticmethod(Depolarising(n_steps=4).prior)
+
+    found = Controls.of(StateDenoiser(TracedCircuit(2, 4), Other(), Final()), ket)
+    assert found.identity == pytest.approx(1 / 4, abs=1e-7)
+    assert (found.petz, found.bound) == (CLOSED_FORM, CLOSED_FORM)
 
 
 def test_the_identity_of_a_mixed_target():

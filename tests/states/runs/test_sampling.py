@@ -69,7 +69,7 @@ def test_files_hold_the_states_and_their_origin(tmp_path, model, check):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"n": 0}, "n needs"), ({"n": 1, "seed": -1}, "seed"), ({"n": 10**9}, "kets of 1 qubits")],
+    [({"n": 0}, "n needs"), ({"n": 1, "seed": -1}, "seed"), ({"n": 10**9}, "kets of 1 qubit ")],
 )
 def test_numbers_out_of_range_are_refused(options, message):
     with pytest.raises(HQDMError, match=message):
