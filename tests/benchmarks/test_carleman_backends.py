@@ -40,6 +40,7 @@ def fitted(trained, tmp_path_factory):
     return checkpoint, fit
 
 
+@pytest.mark.slow
 def test_quantities_are_those_of_the_emulated_solvers(benchmark, fitted):
     _, fit = fitted
     made, y0, sampler = benchmark.evolution(fit, 4, 2)

@@ -38,6 +38,7 @@ def test_quick_run(benchmark, monkeypatch, tmp_path, capsys):
     assert "truncation" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_nothing_is_written_where_nothing_is_asked_for(benchmark, monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(sys, "argv", ["carleman_scaling.py", "--quick"])

@@ -25,6 +25,7 @@ def test_quick_run(benchmark, monkeypatch, tmp_path, capsys):
     assert "circuit to product" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_closed_form_is_the_density_of_the_flow(benchmark):
     flow = benchmark.flows()[1]
     points = Grid(1, 5, 3.0).points

@@ -38,6 +38,7 @@ def test_the_table(script, tmp_path, monkeypatch):
     assert processor < wall - 0.2
 
 
+@pytest.mark.slow
 def test_the_processes_write_samples(script, trained, tmp_path):
     """What follows `python -m hqdm` is understood by the command line."""
     processes = script.commands(str(trained), tmp_path / "samples")

@@ -235,6 +235,7 @@ def test_the_packages_are_those_that_the_machine_lacks(load):
     assert not [name for name in found if name.startswith(("nvidia", "cuda"))]
 
 
+@pytest.mark.slow
 def test_the_environment_has_hqdm_and_the_packages_of_this_one(load, tmp_path):
     assert load("gpu_environment").main(["install", "--venv", str(tmp_path / "venv")]) == 0
     code = "import hqdm.utils.errors, torch, sys; print(hqdm.__file__, sys.prefix)"

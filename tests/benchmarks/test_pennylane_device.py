@@ -29,6 +29,7 @@ def benchmark(monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_row_has_a_time_and_ratios(benchmark, monkeypatch, tmp_path):
     table = tmp_path / "table.md"
     arguments = ["--seconds", "0.01", "--only", "qaoa", "--write", str(table)]

@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from marks import thinned
 
 
 @pytest.fixture
@@ -55,11 +56,14 @@ def test_recipes_are_trained_once_and_compared(recipes, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "sigma_rel", "predict", "lr", "optimizer"),
-    [
-        ("papers", None, "eps", 0.001, "Adam"),
-        ("v, lr 0.003, warm-up and cosine", 0.1, "v", 0.003, "Adam"),
-        ("v, Muon", 0.1, "v", 0.001, "MuonAdam"),
-    ],
+    thinned(
+        [
+            ("papers", None, "eps", 0.001, "Adam"),
+            ("v, lr 0.003, warm-up and cosine", 0.1, "v", 0.003, "Adam"),
+            ("v, Muon", 0.1, "v", 0.001, "MuonAdam"),
+        ],
+        every=3,
+    ),
 )
 def test_a_recipe_reaches_the_module(load, tmp_path, name, sigma_rel, predict, lr, optimizer):
     script = load("recipe")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.diffusion.loading import AMPLITUDE, load_denoiser
@@ -25,7 +26,7 @@ def test_the_models_are_those_of_their_configurations(script, name):
     assert (shipped("models") / name / "model.safetensors").stat().st_size < 100_000
 
 
-@pytest.mark.parametrize("name", AMPLITUDE)
+@pytest.mark.parametrize("name", thinned(AMPLITUDE, every=3))
 def test_the_models_have_the_scores_of_their_cards(script, name):
     """Rounding of float32 over 20 steps is far below the last digit, but for a pixel at a clamp."""
     _, _, sampler = script.CONFIGS[name]
@@ -36,6 +37,7 @@ def test_the_models_have_the_scores_of_their_cards(script, name):
     assert found.scores["energy_distance"] == pytest.approx(distance, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_a_short_run_and_its_files(script, monkeypatch, tmp_path):
     """One model of two updates; a run that is finished is not trained again."""
     config = ("USS", "uss_digits", "uss")

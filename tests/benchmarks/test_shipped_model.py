@@ -39,6 +39,7 @@ def test_it_is_the_model_of_its_configuration(module):
     assert sum(parameter.numel() for parameter in shipped.parameters()) == 483_321
 
 
+@pytest.mark.slow
 def test_the_learning_rate_rises_and_ends_at_zero(module):
     schedule = module.configure_optimizers()["lr_scheduler"]["scheduler"]
     rates = []
@@ -72,6 +73,7 @@ def test_one_prediction_is_pinned():
         torch.testing.assert_close(x0.double(), expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 def test_ten_evaluations_draw_digits_of_every_class():
     """By the classifier that scores FID; of noise it says the same few classes again and again."""
     images = sample_images(load_denoiser(MODEL), UniPC(10), 96).images

@@ -59,6 +59,7 @@ def test_quick_run(run, capsys):
     assert (folder / "scaling.png").stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_sections_are_kept_until_they_are_measured_again(run):
     folder = run("--only", "scaling", "--contestants", "hqdm statevector")
     before = results(folder)
@@ -97,6 +98,7 @@ def test_wrong_results_are_not_timed(run, load, monkeypatch):
         assert "seconds" not in row
 
 
+@pytest.mark.slow
 def test_pip_failure_is_its_last_line(load):
     installer = load("install_peers")
     installer.PYTHON = sys.executable

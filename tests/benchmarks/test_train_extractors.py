@@ -50,6 +50,7 @@ def test_augment_shifts_and_mirrors_each_image_on_its_own(script):
     assert set(which) == set(range(18))
 
 
+@pytest.mark.slow
 def test_two_epochs_on_digits(script, monkeypatch, tmp_path, capsys):
     recipe = script.Recipe((4, 8), epochs=2, shift=1, flip=False)
     monkeypatch.setitem(script.RECIPES, "digits", recipe)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from marks import slow
+from marks import slow, thinned
 from safetensors.torch import load_file
 
 from hqdm.cli.commands.fit import TrainingCLI
@@ -43,7 +43,7 @@ ANGLES = {
 """Tables 2 and 3 of the paper."""
 
 
-@pytest.mark.parametrize("name", LEARNING_RATES)
+@pytest.mark.parametrize("name", thinned(LEARNING_RATES, every=4))
 def test_configurations_are_those_of_the_paper(name):
     cli = TrainingCLI(["--config", name])
     denoiser = cli.model.denoiser
@@ -69,6 +69,7 @@ def test_an_image_that_fades_is_refused_before_anything_is_written(refused, tmp_
     assert "darkens images in every step" in refused(*fit, "--model.network.options.scale", "norm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["qdense_digits_guided", slow("qdense_digits_noise")],

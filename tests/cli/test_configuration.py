@@ -54,6 +54,7 @@ def test_aliases_that_expand_to_more_than_memory_are_refused():
     assert len(parse_configuration("\n".join(lines[:3]), "small.yaml")) == 3
 
 
+@pytest.mark.slow
 def test_deep_nesting_is_refused():
     with pytest.raises(HQDMError, match="deep.yaml is nested too deeply"):
         parse_configuration("[" * 5000 + "]" * 5000, "deep.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.diffusion.loading import load_denoiser
@@ -26,7 +26,7 @@ def test_configurations_are_found():
     assert {"digits_qvunet", "cifar10_qvunet", *PARAMETERS} <= {file.stem for file in CONFIGS}
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("config", thinned(CONFIGS, every=5), ids=lambda file: file.stem)
 def test_configuration_is_inspected(hqdm, config):
     outcome = hqdm("inspect", "--config", config)
     assert outcome.code == 0
@@ -84,6 +84,7 @@ def test_an_average_that_follows_the_run(tiny):
     assert TrainingCLI(["--config", str(tiny()), *flags]).model.ema.sigma_rel == 0.2
 
 
+@pytest.mark.slow
 def test_published_forms_from_yaml_and_flags_to_every_file(hqdm, refused, tiny, tmp_path):
     config = tiny(model__network__attention_norm="positions")
     flags = ("--model.network.gelu", "tanh", "--model.network.norm_eps", "1e-6")
@@ -119,6 +120,7 @@ def test_forms_that_do_not_exist(refused, tiny, tmp_path, option, value):
     assert option in refused("fit", "--config", tiny(), *change, "--out", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_control_of_all_circuits(tiny, tmp_path, refused):
     """One key for any network; a part of a U-Net keeps its own. Files without it are as before."""
     hybrid = {"channels_per_group": 1, "ansatz": "HQConv", "n_layers": 1}
@@ -134,7 +136,9 @@ def test_a_control_of_all_circuits(tiny, tmp_path, refused):
     assert "SmallUNet has none that a control replaces" in refused(*command, classical)
 
 
-@pytest.mark.parametrize("name", ["uss_digits", "qdense_digits_guided", "qunet_digits"])
+@pytest.mark.parametrize(
+    "name", thinned(["uss_digits", "qdense_digits_guided", "qunet_digits"], every=3)
+)
 def test_a_control_of_a_study_keeps_the_model(name):
     """Its key is merged with the model's options, as in the arguments of a cell."""
     small = {"model": {"network": {"options": {"n_layers": 12}}}}
@@ -147,6 +151,7 @@ def test_a_control_of_a_study_keeps_the_model(name):
     assert count(other.parameters()) == count(model.parameters())
 
 
+@pytest.mark.slow
 def test_a_control_that_is_not_trained(hqdm, tmp_path, same_run):
     """Trained and resumed by the command line, inspected, exported and sampled."""
     fit = ("fit", "--config", "uss_digits", "--model.network.control", "orthogonal")
@@ -166,6 +171,7 @@ def test_a_control_that_is_not_trained(hqdm, tmp_path, same_run):
     assert hqdm(*sample, "iterate", "--out", tmp_path / "images").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

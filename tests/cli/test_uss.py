@@ -34,6 +34,7 @@ USS = {
 TRAJECTORIES = {"method": "trajectories", "trajectories": 5}
 
 
+@pytest.mark.slow
 def test_configurations_of_uss_are_those_of_the_paper():
     found = {}
     for file in AMPLITUDE:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import thinned
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError, QuantumFunctionError, WireError
 
@@ -158,7 +159,7 @@ def test_gradients_with_torch(method, shape):
         torch.testing.assert_close(value, expected, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("method", ["best", "adjoint", "backprop"])
+@pytest.mark.parametrize("method", thinned(["best", "adjoint", "backprop"], every=3))
 @pytest.mark.parametrize("shape", [(3,), (4, 3)])
 def test_first_and_second_derivatives_with_autograd(method, shape):
     x, w = (pnp.array(numbers(*s), requires_grad=True) for s in (shape, (1, 3, 3)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from marks import thinned
 from networks import Toy
 from safetensors.torch import load_file
 
@@ -121,6 +122,7 @@ def samples_of(denoiser):
     return DDIM(4)(denoiser, x1, torch.tensor([0, 1, 2]))
 
 
+@pytest.mark.slow
 def test_copies_and_saved_models_give_identical_samples(denoiser, tmp_path):
     expected = samples_of(denoiser)
     denoiser.save_pretrained(tmp_path / "model")
@@ -247,6 +249,7 @@ def saved(tmp_path_factory):
     return folder, config
 
 
+@pytest.mark.slow
 def test_each_value_of_a_configuration_is_refused_or_loads(saved, tmp_path):
     """Without digests, as in files of earlier versions, which would notice every change."""
     folder, config = saved
@@ -287,7 +290,9 @@ def mixed_model(dtype):
     return model
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", thinned([torch.float64, torch.float32, torch.bfloat16, torch.float16], every=3)
+)
 def test_a_loaded_model_has_the_dtype_and_the_bits_of_its_file(tmp_path, dtype):
     model = mixed_model(dtype)
     model.save_pretrained(tmp_path)

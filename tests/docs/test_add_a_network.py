@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from marks import thinned
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.loading import load_denoiser
@@ -52,7 +53,7 @@ def test_it_takes_no_more_lines_than_it_says():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("Dense", {"hidden": 16}), ("AmplitudeDense", {"n_layers": 2})],
+    thinned([("Dense", {"hidden": 16}), ("AmplitudeDense", {"n_layers": 2})], every=2),
 )
 def test_every_command_takes_it(networks, forget, hqdm, refused, same_run, name, options):
     run = Path("runs/own")
@@ -121,6 +122,7 @@ def test_a_network_that_lacks_a_member_is_refused():
         Denoiser(torch.nn.Linear(2, 2), CosineSchedule())
 
 
+@pytest.mark.slow
 def test_keys_of_another_network_are_refused(networks, refused):
     config = yaml.safe_load(Path(configuration("Dense", {"hidden": 4}, 1)).read_text())
     for change, said in (

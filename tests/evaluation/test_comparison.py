@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from marks import thinned
 from safetensors.torch import load_file
 
 from hqdm.diffusion.loading import load_denoiser
@@ -55,6 +56,7 @@ def test_entries_are_every_sampler_at_every_budget_or_at_its_own():
     assert parse_entries("ddim,ddim:5,ddim", "5") == [Entry("ddim", 5)]
 
 
+@pytest.mark.slow
 def test_adaptive_samplers_are_compared_by_tolerance(compare, last, tmp_path):
     assert parse_entries("ddim,dpm-adaptive", "5") == [
         Entry("dpm-adaptive", tolerance=0.05),
@@ -130,6 +132,7 @@ def test_differences_from_the_least_are_paired():
     assert found[0]["value"] > 2 * found[0]["error"]
 
 
+@pytest.mark.slow
 def test_the_table_says_how_far_each_is_above_the_least(compare, tmp_path):
     assert compare("--samplers", "ddim", "--nfe", "1,2,5").code == 0
     report = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
@@ -144,6 +147,7 @@ def test_the_table_says_how_far_each_is_above_the_least(compare, tmp_path):
         assert cell == (written if above["value"] else "")
 
 
+@pytest.mark.slow
 def test_resuming_draws_only_what_is_missing(compare, refused, options, tmp_path):
     out = tmp_path / "comparison"
     assert compare("--samplers", "ddim", "--nfe", "2").code == 0
@@ -159,6 +163,7 @@ def test_resuming_draws_only_what_is_missing(compare, refused, options, tmp_path
     assert times_written(out)[next(iter(before))] > next(iter(before.values()))
 
 
+@pytest.mark.slow
 def test_folders_of_hqdm_sample_are_taken(hqdm, compare, last, tmp_path):
     out = tmp_path / "comparison"
     drawn = ("--checkpoint", last, "--n", 12, "--seed", 3, "--sampler", "ddpm", "--steps", 2)
@@ -171,6 +176,7 @@ def test_folders_of_hqdm_sample_are_taken(hqdm, compare, last, tmp_path):
     assert result["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_entry_is_drawn_again(compare, tmp_path):
     """The record is written last: images without one may be another run's."""
     out = tmp_path / "comparison"
@@ -182,6 +188,7 @@ def test_an_interrupted_entry_is_drawn_again(compare, tmp_path):
     assert (out / "ddim-2" / "images.safetensors").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_path):
     one = ("--samplers", "ddim", "--nfe", "2")
     assert compare(*one).code == 0
@@ -199,23 +206,26 @@ def test_images_drawn_in_another_way_are_refused(compare, refused, options, tmp_
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [
-        (("--samplers", "ddim,dpm4"), "unknown sampler 'dpm4'"),
-        (("--samplers", ""), "unknown sampler ''"),
-        (("--samplers", "dpm-adaptive:x"), "a tolerance needs a number such as 0.05, got 'x'"),
-        (("--samplers", "dpm-adaptive:0"), "a tolerance needs more than 0, got 0.0"),
-        (("--samplers", "dpm-adaptive:nan"), "tolerance needs a finite number, got nan"),
-        (("--samplers", "ddpm:x"), "whole numbers from 1, separated by commas, got 'x'"),
-        (("--nfe", "5,0"), "whole numbers from 1, separated by commas, got '5,0'"),
-        (("--nfe", "5,-1"), "got '5,-1'"),
-        (("--nfe", "2.5"), "got '2.5'"),
-        (("--grid", "logarithmic"), "unknown grid 'logarithmic'"),
-        (("--data", "nosuch", "--offline"), "no data set 'nosuch'"),
-        (("--n", 1), "FID, KID and IS need at least"),
-        (("--seed", -1), "seed needs a whole number from 0, got -1"),
-        (("--batch-size", 0), "batch_size needs a whole number from 1, got 0"),
-        (("--guidance", 2), "guidance needs a model with class labels"),
-    ],
+    thinned(
+        [
+            (("--samplers", "ddim,dpm4"), "unknown sampler 'dpm4'"),
+            (("--samplers", ""), "unknown sampler ''"),
+            (("--samplers", "dpm-adaptive:x"), "a tolerance needs a number such as 0.05, got 'x'"),
+            (("--samplers", "dpm-adaptive:0"), "a tolerance needs more than 0, got 0.0"),
+            (("--samplers", "dpm-adaptive:nan"), "tolerance needs a finite number, got nan"),
+            (("--samplers", "ddpm:x"), "whole numbers from 1, separated by commas, got 'x'"),
+            (("--nfe", "5,0"), "whole numbers from 1, separated by commas, got '5,0'"),
+            (("--nfe", "5,-1"), "got '5,-1'"),
+            (("--nfe", "2.5"), "got '2.5'"),
+            (("--grid", "logarithmic"), "unknown grid 'logarithmic'"),
+            (("--data", "nosuch", "--offline"), "no data set 'nosuch'"),
+            (("--n", 1), "FID, KID and IS need at least"),
+            (("--seed", -1), "seed needs a whole number from 0, got -1"),
+            (("--batch-size", 0), "batch_size needs a whole number from 1, got 0"),
+            (("--guidance", 2), "guidance needs a model with class labels"),
+        ],
+        every=4,
+    ),
 )
 def test_wrong_options_are_named(refused, options, more, said):
     line = refused("compare-samplers", *options, "--samplers", "ddim", "--nfe", "1", *more)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.data.images import load_images
 from hqdm.diffusion.denoiser import Denoiser
@@ -87,6 +88,7 @@ def test_report_is_complete_and_repeatable(denoiser, tmp_path):
     assert (tmp_path / "grid.png").exists()
 
 
+@pytest.mark.slow
 def test_restoration_starts_from_the_noised_test_images(denoiser):
     """SSIM and PSNR, recomputed in one batch."""
     report, _ = evaluate(
@@ -104,6 +106,7 @@ def test_restoration_starts_from_the_noised_test_images(denoiser):
     assert report["restoration"]["n"] == 256
 
 
+@pytest.mark.slow
 def test_small_data_set_is_noted(denoiser):
     with pytest.warns(UserWarning, match="too few images for a floor at n = 900"):
         report, _ = evaluate(denoiser, DDIM(1), ScoringProtocol("digits", n=900))
@@ -117,6 +120,7 @@ def test_time_to_restore_from_is_checked(denoiser):
             evaluate(denoiser, DDIM(1), ScoringProtocol("digits", n=4, restore_t=t))
 
 
+@pytest.mark.slow
 def test_no_more_test_images_than_samples(denoiser):
     """Else a few samples would wait for hundreds of restored images."""
     report, _ = evaluate(denoiser, DDIM(2), ScoringProtocol("digits", n=5))
@@ -126,7 +130,8 @@ def test_no_more_test_images_than_samples(denoiser):
 
 
 @pytest.mark.parametrize(
-    ("few", "extractor", "scored"), [(9, None, True), (8, None, False), (8, "mnist", True)]
+    ("few", "extractor", "scored"),
+    thinned([(9, None, True), (8, None, False), (8, "mnist", True)], every=3),
 )
 def test_distances_of_pixels_where_features_say_little(
     denoiser, monkeypatch, few, extractor, scored
@@ -147,6 +152,7 @@ def test_distances_of_pixels_where_features_say_little(
     }
 
 
+@pytest.mark.slow
 def test_networks_of_amplitudes_have_the_error_of_the_best_unitary(denoiser):
     protocol = ScoringProtocol("digits", n=5)
     report, _ = evaluate(denoiser, DDIM(1), protocol)
@@ -176,6 +182,7 @@ class Extractor(FeatureExtractor):
 numbers = []
 
 
+@pytest.mark.slow
 def test_features_of_real_images_are_computed_once(denoiser, monkeypatch):
     """The scores are the same with and without, and those of the images themselves."""
     monkeypatch.setattr(report_module, "load_extractor", lambda *args: Extractor())
@@ -201,6 +208,7 @@ def test_features_of_real_images_are_computed_once(denoiser, monkeypatch):
     assert report["memorisation"].items() <= known.items()
 
 
+@pytest.mark.slow
 def test_every_phase_is_reported_from_start_to_end(denoiser):
     told = []
     evaluate(
@@ -219,6 +227,7 @@ def test_every_phase_is_reported_from_start_to_end(denoiser):
         assert steps[-1][0] == steps[-1][1] > 0
 
 
+@pytest.mark.slow
 def test_metrics_name_the_checkpoint(hqdm, trained, tmp_path):
     """Its file, also for the folder of a run, and the digest of the file."""
     options = ("--checkpoint", trained, "--data", "digits", "--n", 4, "--steps", 1)
@@ -229,6 +238,7 @@ def test_metrics_name_the_checkpoint(hqdm, trained, tmp_path):
     assert metrics["checkpoint_sha256"] == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.slow
 def test_fld_is_that_of_the_features(denoiser):
     protocol = ScoringProtocol("digits", n=40, seed=3, fld=True)
     report, images = evaluate(denoiser, DDIM(2), protocol)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from marks import thinned
 from networks import Toy
 from PIL import Image
 from safetensors.torch import load_file
@@ -91,6 +92,7 @@ def test_white_is_filled_and_the_rest_is_kept(hqdm, command, tmp_path):
         assert (row < 100).any()
 
 
+@pytest.mark.slow
 def test_the_command_draws_what_the_library_does(hqdm, command, trained, files, tmp_path):
     seeded = (*command, "--seed", 3, "--sampler", "ddim", "--batch-size", 2)
     assert hqdm(*seeded).code == 0
@@ -103,6 +105,7 @@ def test_the_command_draws_what_the_library_does(hqdm, command, trained, files, 
     assert np.abs(fillings(tmp_path / "out") - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_labels_and_guidance(hqdm, command, trained_classes, tmp_path):
     labelled = (*command, "--checkpoint", trained_classes / "last.ckpt", "--guidance", 3)
     assert hqdm(*labelled, "--label", 3, "--out", tmp_path / "a").code == 0
@@ -110,6 +113,7 @@ def test_labels_and_guidance(hqdm, command, trained_classes, tmp_path):
     assert not np.array_equal(fillings(tmp_path / "a"), fillings(tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over(hqdm, refused, command, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "inpaint.json").write_text("mine")
@@ -135,14 +139,17 @@ BLACK, WHITE = np.zeros((8, 8), dtype=np.uint8), np.full((8, 8), 255, dtype=np.u
 
 @pytest.mark.parametrize(
     ("option", "pixels", "said"),
-    [
-        ("--mask", BLACK, "has no white pixels: make the pixels to fill white"),
-        ("--mask", WHITE, "is all white: make the pixels of"),
-        ("--mask", np.zeros((8, 9), dtype=np.uint8), "is 9x8, the model makes 8x8"),
-        ("--image", np.zeros((28, 28), dtype=np.uint8), "is 28x28, the model makes 8x8"),
-        ("--image", np.zeros((8, 8, 3), dtype=np.uint8), "is a colour image"),
-        ("--image", np.zeros((8, 8), dtype=np.uint16), "more than 8 bits per channel"),
-    ],
+    thinned(
+        [
+            ("--mask", BLACK, "has no white pixels: make the pixels to fill white"),
+            ("--mask", WHITE, "is all white: make the pixels of"),
+            ("--mask", np.zeros((8, 9), dtype=np.uint8), "is 9x8, the model makes 8x8"),
+            ("--image", np.zeros((28, 28), dtype=np.uint8), "is 28x28, the model makes 8x8"),
+            ("--image", np.zeros((8, 8, 3), dtype=np.uint8), "is a colour image"),
+            ("--image", np.zeros((8, 8), dtype=np.uint16), "more than 8 bits per channel"),
+        ],
+        every=3,
+    ),
     ids=["empty", "full", "mask size", "image size", "colour", "depth"],
 )
 def test_files_that_do_not_fit_are_named(refused, command, write, tmp_path, option, pixels, said):
@@ -158,7 +165,7 @@ def test_a_grey_image_for_a_model_of_colours_is_named(files):
         read_known(*files, (3, 8, 8))
 
 
-@pytest.mark.parametrize("option", ["--image", "--mask"])
+@pytest.mark.parametrize("option", thinned(["--image", "--mask"], every=2))
 def test_files_that_cannot_be_read_are_named(refused, command, tmp_path, option):
     whole = (tmp_path / "image.png").read_bytes()
     broken = {
@@ -270,6 +277,7 @@ def test_labels_of_filled_images():
     assert torch.allclose(added, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sampler_of_a_process_fills_each_image(trained):
     """In one batch or several, as `sample_images` does for one image."""
     denoiser = load_denoiser(trained / "last.ckpt")

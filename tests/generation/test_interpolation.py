@@ -74,6 +74,7 @@ def test_a_reversible_solver_returns_to_both_images(tau):
     assert torch.linalg.matrix_rank(plane, rtol=1e-10) == 2
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_reversible_solver(hqdm, trained, tmp_path):
     """The options of the sampler are in the record. The errors are those of rounding to float32.
 

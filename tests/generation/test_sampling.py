@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from marks import slow, thinned
 from safetensors.torch import load_file
 
 from hqdm.diffusion.denoiser import Denoiser, class_labels
@@ -30,7 +31,7 @@ def labelled(trained_classes):
     return load_denoiser(trained_classes / "last.ckpt")
 
 
-@pytest.mark.parametrize("sampler", [DDIM(3), DDPM(4)], ids=["ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", thinned([DDIM(3), DDPM(4)], every=2), ids=["ddim", "ddpm"])
 def test_images_do_not_depend_on_the_batch_size(denoiser, sampler):
     whole = sample_images(denoiser, sampler, 7, seed=5)
     assert whole.images.shape == (7, 1, 8, 8)
@@ -48,6 +49,7 @@ def test_seed_decides(denoiser):
     assert not torch.allclose(one, other, atol=0.1)
 
 
+@pytest.mark.slow
 def test_images_are_what_the_sampler_gives(labelled):
     """With labels and guidance, by hand."""
     samples = sample_images(labelled, DDIM(3), 12, seed=2, guidance=2.5)
@@ -88,6 +90,7 @@ def test_several_classes_are_taken_in_turn(labelled):
     assert more.labels[:7].tolist() == samples.labels.tolist()
 
 
+@pytest.mark.slow
 def test_effort_of_an_adaptive_sampler_is_its_worst_batch_and_its_mean_image(denoiser):
     sampler = AdaptiveDPMSolver(0.2, order=2)
     samples = sample_images(denoiser, sampler, 4, seed=1, batch_size=2)
@@ -156,7 +159,7 @@ def test_files_hold_the_samples_and_how_they_were_made(denoiser, tmp_path):
 
 
 @pytest.mark.parametrize("sampler", [DDIM(3), DDPM(4)], ids=["ddim", "ddpm"])
-@pytest.mark.parametrize("batch_size", [1, 3, 7])
+@pytest.mark.parametrize("batch_size", [slow(1), 3, slow(7)])
 def test_the_strip_is_the_trajectory_of_the_first_images(denoiser, sampler, batch_size):
     samples = sample_images(denoiser, sampler, 7, seed=5, batch_size=batch_size)
     noise = ImageNoise(5, 4)

@@ -112,6 +112,7 @@ def test_batches_are_runs_of_indices():
         assert all(b[0] == a[-1] + 1 for a, b in pairwise(batches))
 
 
+@pytest.mark.slow
 def test_bad_input_is_named(trained, refused, tmp_path):
     denoiser = load_denoiser(trained / "last.ckpt")
     with pytest.raises(HQDMError, match="unknown strategy 'fsdp': expected one of auto, ddp"):

@@ -18,7 +18,7 @@ from gaussian_images import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule, MixingSchedule
@@ -83,10 +83,13 @@ def test_at_the_right_scale_the_posterior_mean_is_exact(t):
 
 @pytest.mark.parametrize(
     ("operator", "sampler"),
-    [
-        *(("super-resolution", name) for name in FIXED),
-        *((operator, "ddim") for operator in OPERATORS),
-    ],
+    thinned(
+        [
+            *(("super-resolution", name) for name in FIXED),
+            *((operator, "ddim") for operator in OPERATORS),
+        ],
+        every=6,
+    ),
 )
 def test_what_is_drawn_comes_nearer_to_the_measurement(operator, sampler):
     operator, sampler = OPERATORS[operator], build_sampler(sampler, 10)
@@ -121,6 +124,7 @@ def test_a_measurement_that_is_met_leaves_the_prediction():
     assert torch.equal(guided.eps, plain.eps)
 
 
+@pytest.mark.slow
 def test_posterior_sampling_around_a_network():
     """In float32, with labels, inside of clipping; nothing keeps a graph."""
     torch.manual_seed(0)
@@ -138,6 +142,7 @@ def test_posterior_sampling_around_a_network():
     assert (guided.distance(drawn) < guided.distance(plain)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, slow(3)])
 def test_exact_derivatives_go_through_the_gradient(order):
     """Both solvers approach the same flow; without the gradient's own derivative one would not."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import thinned
 from PIL import Image
 from torch import nn
 
@@ -146,7 +147,7 @@ def test_extractor_copies_and_pickles():
         assert other.name == "digits"
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", thinned(CLASSIFIERS, every=4))
 def test_shipped_accuracy(name):
     if name != "digits" and (DATA_DIR is None or not Path(DATA_DIR, name).is_dir()):
         pytest.skip(f"HQDM_DATA_DIR holds no {name}")

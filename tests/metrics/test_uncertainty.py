@@ -192,6 +192,7 @@ def test_the_median_distance():
 # --- differences ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_difference_covers_it():
     """Of two sets from the same noise, in 200 simulations."""
     real, hits, errors, alone = whitened(40, 16), 0, [], []

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from marks import thinned
 from torch.nn import functional as F
 from trainings import kept_by_training
 
@@ -208,7 +209,7 @@ def test_channels_without_a_group_are_controlled_too():
     assert not conv(torch.randn(1, 7, 4, 4)).any()
 
 
-@pytest.mark.parametrize("control", sorted(CONTROLS))
+@pytest.mark.parametrize("control", thinned(sorted(CONTROLS), every=3))
 @pytest.mark.parametrize("kind", [ANGLES, AMPLITUDES], ids=["angles", "amplitudes"])
 def test_all_else_is_the_same_at_the_start(kind, control):
     """The parameters outside of the circuits, and the random numbers that are drawn next."""

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from marks import thinned
 from torch import nn
 
 from hqdm.nn import FullQVUNet, QuanvUNet, QVUNet, UNet
@@ -63,7 +64,7 @@ def assert_same(by, network, *batch):
         torch.testing.assert_close(ours, theirs, **TOLERANCE)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", thinned(NETWORKS, every=4))
 @pytest.mark.parametrize("n", [3, n_lanes(8) + 1])
 def test_both_backends_compute_the_same(by, name, n):
     network = NETWORKS[name]().double()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import thinned
 from networks import Toy
 from programs import N_INPUTS, N_WEIGHTS, gate_lists
 from torch import nn
@@ -199,7 +200,10 @@ def assert_equal(ours, theirs, atol=1e-9):
 @pytest.mark.parametrize("lead", [(), (1,), (5,), (2, 3)], ids=str)
 @pytest.mark.parametrize(
     ("function", "device", "weight_shapes", "n_inputs"),
-    [pytest.param(*qnode, id=f"{qnode[0].__name__}-{i}") for i, qnode in enumerate(QNODES)],
+    thinned(
+        [pytest.param(*qnode, id=f"{qnode[0].__name__}-{i}") for i, qnode in enumerate(QNODES)],
+        every=5,
+    ),
 )
 def test_outputs_and_gradients_are_those_of_torch_layer(
     function, device, weight_shapes, n_inputs, lead
@@ -260,6 +264,7 @@ def qnodes(draw):
 
 
 # PennyLane computes expectations of sums in complex numbers.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Casting complex values to real:UserWarning")
 @settings(deadline=None, max_examples=60)
 @given(qnode=qnodes(), lead=st.sampled_from([(), (1,), (4,), (2, 2)]))

@@ -218,6 +218,7 @@ def test_the_most_specific_key_is_taken():
     rebuilt.load_state_dict(network.state_dict())
 
 
+@pytest.mark.slow
 def test_a_quantum_convolution_in_closed_form_everywhere():
     closed = Hybrid(convolution="QuantumConv2d", options={"n_layers": 1})
     network = UNet(**SMALL, hybrid={"all": closed})

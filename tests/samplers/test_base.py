@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from marks import slow
+from marks import slow, thinned
 from networks import Toy
 from simulated_gpu import SimulatedGPU, on_gpu
 
@@ -37,7 +37,7 @@ def x1():
     return ImageNoise(0, 6).draw((1, 3, 3))
 
 
-@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("name", thinned(FIXED, every=3))
 @pytest.mark.parametrize("steps", [1, 2, 13])
 def test_evaluations_are_counted_and_the_end_is_finite(denoiser, x1, name, steps):
     sampler = build_sampler(name, steps)
@@ -80,7 +80,7 @@ def test_batches_do_not_matter(denoiser):
         assert torch.equal(part, x0[first : first + n])
 
 
-@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("name", thinned(FIXED, every=3))
 def test_the_trajectory_may_end_before_the_data(denoiser, x1, name):
     sampler = build_sampler(name, 30)
     result = sampler.run(denoiser, x1.double(), t_start=0.8, t_end=0.3)
@@ -162,7 +162,9 @@ def test_the_time_of_the_first_value_that_is_not_finite_is_named(denoiser, x1, n
 
 
 # Forward-mode derivatives copy a noise level per evaluation to the device.
-@pytest.mark.parametrize("name", [name for name in FIXED if not name.startswith("dpm-exact")])
+@pytest.mark.parametrize(
+    "name", thinned([name for name in FIXED if not name.startswith("dpm-exact")], every=3)
+)
 def test_a_gpu_is_waited_for_after_the_last_step_only(name, x1):
     denoiser = Clip(Denoiser(Toy(), CosineSchedule()))
     with SimulatedGPU() as gpu:
@@ -240,7 +242,9 @@ def test_float64_is_float64_from_the_noise_to_the_images():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", [slow(name) if name in LONG else name for name in NETWORK])
+@pytest.mark.parametrize(
+    "name", thinned([slow(name) if name in LONG else name for name in NETWORK], every=4)
+)
 def test_samplers_of_a_model_in_half_precision(name, dtype):
     """As in float32 with the same weights, except for the rounding of the network's outputs."""
     half = Denoiser(UNet(size=4, dim=4, mults=(1,), heads=1, head_dim=4), CosineSchedule(), "v")

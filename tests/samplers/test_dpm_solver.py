@@ -41,6 +41,7 @@ def test_total_derivatives_are_those_along_the_exact_flow():
     torch.testing.assert_close(second, difference, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hybrid_network_is_differentiated_forward():
     torch.manual_seed(0)
     network = QVUNet(Hybrid(1, 1, "HQConv", 1), size=8, dim=8, mults=(1, 2))

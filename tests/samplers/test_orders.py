@@ -2,7 +2,7 @@
 
 import pytest
 from exact_flows import errors_of, even_grid, problems, slope_of, warm_grid
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.diffusion.schedule import CosineSchedule, LinearSchedule
 from hqdm.samplers import (
@@ -60,7 +60,7 @@ SOLVERS = {
     ],
     ids=["gaussian-cosine", "mixture-linear", "gaussian-linear", "mixture-cosine"],
 )
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", thinned(SOLVERS, every=5))
 def test_the_error_falls_with_the_order(name, problem, schedule):
     order, make = SOLVERS[name]
     denoiser = problems(schedule)[problem]
@@ -72,7 +72,9 @@ def test_the_error_falls_with_the_order(name, problem, schedule):
     assert slope < order + 0.2 or problem == "gaussian", (slope, errors)
 
 
-@pytest.mark.parametrize("name", ["unip3-x0-expm1", "unipc2-x0-expm1", "unipc3-x0-expm1"])
+@pytest.mark.parametrize(
+    "name", thinned(["unip3-x0-expm1", "unipc2-x0-expm1", "unipc3-x0-expm1"], every=2)
+)
 def test_multistep_solvers_know_the_widths_of_their_steps(name):
     """Steps of widths 1, 2, 1, 2, ...: their ratios, all one on an even grid, matter in each."""
     order, make = SOLVERS[name]

@@ -115,6 +115,7 @@ def test_what_is_read_beside_a_model(names, tmp_path):
     assert len(read) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

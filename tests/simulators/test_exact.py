@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import thinned
 from programs import (
     AMPLITUDE_CIRCUITS,
     CIRCUITS,
@@ -73,7 +74,7 @@ def test_the_compiled_simulator_agrees_with_the_one_in_torch(call):
     assert_close(compiled, value_and_gradients(StatevectorSimulator(), *arguments), atol)
 
 
-@pytest.mark.parametrize("n_samples", ODD_BATCHES)
+@pytest.mark.parametrize("n_samples", thinned(ODD_BATCHES, every=3))
 @pytest.mark.parametrize(
     "circuit",
     [
@@ -101,11 +102,14 @@ def test_the_unitary_path_agrees_with_pennylane(circuit):
 
 @pytest.mark.parametrize(
     ("gate", "kind"),
-    [
-        (gate, kind)
-        for gate in GATES
-        for kind in ("weight", "input", "nonlinear")[: 1 + 2 * gate[2]]
-    ],
+    thinned(
+        [
+            (gate, kind)
+            for gate in GATES
+            for kind in ("weight", "input", "nonlinear")[: 1 + 2 * gate[2]]
+        ],
+        every=8,
+    ),
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_every_gate_in_the_middle_of_a_circuit(simulator, gate, kind):

@@ -5,6 +5,7 @@ import pickle
 import pennylane as qml
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.circuits import AmplitudeEmbedding, AngleEmbedding, Basic, Circuit, HQConv
 from hqdm.simulators import PennyLaneSimulator, StatevectorSimulator
@@ -34,11 +35,14 @@ def value_and_gradients(simulator, circuit, inputs, weights):
 # on default.mixed, which is too slow for more than the small circuits.
 @pytest.mark.parametrize(
     ("device", "circuit"),
-    [
-        *(("default.qubit", circuit) for circuit in CIRCUITS),
-        *(("lightning.qubit", circuit) for circuit in CIRCUITS),
-        *(("default.mixed", circuit) for circuit in CIRCUITS[2:]),
-    ],
+    thinned(
+        [
+            *(("default.qubit", circuit) for circuit in CIRCUITS),
+            *(("lightning.qubit", circuit) for circuit in CIRCUITS),
+            *(("default.mixed", circuit) for circuit in CIRCUITS[2:]),
+        ],
+        every=2,
+    ),
     ids=lambda value: value if isinstance(value, str) else value.measure,
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -45,6 +45,7 @@ def test_other_data_have_no_digest_to_check():
         check_archive(sealed(bytes(100))[:-1] + b"x", "it")
 
 
+@pytest.mark.slow
 def test_model_folder(trained, tmp_path):
     model = tmp_path / "model"
     load_denoiser(trained).save_pretrained(model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from marks import thinned
 from safetensors.torch import load_file
 
 from hqdm.diffusion.loading import load_denoiser
@@ -23,7 +24,7 @@ from hqdm.utils.pixels import to_uint8
 FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format_1"
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "export"])
+@pytest.mark.parametrize("name", thinned(["last.ckpt", "export"], every=2))
 def test_models_load_and_draw_what_they_drew(name):
     """Stored as uint8; rounding may differ between machines by a grey level."""
     denoiser = load_denoiser(FORMAT_1 / name)
@@ -84,6 +85,7 @@ def test_hqconv_of_older_files_is_not_interleaved(version):
     assert migrate_model(old, MODEL_VERSION) == old
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_gate_order(hqdm, tmp_path):
     """The configuration that the run wrote does not state it."""
     shutil.copytree(FORMAT_1, tmp_path / "run")

@@ -52,6 +52,7 @@ def test_hub_gets_weights_configuration_and_card(trained, monkeypatch):
     assert "library_name: hqdm" in card
 
 
+@pytest.mark.slow
 def test_a_wrong_option_creates_no_repository(trained, monkeypatch):
     assert set(UPLOAD_OPTIONS) <= set(inspect.signature(HfApi.upload_folder).parameters)
     monkeypatch.setattr(HfApi, "create_repo", None)
@@ -139,6 +140,7 @@ def test_a_model_of_the_hub_is_downloaded_and_loaded(trained, tmp_path, monkeypa
         Denoiser.from_pretrained("someone/model", revison="v2")
 
 
+@pytest.mark.slow
 def test_a_model_in_a_folder_is_read_without_the_library_of_the_hub(trained, tmp_path):
     load_denoiser(trained).save_pretrained(tmp_path)
     code = (

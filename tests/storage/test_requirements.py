@@ -62,6 +62,7 @@ def test_a_run_names_and_holds_the_file(circuits, forget, tiny, refused, hqdm, t
     assert "TestRing" in hqdm("inspect", "--checkpoint", out / "last.ckpt", plugin).out
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_not_mixed_with_a_run(circuits, forget, tiny, refused, hqdm, tmp_path):
     options = {"channels_per_group": 1, "ansatz": "TestRing"}
     config = tiny(model__network__hybrid={"vertex": options}, plugins=["my_circuits.py"])
@@ -94,6 +95,7 @@ def test_a_file_outside_the_folder_is_never_named(tmp_path, refused):
     assert f"--plugin {model / 'evil.py'}" in refused("inspect", "--checkpoint", model)
 
 
+@pytest.mark.slow
 def test_unknown_names_and_options_are_refused_in_one_line(refused, tiny, circuits):
     vertex = {"vertex": {"channels_per_group": 1, "ansatz": "TestRing"}}
     assert "unknown ansatz 'TestRing'" in refused(
@@ -130,6 +132,7 @@ def test_damaged_records_are_refused_in_one_line(tmp_path, refused, records):
     assert f"{model / 'config.json'}: requires: expected a list" in line or "is damaged" in line
 
 
+@pytest.mark.slow
 def test_plugins_are_taken_from_the_options_too(circuits, forget, tiny, hqdm, tmp_path):
     options = {"channels_per_group": 1, "ansatz": "TestRing"}
     config = tiny(model__network__hybrid={"vertex": options})

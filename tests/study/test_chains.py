@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from marks import thinned
 from studies import MadeUp, plan_of, resolve, study_of
 
 from hqdm.study.cells import Store, learning_rate
@@ -41,7 +42,7 @@ def test_each_model_has_as_many_trials_and_trains_with_its_best_rate(tmp_path):
     assert (tmp_path / "search.db").exists()
 
 
-@pytest.mark.parametrize("most", [1, 6])
+@pytest.mark.parametrize("most", thinned([1, 6], every=2))
 def test_a_search_that_was_killed_makes_the_same_trials(tmp_path, most):
     whole, parts = (plan_of(tmp_path / name, search=SEARCH) for name in ("whole", "parts"))
     everything, _ = finish(whole)
@@ -53,6 +54,7 @@ def test_a_search_that_was_killed_makes_the_same_trials(tmp_path, most):
     assert finish(parts) == ([], True)
 
 
+@pytest.mark.slow
 def test_more_trials_continue_a_search_and_other_limits_begin_one(tmp_path):
     finish(plan_of(tmp_path, search=SEARCH, controls=...))
     more = plan_of(tmp_path, search={**SEARCH, "trials": 6}, controls=...)
@@ -64,6 +66,7 @@ def test_more_trials_continue_a_search_and_other_limits_begin_one(tmp_path):
     assert wider.found_cells("digits", "circuits") == []
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverged_counts_and_is_not_chosen(tmp_path):
     found = plan_of(tmp_path, search=SEARCH, controls=...)
 
@@ -83,6 +86,7 @@ def test_a_trial_that_diverged_counts_and_is_not_chosen(tmp_path):
     assert rate <= 1e-3
 
 
+@pytest.mark.slow
 def test_if_all_trials_diverge_the_search_has_no_rate(tmp_path):
     found = plan_of(tmp_path, search=SEARCH, controls=...)
 

@@ -22,6 +22,7 @@ def model(trained):
     return load_denoiser(trained)
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_test_and_validation_images(model):
     found = scores_of(model, ["loss", "val_loss"], Protocol(DATA, 3, Samples()))
     test = to_float(load_images("digits", "test").images)
@@ -48,6 +49,7 @@ def test_changes_without_trained_circuits(model):
     assert scores_of(classical, ["silenced"], Protocol(DATA, 3, Samples())) == {"silenced": 0.0}
 
 
+@pytest.mark.slow
 def test_the_importance_of_places_is_relative_to_the_loss(model, monkeypatch):
     monkeypatch.setattr("hqdm.study.scores.TESTED", 64)
     found = scores_of(model, [IMPORTANCE], Protocol(DATA, 3, Samples()))

@@ -22,6 +22,7 @@ def told(folder, name, n):
     return search
 
 
+@pytest.mark.slow
 def test_all_models_begin_with_the_same_rates(tmp_path):
     pytest.importorskip("optuna", reason="hqdm[study]")
     first, second = (told(tmp_path, name, 4).trials for name in ("a", "b"))
@@ -30,6 +31,7 @@ def test_all_models_begin_with_the_same_rates(tmp_path):
     assert all(1e-4 <= trial.rate <= 1 for trial in first)
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_asked_for_again(tmp_path):
     pytest.importorskip("optuna", reason="hqdm[study]")
     search = told(tmp_path, "a", 5)

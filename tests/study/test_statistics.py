@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from marks import slow, thinned
 from scipy.stats import bootstrap, false_discovery_control, t, ttest_1samp, ttest_rel
 
 from hqdm.study.statistics import (
@@ -93,7 +94,7 @@ def laplace(rng, n):
     return rng.exponential(size=(SIMULATIONS, n)) - rng.exponential(size=(SIMULATIONS, n))
 
 
-@pytest.mark.parametrize("draw", [normal, laplace])
+@pytest.mark.parametrize("draw", [normal, slow(laplace)])
 @pytest.mark.parametrize("n", [5, 10])
 def test_intervals_contain_the_mean_with_their_level(draw, n):
     """93 to 97 %: four standard deviations of the fraction in 2,000 simulations."""
@@ -111,7 +112,7 @@ def test_bootstrap_intervals_of_five_seeds_are_too_narrow(method):
     assert np.mean((low <= 0) & (high >= 0)) < 0.9
 
 
-@pytest.mark.parametrize("kind", INTERVALS)
+@pytest.mark.parametrize("kind", thinned(INTERVALS, every=2))
 def test_both_kinds_of_interval_keep_their_level_at_eight_seeds(kind):
     """Of log ratios, in the same bounds."""
     samples = np.exp(normal(np.random.default_rng(8), 8))
@@ -142,7 +143,7 @@ def test_the_bootstrap_has_no_interval_where_resamples_have_no_scatter():
     assert np.isfinite(interval_of([-1.0, -0.5, 0.0, 0.5, 1.0], "bootstrap")).all()  # 0 is the mean
 
 
-@pytest.mark.parametrize("n", [4, 9])
+@pytest.mark.parametrize("n", thinned([4, 9], every=2))
 def test_the_effect_size_has_no_bias(n):
     """Its mean over simulations is the true one, within four standard errors."""
     samples = np.random.default_rng(n).normal(0.7, 1.0, size=(SIMULATIONS, n))
@@ -270,6 +271,7 @@ def test_more_seeds_are_needed_at_the_level_of_holm_s_method():
     assert found.seeds_for(0.01, level).likely == seeds_needed(math.log(1.01), found.scatter, level)
 
 
+@pytest.mark.slow
 def test_the_range_of_seeds_contains_the_number_of_the_true_scatter():
     """In 95 % of simulations, within four standard deviations of the fraction; each end misses."""
     samples = np.random.default_rng(6).normal(0, 0.2, size=(200, 8))

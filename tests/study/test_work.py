@@ -51,6 +51,7 @@ def test_a_cell_is_trained_once_and_scored(plan, cell, trained):
     assert fit.calls[1][-2:] == ["--resume", str(plan.store.run(cell) / LAST)]
 
 
+@pytest.mark.slow
 def test_the_curve_is_that_of_the_validation_or_else_the_training_loss(plan, cell, trained):
     logs = plan.store.run(cell) / "csv" / "version_0" / "metrics.csv"
     fit = Fit(trained)
@@ -64,6 +65,7 @@ def test_the_curve_is_that_of_the_validation_or_else_the_training_loss(plan, cel
         assert [loss for _, loss in result["curve"]] == [0.5, 0.25]
 
 
+@pytest.mark.slow
 def test_parameters_that_are_not_trained_are_not_counted_as_such(plan, cell, trained, monkeypatch):
     """Frozen circuits are quantum, and nothing is trained there."""
     denoiser = load_denoiser(trained)
@@ -77,6 +79,7 @@ def test_parameters_that_are_not_trained_are_not_counted_as_such(plan, cell, tra
     assert result["trained"] == result["parameters"] - result["quantum"]
 
 
+@pytest.mark.slow
 def test_a_score_that_is_added_is_computed_alone(plan, cell, trained, tmp_path, monkeypatch):
     complete(cell, plan.store, Fit(trained), lambda step: None)
     asked = []

@@ -159,6 +159,7 @@ def test_the_total_is_what_samplers_of_images_say(trained_fit, report):
     assert report["chain"][1]["total"]["median"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_polynomial_error_is_that_of_a_converged_sampler(trained_fit, report):
     denoiser, fit = trained_fit
     x1 = ImageNoise(0, 40).draw(denoiser.sample_shape)
@@ -212,6 +213,7 @@ def test_a_linear_equation_is_not_truncated(gaussian):
     assert len(cells) == 4
 
 
+@pytest.mark.slow
 def test_time_steps_err_to_fourth_order(gaussian):
     sampler, flows = Carleman(gaussian, order=1), flows_of(gaussian)
     found = [chain_errors(sampler, segments, flows) for segments in (4, 8)]

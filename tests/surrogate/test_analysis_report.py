@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from marks import thinned
 from rich.console import Console
 from rich.measure import Measurement
 
@@ -54,6 +55,7 @@ def report(finished):
     return json.loads((finished / "analysis.json").read_text(), parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_all_files_are_there(finished, report):
     assert {file.name for file in finished.iterdir()} == set(ANALYSIS.names)
     assert (finished / "analysis.png").read_bytes()[:4] == b"\x89PNG"
@@ -126,15 +128,18 @@ def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
 
 @pytest.mark.parametrize(
     ("words", "line"),
-    [
-        (("--orders", "2,x"), "whole numbers from 1, separated by commas, got '2,x'"),
-        (("--segments", "0"), "whole numbers from 1, separated by commas, got '0'"),
-        (("--n", 1), "n needs a whole number from 2, got 1"),
-        (("--network-n", 21, "--n", 20), "2 to 20 initial values, got 21"),
-        (("--closure", "dorp"), "did you mean 'drop'"),
-        (("--fit", "nowhere"), "no Carleman fit nowhere"),
-        (("--order", 0), "order 1 or more, got 0"),
-    ],
+    thinned(
+        [
+            (("--orders", "2,x"), "whole numbers from 1, separated by commas, got '2,x'"),
+            (("--segments", "0"), "whole numbers from 1, separated by commas, got '0'"),
+            (("--n", 1), "n needs a whole number from 2, got 1"),
+            (("--network-n", 21, "--n", 20), "2 to 20 initial values, got 21"),
+            (("--closure", "dorp"), "did you mean 'drop'"),
+            (("--fit", "nowhere"), "no Carleman fit nowhere"),
+            (("--order", 0), "order 1 or more, got 0"),
+        ],
+        every=6,
+    ),
 )
 def test_bad_input_is_refused_in_one_line(refused, fitted, tmp_path, words, line):
     out = ("--out", tmp_path / "out")

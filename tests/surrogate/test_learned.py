@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from marks import thinned
 from torch import nn
 
 from hqdm.diffusion.denoiser import Denoiser
@@ -96,7 +97,7 @@ def test_images_of_latents_are_those_of_the_decoder():
         replace(latents, autoencoder=None).images(z, 1.0, like)
 
 
-@pytest.mark.parametrize("n_classes", [None, 2])
+@pytest.mark.parametrize("n_classes", thinned([None, 2], every=2))
 def test_samples_have_the_mean_and_covariance_of_the_data(n_classes):
     """Degree 1 on any data is the flow of a Gaussian of the same covariance, here of each class."""
     x, y = images()

@@ -86,6 +86,7 @@ def gaussian_ends(fit, z, b):
     return z * deviations[1] / deviations[0]
 
 
+@pytest.mark.slow
 def test_a_case_is_what_dense_matrices_say(model):
     fit = fit_to(*model, 2, OPTIONS)
     case = measure(fit, 2, OPTIONS)
@@ -190,6 +191,7 @@ def test_operations_of_a_network_are_counted():
     assert network_flops(Denoiser(Convolution(), CosineSchedule())) == 64 * 3 * 75 * 2
 
 
+@pytest.mark.slow
 def test_every_evolution_is_counted(report, told):
     total = len(OPTIONS.dims) + len(OPTIONS.orders) + 1
     assert told == [("evolutions", done, total) for done in range(total + 1)]
@@ -294,5 +296,6 @@ def test_options_out_of_range_are_refused(changes, line):
     assert line in str(refused.value)
 
 
+@pytest.mark.slow
 def test_labels_do_not_hinder(trained_classes):
     assert network_flops(load_denoiser(trained_classes / "last.ckpt")) > 0

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from marks import slow, thinned
 
 from hqdm.carleman.analysis import energy_distance, integrate, relative_errors
 from hqdm.carleman.lchs.solver import LCHS
@@ -100,7 +101,7 @@ def test_no_evaluation_without_another_sampler(gaussian):
     assert found.times[[0, -1]].tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("closure", ["drop", "least_squares"])
+@pytest.mark.parametrize("closure", [slow("drop"), "least_squares"])
 @pytest.mark.parametrize(("segments", "most"), [(8, 0.01), (16, 0.003)])
 def test_digits_follow_the_polynomial_equation(digits, closure, segments, most):
     fit, _, _ = digits
@@ -115,6 +116,7 @@ def test_digits_follow_the_polynomial_equation(digits, closure, segments, most):
     assert np.median(relative_errors(z, exact)) <= most
 
 
+@pytest.mark.slow
 def test_digits_are_distributed_as_by_the_polynomial_equation(digits):
     fit, _, _ = digits
     start = np.random.default_rng(1).normal(size=(1500, 4))
@@ -159,6 +161,7 @@ def test_images_lie_where_the_data_do(digits):
     assert drawn.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_the_batch(digits):
     fit, denoiser, _ = digits
     x1 = ImageNoise(0, 3).draw((1, 8, 8))
@@ -176,6 +179,7 @@ def test_copies_draw_the_same(digits):
         torch.testing.assert_close(other.run(denoiser, x1).x0, expected)
 
 
+@pytest.mark.slow
 def test_named_hybrids_spend_their_steps_between_the_switch_and_the_cut(digits):
     fit, denoiser, _ = digits
     # docs/carleman.md, "Hybrid mode"
@@ -195,12 +199,15 @@ def test_named_hybrids_spend_their_steps_between_the_switch_and_the_cut(digits):
 
 @pytest.mark.parametrize(
     ("backend", "most"),
-    [
-        (QLSS(eps=1e-4), 1e-3),
-        (LCHS(tolerance=1e-6), 1e-5),
-        # whose bound is far above the error of systems that decay at different rates
-        (Schrodingerisation(tolerance=1e-4), 1e-5),
-    ],
+    thinned(
+        [
+            (QLSS(eps=1e-4), 1e-3),
+            (LCHS(tolerance=1e-6), 1e-5),
+            # whose bound is far above the error of systems that decay at different rates
+            (Schrodingerisation(tolerance=1e-4), 1e-5),
+        ],
+        every=3,
+    ),
 )
 def test_quantum_backends_agree_with_the_direct_one(digits, backend, most):
     # The tolerances are of the whole lifted state, of which x is a part: a tenth is left for that.

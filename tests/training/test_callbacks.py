@@ -54,8 +54,8 @@ END_OF_FIRST = (DiffusionModule, "on_validation_epoch_end", 1)
         pytest.param(*TRAINING, *TERM, id="training, SIGTERM"),
         slow(*TRAINING, *INT, id="training, SIGINT"),
         slow(*FIRST, *TERM, id="first validation, SIGTERM"),
-        pytest.param(*FIRST, *INT, id="first validation, SIGINT"),
-        pytest.param(*SAMPLING, *TERM, id="sampling, SIGTERM"),
+        slow(*FIRST, *INT, id="first validation, SIGINT"),
+        slow(*SAMPLING, *TERM, id="sampling, SIGTERM"),
         slow(*SAMPLING, *INT, id="sampling, SIGINT"),
         slow(*END_OF_FIRST, *TERM, id="end of first validation, SIGTERM"),
         slow(*END_OF_FIRST, *INT, id="end of first validation, SIGINT"),
@@ -116,6 +116,7 @@ def test_interrupt_before_training_is_one_word(monkeypatch, hqdm, tiny, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_stop_after_a_validation_within_an_epoch_is_saved(hqdm, tiny, tmp_path):
     """No batch follows at whose end it would be."""
     stop = {
@@ -217,6 +218,7 @@ class Script:
 LONG = {"data__limit": 160, "checkpoint_every": 3, "trainer__max_epochs": 1000}
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, repository):
     out = tmp_path / "run"
     script = Script(repository, "--config", tiny(**LONG), "--out", out)
@@ -230,6 +232,7 @@ def test_killed_run_resumes_bit_for_bit(hqdm, tiny, same_run, tmp_path, reposito
     same_run(read_checkpoint(out / "last.ckpt"), read_checkpoint(tmp_path / "whole" / "last.ckpt"))
 
 
+@pytest.mark.slow
 def test_second_run_in_a_folder_is_refused(tiny, refused, hqdm, tmp_path, repository):
     """Two real processes; the folder is free again after a kill."""
     out = tmp_path / "run"

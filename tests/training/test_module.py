@@ -81,6 +81,7 @@ def test_average_follows_its_definition(watched):
             torch.testing.assert_close(value.double(), average[name], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_gradient_norms_of_quantum_and_classical_parameters_are_logged_apart(watched):
     watch, out = watched
     for kind in ("quantum", "classical"):
@@ -104,6 +105,7 @@ def test_gradient_norms_are_those_of_their_parameters_only(monkeypatch):
     assert logged == pytest.approx({name: square**0.5 for name, square in squares.items()})
 
 
+@pytest.mark.slow
 def test_classical_network_logs_no_quantum_norm(tiny, tmp_path):
     config = tiny(model__network__hybrid={}, trainer__max_steps=1)
     TrainingCLI(["--config", str(config), "--out", str(tmp_path / "run")]).run()
@@ -111,6 +113,7 @@ def test_classical_network_logs_no_quantum_norm(tiny, tmp_path):
     assert not read_metric(tmp_path / "run" / "csv", "grad_norm/quantum")
 
 
+@pytest.mark.slow
 def test_all_labels_dropped_is_training_without_labels(tiny, tmp_path):
     """Label n_classes stands for "no label"; with a share of 1 no class is ever seen."""
     labels = {"data__labelled": True, "model__network__n_classes": 10}
@@ -150,6 +153,7 @@ def test_validation_scores_the_averaged_weights(trained):
     assert logged != pytest.approx(losses["raw"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_step_does_not_wait_for_a_gpu(monkeypatch):
     """Except for the table of the time embedding, which it copies in each evaluation."""
     module = DiffusionModule(
@@ -185,6 +189,7 @@ def test_a_checkpoint_is_not_saved_after_a_loss_that_is_not_finite():
             module.on_save_checkpoint({})
 
 
+@pytest.mark.slow
 def test_module_copies_and_pickles():
     module = DiffusionModule(denoiser(), ema_decay=0.9)
     for other in (deepcopy(module), pickle.loads(pickle.dumps(module))):
@@ -297,6 +302,7 @@ def test_a_checkpoint_gives_the_module_back(trained):
         DiffusionModule.load_from_checkpoint(trained / "last.ckpt", weights_only=False)
 
 
+@pytest.mark.slow
 def test_a_trainer_tests_and_predicts(quiet):
     data = ImageDataModule("digits", batch_size=16, limit=32, val_limit=24)
     module = DiffusionModule(denoiser())
@@ -314,6 +320,7 @@ def test_a_trainer_tests_and_predicts(quiet):
     torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_any_loader_of_images_trains(quiet):
     """Bare tensors, labelled pairs for an unconditional network; classes need labels."""
     images = torch.rand(32, 1, 8, 8) * 2 - 1
@@ -380,6 +387,7 @@ def test_a_learning_rate_of_angles_needs_trained_angles(hybrid):
         module.build_optimizer()
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_frozen_angles_is_refused_before_the_training(refused, tmp_path):
     """With `--freeze`; the first name of the option is not known."""
     fit = ("fit", "--config", "digits_qvunet", "--out", tmp_path / "run", "--trainer.max_steps", 1)
@@ -397,6 +405,7 @@ def test_there_is_one_group_of_parameters_by_default():
         DiffusionModule(denoiser(), angle_lr_factor=0)
 
 
+@pytest.mark.slow
 def test_a_model_with_nothing_to_train_runs_through(quiet, tmp_path):
     """As some controls are: its weights stay, its steps count, its checkpoint gives it back."""
     module = DiffusionModule(denoiser().requires_grad_(False), lr=1.0)

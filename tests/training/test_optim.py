@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from lightning import Trainer
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.data.module import ImageDataModule
@@ -53,6 +53,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 def test_a_configuration_sets_optimiser_schedule_and_clipping(tiny):
     cli = TrainingCLI(["--config", str(tiny(**OWN))])
     made = cli.model.configure_optimizers()
@@ -63,6 +64,7 @@ def test_a_configuration_sets_optimiser_schedule_and_clipping(tiny):
     assert cli.trainer.gradient_clip_val == 0.001
 
 
+@pytest.mark.slow
 def test_rates_change_with_every_step_and_resume_bit_for_bit(hqdm, tiny, same_run, tmp_path):
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     assert hqdm("fit", "--config", tiny(**OWN), "--out", whole).code == 0
@@ -97,64 +99,73 @@ PLATEAU = schedule_of("lightning.pytorch.cli.ReduceLROnPlateau", monitor="val_lo
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [
-        (
-            {"model__optimizer": schedule_of("torch.optim.SGD", lr=-1.0)},
-            "the optimizer cannot be used (ValueError: Invalid learning rate: -1.0)",
-        ),
-        (
-            {"model__optimizer": schedule_of("torch.optim.AdamW", betas=[2.0, 3.0])},
-            "the optimizer cannot be used (ValueError: Invalid beta parameter",
-        ),
-        (
-            {"model__optimizer": schedule_of("torch.optim.AdamW", lr=0.0)},
-            "the optimizer AdamW has the learning rate 0, which trains nothing",
-        ),
-        (
-            {"model__optimizer": schedule_of("torch.optim.SGD", lr=float("nan"))},
-            "the optimizer SGD has the learning rate nan, which trains nothing",
-        ),
-        (
-            {
-                "model__lr_scheduler": schedule_of(
-                    "torch.optim.lr_scheduler.CosineAnnealingLR", T_max=0
-                )
-            },
-            "the lr_scheduler cannot be used (ZeroDivisionError",
-        ),
-        (
-            {"model__lr_scheduler": schedule_of("torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1)},
-            "the lr_scheduler cannot be used (ValueError: You must define either total_steps OR",
-        ),
-        (
-            {
-                "model__lr_scheduler": schedule_of(
-                    "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=5
-                )
-            },
-            "OneCycleLR has 5 steps and the training 6: set its total_steps to 6",
-        ),
-        (
-            {"model__lr_scheduler": PLATEAU, "trainer__limit_val_batches": 0},
-            "ReduceLROnPlateau reads the validation loss at the ends of epochs: set trainer.limit",
-        ),
-        (
-            {
-                "model__lr_scheduler": PLATEAU,
-                "trainer__check_val_every_n_epoch": None,
-                "trainer__val_check_interval": 2,
-            },
-            "ReduceLROnPlateau reads the validation loss at the ends of epochs",
-        ),
-        (
-            {
-                "model__lr_scheduler": schedule_of(
-                    "lightning.pytorch.cli.ReduceLROnPlateau", monitor="val_los"
-                )
-            },
-            "ReduceLROnPlateau reads val_loss, got monitor='val_los'",
-        ),
-    ],
+    thinned(
+        [
+            (
+                {"model__optimizer": schedule_of("torch.optim.SGD", lr=-1.0)},
+                "the optimizer cannot be used (ValueError: Invalid learning rate: -1.0)",
+            ),
+            (
+                {"model__optimizer": schedule_of("torch.optim.AdamW", betas=[2.0, 3.0])},
+                "the optimizer cannot be used (ValueError: Invalid beta parameter",
+            ),
+            (
+                {"model__optimizer": schedule_of("torch.optim.AdamW", lr=0.0)},
+                "the optimizer AdamW has the learning rate 0, which trains nothing",
+            ),
+            (
+                {"model__optimizer": schedule_of("torch.optim.SGD", lr=float("nan"))},
+                "the optimizer SGD has the learning rate nan, which trains nothing",
+            ),
+            (
+                {
+                    "model__lr_scheduler": schedule_of(
+                        "torch.optim.lr_scheduler.CosineAnnealingLR", T_max=0
+                    )
+                },
+                "the lr_scheduler cannot be used (ZeroDivisionError",
+            ),
+            (
+                {
+                    "model__lr_scheduler": schedule_of(
+                        "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1
+                    )
+                },
+                "the lr_scheduler cannot be used (ValueError: You must define either "
+                "total_steps OR",
+            ),
+            (
+                {
+                    "model__lr_scheduler": schedule_of(
+                        "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=5
+                    )
+                },
+                "OneCycleLR has 5 steps and the training 6: set its total_steps to 6",
+            ),
+            (
+                {"model__lr_scheduler": PLATEAU, "trainer__limit_val_batches": 0},
+                "ReduceLROnPlateau reads the validation loss at the ends of epochs: "
+                "set trainer.limit",
+            ),
+            (
+                {
+                    "model__lr_scheduler": PLATEAU,
+                    "trainer__check_val_every_n_epoch": None,
+                    "trainer__val_check_interval": 2,
+                },
+                "ReduceLROnPlateau reads the validation loss at the ends of epochs",
+            ),
+            (
+                {
+                    "model__lr_scheduler": schedule_of(
+                        "lightning.pytorch.cli.ReduceLROnPlateau", monitor="val_los"
+                    )
+                },
+                "ReduceLROnPlateau reads val_loss, got monitor='val_los'",
+            ),
+        ],
+        every=5,
+    ),
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_what_torch_refuses_is_found_before_anything_is_written(
@@ -168,36 +179,40 @@ def test_what_torch_refuses_is_found_before_anything_is_written(
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        # Six steps: two epochs of three batches.
-        slow(
+    thinned(
+        [
+            # Six steps: two epochs of three batches.
+            slow(
+                {
+                    "model__lr_scheduler": schedule_of(
+                        "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=6
+                    )
+                }
+            ),
+            # Its rates are its own: the optimiser's does not matter, and the first one is zero.
+            {
+                "model__optimizer": schedule_of("torch.optim.SGD", lr=0.0),
+                "model__lr_scheduler": schedule_of(
+                    "torch.optim.lr_scheduler.CyclicLR", base_lr=0.0, max_lr=0.1, step_size_up=2
+                ),
+            },
+            # Four of the twelve steps of four epochs.
             {
                 "model__lr_scheduler": schedule_of(
-                    "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=6
-                )
-            }
-        ),
-        # Its rates are its own: the optimiser's does not matter, and the first one is zero.
-        {
-            "model__optimizer": schedule_of("torch.optim.SGD", lr=0.0),
-            "model__lr_scheduler": schedule_of(
-                "torch.optim.lr_scheduler.CyclicLR", base_lr=0.0, max_lr=0.1, step_size_up=2
-            ),
-        },
-        # Four of the twelve steps of four epochs.
-        {
-            "model__lr_scheduler": schedule_of(
-                "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=4
-            ),
-            "trainer__max_epochs": 4,
-            "trainer__max_steps": 4,
-        },
-        {
-            "model__lr_scheduler": PLATEAU,
-            "trainer__check_val_every_n_epoch": 2,
-            "trainer__max_epochs": 4,
-        },
-    ],
+                    "torch.optim.lr_scheduler.OneCycleLR", max_lr=0.1, total_steps=4
+                ),
+                "trainer__max_epochs": 4,
+                "trainer__max_steps": 4,
+            },
+            {
+                "model__lr_scheduler": PLATEAU,
+                "trainer__check_val_every_n_epoch": 2,
+                "trainer__max_epochs": 4,
+            },
+        ],
+        every=4,
+        start=1,
+    ),
     ids=["one cycle", "cyclic from zero", "one cycle, limited", "plateau, every other epoch"],
 )
 def test_schedules_that_fit_the_run_train(hqdm, tiny, tmp_path, changes):

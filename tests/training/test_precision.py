@@ -10,7 +10,7 @@ from lightning.fabric.connector import (
     _PRECISION_INPUT_STR,
     _PRECISION_INPUT_STR_ALIAS,
 )
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.data.module import ImageDataModule
 from hqdm.diffusion.denoiser import Denoiser
@@ -43,7 +43,7 @@ def test_every_precision_of_lightning_is_known():
         weights_dtype(8)
 
 
-@pytest.mark.parametrize("precision", REFUSED)
+@pytest.mark.parametrize("precision", thinned(REFUSED, every=2))
 def test_a_precision_is_refused_before_the_folder_is_made(refused, tiny, tmp_path, precision):
     args = ("fit", "--config", tiny(), "--out", tmp_path / "run", "--trainer.precision", precision)
     assert f"trainer.precision {precision} cannot be used" in refused(*args)
@@ -57,6 +57,7 @@ def test_a_precision_is_refused_in_python():
         trainer.fit(module, ImageDataModule.from_images(images, batch_size=8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "precision",
     [
@@ -96,6 +97,7 @@ def test_a_precision_trains_draws_resumes_and_reloads(hqdm, tiny, tmp_path, same
         assert hqdm(*args).code == 0
 
 
+@pytest.mark.slow
 def test_weights_are_copied_between_precisions(hqdm, tiny, tmp_path):
     """--init-from of a float64 model: all digits in 64-true, rounded once in the others."""
     args = ("fit", "--config", tiny(), "--trainer.max_steps", 0, "--out")
@@ -140,6 +142,7 @@ def test_times_and_noise_are_the_same_numbers_in_every_precision():
     assert drawn[torch.float64][0].dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["64-true", slow("bf16-true")])
 def test_a_trainer_in_python_resumes_tests_and_predicts(tmp_path, precision):
     """The same bits as without a stop, from a file of Lightning's own trainer."""

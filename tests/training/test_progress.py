@@ -113,6 +113,7 @@ def test_a_terminal_shows_one_line_and_the_bars_of_parts(tiny, tmp_path, clock, 
     assert re.search(r"\d:\d\d:\d\d left", text)
 
 
+@pytest.mark.slow
 def test_a_file_gets_lines_at_intervals(tiny, tmp_path, clock, monkeypatch):
     """Without control characters; the times are those of a run of a step per look at the clock."""
     monkeypatch.setattr(module, "LINE_EVERY", 4.0)
@@ -133,6 +134,7 @@ def test_a_file_gets_lines_at_intervals(tiny, tmp_path, clock, monkeypatch):
     assert int(rated[2]) == pytest.approx((12 - int(rated[1])) * per_step, abs=1.1)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_estimated_from_where_it_resumes(tiny, tmp_path, clock, monkeypatch):
     monkeypatch.setattr(module, "LINE_EVERY", 0.0)
     out, config = tmp_path / "run", tiny()
@@ -151,6 +153,7 @@ def test_a_resumed_run_is_estimated_from_where_it_resumes(tiny, tmp_path, clock,
     assert "2 s/step" in lines[1]
 
 
+@pytest.mark.slow
 def test_no_limit_is_no_number(tiny, tmp_path, hqdm):
     """`max_epochs` of -1 with a limit of time, in a file."""
     outcome = hqdm(
@@ -162,6 +165,7 @@ def test_no_limit_is_no_number(tiny, tmp_path, hqdm):
     assert outcome.out.startswith("Epoch 1  step 1  0:00:01 left  loss ")
 
 
+@pytest.mark.slow
 def test_the_bar_can_be_left_out_or_replaced(tiny, tmp_path, hqdm):
     quiet = ("fit", "--config", tiny(), "--trainer.enable_progress_bar", "false")
     assert hqdm(*quiet, "--out", tmp_path / "a").out == ""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.loggers import CSVLogger
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
@@ -54,6 +54,7 @@ def train(config, out, *args, keep=None):
     return read_checkpoint(out / "last.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -116,6 +117,7 @@ def test_an_average_that_follows_the_run_is_resumed_bit_for_bit(tiny, same_run, 
     same_run(whole, train(config, out, *more))
 
 
+@pytest.mark.slow
 def test_finished_run_is_not_trained_further(tiny, same_run, tmp_path):
     state = train(tiny(), tmp_path / "run", "--trainer.max_steps", 4)
     again = ("--trainer.max_steps", 4, "--resume", tmp_path / "run" / "last.ckpt")
@@ -123,6 +125,7 @@ def test_finished_run_is_not_trained_further(tiny, same_run, tmp_path):
     same_run(train(tiny(), tmp_path / "elsewhere", *again), state)
 
 
+@pytest.mark.slow
 def test_best_checkpoint_survives_a_resumption(tiny, tmp_path):
     """The best loss so far is remembered: a worse one does not replace best.ckpt."""
     config, out = tiny(model__ema__decay=0.0, model__ema__every=1), tmp_path / "run"
@@ -144,6 +147,7 @@ def val_losses(out):
     return read_metric(out / "csv", "val_loss")
 
 
+@pytest.mark.slow
 def test_best_checkpoint_after_a_stop_within_an_epoch(tiny, tmp_path):
     """last.ckpt precedes the last validation; the score is that of best.ckpt."""
     config, out = tiny(model__ema__decay=0.0, model__ema__every=1), tmp_path / "run"
@@ -176,6 +180,7 @@ def test_best_checkpoint_in_another_place(trained, tiny, tmp_path, place):
     assert best_score(out / "best.ckpt") == pytest.approx(min(val_losses(out).values()))
 
 
+@pytest.mark.slow
 def test_best_checkpoint_without_a_score_is_not_replaced(trained, refused, tiny, tmp_path):
     out = shutil.copytree(trained, tmp_path / "run")
     checkpoint = torch.load(out / "best.ckpt")
@@ -208,7 +213,10 @@ def of_other_shape(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "change", [emptied, without_average, without_optimizer, of_other_parameters, of_other_shape]
+    "change",
+    thinned(
+        [emptied, without_average, without_optimizer, of_other_parameters, of_other_shape], every=5
+    ),
 )
 def test_state_of_the_optimiser_has_to_be_whole(trained, refused, tiny, tmp_path, change):
     checkpoint = torch.load(trained / "last.ckpt")
@@ -228,6 +236,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", [slow(OPTIMIZERS[0]), OPTIMIZERS[1], *map(slow, OPTIMIZERS[2:])], ids=str
 )
@@ -241,6 +250,7 @@ def test_other_optimisers_resume_with_their_own_state_only(tiny, refused, tmp_pa
     assert "last.ckpt does not hold the state of the optimiser Adam" in line
 
 
+@pytest.mark.slow
 def test_resumed_run_takes_the_configured_learning_rate(tiny, tmp_path):
     config, out = tiny(), tmp_path / "run"
     train(config, out)
@@ -272,6 +282,7 @@ def test_run_folder_holds_what_it_promises(trained):
     assert list(steps) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_saved_configuration_reproduces_the_run(tiny, same_run, tmp_path):
     """Values from the command line and nulls included."""
     config = tiny(data__val_limit=None)
@@ -286,16 +297,19 @@ def test_saved_configuration_reproduces_the_run(tiny, same_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "key", "saved", "configured"),
-    [
-        ({"model__network__dim": 16}, "model.network.dim", 8, 16),
-        ({"model__predict": "v"}, "model.objective.name", "eps", "v"),
-        ({"model__schedule": "linear"}, "model.schedule.name", "cosine", "linear"),
-        ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups", 1, None),
-        ({"seed_everything": 5}, "seed_everything", 0, 5),
-        ({"data__batch_size": 8}, "data.batch_size", 16, 8),
-        ({"data__limit": 40}, "data.images", 48, 40),
-        ({"data__flip": True}, "data.flip", False, True),
-    ],
+    thinned(
+        [
+            ({"model__network__dim": 16}, "model.network.dim", 8, 16),
+            ({"model__predict": "v"}, "model.objective.name", "eps", "v"),
+            ({"model__schedule": "linear"}, "model.schedule.name", "cosine", "linear"),
+            ({"model__network__hybrid": {}}, "model.network.hybrid.vertex.groups", 1, None),
+            ({"seed_everything": 5}, "seed_everything", 0, 5),
+            ({"data__batch_size": 8}, "data.batch_size", 16, 8),
+            ({"data__limit": 40}, "data.images", 48, 40),
+            ({"data__flip": True}, "data.flip", False, True),
+        ],
+        every=6,
+    ),
 )
 def test_checkpoint_of_another_run_is_not_resumed(
     trained, tiny, tmp_path, changes, key, saved, configured
@@ -307,6 +321,7 @@ def test_checkpoint_of_another_run_is_not_resumed(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_where_circuits_run_may_change(trained, tiny, tmp_path):
     config = tiny(model__network__hybrid__vertex__simulator="pennylane:default.qubit")
     state = train(config, tmp_path / "run", "--resume", trained / "last.ckpt")
@@ -336,6 +351,7 @@ def test_overwrite_starts_anew(trained, tiny, tmp_path):
     assert [f.name for f in (tmp_path / "run" / "csv").iterdir()] == ["version_0"]
 
 
+@pytest.mark.slow
 def test_overwrite_leaves_what_no_run_wrote(trained, tiny, tmp_path):
     out = shutil.copytree(trained, tmp_path / "run")
     names = ("mine.ckpt", "last.part", ".writable", "csv/mine.csv", "tensorboard/mine")
@@ -370,6 +386,7 @@ def test_a_file_in_place_of_a_folder_is_named_at_once(refused, tiny, tmp_path, n
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(hqdm, tiny, tmp_path):
     """Nothing is lost with its files, which are in its manifest; others are left alone."""
     out = tmp_path / "run"
@@ -384,6 +401,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(hqdm, ti
     assert (out / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_resumed_run_leaves_files_that_it_did_not_write(trained, refused, tiny, tmp_path):
     out = shutil.copytree(trained, tmp_path / "run")
     (out / "my.png").write_text("mine")
@@ -394,7 +412,7 @@ def test_resumed_run_leaves_files_that_it_did_not_write(trained, refused, tiny, 
     assert f"{out} already holds loss.png: --overwrite" in line
 
 
-@pytest.mark.parametrize("step", [0, 2], ids=["first step", "later step"])
+@pytest.mark.parametrize("step", thinned([0, 2], every=3), ids=["first step", "later step"])
 @pytest.mark.parametrize("error", [HQDMError("too high"), ZeroDivisionError()], ids=repr)
 def test_run_is_kept_until_another_one_has_saved(trained, tiny, tmp_path, monkeypatch, step, error):
     out = shutil.copytree(trained, tmp_path / "run")
@@ -462,6 +480,7 @@ def test_full_disk_of_the_logs_is_one_line(hqdm, tiny, tmp_path, monkeypatch):
     assert outcome.err.splitlines()[-1].startswith(expected)
 
 
+@pytest.mark.slow
 def test_overwrite_does_not_delete_the_checkpoint_it_resumes(trained, tiny, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     best = tmp_path / "run" / "best.ckpt"
@@ -470,6 +489,7 @@ def test_overwrite_does_not_delete_the_checkpoint_it_resumes(trained, tiny, tmp_
     assert state.contents["global_step"] == 9
 
 
+@pytest.mark.slow
 def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     config = tiny(trainer__max_epochs=3)
@@ -478,6 +498,7 @@ def test_resumed_run_stays_in_its_folder(trained, tiny, tmp_path):
     assert {f.name for f in (tmp_path / "run" / "csv").iterdir()} == {"version_0", "version_1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("callback", "warned"), [slow("Stopwatch", False), ("Another", True)])
 def test_states_of_callbacks_that_are_gone(trained, tiny, tmp_path, recwarn, callback, warned):
     """Of old checkpoints only what is known to be gone is passed over in silence."""
@@ -491,6 +512,7 @@ def test_states_of_callbacks_that_are_gone(trained, tiny, tmp_path, recwarn, cal
     assert any("add the following callbacks" in line for line in told) == warned
 
 
+@pytest.mark.slow
 def test_labels_and_classes_go_together(tiny, tmp_path):
     for changes, said in (
         ({"data__labelled": True}, "n_classes is null: set it to 10"),
@@ -518,6 +540,7 @@ def test_loss_that_is_not_finite_ends_the_run(hqdm, tiny, tmp_path):
     assert hqdm("fit", "--config", tiny(), *more).code == 0
 
 
+@pytest.mark.slow
 def test_every_start_records_its_provenance(tiny, tmp_path):
     """A resumption adds an entry, a new run begins anew; a damaged file is no error."""
     config, out = tiny(trainer__max_epochs=1), tmp_path / "run"

@@ -2,7 +2,7 @@
 
 import pytest
 from lightning import Callback
-from marks import slow
+from marks import slow, thinned
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.storage.checkpoint import read_checkpoint
@@ -63,7 +63,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), REFUSED, ids=[said[:60] for _, said in REFUSED])
+@pytest.mark.parametrize(
+    ("options", "said"), thinned(REFUSED, every=6), ids=[said[:60] for _, said in REFUSED]
+)
 def test_options_that_lightning_refuses_late_are_one_line(refused, tiny, tmp_path, options, said):
     config = tiny(**{f"trainer__{key}": value for key, value in options.items()})
     assert said in refused("fit", "--config", config, "--out", tmp_path / "run")
@@ -75,9 +77,9 @@ def test_options_that_lightning_refuses_late_are_one_line(refused, tiny, tmp_pat
         slow({"val_check_interval": 3}),
         slow({"val_check_interval": 0.5}),
         slow({"val_check_interval": 4, "check_val_every_n_epoch": None}),
-        {"val_check_interval": 4, "limit_val_batches": 0},
+        slow({"val_check_interval": 4, "limit_val_batches": 0}),
         {"max_steps": 6, "min_epochs": 2, "min_steps": 6},
-        {"callbacks": callback("EarlyStopping", monitor="grad_norm/quantum")},
+        slow({"callbacks": callback("EarlyStopping", monitor="grad_norm/quantum")}),
     ],
     ids=str,
 )
@@ -87,6 +89,7 @@ def test_the_nearest_right_values_train(hqdm, tiny, tmp_path, options):
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 def test_a_scheduled_learning_rate_is_a_metric(hqdm, tiny, tmp_path):
     config = tiny(
         trainer__callbacks=callback("EarlyStopping", monitor="lr"),
@@ -105,6 +108,7 @@ class Logs(Callback):
         pl_module.log("mine", 1.0)
 
 
+@pytest.mark.slow
 def test_metrics_of_a_user_s_callback_may_be_read(tiny, tmp_path):
     config = tiny(trainer__callbacks=callback("EarlyStopping", monitor="mine"))
     cli = TrainingCLI(["--config", str(config), "--out", str(tmp_path / "run")])
@@ -136,6 +140,7 @@ def sums(config, out):
     return kept.sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "repeated"), [slow(1, 1), (0.67, 2), slow(9, 3)])
 def test_overfit_batches_trains_on_the_first_batches_in_every_epoch(
     tiny, tmp_path, share, repeated
@@ -147,6 +152,7 @@ def test_overfit_batches_trains_on_the_first_batches_in_every_epoch(
     assert some == 3 * every[:repeated]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, slow(4)])
 def test_overfitting_resumes_with_the_same_batches(tiny, same_run, tmp_path, stop):
     config = tiny(trainer__overfit_batches=2, trainer__max_epochs=3, data__val_limit=32)

@@ -82,6 +82,7 @@ def test_unknown_part_and_nothing_left_are_refused():
     assert not any(p.requires_grad for p in fixed.parameters())
 
 
+@pytest.mark.slow
 def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):
     """Frozen parts equal the source exactly, in weights and average; the vertex is trained."""
     source, out = tmp_path / "source", tmp_path / "run"
@@ -116,6 +117,7 @@ def test_classical_to_hybrid_from_the_command_line(hqdm, tiny, tmp_path):
     assert "was trained with encoder, decoder frozen: leave --freeze out" in outcome.err
 
 
+@pytest.mark.slow
 def test_average_starts_from_the_weights_taken_over(hqdm, tiny, trained, tmp_path):
     args = ("--config", tiny(), "--out", tmp_path / "run", "--trainer.max_steps", 0)
     assert hqdm("fit", *args, "--init-from", trained / "last.ckpt").code == 0

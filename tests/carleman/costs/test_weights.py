@@ -37,6 +37,7 @@ def test_the_cost_by_hand():
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_no_weights_on_a_grid_are_cheaper():
     system, made, y0 = lifted()
     best = optimal_weights(made, y0, system.monomials)

@@ -3,7 +3,7 @@
 import numpy as np
 import pennylane as qml
 import pytest
-from marks import slow
+from marks import slow, thinned
 from scipy import sparse
 
 from hqdm.carleman.lchs.circuit import hamiltonian, operators, registers
@@ -42,7 +42,7 @@ def test_a_shifted_evolution_is_rescaled():
 
 @pytest.mark.parametrize(
     ("order", "steps", "reached"),
-    [(1, (8, 16, 32), 3e-3), (2, (8, 16, 32), 3e-5), slow(4, (8, 16), 1e-6)],
+    thinned([(1, (8, 16, 32), 3e-3), (2, (8, 16, 32), 3e-5), slow(4, (8, 16), 1e-6)], every=2),
 )
 def test_product_formulas_reach_their_order(order, steps, reached):
     generators, y0 = evolution(3, count=1, seed=1)

@@ -15,6 +15,7 @@ from hqdm.carleman.lchs.solver import LCHS, MIN_PROBABILITY, register_qubits
 from hqdm.utils.errors import HQDMError
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(
     n=st.integers(1, 12),
@@ -43,6 +44,7 @@ def test_the_simple_kernel_agrees_and_takes_many_more_unitaries():
     assert (simple.account.kernel, better.account.kernel) == ("cauchy", "near-optimal")
 
 
+@pytest.mark.slow
 def test_systems_too_large_to_diagonalise_are_solved_too():
     rng = np.random.default_rng(3)
     noise = sparse.random_array((150, 150), density=0.03, rng=rng)

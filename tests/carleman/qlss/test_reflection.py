@@ -24,6 +24,7 @@ def problem(n=6, kappa=20.0, seed=0):
     return B, b, np.linalg.solve(B, b)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     n=st.integers(1, 9),

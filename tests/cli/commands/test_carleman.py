@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from marks import thinned
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -106,6 +107,7 @@ def test_sample_finishes_with_the_network(hqdm, fitted, tmp_path):
     assert record["then"]["sampler"] == "unipc"
 
 
+@pytest.mark.slow
 def test_the_sampler_has_the_same_call_everywhere(hqdm, fitted, tmp_path):
     denoiser = load_denoiser(fitted)
     fit = CarlemanFit.load(fit_path(fitted))
@@ -118,6 +120,7 @@ def test_the_sampler_has_the_same_call_everywhere(hqdm, fitted, tmp_path):
         torch.testing.assert_close(stored, to_uint8(expected))
 
 
+@pytest.mark.slow
 def test_carleman_stands_in_the_comparison(hqdm, fitted, tmp_path):
     out = tmp_path / "out"
     code, said, _ = hqdm(
@@ -164,20 +167,23 @@ def test_damaged_fits_are_refused(refused, fitted, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [
-        (("--order", 0), "order 1 or more, got 0"),
-        (("--order", 60), "bytes, the limit is"),
-        (("--segments", 0), "steps needs a whole number from 1, got 0"),
-        (("--closure", "guess"), "unknown closure 'guess'"),
-        (("--backend", "annealer"), "unknown backend 'annealer'"),
-        (("--then", "warp"), "unknown sampler after carleman 'warp'"),
-        (("--switch", 1), "--steps and --switch need the hybrid mode"),
-        (("--then", "ddim", "--switch", 8), "the switch needs a lambda between -6 and 1.78"),
-        (("--then", "ddim", "--switch", -9), "the switch needs a lambda between"),
-        (("--then", "ddim", "--steps", 0), "steps needs a whole number from 1, got 0"),
-        (("--guidance", 2), "fitted without guidance"),
-        (("--n", 0), "n needs a whole number from 1"),
-    ],
+    thinned(
+        [
+            (("--order", 0), "order 1 or more, got 0"),
+            (("--order", 60), "bytes, the limit is"),
+            (("--segments", 0), "steps needs a whole number from 1, got 0"),
+            (("--closure", "guess"), "unknown closure 'guess'"),
+            (("--backend", "annealer"), "unknown backend 'annealer'"),
+            (("--then", "warp"), "unknown sampler after carleman 'warp'"),
+            (("--switch", 1), "--steps and --switch need the hybrid mode"),
+            (("--then", "ddim", "--switch", 8), "the switch needs a lambda between -6 and 1.78"),
+            (("--then", "ddim", "--switch", -9), "the switch needs a lambda between"),
+            (("--then", "ddim", "--steps", 0), "steps needs a whole number from 1, got 0"),
+            (("--guidance", 2), "fitted without guidance"),
+            (("--n", 0), "n needs a whole number from 1"),
+        ],
+        every=3,
+    ),
 )
 def test_bad_options_of_sample_are_refused(refused, fitted, tmp_path, options, said):
     out = tmp_path / "out"
@@ -186,15 +192,18 @@ def test_bad_options_of_sample_are_refused(refused, fitted, tmp_path, options, s
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [
-        (("--dim", 1), "2 to 64, got 1"),
-        (("--dim", 65), "2 to 64, got 65"),
-        (("--degree", 4), "1, 2 or 3, got 4"),
-        (("--nodes", 1), "nodes needs a whole number from 2, got 1"),
-        (("--target", "score"), "unknown target 'score'"),
-        (("--samples", 10), "35 coefficients need as many samples"),
-        (("--ridge", -1), "0 or more, got -1"),
-    ],
+    thinned(
+        [
+            (("--dim", 1), "2 to 64, got 1"),
+            (("--dim", 65), "2 to 64, got 65"),
+            (("--degree", 4), "1, 2 or 3, got 4"),
+            (("--nodes", 1), "nodes needs a whole number from 2, got 1"),
+            (("--target", "score"), "unknown target 'score'"),
+            (("--samples", 10), "35 coefficients need as many samples"),
+            (("--ridge", -1), "0 or more, got -1"),
+        ],
+        every=4,
+    ),
 )
 def test_bad_options_of_fit_are_refused(refused, trained, tmp_path, options, said):
     base = ("carleman", "fit", "--checkpoint", trained / "last.ckpt", "--data", "digits")
@@ -211,6 +220,7 @@ def test_samplers_without_a_fit_say_so(refused, trained, tmp_path):
     assert "sampler after carleman 'x'" in refused("sample", *options, "--sampler", "carleman+x")
 
 
+@pytest.mark.slow
 def test_slow_backends_warn_with_an_estimate(hqdm, fitted, tmp_path):
     """At once, and after the first image; the images are those of the other backend."""
     found = {}
@@ -240,6 +250,7 @@ def test_backends_by_name():
         backend_named("hhl")
 
 
+@pytest.mark.slow
 def test_the_strip_solves_no_system_again(hqdm, fitted, tmp_path, monkeypatch):
     solved = []
     solve = QLSS.solve

@@ -48,6 +48,7 @@ def test_the_fit_is_one_of_each_class(run, hqdm, tmp_path):
     assert fit_path(run).with_suffix(".png").is_file()
 
 
+@pytest.mark.slow
 def test_samples_have_the_labels_that_are_asked_for(run, hqdm, tmp_path):
     out = tmp_path / "samples"
     given = ("--checkpoint", run, "--sampler", "carleman", "--n", 6, "--label", "3,7")
@@ -61,6 +62,7 @@ def test_samples_have_the_labels_that_are_asked_for(run, hqdm, tmp_path):
     assert "35" in said  # C(4 + 3, 3), the lifted dimension
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_the_restoration_out(run, hqdm, tmp_path):
     given = ("--checkpoint", run, "--data", "digits", "--sampler", "carleman", "--n", 40)
     code, said, _ = hqdm("evaluate", *given, "--out", tmp_path)

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from marks import thinned
 from safetensors.torch import load_file
 
 from hqdm.diffusion.loading import load_denoiser
@@ -24,7 +25,7 @@ def test_a_run_is_not_hidden_by_an_exported_model(refused, run, more):
     assert [file.name for file in run.iterdir()] == ["last.ckpt"]
 
 
-@pytest.mark.parametrize("weights", ["averaged", "raw"])
+@pytest.mark.parametrize("weights", thinned(["averaged", "raw"], every=2))
 def test_weights_of_both_kinds_are_exported_and_drawn(hqdm, run, tmp_path, weights):
     options = ("--checkpoint", run, "--weights", weights)
     assert hqdm("export", *options, "--out", tmp_path / "out").code == 0

@@ -1,6 +1,7 @@
 """Configurations: what is wrong is named in one line, before anything is written."""
 
 import pytest
+from marks import thinned
 
 from hqdm.cli.commands.fit import TrainingCLI
 from hqdm.cli.main import main
@@ -93,7 +94,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "said"), WRONG, ids=[said[:50] for _, said in WRONG])
+@pytest.mark.parametrize(
+    ("changes", "said"), thinned(WRONG, every=6), ids=[said[:50] for _, said in WRONG]
+)
 def test_mistakes_in_the_configuration_are_named(refused, tiny, tmp_path, changes, said):
     line = refused("fit", "--config", tiny(**changes), "--out", tmp_path / "run")
     assert line.startswith("error: ")
@@ -119,6 +122,7 @@ def test_broken_files_are_named(refused, tmp_path, text, said):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_missing_file_and_mistyped_options_are_named(refused, tiny, tmp_path):
     assert "File does not exist" in refused("fit", "--config", tmp_path / "nosuch.yaml")
     assert "did you mean --trainer.max_epochs" in refused("fit", "--trainr.max_epochs", 3)
@@ -144,6 +148,7 @@ def test_followers_in_parts_of_the_configuration_are_found(refused, tiny, tmp_pa
     assert ", but it follows " in line
 
 
+@pytest.mark.slow
 def test_the_defaults_of_other_weights_are_those_of_a_saved_configuration(hqdm, tiny, tmp_path):
     out = tmp_path / "run"
     config = tiny(model__weight="min_snr", trainer__max_epochs=1)
@@ -169,6 +174,7 @@ def test_help_lists_the_keys(capsys):
     assert "--optimizer" not in text
 
 
+@pytest.mark.slow
 def test_folder_follows_the_configuration(hqdm, tiny, tmp_path, monkeypatch):
     """Without --out, a run goes to runs/ under the name of its configuration."""
     monkeypatch.chdir(tmp_path)
@@ -178,12 +184,15 @@ def test_folder_follows_the_configuration(hqdm, tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"trainer__logger": False},
-        {"trainer__limit_val_batches": 0},
-        {"trainer__max_steps": 0},
-        {"trainer__max_time": "00:00:00:00"},
-    ],
+    thinned(
+        [
+            {"trainer__logger": False},
+            {"trainer__limit_val_batches": 0},
+            {"trainer__max_steps": 0},
+            {"trainer__max_time": "00:00:00:00"},
+        ],
+        every=4,
+    ),
     ids=["no logs", "no validation", "no steps", "no time"],
 )
 def test_unusual_runs_leave_a_checkpoint_and_say_nothing_more(hqdm, tiny, tmp_path, changes):

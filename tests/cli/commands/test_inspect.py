@@ -111,6 +111,7 @@ def test_diagnostics_need_their_options(refused):
         assert "--n is of --importance and --gradients: give one of them" in line
 
 
+@pytest.mark.slow
 def test_the_start_of_a_run_follows_from_its_folder(hqdm, tiny, tmp_path):
     """With a rate of 1e-6 a step of Adam moves an angle by 2 pi 1e-6; a frozen angle stays."""
     runs = {}
@@ -133,6 +134,7 @@ def test_the_start_of_a_run_follows_from_its_folder(hqdm, tiny, tmp_path):
     assert "mean of random angles" in " ".join(shown.split())
 
 
+@pytest.mark.slow
 def test_a_start_that_is_not_known(hqdm, refused, tiny, trained, tmp_path):
     angles = ("inspect", "--angles", "--checkpoint")
     assert "/mnist_unet has none" in refused(*angles, "mnist")
@@ -148,6 +150,7 @@ def test_a_start_that_is_not_known(hqdm, refused, tiny, trained, tmp_path):
     assert "started from the weights of other" in refused(*angles, alone)
 
 
+@pytest.mark.slow
 def test_the_importance_of_the_places_of_a_shipped_model(hqdm):
     options = ("--importance", "--data", "digits", "--n", "4")
     shown = hqdm("inspect", "--checkpoint", "mnist", *options).out

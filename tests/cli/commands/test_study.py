@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from marks import thinned
 
 from hqdm.cli.commands import study
 from hqdm.utils.errors import Interrupted
@@ -134,7 +135,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG)
+@pytest.mark.parametrize(("changes", "message"), thinned(WRONG, every=3))
 def test_what_is_wrong_is_named_before_anything_runs(refused, written, tmp_path, changes, message):
     assert message in refused("study", "run", written(**changes), "--out", tmp_path / "out")
 

@@ -227,6 +227,7 @@ def test_it_is_a_quantum_module():
     assert network[0].n_samples((5, 1, 4, 6)) == 5 * 2 * 4
 
 
+@pytest.mark.slow
 def test_copies_and_compiled_code_give_the_same():
     conv, x = QuantumConv2d(2, 3, 3, 2, 1, n_layers=1), torch.rand(2, 2, 5, 5, requires_grad=True)
     out = conv(x)

@@ -6,6 +6,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.diffusion.schedule import CosineSchedule
@@ -70,7 +71,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("simulator", ["auto", "unitary"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", thinned(VARIANTS, every=5))
 def test_values_and_gradients_are_those_of_pennylane(name, simulator):
     """In float64; errors of some 1e-13 are expected from about a hundred gates."""
     options = {"size": 4, "n_layers": 4, "simulator": simulator, **VARIANTS[name]}

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 from hqdm.nn.network import NETWORKS
@@ -18,6 +20,7 @@ print(type(network.encoder[0][0]).__module__)
 """
 
 
+@pytest.mark.slow
 def test_names_are_found_without_pennylane():
     """By the entry points of the installed package, which the first unknown name loads."""
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)

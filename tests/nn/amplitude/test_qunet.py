@@ -149,6 +149,7 @@ def test_bad_inputs():
         network(torch.rand(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 1]))
 
 
+@pytest.mark.slow
 def test_from_the_command_line(hqdm, tiny, tmp_path):
     """Trained, resumed, sampled, inspected, scored and exported, with labels."""
     options = {"name": "QUNet", "n_classes": 10, "options": {"widths": [2, 4], "n_layers": 1}}

@@ -57,6 +57,7 @@ def test_it_is_rebuilt_from_its_configuration():
     assert set(network.parts) == {"encoder", "decoder"}
 
 
+@pytest.mark.slow
 def test_training_on_few_images_reconstructs_them():
     """The loss falls far below the variance of the images, which a constant would leave."""
     torch.manual_seed(0)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.diffusion.analytic import MixtureDenoiser
 from hqdm.diffusion.loading import load_denoiser
@@ -37,6 +38,7 @@ def distance(denoiser, grid, x1, name="unipc3"):
     return float((x0 - denoiser.flow(x1, start, end)).square().mean().sqrt())
 
 
+@pytest.mark.slow
 def test_fitted_grid_is_better_on_other_noise(denoiser, noises):
     x1, held_out = noises
     grid = optimise_grid(denoiser, "unipc3", 8, x1, held_out, trials=60)
@@ -77,7 +79,7 @@ def test_steps_of_ddim_along_a_solution_are_chosen_better_than_even_ones(denoise
     assert (len(grid.times), grid.times[0], grid.times[-1]) == (steps + 1, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("method", ["gits", "ays"])
+@pytest.mark.parametrize("method", thinned(["gits", "ays"], every=2))
 def test_dynamic_programming_does_not_depend_on_the_sampler(denoiser, noises, method):
     one, other = (
         optimise_grid(denoiser, name, 6, *noises, method=method) for name in ("ddim", "unipc3")
@@ -140,6 +142,7 @@ def test_bad_input_is_named(denoiser, noises, change, said):
         optimise_grid(denoiser, x1=x1, held_out=held_out, **options)
 
 
+@pytest.mark.slow
 def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path):
     model, path = ("--checkpoint", trained / "last.ckpt"), tmp_path / "grid.json"
     fit = ("optimise-grid", *model, "--steps", 3, "--n", 2, "--trials", 3, "--out", path)
@@ -163,7 +166,7 @@ def test_command_writes_a_grid_that_others_take(hqdm, refused, trained, tmp_path
     assert "n needs a whole number from 1, got 0" in refused(*fit, "--n", 0)
 
 
-@pytest.mark.parametrize("method", ["gits", "ays"])
+@pytest.mark.parametrize("method", thinned(["gits", "ays"], every=2))
 def test_command_takes_a_method(hqdm, refused, trained, tmp_path, monkeypatch, method):
     monkeypatch.setattr("hqdm.samplers.optimised.fit.REFERENCE_STEPS", 5)
     model, path = ("--checkpoint", trained / "last.ckpt"), tmp_path / "grid.json"

@@ -49,6 +49,7 @@ def test_the_moments_are_those_of_the_data(schedule):
     torch.testing.assert_close(found, exact_moments(0.1, schedule), rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_a_restart_contracts_errors_by_the_ratio_of_the_variances():
     """Of Gaussian data: noise shrinks the error of the variance, and the flow is linear."""
     denoiser = gaussian()

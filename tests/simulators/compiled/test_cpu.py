@@ -218,6 +218,7 @@ print(len(wrong), float(max(wrong)) < 1e-6)
 """
 
 
+@pytest.mark.slow
 def test_threads_of_python_call_the_kernels_under_any_threading_layer():
     """Two kernels at once end the process under Numba's own layer, `workqueue`."""
     environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}

@@ -66,6 +66,7 @@ def test_products_and_their_gradients(size, lengths, n_circuits, seed):
     torch.testing.assert_close(own, automatic, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_entries_of_several_sizes_and_of_the_inverse():
     """One after the other, those of the inverse conjugated and transposed, with second
     derivatives."""

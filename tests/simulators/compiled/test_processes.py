@@ -66,6 +66,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [*FAST, *(slow(start) for start in SLOW)])
 def test_processes_started_after_the_kernels_ran(tmp_path, start):
     """Sums of float32 in torch depend on the number of threads: 1e-5 of the value."""

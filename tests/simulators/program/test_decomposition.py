@@ -7,6 +7,7 @@ import operations
 import pennylane as qml
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.circuits import Circuit
 from hqdm.simulators import StatevectorSimulator
@@ -99,7 +100,7 @@ def check(name, variant):
         torch.testing.assert_close(simulated(), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "variant"), FEW)
+@pytest.mark.parametrize(("name", "variant"), thinned(FEW, every=4))
 def test_some_operations_are_those_of_default_qubit(name, variant):
     check(name, variant)
 
@@ -111,7 +112,9 @@ def test_all_operations_are_those_of_default_qubit(name, variant):
 
 
 @pytest.mark.parametrize("n_controls", [3, 4, 5, 7])
-@pytest.mark.parametrize("gate", [qml.RX, qml.RY, qml.RZ, qml.PhaseShift, qml.GlobalPhase])
+@pytest.mark.parametrize(
+    "gate", thinned([qml.RX, qml.RY, qml.RZ, qml.PhaseShift, qml.GlobalPhase], every=5)
+)
 def test_many_controls_are_gates_of_few(gate, n_controls):
     """The product of the gates is the controlled gate itself, with its phase."""
     wires, values = range(n_controls + 1), [i % 2 for i in range(n_controls)]

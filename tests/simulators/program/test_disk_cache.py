@@ -12,6 +12,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
+from marks import thinned
 
 from hqdm.circuits import (
     AmplitudeEmbedding,
@@ -110,6 +111,7 @@ def test_small_programs_are_not_kept(folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_other_circuits_do_not_share_a_program(folder, computed):
     kinds = [
         *(DEEP, replace(DEEP, embedding=AngleEmbedding(4))),
@@ -201,7 +203,7 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", thinned(FOREIGN, every=2))
 def test_damaged_and_foreign_files_are_computed_anew(folder, computed, name):
     lower(DEEP)
     kept = {file: file.read_bytes() for file in folder.iterdir()}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from marks import thinned
 
 from hqdm.cli.main import main
 from hqdm.diffusion.loading import load_model
@@ -62,7 +63,9 @@ def test_qgdm_learns_a_mixed_state(tmp_path):
     assert model.distance(data.train_set, torch.Generator()) < 1e-3
 
 
-@pytest.mark.parametrize("config", [QUDDPM, QGAN], ids=["layerwise", "adversarial"])
+@pytest.mark.parametrize(
+    "config", thinned([QUDDPM, QGAN], every=2), ids=["layerwise", "adversarial"]
+)
 def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, config):
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
@@ -80,7 +83,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, config):
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "states").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", thinned(CONFIGS, every=6), ids=lambda file: file.stem)
 def test_every_configuration_trains(file, tmp_path):
     if "wasserstein" in file.read_text():
         pytest.importorskip("ot", reason="POT is of the extra states")
@@ -96,14 +99,17 @@ def test_every_configuration_trains(file, tmp_path):
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [
-        (["--model.network.options.n_steps", "3"], "n_steps is set by model.channel_options"),
-        (["--model.predict", "dream"], "objective of states 'dream'"),
-        (["--model.channel", "sphere"], "channel 'sphere'"),
-        (["--model.network.name", "UNet"], "backward model 'UNet'"),
-        (["--data.n_qubits", "0"], "n_qubits"),
-        (["--model.network.n_qubits", "2"], 'must be given via "data.n_qubits"'),
-    ],
+    thinned(
+        [
+            (["--model.network.options.n_steps", "3"], "n_steps is set by model.channel_options"),
+            (["--model.predict", "dream"], "objective of states 'dream'"),
+            (["--model.channel", "sphere"], "channel 'sphere'"),
+            (["--model.network.name", "UNet"], "backward model 'UNet'"),
+            (["--data.n_qubits", "0"], "n_qubits"),
+            (["--model.network.n_qubits", "2"], 'must be given via "data.n_qubits"'),
+        ],
+        every=2,
+    ),
 )
 def test_options_that_cannot_be_used_are_one_line(tmp_path, capsys, args, message):
     assert fit(QUDDPM, tmp_path, *args) == 2

@@ -7,6 +7,7 @@ from hqdm.study.report.files import report_files, write_report
 from hqdm.utils.errors import HQDMError
 
 
+@pytest.mark.slow
 def test_a_report_has_every_score_and_answer(tmp_path):
     plan = filled(tmp_path)
     page = write_report(plan, tmp_path / "report")
@@ -23,6 +24,7 @@ def test_a_report_has_every_score_and_answer(tmp_path):
         assert (tmp_path / "report" / name).stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_equal_results_give_equal_files(tmp_path):
     for name in ("a", "b"):
         write_report(filled(tmp_path / name), tmp_path / name / "report")

@@ -1,12 +1,14 @@
 """The pages of a report: made-up results in tables and sentences."""
 
 import pytest
+from marks import thinned
 from studies import CONTENT, filled, plan_of, write
 
 from hqdm.study.report.files import write_report
 from hqdm.utils.errors import HQDMError
 
 
+@pytest.mark.slow
 def test_missing_and_diverged_runs_are_shown(tmp_path):
     plan = filled(tmp_path, n=4)
     fourth, _, last = plan.cells("digits", "classical", None)
@@ -46,7 +48,8 @@ def test_changes_are_in_per_cent_and_those_of_models_with_circuits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("interval", "name"), [("t", "the t distribution"), ("bootstrap", "the studentised bootstrap")]
+    ("interval", "name"),
+    thinned([("t", "the t distribution"), ("bootstrap", "the studentised bootstrap")], every=2),
 )
 def test_the_conditions_say_what_the_numbers_are(tmp_path, interval, name):
     """Runs of another number of steps have other cells, which come back with it."""
@@ -62,6 +65,7 @@ def test_the_conditions_say_what_the_numbers_are(tmp_path, interval, name):
     assert write_report(again, tmp_path / "again").markdown() == text
 
 
+@pytest.mark.slow
 def test_the_level_and_the_range_of_the_number_of_seeds(tmp_path):
     questions = [
         {"model": "circuits", "against": "classical", "score": score} for score in ("loss", "fid")
@@ -87,6 +91,7 @@ def test_a_difference_without_a_ratio_has_a_panel_of_its_own(tmp_path):
     assert "Scores of samples: 1,024 by unipc." in text
 
 
+@pytest.mark.slow
 def test_the_importance_of_places_is_a_table_of_means_in_per_cent(tmp_path):
     """A model whose cells have none of it, for which they were measured before, has no row."""
     plan = filled(tmp_path, importance=True)
@@ -102,6 +107,7 @@ def test_the_importance_of_places_is_a_table_of_means_in_per_cent(tmp_path):
     assert "Missing: 6 of 6 runs." in text
 
 
+@pytest.mark.slow
 def test_the_importance_on_a_data_set_is_that_of_its_own_runs(tmp_path):
     """The second data set has no results, and its table no rows."""
     data = {

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from marks import thinned
 from surrogate_fits import fitted
 
 from hqdm.data.images import load_images
@@ -26,6 +27,7 @@ def checkpoint(trained, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_tables_and_picture_are_written(hqdm, checkpoint, tmp_path):
     out = tmp_path / "out"
     code, said, _ = hqdm("carleman", "wave", "--checkpoint", checkpoint, *QUICK, "--out", out)
@@ -40,6 +42,7 @@ def test_tables_and_picture_are_written(hqdm, checkpoint, tmp_path):
     assert (out / "waves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_one_latent_is_drawn_as_a_line(tmp_path):
     report = study(fitted(1), Waves("", qubits=(4,), steps=4, products=(2,), n=20))
     WAVES.write(report, tmp_path)
@@ -49,13 +52,16 @@ def test_one_latent_is_drawn_as_a_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "line"),
-    [
-        (("--qubits", "9"), "qubits of a coordinate needs a whole number up to 8, got 9"),
-        (("--qubits", "3"), "difference6 needs 4 qubits or more per coordinate, got 3"),
-        (("--extent", -1), "the extent of a grid needs a positive number, got -1"),
-        (("--products", "a"), "whole numbers from 1, separated by commas, got 'a'"),
-        (("--fit", "nowhere"), "no Carleman fit nowhere"),
-    ],
+    thinned(
+        [
+            (("--qubits", "9"), "qubits of a coordinate needs a whole number up to 8, got 9"),
+            (("--qubits", "3"), "difference6 needs 4 qubits or more per coordinate, got 3"),
+            (("--extent", -1), "the extent of a grid needs a positive number, got -1"),
+            (("--products", "a"), "whole numbers from 1, separated by commas, got 'a'"),
+            (("--fit", "nowhere"), "no Carleman fit nowhere"),
+        ],
+        every=3,
+    ),
 )
 def test_bad_input_is_refused_in_one_line(refused, checkpoint, tmp_path, words, line):
     out = ("--out", tmp_path / "out")
