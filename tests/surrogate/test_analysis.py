@@ -171,6 +171,7 @@ def test_the_polynomial_error_is_that_of_a_converged_sampler(trained_fit, report
     assert report["polynomial"]["median"] == pytest.approx(np.median(found), rel=2e-3)
 
 
+@pytest.mark.slow
 def test_more_segments_and_higher_orders_lower_the_truncation_error(report):
     medians = {
         (cell["closure"], cell["order"], cell["segments"]): cell["median"]
@@ -182,6 +183,7 @@ def test_more_segments_and_higher_orders_lower_the_truncation_error(report):
         assert medians[closure, 3, 8] < medians[closure, 2, 8] / 2
 
 
+@pytest.mark.slow
 def test_the_chain_holds_what_the_table_holds(report):
     cells = {
         cell["segments"]: cell["median"]
@@ -194,6 +196,7 @@ def test_the_chain_holds_what_the_table_holds(report):
         assert row["time_step"]["median"] < row["truncation"]["median"] / 50
 
 
+@pytest.mark.slow
 def test_parts_add_up(report):
     for row in report["chain"]:
         carleman, total = row["carleman"], row["total"]
@@ -261,6 +264,7 @@ def test_the_condition_number_is_that_of_the_dense_matrix(trained_fit):
     assert facts["unknowns"] == len(dense)
 
 
+@pytest.mark.slow
 def test_every_segment_has_its_facts(report):
     rows = report["segments"]
     assert len(rows) == 8
@@ -272,6 +276,7 @@ def test_every_segment_has_its_facts(report):
         assert ("value" in row["r_number"]) == (row["linear_abscissa"] < 0)
 
 
+@pytest.mark.slow
 def test_quantum_solvers_meet_their_tolerances(report):
     found = report["backends"]
     assert found["segment"]["number"] == 5
@@ -296,6 +301,7 @@ def test_quantum_solvers_meet_their_tolerances(report):
     assert lchs["account"]["success_probability"] > 0
 
 
+@pytest.mark.slow
 def test_shots_err_as_their_square_root(report):
     assert 0 < report["shots"]["share"] < 1
     found = report["shots"]["errors"]

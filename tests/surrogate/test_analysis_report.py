@@ -63,6 +63,7 @@ def test_all_files_are_there(finished, report):
     assert report["fit"]["degree"] == 2
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_what_markdown_holds(finished, report):
     written = io.StringIO()
     Console(file=written, width=200).print(ANALYSIS.page(report).rich())
@@ -73,6 +74,7 @@ def test_the_terminal_shows_what_markdown_holds(finished, report):
             assert all(cell in written.getvalue() for cell in row)
 
 
+@pytest.mark.slow
 def test_tables_fit_a_terminal(report):
     """80 columns are enough for the longest words of all columns."""
     console = Console(width=500)
@@ -81,6 +83,7 @@ def test_tables_fit_a_terminal(report):
         assert least <= 80, sheet.title
 
 
+@pytest.mark.slow
 def test_every_error_has_a_row(report):
     names = [name for name, _ in parts_of(report, (10**4,))]
     assert names == [
@@ -97,6 +100,7 @@ def test_every_error_has_a_row(report):
     assert shown["truncation"] == report["chain"][1]["truncation"]
 
 
+@pytest.mark.slow
 def test_refusals_and_divergences_are_shown(report, tmp_path):
     changed = copy.deepcopy(report)
     line = "LCHS would succeed with probability 1e-20 at most"
@@ -112,6 +116,7 @@ def test_refusals_and_divergences_are_shown(report, tmp_path):
     assert "quadrature" not in page
 
 
+@pytest.mark.slow
 def test_what_shots_mean_for_latents_is_told(report):
     changed = copy.deepcopy(report)
     changed["shots"]["share"] = 0.01
@@ -121,6 +126,7 @@ def test_what_shots_mean_for_latents_is_told(report):
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
     words = ("carleman", "analyse", "--checkpoint", fitted, *QUICK, "--out", finished)
     assert "already holds analysis.json" in refused(*words)
@@ -138,7 +144,7 @@ def test_nothing_is_overwritten_unless_told(hqdm, refused, fitted, finished):
             (("--fit", "nowhere"), "no Carleman fit nowhere"),
             (("--order", 0), "order 1 or more, got 0"),
         ],
-        every=6,
+        every=7,
     ),
 )
 def test_bad_input_is_refused_in_one_line(refused, fitted, tmp_path, words, line):

@@ -197,6 +197,7 @@ def test_every_evolution_is_counted(report, told):
     assert told == [("evolutions", done, total) for done in range(total + 1)]
 
 
+@pytest.mark.slow
 def test_rows_are_measured_or_follow_the_laws(report):
     dims = [row["d"] for row in report["rows"]]
     assert dims == [2, 3, 4, 10, 1000]
@@ -208,6 +209,7 @@ def test_rows_are_measured_or_follow_the_laws(report):
         assert report["laws"][name]["exponent"] == pytest.approx(slope)
 
 
+@pytest.mark.slow
 def test_costs_by_hand(report):
     row, case = report["rows"][0], report["cases"][0]
     # 2 d C(d + p, p) operations, four evaluations a step, 4 segments
@@ -220,6 +222,7 @@ def test_costs_by_hand(report):
     assert row["qlss_states"] == pytest.approx(4 * 2 * 1e4 / case["share"])
 
 
+@pytest.mark.slow
 def test_small_tables_hold_rows_of_the_large_one(report):
     largest = report["rows"][2]
     costs = ("qlss_queries", "lchs_queries", "qlss_oracle_gates", "classical_direct")
@@ -235,6 +238,7 @@ def test_small_tables_hold_rows_of_the_large_one(report):
     assert by_order[2] == {k: v for k, v in report["rows"][1].items() if k != "measured"}
 
 
+@pytest.mark.slow
 def test_costs_grow_as_they_must(report):
     for rows in (report["tolerances"][::1], report["times"]):
         for key in ("qlss_queries", "lchs_queries", "classical_direct"):
@@ -248,6 +252,7 @@ def test_costs_grow_as_they_must(report):
     assert two["classical_direct"] == 2 * one["classical_direct"]
 
 
+@pytest.mark.slow
 def test_crossings_are_where_gates_are_fewer(report):
     classical = {"all": ("direct", "lifted", "original"), "direct": ("direct",)}
     assert list(report["crossings"]) == list(METHODS)
@@ -263,6 +268,7 @@ def test_crossings_are_where_gates_are_fewer(report):
                 assert (found[against] is None) == (not cheaper[-1])
 
 
+@pytest.mark.slow
 def test_the_circuit_runs_and_is_right(report):
     found = report["circuit"]
     assert found["qubits"] <= 12
@@ -278,6 +284,7 @@ def test_a_circuit_of_too_many_qubits_is_refused(model):
         circuit(fit, replace(OPTIONS, segments=1, tolerance=1e-6))
 
 
+@pytest.mark.slow
 def test_the_report_is_plain_json(report):
     assert json.loads(json.dumps(report, allow_nan=False))["rows"] == report["rows"]
 

@@ -49,6 +49,7 @@ def test_all_files_are_there(finished, report):
     assert [row["d"] for row in report["rows"]] == [2, 3, 100]
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_what_markdown_holds(finished, report):
     written = io.StringIO()
     Console(file=written, width=200).print(RESOURCES.page(report).rich())
@@ -62,6 +63,7 @@ def test_the_terminal_shows_what_markdown_holds(finished, report):
     assert "| 100 * |" in page
 
 
+@pytest.mark.slow
 def test_tables_fit_a_terminal(report):
     """80 columns are enough for the longest words of all columns."""
     console = Console(width=500)
@@ -70,6 +72,7 @@ def test_tables_fit_a_terminal(report):
         assert least <= 80, sheet.title
 
 
+@pytest.mark.slow
 def test_crossings_are_told(report):
     changed = copy.deepcopy(report)
     changed["crossings"] = {
@@ -83,6 +86,7 @@ def test_crossings_are_told(report):
     assert "QLSS, table: cheaper than every classical method from d = 100 on" in told
 
 
+@pytest.mark.slow
 def test_what_never_succeeds_is_shown_as_none(report, tmp_path):
     changed = copy.deepcopy(report)
     changed["rows"][-1].update({key: None for key in changed["rows"][-1] if key.startswith("lchs")})
@@ -93,6 +97,7 @@ def test_what_never_succeeds_is_shown_as_none(report, tmp_path):
     assert "| this LCHS circuit needs 13 qubits |" in page
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unless_told(refused, command, finished):
     assert "already holds resources.json" in refused(*command, "--out", finished)
 
