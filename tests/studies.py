@@ -7,7 +7,7 @@ from pathlib import Path
 from hqdm.study.cells import Store, merged
 from hqdm.study.chains import plan
 from hqdm.study.file import parse_study
-from hqdm.study.scores import IMPORTANCE
+from hqdm.study.scores.names import IMPORTANCE
 
 CONTENT = {
     "data": {

@@ -18,7 +18,7 @@ FLOORS = (
     *("carleman", "carleman.qlss", "carleman.lchs", "carleman.schrodingerisation"),
     *("carleman.waves", "carleman.costs", "surrogate", "surrogate.waves"),
     *("data", "metrics", "generation", "evaluation", "training"),
-    *("states.runs", "study", "study.report"),
+    *("states.runs", "study.scores", "study", "study.report"),
     *("cli", "cli.commands", ""),
 )
 """From the ground to the roof, where `hqdm.__main__` is.

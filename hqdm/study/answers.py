@@ -11,7 +11,7 @@ from typing import Any
 from hqdm.study.cells import Cell, failed
 from hqdm.study.chains import Plan
 from hqdm.study.file import Question
-from hqdm.study.scores import IMPORTANCE, SCORES
+from hqdm.study.scores.names import IMPORTANCE, SCORES
 from hqdm.study.statistics import LEVEL, MAX_SEEDS, Difference, Seeds, holm, paired
 from hqdm.utils.tables import counted, figure
 
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def importance(self) -> Mapping[str, Mapping[str, float | None]] | None:
-        """The changes of the loss by place, see `hqdm.study.scores`; None if they are missing."""
+        """The changes of the loss by place, see `hqdm.study.scores.names`; None if missing."""
         return None if self.result is None else self.result["scores"].get(IMPORTANCE)
 
     @property

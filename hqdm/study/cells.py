@@ -16,7 +16,7 @@ from typing import Any
 from hqdm.storage.digests import check_digest, digest_of, plain_digest
 from hqdm.storage.formats import check_version
 from hqdm.study.file import Layer, words
-from hqdm.study.scores import Protocol, Samples
+from hqdm.study.scores.protocol import Protocol, Samples
 from hqdm.training.base import LR
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.files import write_file

@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hqdm.study.scores import IMPORTANCE, SCORES, Samples
+from hqdm.study.scores.names import IMPORTANCE, SCORES
+from hqdm.study.scores.protocol import Samples
 from hqdm.study.statistics import INTERVALS
 from hqdm.utils.checks import check_fields, check_types, dotted, finite, whole
 from hqdm.utils.errors import HQDMError, about, check_names, unknown

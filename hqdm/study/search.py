@@ -15,6 +15,8 @@ import torch
 
 from hqdm.data.images import load_images, split_part
 from hqdm.study.file import Search
+from hqdm.study.scores.names import STATES
+from hqdm.study.scores.protocol import kind_of
 from hqdm.utils.errors import HQDMError
 
 DATABASE = "search.db"
@@ -118,6 +120,8 @@ def check_selection(data: Mapping[str, Any]) -> None:
     Raises:
         HQDMError: If `val_split` is the test split, or may share images with `split`.
     """
+    if kind_of(data) == STATES:  # drawn with random numbers of their own
+        return
     split, val_split = (data.get(key, default) for key, default in SPLITS.items())
     (name, part), (val_name, val_part) = map(split_part, (split, val_split))
     advice = (

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hqdm.diffusion.denoiser import Denoiser
-from hqdm.diffusion.loading import load_denoiser
+from hqdm.diffusion.loading import load_any
+from hqdm.diffusion.model import Model
 from hqdm.nn.parts import count, quantum_parameters
 from hqdm.storage.checkpoint import LAST
 from hqdm.study.cells import Cell, Store
-from hqdm.study.scores import scores_of
+from hqdm.study.scores.models import scores_of
 from hqdm.training.finite import Diverged
 from hqdm.training.optim import VAL_LOSS
 from hqdm.utils.checks import device_named
@@ -49,22 +49,22 @@ def complete(cell: Cell, store: Store, fit: Fit, stepped: Stepped) -> None:
         except Diverged as error:
             store.write(cell, {"failure": str(error), "provenance": provenance()}, {})
             return
-        denoiser = load_denoiser(last).to(device_named("auto"))
+        model = load_any(last).to(device_named("auto"))
         found = store.result(cell)
         missing = [name for name in cell.scores if found is None or name not in found["scores"]]
-        scores = scores_of(denoiser, missing, cell.protocol)
-    store.write(cell, _described(denoiser, cell, store), scores)
+        scores = scores_of(model, missing, cell.protocol)
+    store.write(cell, _described(model, cell, store), scores)
 
 
-def _described(denoiser: Denoiser, cell: Cell, store: Store) -> dict[str, Any]:
+def _described(model: Model, cell: Cell, store: Store) -> dict[str, Any]:
     """The result of a cell without its scores."""
     logs = store.run(cell) / "csv"
     curves = {name: read_metric(logs, name) for name in (VAL_LOSS, "train_loss")}
     name = VAL_LOSS if curves[VAL_LOSS] else "train_loss"
     return {
-        "parameters": count(denoiser.parameters()),
-        "trained": count(p for p in denoiser.parameters() if p.requires_grad),
-        "quantum": count(quantum_parameters(denoiser)),
+        "parameters": count(model.parameters()),
+        "trained": count(p for p in model.parameters() if p.requires_grad),
+        "quantum": count(quantum_parameters(model)),
         "curve": [[step, loss] for step, loss in curves[name].items()],
         "curve_of": name,
         "provenance": provenance(),

@@ -72,7 +72,7 @@ def test_parameters_that_are_not_trained_are_not_counted_as_such(plan, cell, tra
     angles = list(quantum_parameters(denoiser))
     for parameter in angles:
         parameter.requires_grad_(False)
-    monkeypatch.setattr("hqdm.study.work.load_denoiser", lambda path: denoiser)
+    monkeypatch.setattr("hqdm.study.work.load_any", lambda path: denoiser)
     complete(cell, plan.store, Fit(trained), lambda step: None)
     result = plan.store.result(cell)
     assert result["quantum"] == sum(parameter.numel() for parameter in angles)

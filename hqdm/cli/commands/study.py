@@ -20,7 +20,6 @@ from hqdm.utils.plugins import loaded_plugins
 
 if TYPE_CHECKING:
     from hqdm.study.file import Study
-    from hqdm.study.scores import Samples
 
 ACTIONS = ("run", "report")
 REPORT_SECONDS = 0.2  # between reports of steps
@@ -94,14 +93,11 @@ def run_study(study: "Study", out: Path, n_processes: int, ray: str | None) -> N
     from hqdm.study.chains import plan
     from hqdm.study.engine import Engine
     from hqdm.study.ray_workers import ray_cluster
-    from hqdm.study.scores import SCORES
     from hqdm.study.workers import InThisProcess, processes
     from hqdm.utils.progress import progress_bar
 
     store = Store(out.absolute())
-    sampled = any(SCORES[name].sampled for name in study.scores)
-    check_all = partial(check, samples=study.samples if sampled else None)
-    planned = plan(study, store, resolve, check_all)
+    planned = plan(study, store, resolve, partial(check, study=study))
     with hold(out), progress_bar() as progress:
         if ray is not None:
             with ray_cluster(ray, store, train, loaded_plugins()) as machines:
@@ -152,23 +148,25 @@ def resolve(words: Sequence[str]) -> Mapping[str, Any]:
     return _settings(TrainingCLI(words))
 
 
-def check(words: Sequence[str], samples: "Samples | None" = None) -> Mapping[str, Any]:
+def check(words: Sequence[str], study: "Study") -> Mapping[str, Any]:
     """As `resolve`, with all that is checked before training, and the data loaded.
 
     Args:
         words: The arguments.
-        samples: How samples of the model are drawn; None for no samples.
+        study: The study.
 
     Raises:
         HQDMError: If they cannot be used.
     """
-    from hqdm.study.scores import check_samples
+    from hqdm.study.scores.models import check_scores
+    from hqdm.study.scores.protocol import Protocol
 
     cli = TrainingCLI(words)
     cli.set_up()
-    if samples is not None:
-        check_samples(cli.model.denoiser, samples)
-    return _settings(cli)
+    settings = _settings(cli)
+    test = Protocol(settings["data"], settings["seed_everything"], study.samples)
+    check_scores(cli.model.denoiser, study.asked, test)
+    return settings
 
 
 def _settings(cli: TrainingCLI) -> Mapping[str, Any]:

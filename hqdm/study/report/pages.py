@@ -12,7 +12,8 @@ from hqdm.evaluation.importance import CHANGES
 from hqdm.study.answers import PERCENT, Answer, Run, interval, level_text, seeds_text
 from hqdm.study.cells import failed, learning_rate
 from hqdm.study.chains import Plan
-from hqdm.study.scores import SCORES, TESTED
+from hqdm.study.scores.names import IMAGES, SCORES, STATES, TESTED
+from hqdm.study.scores.protocol import kind_of
 from hqdm.study.search import SPLITS
 from hqdm.study.statistics import LEAST_PAIRS, LEVEL, POWER, interval_of
 from hqdm.utils.tables import Page, Sheet, counted, figure
@@ -171,7 +172,7 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
     better = [SCORES[name].label for name in study.scores if not SCORES[name].change]
     lines = [
         f"Each model: {study.steps:,} training steps, {counted(len(study.seeds), 'random seed')}.",
-        f"Losses on up to {TESTED:,} test images.",
+        f"Losses on up to {TESTED:,} test {_kinds(plan)}.",
         *([f"Less is better: {', '.join(better)}."] if better else []),
         "Pairs have the same random seed. Differences of positive scores are those of ratios. "
         f"Intervals of {PERCENT}, of mean scores and mean differences (of ratios: of the mean "
@@ -202,20 +203,38 @@ def _conditions(plan: Plan, runs: Sequence[Run], answers: Sequence[Answer]) -> l
             "circuits, give their mean over the batch, or its circuits have random angles."
         )
     if any(SCORES[name].sampled for name in study.scores):
-        drawn = study.samples
-        steps = "" if drawn.steps is None else f", {drawn.steps} steps"
-        lines.append(f"Scores of samples: {drawn.n:,} by {drawn.sampler}{steps}.")
+        lines.append(f"Scores of samples: {_drawn(plan)}.")
     if search:
-        splits = dict.fromkeys(
-            base["data"].get("val_split", SPLITS["val_split"]) for base in plan.bases.values()
-        )
+        selected = dict.fromkeys(_selection(base["data"]) for base in plan.bases.values())
         lines.append(
             f"Learning rates: {search.trials} trials of {search.steps:,} steps for each model, "
-            f"from {search.low:g} to {search.high:g}, by the loss on images of the split "
-            f"{', '.join(splits)} with random seed {search.seed}."
+            f"from {search.low:g} to {search.high:g}, by the loss on {', '.join(selected)} with "
+            f"random seed {search.seed}."
         )
     lost = sum(run.missing for run in runs)
     diverged = sum(failed(run.result) for run in runs)
     lines += [f"Missing: {lost} of {counted(len(runs), 'run')}."] if lost else []
     lines += [f"Diverged: {diverged} of {counted(len(runs), 'run')}."] if diverged else []
     return lines
+
+
+def _kinds(plan: Plan) -> str:
+    """Images, states or both, which the models of a study generate."""
+    return " and ".join(sorted({kind_of(base["data"]) for base in plan.bases.values()}))
+
+
+def _drawn(plan: Plan) -> str:
+    """The samples of each model in words."""
+    samples, kinds = plan.study.samples, _kinds(plan)
+    if kinds == STATES:
+        return f"{samples.n:,} {kinds}"
+    steps = "" if samples.steps is None else f", {samples.steps} steps"
+    of = "" if kinds == IMAGES else ", of images"
+    return f"{samples.n:,}{of} by {samples.sampler}{steps}"
+
+
+def _selection(data: Mapping[str, Any]) -> str:
+    """The data of a validation loss in words."""
+    if kind_of(data) == IMAGES:
+        return f"images of the split {data.get('val_split', SPLITS['val_split'])}"
+    return f"{data['n_val']:,} validation states"

@@ -9,7 +9,7 @@ import numpy as np
 
 from hqdm.study.answers import PERCENT, Answer, Run
 from hqdm.study.cells import failed
-from hqdm.study.scores import SCORES
+from hqdm.study.scores.names import SCORES
 from hqdm.study.statistics import LEVEL, interval_of
 from hqdm.training.optim import VAL_LOSS
 from hqdm.utils.pictures import save_figure

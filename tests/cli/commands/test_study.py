@@ -2,13 +2,16 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from marks import thinned
+from marks import slow, thinned
 
 from hqdm.cli.commands import study
+from hqdm.study.cells import Store
+from hqdm.study.chains import plan
 from hqdm.utils.errors import Interrupted
 
 NETWORK = {
@@ -87,6 +90,65 @@ def test_a_study_that_was_stopped_has_the_same_report(hqdm, written, tmp_path, m
         assert first == second, name
     assert hqdm("study", "run", file, "--out", parts).code == 0
     assert len(trained) == 6
+
+
+@pytest.mark.parametrize("name", ["states_2q", slow("digits_places")])
+def test_the_studies_of_the_package_are_ready_to_run(name, repository, tmp_path):
+    """Each configuration is resolved, with all that is checked before a training."""
+    read = study.read_study(repository / "configs" / "studies" / f"{name}.yaml")
+    planned = plan(read, Store(tmp_path), study.resolve, partial(study.check, study=read))
+    assert len(planned.pairs) == len(read.data) * len(read.models)
+    assert read.questions
+    assert [*tmp_path.iterdir()] == []
+
+
+STATES = {
+    "data": {"cluster": {"data": {"ensemble": "cluster", "n_states": 20, "n_val": 5}}},
+    "models": {
+        "quddpm": {
+            "data": {"batch_size": 5},
+            "model": {
+                "network": {"options": {"n_layers": 1}},
+                "channel": "scrambling",
+                "channel_options": {"n_steps": 2, "h": [[1.0, 2.0, 2]]},
+                "predict_options": {"batches": 2, "inputs": 5},
+            },
+            "trainer": {"accelerator": "cpu"},
+        }
+    },
+    "controls": {
+        "qdt": {
+            "of": "quddpm",
+            "model": {
+                "channel_options": {"n_steps": 1, "h": [[1.0, 1.0, 1]]},
+                "predict_options": {"batches": 4},
+            },
+        }
+    },
+    "scores": ["loss", "infidelity", "mmd"],
+    "samples": {"n": 10},
+    "search": {"trials": 2, "steps": 2},
+}
+
+
+def test_models_of_states_are_compared(hqdm, written, tmp_path):
+    """With a search of the learning rate; scores of images are refused."""
+    file = written(**STATES)
+    assert hqdm("study", "run", file, "--out", tmp_path / "out").code == 0
+    outcome = hqdm("study", "report", file, "--out", tmp_path / "out")
+    assert outcome.code == 0
+    words = " ".join(outcome.out.split())
+    for question in ("loss", "infidelity of the averages", "MMD²"):
+        assert f"cluster: no difference in {question} was found between quddpm and qdt" in words
+    assert "Losses on up to 1,024 test states." in words
+    assert "Scores of samples: 10 states." in words
+    assert "by the loss on 5 validation states with random seed 1000" in words
+    file = written(**{**STATES, "scores": ["loss", "fid"]})
+    outcome = hqdm("study", "run", file, "--out", tmp_path / "images")
+    assert outcome.code == 2
+    assert "quddpm on cluster: fid is a score of images, and the model generates states" in (
+        outcome.err
+    )
 
 
 @pytest.mark.parametrize(

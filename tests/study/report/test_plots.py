@@ -12,7 +12,7 @@ from hqdm.study.answers import Answer
 from hqdm.study.file import Question
 from hqdm.study.report import plots
 from hqdm.study.report.plots import save_curves, save_differences, save_importance
-from hqdm.study.scores import SCORES
+from hqdm.study.scores.names import SCORES
 from hqdm.study.statistics import interval_of, paired
 
 

@@ -1,0 +1,1 @@
+"""Scores of the cells of a study: of models of images, and of models of quantum states."""
