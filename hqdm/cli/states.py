@@ -10,7 +10,6 @@ from hqdm.cli.circuit_report import print_circuit
 from hqdm.data.batches import BatchDataModule
 from hqdm.diffusion.loading import checkpoint_in, find_model, model_digest
 from hqdm.diffusion.model import Model
-from hqdm.states.distances import average
 from hqdm.states.models.backward import Circuits
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.runs.controls import Controls, control_sheet
@@ -190,4 +189,4 @@ def controls_of(
     if data is None:
         return "controls: unknown, an exported model does not name the ensemble of its run"
     data.setup()
-    return control_sheet(Controls.of(of_states(model), average(data.train_set))).rich()
+    return control_sheet(Controls.of(of_states(model), data.train_set)).rich()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hqdm.states.density import is_kets, purity
+from hqdm.states.density import is_kets, n_qubits_of, purity, refuse_density
 from hqdm.utils.checks import positive
 from hqdm.utils.errors import HQDMError, unknown
 
@@ -151,11 +151,50 @@ def average(states: Tensor) -> Tensor:
     """The average density matrix `(d, d)` of kets `(B, d)` or density matrices `(B, d, d)`.
 
     Raises:
-        HQDMError: As `is_kets`.
+        HQDMError: As `is_kets`, or if it takes more than the memory limit of `density`.
     """
     if is_kets(states):
+        refuse_density(1, n_qubits_of(states.shape[-1]), states.dtype)
         return states.mT @ states.conj() / len(states)
     return states.mean(0)
+
+
+def average_fidelity(a: Tensor, b: Tensor) -> Tensor:
+    r"""The fidelity F(E a, E b) of the average states of two ensembles, in [0, 1].
+
+    The averages of N and M kets, the columns of A and B, are A A^dagger / N and B B^dagger / M,
+    and F = (sum_i s_i)^2 / (N M) with the singular values s_i of A^dagger B, so that few kets of
+    many qubits need no density matrices.
+
+    Args:
+        a: Kets `(N, d)` or density matrices `(N, d, d)`.
+        b: The same, `M` of them.
+
+    Raises:
+        HQDMError: As `average`.
+    """
+    if is_kets(a) and is_kets(b) and min(len(a), len(b)) < a.shape[-1]:
+        overlaps = a.conj().to(torch.complex128) @ b.to(torch.complex128).mT
+        return torch.linalg.svdvals(overlaps).sum().square() / (len(a) * len(b))
+    return fidelity(average(a), average(b))
+
+
+def mixed_fidelity(states: Tensor) -> Tensor:
+    """The fidelity (tr sqrt(rho))^2 / d of the average rho of an ensemble to I / d, in [0, 1].
+
+    Args:
+        states: Kets `(N, d)` or density matrices `(N, d, d)`.
+
+    Raises:
+        HQDMError: As `average`.
+    """
+    dim = states.shape[-1]
+    if is_kets(states):
+        values = torch.linalg.svdvals(states.to(torch.complex128)) / len(states) ** 0.5
+    else:
+        mean = average(states).to(torch.complex128)
+        values = without_rounding(torch.linalg.eigvalsh(mean)).sqrt()
+    return values.sum().square() / dim
 
 
 def wasserstein(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hqdm.states.density import is_kets, purity
-from hqdm.states.distances import average, fidelity, kernel, wasserstein
+from hqdm.states.distances import average, average_fidelity, kernel, overlap, wasserstein
 from hqdm.states.observables import magnetisation
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.seeds import generator
@@ -83,6 +83,8 @@ def centre_fidelity(states: Tensor, centre: Tensor) -> Tensor:
         centre: The ket `(d,)`.
     """
     centre = centre.to(states)
+    if is_kets(states):
+        return overlap(states, centre).mean()
     return (centre.conj() @ average(states) @ centre).real
 
 
@@ -129,7 +131,7 @@ def state_scores(
     """
     distance = unbiased_mmd(states, real, seed)
     return {
-        "average_fidelity": float(fidelity(average(states), average(real))),
+        "average_fidelity": float(average_fidelity(states, real)),
         "centre_fidelity": None if centre is None else float(centre_fidelity(states, centre)),
         "mmd": distance.value,
         "mmd_interval": [distance.low, distance.high],

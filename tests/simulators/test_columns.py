@@ -5,7 +5,7 @@ from simulated_gpu import GPU, SimulatedGPU, on_gpu
 
 from hqdm.circuits import AmplitudeEmbedding, Basic, Circuit, StronglyEntangling
 from hqdm.simulators import columns as module
-from hqdm.simulators.columns import columns
+from hqdm.simulators.columns import columns, evolved
 from hqdm.simulators.program import statevector
 from hqdm.simulators.program.statevector import BlockPlan
 from hqdm.utils.errors import HQDMError
@@ -44,6 +44,32 @@ def test_gradients_are_those_of_pennylanes_matrix():
     torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=1e-12)
 
 
+def random_states():
+    """States of norms other than one, one of them real."""
+    generator = torch.Generator().manual_seed(2)
+    states = torch.randn(2, 5, 8, generator=generator, dtype=torch.complex128)
+    return torch.cat([states, states[:, :1].real + 0j], 1)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_states_are_those_of_pennylanes_matrix(monkeypatch, compiled):
+    """Values, and gradients in states and angles, by the kernels and by torch."""
+    monkeypatch.setattr(module, "is_supported", lambda circuit: compiled)
+    circuit, weights = circuit_and_weights()
+    slope = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(1), dtype=torch.complex128)
+
+    def gradients(run):
+        tensors = [each.clone().requires_grad_() for each in (random_states(), weights)]
+        after = run(*tensors)
+        (after * slope).real.sum().backward()
+        return after.detach(), *(tensor.grad for tensor in tensors)
+
+    found = gradients(lambda states, angles: evolved(circuit, states, angles))
+    expected = gradients(lambda states, angles: states @ unitaries(circuit, angles).mT)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
 def test_on_a_gpu_it_runs_in_torch_without_waiting(monkeypatch):
     circuit, weights = circuit_and_weights()
     basis = torch.tensor([5, 0])
@@ -73,6 +99,8 @@ def test_states_beyond_the_memory_limit_are_refused(monkeypatch):
     monkeypatch.setattr(module, "MEMORY_LIMIT", 100)
     with pytest.raises(HQDMError, match=r"the states of 3 qubits would take"):
         columns(*circuit_and_weights()[:1], torch.arange(8), circuit_and_weights()[1])
+    with pytest.raises(HQDMError, match=r"the states of 3 qubits would take"):
+        evolved(circuit_and_weights()[0], random_states(), circuit_and_weights()[1])
 
 
 def test_gates_of_another_ansatz():

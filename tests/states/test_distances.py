@@ -15,10 +15,12 @@ from scipy.optimize import linprog
 from hqdm.states.density import density, maximally_mixed
 from hqdm.states.distances import (
     average,
+    average_fidelity,
     fidelity,
     hilbert_schmidt,
     kernel,
     matrix_power,
+    mixed_fidelity,
     mmd,
     overlap,
     overlap_kernel,
@@ -47,6 +49,28 @@ def test_fidelity_is_uhlmanns(n, seed):
     # The roots of scipy lose digits on eigenvalues near zero.
     assert float(fidelity(r, s)) == pytest.approx(expected, abs=1e-9)
     assert float(fidelity(r, r)) == pytest.approx(1, abs=1e-12)
+
+
+@some
+@given(qubits, seeds, st.integers(1, 10))
+def test_fidelities_of_averages_are_those_of_the_density_matrices(n, seed, n_kets):
+    """Of fewer kets than dimensions, and of more; the root of a rounded zero has 1e-8."""
+    a, b = random_kets(n_kets, n, seed), random_kets(4, n, seed + 1)
+    rho, sigma = average(density(a)), average(density(b))
+    for states, others in ((a, b), (density(a), density(b))):
+        torch.testing.assert_close(average_fidelity(states, others), fidelity(rho, sigma), **PURE)
+        expected = fidelity(maximally_mixed(n), rho)
+        torch.testing.assert_close(mixed_fidelity(states), expected, **PURE)
+
+
+def test_fidelities_of_averages_of_many_qubits_need_no_density_matrix():
+    """The average state of 14 qubits would take 4 GiB."""
+    a, b = random_kets(3, 14, 0), random_kets(2, 14, 1)
+    assert 0 < average_fidelity(a, b) < 1
+    assert average_fidelity(a, a) == pytest.approx(1, abs=1e-12)
+    assert mixed_fidelity(a[:1]) == pytest.approx(2**-14, rel=1e-12)
+    with pytest.raises(HQDMError, match="1 density matrices of 14 qubits"):
+        average(a)
 
 
 @some

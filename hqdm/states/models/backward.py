@@ -8,7 +8,8 @@ r"""Backward models: one step of the reverse process as a unitary on data and au
 
 The m auxiliary qubits stand before the n data qubits, the most significant first. Their initial
 state |a_t> depends on the model. All samples share U, whose columns are computed once per step by
-the compiled simulator; the rest are matrix products of dimension d.
+the compiled simulator; the rest are matrix products of dimension d. Few kets of many qubits are
+simulated one by one instead, as trajectories (`MeasuredCircuit`).
 """
 
 from abc import ABC, abstractmethod
@@ -25,8 +26,8 @@ from hqdm.utils.checks import check_types, positive, whole
 from hqdm.utils.errors import HQDMError
 from hqdm.utils.registry import Registry
 
-MAX_WIRES = 12
-"""Number of qubits whose unitary is computed, 2^12 columns of 2^12 amplitudes at most."""
+MAX_WIRES = 20
+"""Largest number of data and auxiliary qubits: a ket then has 8 MB."""
 
 
 class Circuits(nn.Module):
@@ -87,9 +88,26 @@ class Circuits(nn.Module):
         """
         from hqdm.simulators.columns import columns  # imports PennyLane
 
+        angles = self._angles(which)
+        return columns(self.circuit, basis.to(angles.device), angles)
+
+    def evolved(self, which: int, states: Tensor) -> Tensor:
+        """States after a circuit, differentiable in states and angles.
+
+        Args:
+            which: Index of the circuit.
+            states: Complex `(B, 2^n_wires)`.
+
+        Returns:
+            Of the same shape.
+        """
+        from hqdm.simulators.columns import evolved  # imports PennyLane
+
+        return evolved(self.circuit, states[None], self._angles([which]))[0]
+
+    def _angles(self, which: Sequence[int]) -> Tensor:
         angles = torch.stack([self.theta[i] for i in which])
-        dtype = torch.promote_types(angles.dtype, torch.float32)
-        return columns(self.circuit, basis.to(angles.device), angles.to(dtype))
+        return angles.to(torch.promote_types(angles.dtype, torch.float32))
 
 
 class Backward(nn.Module, ABC):
@@ -182,7 +200,7 @@ class Backward(nn.Module, ABC):
             HQDMError: If the states do not fit the model, or there is no such step.
         """
         self.check(states)
-        return self.after(states, self.maps([whole("t", t, 1, self.n_steps)])[0], draws)
+        return next(self.moved(states, [whole("t", t, 1, self.n_steps)], draws))
 
     def each(self, states: Tensor, draws: torch.Generator) -> Tensor:
         """States at the steps 0, ..., T - 1, each from one state at the step after it.
@@ -214,11 +232,23 @@ class Backward(nn.Module, ABC):
         """
         self.check(states)
         steps = range(self.n_steps, until, -1)
-        if not steps:
-            return
-        for t, maps in zip(steps, self.maps(steps), strict=True):
+        if steps:
+            for t, after in zip(steps, self.moved(states, steps, draws), strict=True):
+                yield t - 1, after
+
+    def moved(
+        self, states: Tensor, steps: Sequence[int], draws: torch.Generator
+    ) -> Iterator[Tensor]:
+        """The states after each of some steps, one after the other.
+
+        Args:
+            states: The states before them.
+            steps: The steps, one or more.
+            draws: Generator of the outcomes.
+        """
+        for maps in self.maps(steps):
             states = self.after(states, maps, draws)
-            yield t - 1, states
+            yield states
 
     def check(self, states: Tensor) -> None:
         """Refuse states that the model does not take.

@@ -18,10 +18,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from hqdm.states.density import haar_kets
-from hqdm.states.models.backward import Backward, Circuits, register_backward
+from hqdm.states.density import haar_kets, normalised
+from hqdm.states.models.backward import Backward, Circuits, refuse_kraus, register_backward
 from hqdm.utils.checks import check_types, whole
+
+MAX_COLUMNS = 10
+"""Number of qubits up to which the columns of U are kept, 2^10 for each step and outcome."""
 
 
 @register_backward
@@ -93,6 +97,8 @@ class MeasuredCircuit(Backward):
 
         That is |0> only without `haar`, A = 1; complex `(len(steps), A, 2^m, d, d)`.
         """
+        n_auxiliary = self.n_ancillas + self.haar
+        refuse_kraus(len(steps), self.n_qubits, n_auxiliary, self.circuits.theta[0].dtype)
         starts = torch.arange(1 + self.haar) << (self.n_ancillas - 1 + self.n_qubits)
         basis = (starts[:, None] + torch.arange(self.dim)).flatten()
         columns = self.circuits.columns([t - 1 for t in steps], basis)
@@ -106,6 +112,31 @@ class MeasuredCircuit(Backward):
         first = haar_kets(len(states), 1, draws).to(maps)
         return collapsed(states, torch.einsum("ba,azij->bzij", first, maps), draws)
 
+    def moved(
+        self, states: Tensor, steps: Sequence[int], draws: torch.Generator
+    ) -> Iterator[Tensor]:
+        """See `Backward`; kets that are few beside the columns of U are simulated one by one."""
+        if not self.is_direct(states):
+            yield from super().moved(states, steps, draws)
+            return
+        for t in steps:
+            after = self.circuits.evolved(t - 1, self._with_auxiliary(states, draws))
+            states = measured(after.unflatten(1, (-1, self.dim)), draws)
+            yield states
+
+    def is_direct(self, states: Tensor) -> bool:
+        """True if kets take less time one by one, each that of two columns, than all columns."""
+        few = 2 * len(states) < (1 + self.haar) * self.dim
+        return states.ndim == 2 and (few or self.n_qubits > MAX_COLUMNS)
+
+    def _with_auxiliary(self, kets: Tensor, draws: torch.Generator) -> Tensor:
+        """Kets `(B, d)` with the auxiliary qubits before them, `(B, 2^m d)`."""
+        if not self.haar:
+            return pad(kets, (0, (2**self.n_ancillas - 1) * self.dim))
+        first = haar_kets(len(kets), 1, draws).to(kets)
+        both = first[:, :, None] * kets[:, None]
+        return pad(both, (0, (2 ** (self.n_ancillas - 1) - 1) * self.dim)).flatten(1)
+
 
 def collapsed(states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
     """Measure: draw an outcome for each state, and the normalised state after it.
@@ -116,17 +147,29 @@ def collapsed(states: Tensor, kraus: Tensor, draws: torch.Generator) -> Tensor:
         draws: Generator of the outcomes.
     """
     if states.ndim == 2:
-        after = _after_each(states, kraus)
-        weights = torch.view_as_real(after.detach()).square().sum((-2, -1))
-        # Rows of a matrix: the gradient of an index of two axes takes several times as long.
-        first = torch.arange(0, weights.numel(), weights.shape[1], device=after.device)
-        chosen = after.flatten(0, 1).index_select(0, first + outcomes(weights, draws))
-        return chosen / torch.linalg.vector_norm(chosen, dim=-1, keepdim=True)
+        return measured(_after_each(states, kraus), draws)
     weights = torch.einsum("...zij,bjk,...zik->bz", kraus, states, kraus.conj()).detach().real
     z, rows = outcomes(weights, draws), torch.arange(len(states))
     chosen = kraus[z] if kraus.ndim == 3 else kraus[rows, z]
     after = chosen @ states @ chosen.mH
     return after / torch.einsum("bii->b", after).real[:, None, None]
+
+
+def measured(branches: Tensor, draws: torch.Generator) -> Tensor:
+    """Draw an outcome for each ket, and return its branch, normalised.
+
+    Args:
+        branches: K_z psi for each ket and outcome, `(B, Z, d)`.
+        draws: Generator of the outcomes.
+
+    Returns:
+        Kets `(B, d)`.
+    """
+    weights = torch.view_as_real(branches.detach()).square().sum((-2, -1))
+    # Rows of a matrix: the gradient of an index of two axes takes several times as long.
+    first = torch.arange(0, weights.numel(), weights.shape[1], device=branches.device)
+    chosen = branches.flatten(0, 1).index_select(0, first + outcomes(weights, draws))
+    return normalised(chosen)
 
 
 def _after_each(kets: Tensor, kraus: Tensor) -> Tensor:

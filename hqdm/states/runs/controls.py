@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hqdm.states.channels import DampingChannel
-from hqdm.states.density import maximally_mixed
-from hqdm.states.distances import fidelity
+from hqdm.states.distances import average, fidelity, mixed_fidelity
 from hqdm.states.majorisation import path_bound
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.petz import petz_chain
@@ -43,23 +42,24 @@ class Controls:
     n_auxiliary: int
 
     @classmethod
-    def of(cls, model: StateDenoiser, rho: Tensor) -> "Controls":
+    def of(cls, model: StateDenoiser, states: Tensor) -> "Controls":
         """The controls of a model.
 
         Args:
             model: The model; its angles have no effect.
-            rho: The average state of the data `(d, d)`.
+            states: States of the data, kets `(B, d)` or density matrices `(B, d, d)`.
 
         Raises:
             HQDMError: If a path takes more than the memory limit of `hqdm.states.density`.
         """
         channel, network = model.channel, model.network
-        mixed = maximally_mixed(model.n_qubits)
-        prior = mixed if channel.pure else channel.prior(1, model.n_qubits)[0]
-        identity = float(fidelity(prior, rho))
+        if channel.pure:
+            identity = float(mixed_fidelity(states))
+            return cls(identity, FOR_DENSITY, FOR_DENSITY, network.n_auxiliary)
+        rho = average(states)
+        identity = float(fidelity(channel.prior(1, model.n_qubits)[0], rho))
         if not isinstance(channel, DampingChannel):
-            reason = FOR_DENSITY if channel.pure else CLOSED_FORM
-            return cls(identity, reason, reason, network.n_auxiliary)
+            return cls(identity, CLOSED_FORM, CLOSED_FORM, network.n_auxiliary)
         petz = float(fidelity(petz_chain(channel, rho)[0], rho))
         traced = not network.collapses
         bound = float(path_bound(channel, rho, network.n_auxiliary)[0]) if traced else FOR_TRACED

@@ -16,7 +16,6 @@ from typing import Any
 from torch import Tensor
 
 from hqdm.states.density import as_density
-from hqdm.states.distances import average
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.runs.controls import Controls, control_sheet
 from hqdm.states.runs.data import StateDataModule
@@ -70,7 +69,7 @@ def evaluate(
         scored()
     return {
         **report,
-        "controls": asdict(Controls.of(model, average(real))),
+        "controls": asdict(Controls.of(model, real)),
         "protocol": {"data": data.identity, "n": n, "seed": seed, "data_seed": data.seed},
         "seconds": {"sampling": round(samples.seconds, 2)},
         "provenance": provenance(),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hqdm.states.distances import average, fidelity, wasserstein
+from hqdm.states.distances import average_fidelity, wasserstein
 from hqdm.states.models.denoiser import StateDenoiser
 from hqdm.states.runs.data import StateDataModule
 from hqdm.states.runs.evaluation import fresh_states
@@ -85,7 +85,7 @@ def _loss(model: StateDenoiser, states: Tensor, seed: int) -> float:
 def _measures(states: Tensor, real: Tensor, seed: int) -> dict[str, Callable[[], Tensor | float]]:
     """The scores of generated states by name; those that are asked for are computed."""
     return {
-        "infidelity": lambda: 1 - fidelity(average(states), average(real)),
+        "infidelity": lambda: 1 - average_fidelity(states, real),
         "mmd": lambda: unbiased_mmd(states, real, seed).value,
         "wasserstein": lambda: wasserstein(states, real),
     }

@@ -37,6 +37,54 @@ def test_states_after_measurements_are_projected(model, t):
         assert (branches - found).abs().max(1).values.min() < 1e-10
 
 
+@pytest.mark.parametrize("haar", [False, True])
+def test_kets_one_by_one_follow_the_columns(monkeypatch, haar):
+    """Values and gradients, with the same outcomes."""
+
+    def run(is_direct):
+        monkeypatch.setattr(MeasuredCircuit, "is_direct", lambda self, states: is_direct)
+        torch.manual_seed(3)
+        model = MeasuredCircuit(2, 3, n_ancillas=2, n_layers=2, haar=haar).double()
+        kets = haar_kets(7, 2, generator(1)).requires_grad_()
+        (*_, (_, after)) = model.chain(kets, generator(2))
+        slope = haar_kets(7, 2, generator(5))
+        (after * slope).real.sum().backward()
+        return after, kets.grad, *(theta.grad for theta in model.parameters())
+
+    for one_by_one, by_columns in zip(run(True), run(False), strict=True):
+        torch.testing.assert_close(one_by_one, by_columns, atol=1e-10, rtol=0)
+
+
+def test_many_qubits_are_simulated_as_trajectories(monkeypatch):
+    """The Kraus operators of 13 qubits and two outcomes would take 1 GiB."""
+    monkeypatch.setattr(MeasuredCircuit, "kraus", lambda *_: pytest.fail("operators are computed"))
+    model = MeasuredCircuit(13, 2, n_layers=1)
+    kets = haar_kets(2, 13, generator(0), torch.complex64)
+    after = model.step(kets, 2, generator(1))
+    assert after.shape == kets.shape
+    norms = torch.linalg.vector_norm(after, dim=1)
+    torch.testing.assert_close(norms, torch.ones(2), atol=1e-5, rtol=0)
+    assert not torch.allclose(after, kets, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("n_qubits", "n_kets", "haar", "direct"),
+    [
+        *[(8, 127, False, True), (8, 128, False, False), (8, 128, True, True)],
+        *[(2, 2, False, False), (11, 5000, False, True)],
+    ],
+)
+def test_kets_are_simulated_one_by_one_where_that_takes_less(n_qubits, n_kets, haar, direct):
+    model = MeasuredCircuit(n_qubits, 1, n_ancillas=2, n_layers=1, haar=haar)
+    assert model.is_direct(torch.empty(n_kets, 2**n_qubits)) == direct
+    assert not model.is_direct(torch.empty(1, 2**n_qubits, 1).expand(-1, -1, 2**n_qubits))
+
+
+def test_operators_beyond_the_memory_limit_are_refused():
+    with pytest.raises(HQDMError, match="10 density matrices of 12 qubits would take"):
+        MeasuredCircuit(12, 5, n_layers=1).kraus(range(1, 6))
+
+
 def test_density_matrices_follow_the_kets(model):
     kets = haar_kets(40, 2, generator(1))
     pure, mixed = (model.step(states, 2, generator(7)) for states in (kets, density(kets)))
