@@ -8,7 +8,6 @@ than those of all, so that a lower degree suffices; each class has a whitening o
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +70,9 @@ class ClassFits:
         plot_fits({f"class {k}": fit for k, fit in enumerate(self.fits)}, path)
 
 
-def load_fit(checkpoint: Path, denoiser: Denoiser, file: str | None = None) -> Any:
+def load_fit(
+    checkpoint: Path, denoiser: Denoiser, file: str | None = None
+) -> CarlemanFit | ClassFits:
     """Load the fit next to a checkpoint, or in another file.
 
     Args:
