@@ -38,7 +38,12 @@ def refuse_density(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:
     Raises:
         HQDMError: If they take more.
     """
-    _refuse(f"{n_states} density matrices", n_qubits, n_states * 4**n_qubits * dtype.itemsize)
+    _refuse(f"{n_states} density matrices", n_qubits, density_bytes(n_states, n_qubits, dtype))
+
+
+def density_bytes(n_states: int, n_qubits: int, dtype: torch.dtype) -> int:
+    """Bytes of density matrices."""
+    return n_states * 4**n_qubits * dtype.itemsize
 
 
 def refuse_kets(n_states: int, n_qubits: int, dtype: torch.dtype) -> None:

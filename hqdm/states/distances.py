@@ -171,8 +171,13 @@ def average_fidelity(a: Tensor, b: Tensor) -> Tensor:
         b: The same, `M` of them.
 
     Raises:
-        HQDMError: As `average`.
+        HQDMError: As `average`, or if the dimensions differ, or there are no states.
     """
+    if a.shape[-1] != b.shape[-1] or not (len(a) and len(b)):
+        raise HQDMError(
+            f"a fidelity of averages needs states of one dimension, got shapes {tuple(a.shape)} "
+            f"and {tuple(b.shape)}"
+        )
     if is_kets(a) and is_kets(b) and min(len(a), len(b)) < a.shape[-1]:
         overlaps = a.conj().to(torch.complex128) @ b.to(torch.complex128).mT
         return torch.linalg.svdvals(overlaps).sum().square() / (len(a) * len(b))

@@ -238,4 +238,6 @@ def _difference(
     if not pairs:
         return None, left_out
     scores, others = zip(*pairs, strict=True)
-    return paired(scores, others, SCORES[question.score].relative, kind), left_out
+    # The loss of a state may be zero, or below by rounding.
+    relative = SCORES[question.score].relative and min(*scores, *others) > 0
+    return paired(scores, others, relative, kind), left_out

@@ -14,6 +14,7 @@ from typing import Any
 from hqdm.storage.digests import digest_of
 from hqdm.study.cells import Cell, Store, cell_of, failed, rate_keys, training_keys
 from hqdm.study.file import Study, words
+from hqdm.study.scores.protocol import kind_of
 from hqdm.study.search import RateSearch, Trial, best_of, check_selection
 from hqdm.utils.errors import HQDMError, about
 from hqdm.utils.files import write_file
@@ -165,7 +166,20 @@ def plan(study: Study, store: Store, resolve: Resolve, check: Resolve | None = N
                 keys = training_keys(search.seed, search.steps)
                 check(words([*layers, keys, rate_keys(bases[data, model], search.low)]))
     _check_names(study)
+    _check_kinds(bases)
     return Plan(study, store, bases)
+
+
+def _check_kinds(bases: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    """Refuse models of images and of states on one data set: their losses are not comparable."""
+    kinds: dict[str, str] = {}
+    for (data, model), base in bases.items():
+        found = kind_of(base["data"])
+        if kinds.setdefault(data, found) != found:
+            raise HQDMError(
+                f"{model} on {data} generates {found}, and other models there {kinds[data]}: "
+                "compare them in studies of their own"
+            )
 
 
 def _check_names(study: Study) -> None:

@@ -71,6 +71,9 @@ def test_fidelities_of_averages_of_many_qubits_need_no_density_matrix():
     assert mixed_fidelity(a[:1]) == pytest.approx(2**-14, rel=1e-12)
     with pytest.raises(HQDMError, match="1 density matrices of 14 qubits"):
         average(a)
+    for other in (random_kets(2, 13, 1), a[:0]):
+        with pytest.raises(HQDMError, match="states of one dimension, got shapes"):
+            average_fidelity(a, other)
 
 
 @some

@@ -20,12 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from hqdm.states.density import haar_kets, normalised
+from hqdm.states.density import MAX_STATE_BYTES, density_bytes, haar_kets, normalised
 from hqdm.states.models.backward import Backward, Circuits, refuse_kraus, register_backward
 from hqdm.utils.checks import check_types, whole
-
-MAX_COLUMNS = 10
-"""Number of qubits up to which the columns of U are kept, 2^10 for each step and outcome."""
 
 
 @register_backward
@@ -125,9 +122,16 @@ class MeasuredCircuit(Backward):
             yield states
 
     def is_direct(self, states: Tensor) -> bool:
-        """True if kets take less time one by one, each that of two columns, than all columns."""
+        """True if kets are simulated one by one.
+
+        Each takes the time of two columns of U; of many qubits the columns of all steps do not fit
+        into memory.
+        """
         few = 2 * len(states) < (1 + self.haar) * self.dim
-        return states.ndim == 2 and (few or self.n_qubits > MAX_COLUMNS)
+        n_operators = self.n_steps * 2 ** (self.n_ancillas + self.haar)
+        dtype = self.circuits.theta[0].dtype.to_complex()
+        too_large = density_bytes(n_operators, self.n_qubits, dtype) > MAX_STATE_BYTES
+        return states.ndim == 2 and (few or too_large)
 
     def _with_auxiliary(self, kets: Tensor, draws: torch.Generator) -> Tensor:
         """Kets `(B, d)` with the auxiliary qubits before them, `(B, 2^m d)`."""
@@ -181,6 +185,6 @@ def _after_each(kets: Tensor, kraus: Tensor) -> Tensor:
 
 def outcomes(weights: Tensor, draws: torch.Generator) -> Tensor:
     """One outcome for each row of probabilities `(B, Z)`, up to a common factor of a row."""
-    edges = weights.clamp_min(0).cumsum(-1)
-    u = torch.rand(len(weights), generator=draws, dtype=torch.float64).to(edges)
+    edges = weights.double().clamp_min(0).cumsum(-1)  # in float32 u may round to 1
+    u = torch.rand(len(weights), generator=draws, dtype=torch.float64).to(edges.device)
     return (u[:, None] * edges[:, -1:] >= edges[:, :-1]).sum(-1)

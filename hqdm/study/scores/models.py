@@ -33,7 +33,7 @@ def check_scores(model: Model, names: Sequence[str], test: Protocol) -> None:
                 f"{', '.join(others)}"
             )
     if isinstance(model, StateDenoiser):
-        check_states(names, test)
+        check_states(model, names, test)
     elif isinstance(model, Denoiser) and SAMPLED & set(names):
         check_samples(model, test.samples)
 

@@ -22,16 +22,20 @@ from hqdm.utils.seeds import generator
 LOSS_STREAM = 13
 
 
-def check_states(names: Sequence[str], test: Protocol) -> None:
-    """Refuse scores that the ensemble or the installation does not permit.
+def check_states(model: StateDenoiser, names: Sequence[str], test: Protocol) -> None:
+    """Refuse scores that the ensemble, the memory or the installation does not permit.
 
     Args:
+        model: The model.
         names: The scores.
         test: What the model is tested with.
 
     Raises:
         HQDMError: For the first of them.
     """
+    for wanted, n in ({"loss"}, TESTED), (SAMPLED, test.samples.n):
+        if wanted & set(names):
+            model.refuse_states(n)
     if "centre_infidelity" in names and data_of(test).ensemble.centre is None:
         raise HQDMError(
             f"the ensemble {test.data['ensemble']} has no centre: leave the score "

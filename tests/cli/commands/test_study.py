@@ -92,8 +92,11 @@ def test_a_study_that_was_stopped_has_the_same_report(hqdm, written, tmp_path, m
     assert len(trained) == 6
 
 
-@pytest.mark.parametrize("name", ["states_2q", slow("digits_places")])
-def test_the_studies_of_the_package_are_ready_to_run(name, repository, tmp_path):
+OTHERS = ("digits_places", "mnist_models", "cifar10", "few_images")
+
+
+@pytest.mark.parametrize("name", ["states_2q", *map(slow, OTHERS)])
+def test_the_studies_of_the_package_are_ready_to_run(name, repository, tmp_path, data_dir):
     """Each configuration is resolved, with all that is checked before a training."""
     read = study.read_study(repository / "configs" / "studies" / f"{name}.yaml")
     planned = plan(read, Store(tmp_path), study.resolve, partial(study.check, study=read))

@@ -71,7 +71,7 @@ def test_many_qubits_are_simulated_as_trajectories(monkeypatch):
     ("n_qubits", "n_kets", "haar", "direct"),
     [
         *[(8, 127, False, True), (8, 128, False, False), (8, 128, True, True)],
-        *[(2, 2, False, False), (11, 5000, False, True)],
+        *[(2, 2, False, False), (10, 600, False, False), (13, 4096, False, True)],
     ],
 )
 def test_kets_are_simulated_one_by_one_where_that_takes_less(n_qubits, n_kets, haar, direct):

@@ -70,9 +70,16 @@ def test_the_loss_of_one_state_is_that_of_the_average():
 
 
 def test_scores_that_cannot_be_computed_are_refused(monkeypatch):
-    check_states(SAMPLED[:3], Protocol(CLUSTER, 0, Samples()))
+    model = quddpm()
+    check_states(model, SAMPLED[:3], Protocol(CLUSTER, 0, Samples()))
+    with pytest.raises(HQDMError, match="1000000000 kets of 1 qubit would take"):
+        check_states(model, ["mmd"], Protocol(CLUSTER, 0, Samples(n=10**9)))
+    check_states(model, ["loss"], Protocol(CLUSTER, 0, Samples(n=10**9)))
+    monkeypatch.setattr(states, "TESTED", 10**9)
+    with pytest.raises(HQDMError, match="1000000000 kets of 1 qubit would take"):
+        check_states(model, ["loss"], Protocol(CLUSTER, 0, Samples()))
     with pytest.raises(HQDMError, match="ensemble gibbs has no centre"):
-        check_states(["centre_infidelity"], Protocol(MIXED, 0, Samples()))
+        check_states(model, ["centre_infidelity"], Protocol(MIXED, 0, Samples()))
     monkeypatch.setattr(states, "transport_is_installed", lambda: False)
     with pytest.raises(HQDMError, match=r"needs POT: pip install 'hqdm\[states\]'"):
-        check_states(["wasserstein"], Protocol(CLUSTER, 0, Samples()))
+        check_states(model, ["wasserstein"], Protocol(CLUSTER, 0, Samples()))
