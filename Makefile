@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Train a hybrid U-Net on 8x8 digits, sample it, score it (2 to 7 minutes)
 	$(BIN)/hqdm demo --out runs/demo --overwrite
 
-test: $(STAMP)  ## Run the test suite (about 8 minutes on two cores)
+test: $(STAMP)  ## Run the test suite (8 minutes on two cores, 2 more the first time)
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: $(STAMP)  ## Run all tests, including slow ones
