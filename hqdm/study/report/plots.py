@@ -71,6 +71,8 @@ def _plot_mean(axes: "Axes", curves: Sequence[dict[int, float]], label: str, kin
 def save_differences(answers: Sequence[Answer], path: "Path") -> None:
     """Plot the differences with their intervals, a panel for each data set and score.
 
+    Ratios and other differences of a score have panels of their own.
+
     Args:
         answers: The comparisons; those without a pair of results are left out.
         path: The file.
@@ -78,17 +80,17 @@ def save_differences(answers: Sequence[Answer], path: "Path") -> None:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    panels: dict[str, list[Answer]] = {}
+    panels: dict[tuple[str, bool], list[Answer]] = {}
     for answer in answers:
         if answer.found is not None:
             title = f"{answer.data}: {SCORES[answer.question.score].label}"
-            panels.setdefault(title, []).append(answer)
+            panels.setdefault((title, answer.found.relative), []).append(answer)
     rows = [len(own) for own in panels.values()] or [1]
     size = 9, 1 + sum(0.8 + 0.3 * n for n in rows)
     picture = Figure(figsize=size, layout="constrained")
     axes = picture.subplots(len(rows), squeeze=False, height_ratios=rows)[:, 0]
-    for panel, (title, own) in zip(axes, panels.items(), strict=False):
-        _plot_differences(panel, own)
+    for panel, ((title, relative), own) in zip(axes, panels.items(), strict=False):
+        _plot_differences(panel, own, relative)
         panel.set_title(title, fontsize=10)
     if not panels:
         axes[0].set_title("no pair of results", fontsize=10)
@@ -106,10 +108,9 @@ def save_differences(answers: Sequence[Answer], path: "Path") -> None:
     save_figure(picture, path)
 
 
-def _plot_differences(axes: "Axes", answers: Sequence[Answer]) -> None:
+def _plot_differences(axes: "Axes", answers: Sequence[Answer], relative: bool) -> None:
     """Plot differences of one score, those of ratios in per cent."""
     names = []
-    relative = SCORES[answers[0].question.score].relative
     scale = 100 if relative else 1
     for place, answer in enumerate(answers):
         found, q = answer.found, answer.question
