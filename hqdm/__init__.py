@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from hqdm.circuits.ansatz import Ansatz, register_ansatz
     from hqdm.circuits.circuit import Circuit
     from hqdm.circuits.embeddings import AmplitudeEmbedding, AngleEmbedding
-    from hqdm.data.images import ImageSet, load_images, register_data
+    from hqdm.data.images import load_images, register_data
     from hqdm.data.module import ImageDataModule
+    from hqdm.data.sets import ImageSet
     from hqdm.diffusion.denoiser import Denoiser, Denoising
     from hqdm.diffusion.loading import load_denoiser
     from hqdm.diffusion.objective import (
@@ -93,8 +94,9 @@ _MODULES = {
     "hqdm.circuits.ansatz": ("Ansatz", "register_ansatz"),
     "hqdm.circuits.circuit": ("Circuit",),
     "hqdm.circuits.embeddings": ("AmplitudeEmbedding", "AngleEmbedding"),
-    "hqdm.data.images": ("ImageSet", "load_images", "register_data"),
+    "hqdm.data.images": ("load_images", "register_data"),
     "hqdm.data.module": ("ImageDataModule",),
+    "hqdm.data.sets": ("ImageSet",),
     "hqdm.diffusion.denoiser": ("Denoiser", "Denoising"),
     "hqdm.diffusion.loading": ("load_denoiser",),
     "hqdm.diffusion.objective": (

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hqdm.data.folders import read_folder
 from hqdm.data.rows import Rows, decode
+from hqdm.data.sets import ImageSet, kept_or_loaded
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, first_line, unknown
 from hqdm.utils.progress import Progress, silent
@@ -40,28 +41,6 @@ SPLIT_SEED = 0
 
 _SLICE = re.compile(r"(?P<name>[^\[\]]+)\[(?P<start>-?\d*):(?P<stop>-?\d*)\]")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """The images of one split of a data set.
-
-    Attributes:
-        images: uint8 of shape `(N, C, H, W)`, 0 to 255.
-        labels: int64 of shape `(N,)`, indices into `classes`; None if the set has no labels.
-        classes: Class names; empty if the set has no labels.
-        name: Short name, hub name or folder, as returned by `canonical_name`.
-        split: Name of the split, such as `"train"`.
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    classes: tuple[str, ...]
-    name: str
-    split: str
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 def canonical_name(name: str) -> str:
@@ -129,11 +108,24 @@ def load_images(
         if value is not None and value < 1:
             raise HQDMError(f"{argument}={value}: expected a whole number of at least 1, or None")
     name = canonical_name(name)
+    offline = offline or _environment_says_offline()
+    chosen = None if classes is None else tuple(classes)
+    key = name, split, size, channels, limit, chosen, offline, skip_bad, _folders(name)
+
+    def load() -> ImageSet:
+        rows = _rows(name, split, classes, limit, offline)
+        images, labels = decode(rows, name, size, channels, skip_bad, progress)
+        return ImageSet(images, labels, rows.classes, name, split)
+
+    return kept_or_loaded(key, load)
+
+
+def _rows(
+    name: str, split: str, classes: Sequence[int] | None, limit: int | None, offline: bool
+) -> Rows:
+    """The rows of a split, not decoded yet, see `load_images`."""
     whole_split, part = split_part(split)
-    if name in DATA:
-        rows = _registered(name, whole_split)
-    else:
-        rows = _stored(name, whole_split, offline or _environment_says_offline())
+    rows = _registered(name, whole_split) if name in DATA else _stored(name, whole_split, offline)
     if part != slice(None):
         rows = _slice(rows, part, name, split)
     if not len(rows):
@@ -144,8 +136,7 @@ def load_images(
         rows = _of_classes(rows, classes, name)
     if limit is not None and limit < len(rows):
         rows = rows.take([i * len(rows) // limit for i in range(limit)])
-    images, labels = decode(rows, name, size, channels, skip_bad, progress)
-    return ImageSet(images, labels, rows.classes, name, split)
+    return rows
 
 
 def split_part(split: str) -> tuple[str, slice]:
@@ -380,12 +371,12 @@ def _holds_labels(column: str, feature: Any) -> bool:
     return isinstance(feature, ClassLabel) or (column in ("label", "labels") and integers)
 
 
-def _folders(name: str) -> list[Path]:
+def _folders(name: str) -> tuple[Path, ...]:
     """Possible local folders of a data set, in the order of the search."""
     hub_name = HUB_NAMES.get(name, name)
     root = os.environ.get(DATA_DIR_VARIABLE)
     parts = dict.fromkeys([name, _last_part(hub_name), hub_name]) if root else {}
-    return list(
+    return tuple(
         dict.fromkeys([*(Path(str(root), part) for part in parts), Path(name).expanduser()])
     )
 

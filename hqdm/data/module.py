@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from hqdm.data.batches import BatchDataModule, ShuffledBatches
-from hqdm.data.images import ImageSet, canonical_name, load_images
+from hqdm.data.images import canonical_name, load_images
+from hqdm.data.sets import ImageSet
 from hqdm.utils.checks import whole
 from hqdm.utils.errors import HQDMError, check_names
 from hqdm.utils.memory import to_device

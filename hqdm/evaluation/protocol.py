@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hqdm.data.images import ImageSet, load_images
+from hqdm.data.images import load_images
+from hqdm.data.sets import ImageSet
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.generation.sampling import Samples, sample_images
 from hqdm.metrics.cache import reference_features

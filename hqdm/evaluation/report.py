@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hqdm.data.images import ImageSet, canonical_name
+from hqdm.data.images import canonical_name
+from hqdm.data.sets import ImageSet
 from hqdm.diffusion.denoiser import Denoiser
 from hqdm.evaluation.ablation import quantum_effect
 from hqdm.evaluation.protocol import RealImages, Scorer, ScoringProtocol, limit_text, size_warnings

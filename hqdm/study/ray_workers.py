@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from hqdm.data.sets import keep_images
 from hqdm.storage.claims import LOCK_FILE
 from hqdm.study.cells import Cell, Store
 from hqdm.study.work import Fit, complete
@@ -102,6 +103,7 @@ def _ray() -> Any:
 def _complete(cell: Cell, store: Store, fit: Fit, plugins: Sequence[str]) -> str | None:
     """Complete a cell on a machine of the cluster; a user error is returned as its message."""
     torch.set_num_threads(1)  # a cell has one processor
+    keep_images()
     for plugin in plugins:
         load_plugin(plugin)
     alive = {node["NodeManagerHostname"] for node in _ray().nodes() if node["Alive"]}

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from hqdm.data.sets import keep_images
 from hqdm.study.cells import Cell, Store
 from hqdm.study.work import Fit, Stepped, complete
 from hqdm.utils.errors import HQDMError
@@ -122,6 +123,7 @@ def _start(
     _reports = reports
     reports.cancel_join_thread()  # unread steps do not keep the process
     torch.set_num_threads(threads)
+    keep_images()
     for plugin in plugins:
         load_plugin(plugin)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -6,8 +6,10 @@ import threading
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+import torch
 from studies import plan_of
 
+from hqdm.data import sets
 from hqdm.study import workers
 from hqdm.study.workers import InThisProcess, processes
 from hqdm.utils.errors import HQDMError, Interrupted
@@ -52,6 +54,15 @@ def test_a_process_ends_itself_with_its_parent(monkeypatch, tmp_path, cell, clos
     with pytest.raises(Interrupted):
         workers._complete(cell, plan_of(tmp_path).store, None)
     assert left == [0] * closed
+
+
+def test_a_process_keeps_the_images_of_its_cells(monkeypatch):
+    monkeypatch.setattr(sets, "_kept", None)
+    monkeypatch.setattr(workers, "_reports", None)
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(None)  # ends the thread that waits for the end of the parent
+    workers._start(theirs, multiprocessing.Queue(), torch.get_num_threads(), ())
+    assert isinstance(sets._kept, sets.KeptImages)
 
 
 def test_a_killed_process_is_one_line(tmp_path, cell):

@@ -24,7 +24,7 @@ from hqdm.utils.tables import Sheet, counted, show
 
 if TYPE_CHECKING:
     from hqdm.carleman.magnus import Backend
-    from hqdm.data.images import ImageSet
+    from hqdm.data.sets import ImageSet
     from hqdm.diffusion.denoiser import Denoiser
     from hqdm.surrogate.fit import CarlemanFit
     from hqdm.surrogate.learned import ClassFits

@@ -88,6 +88,7 @@ def run_study(study: "Study", out: Path, n_processes: int, ray: str | None) -> N
         HQDMError: If a model cannot be trained; nothing runs if its configuration is wrong.
         Interrupted: If a signal stopped it.
     """
+    from hqdm.data.sets import images_kept
     from hqdm.storage.claims import hold
     from hqdm.study.cells import Store
     from hqdm.study.chains import plan
@@ -97,19 +98,20 @@ def run_study(study: "Study", out: Path, n_processes: int, ray: str | None) -> N
     from hqdm.utils.progress import progress_bar
 
     store = Store(out.absolute())
-    planned = plan(study, store, resolve, partial(check, study=study))
-    with hold(out), progress_bar() as progress:
-        if ray is not None:
-            with ray_cluster(ray, store, train, loaded_plugins()) as machines:
-                Engine(planned, machines, progress).run()
-        elif n_processes == 1:
-            here = InThisProcess(store, train)
-            engine = Engine(planned, here, progress)
-            here.stepped = engine.steps.step
-            engine.run()
-        else:
-            with processes(n_processes, store, train, loaded_plugins()) as workers:
-                Engine(planned, workers, progress).run()
+    with images_kept():
+        planned = plan(study, store, resolve, partial(check, study=study))
+        with hold(out), progress_bar() as progress:
+            if ray is not None:
+                with ray_cluster(ray, store, train, loaded_plugins()) as machines:
+                    Engine(planned, machines, progress).run()
+            elif n_processes == 1:
+                here = InThisProcess(store, train)
+                engine = Engine(planned, here, progress)
+                here.stepped = engine.steps.step
+                engine.run()
+            else:
+                with processes(n_processes, store, train, loaded_plugins()) as workers:
+                    Engine(planned, workers, progress).run()
     print(f"completed {out}: `hqdm study report` compares its models")
 
 

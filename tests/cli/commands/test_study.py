@@ -10,6 +10,7 @@ import yaml
 from marks import slow, thinned
 
 from hqdm.cli.commands import study
+from hqdm.data import images
 from hqdm.study.cells import Store
 from hqdm.study.chains import plan
 from hqdm.utils.errors import Interrupted
@@ -70,7 +71,12 @@ def test_a_study_that_was_stopped_has_the_same_report(hqdm, written, tmp_path, m
     """Stopped within the first and the third training; no step is taken twice."""
     file = written()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+    decoded, decode = [], images.decode
+    monkeypatch.setattr(
+        images, "decode", lambda rows, *args: (decoded.append(len(rows)), decode(rows, *args))[1]
+    )
     assert hqdm("study", "run", file, "--out", whole).code == 0
+    assert decoded == [48, 16, 360], "training, validation and test images, each of them once"
     trained, seen = stop_at(monkeypatch, 1, 10)
     for _ in range(2):
         outcome = hqdm("study", "run", file, "--out", parts)
