@@ -98,7 +98,7 @@ def test_a_study_that_was_stopped_has_the_same_report(hqdm, written, tmp_path, m
     assert len(trained) == 6
 
 
-OTHERS = ("digits_places", "mnist_models", "cifar10", "few_images")
+OTHERS = ("digits_places", "digits_options", "mnist_models", "cifar10", "few_images")
 
 
 @pytest.mark.parametrize("name", ["states_2q", *map(slow, OTHERS)])
