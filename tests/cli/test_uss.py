@@ -26,6 +26,7 @@ from hqdm.utils.seeds import ImageNoise
 
 AMPLITUDE = sorted((Path(__file__).parents[2] / "configs" / "amplitude").glob("uss*.yaml"))
 USS = {
+    "uss_cifar10": (3_990, 1.9e-3),
     "uss_digits": (1_008, 1.72e-3),
     "uss_digits_guided": (987, 7.21e-3),
     "uss_fashion": (1_980, 2.12e-3),
