@@ -142,9 +142,9 @@ def compare_states():
     ]
     _, weights = sample(EMBEDDED)
     basis = torch.eye(8, dtype=torch.float64)[:, :3].expand(2, -1, -1)
+    entries = plans[1].entries(plans[1].phases.of_weights(basis, weights)).detach()
     results = []
     for ready in plans:
-        entries = ready.entries.inverse(ready.phases.of_weights(basis, weights)).detach()
         run = ready.run(entries, basis.new_empty(2, 0, 3), basis)
         out = run.forward()
         results.append((out, *run.backward(out.sin())))

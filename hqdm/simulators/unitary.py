@@ -117,13 +117,13 @@ class UnitarySimulator:
     def rows(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary parts of the measured rows, `(n_circuits, 2**n_wires, n_rows)`."""
         ready = plan(circuit, inputs.dtype, inverse=True)
-        entries = ready.entries.inverse(ready.phases.of_weights(inputs, weights))
+        gates = ready.phases.of_weights(inputs, weights)
         basis = torch.eye(2**circuit.n_wires, dtype=inputs.dtype)[
             :, measured_rows(circuit, inputs.device)
         ]
         basis = basis.expand(len(inputs), -1, -1)
         phases = basis.new_empty(len(inputs), 0, basis.shape[2])
-        columns = ready.evolve(entries, phases, basis).unflatten(1, (-1, 2))
+        columns = ready.evaluate(gates, phases, basis).unflatten(1, (-1, 2))
         return columns[:, :, 0], -columns[:, :, 1]
 
     def rows_in_torch(

@@ -16,6 +16,7 @@ convolution with 2 c_out channels, squares, and sums of squares over patches.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -185,10 +186,9 @@ class QuantumConv2d(TanhLayer):
         norm = norm + (norm == 0)
         bias = UNIT * FILLING * filling.sum(1)
         amplitudes = F.conv2d(numbers, kernels, bias, self.stride, dilation=self.dilation)
-        real, imag = amplitudes.chunk(2, dim=1)
-        # Divided by, since the derivative of 1 / norm overflows.
         highest = norm / 2 ** (self.circuit.n_wires - 1)
-        return ((real.square() + imag.square()) / highest).clamp(max=1)
+        outputs: Tensor = _Shares.apply(amplitudes, highest)
+        return outputs
 
     def _sums(self, x: Tensor) -> Tensor:
         """Sums over patches of one channel."""
@@ -217,6 +217,49 @@ class QuantumConv2d(TanhLayer):
             f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
             f"{self.circuit.n_wires} qubits, {self.circuit.weights_shape[0]} layers"
         )
+
+
+class _Shares(torch.autograd.Function):
+    """The outputs min(1, |a|^2 / h) of complex amplitudes a.
+
+    Autograd would run twice as many operations on arrays of this size, which take longer than
+    the convolution.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(amplitudes: Tensor, highest: Tensor) -> Tensor:
+        """The outputs.
+
+        Args:
+            amplitudes: Real, then imaginary parts, `(B, 2 C, H, W)`.
+            highest: The numbers h, `(B, 1, H, W)`.
+        """
+        real, imag = amplitudes.square().chunk(2, dim=1)
+        return ((real + imag) / highest).clamp(max=1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep what the derivatives need."""
+        ctx.save_for_backward(*inputs, output)
+        ctx.save_for_forward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """The derivatives, 2 a / h and -|a|^2 / h^2 where the output is less than 1."""
+        amplitudes, highest, output = ctx.saved_tensors
+        # Divided by h once: 1 / h^2 overflows.
+        scaled = (grad / highest).masked_fill(output == 1, 0)
+        parts = amplitudes.unflatten(1, (2, -1)) * (2 * scaled).unsqueeze(1)
+        return parts.flatten(1, 2), -(scaled * output).sum(1, keepdim=True)
+
+    @staticmethod
+    def jvp(ctx: Any, d_amplitudes: Tensor, d_highest: Tensor) -> Tensor:
+        """The change of the outputs."""
+        amplitudes, highest, output = ctx.saved_tensors
+        real, imag = (2 * amplitudes * d_amplitudes).chunk(2, dim=1)
+        return ((real + imag - output * d_highest) / highest).masked_fill(output == 1, 0)
 
 
 def _log2(number: int) -> int:

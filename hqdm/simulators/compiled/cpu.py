@@ -59,11 +59,14 @@ class KernelPlan:
         lowered: The circuit.
         dtype: Real dtype of inputs and weights.
         device: Device of inputs and weights.
+        inverse: Run the conjugate transposes of the matrices, in the order of `lower`.
     """
 
-    def __init__(self, lowered: Lowered, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, lowered: Lowered, dtype: torch.dtype, device: torch.device, inverse: bool = False
+    ) -> None:
         self.lowered = lowered
-        self.entries = Entries(lowered.factors, dtype.to_complex(), device)
+        self.entries = Entries(lowered.factors, dtype.to_complex(), device, inverse)
         self.phases = lowered.program.phases.to(device, dtype)
         gates = lowered.program.input_gates
         self.input_gates = torch.tensor(gates, dtype=torch.long, device=device)
@@ -141,8 +144,8 @@ class _Evaluation:
 
 @cached
 def plan(circuit: Circuit, dtype: torch.dtype, inverse: bool = False) -> KernelPlan:
-    """The plan of a circuit; see `lower`."""
-    return KernelPlan(lower(circuit, inverse), dtype, torch.device("cpu"))
+    """The plan of a circuit, or of its inverse; see `lower`."""
+    return KernelPlan(lower(circuit, inverse), dtype, torch.device("cpu"), inverse)
 
 
 class _KernelRun:

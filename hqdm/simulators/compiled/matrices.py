@@ -97,11 +97,17 @@ class Entries:
         factors: `Lowered.factors`.
         dtype: Complex dtype of the matrices.
         device: Device of the constants.
+        inverse: Take the conjugate transposes of the matrices.
     """
 
     def __init__(
-        self, factors: list[list[Factor]], dtype: torch.dtype, device: torch.device
+        self,
+        factors: list[list[Factor]],
+        dtype: torch.dtype,
+        device: torch.device,
+        inverse: bool = False,
     ) -> None:
+        self.inverse = inverse
         by_size = groupby(factors, lambda row: len(row[0].matrices[0]))
         self.groups = [InstructionMatrices(list(rows), dtype, device) for _, rows in by_size]
         self.none = torch.empty(0, dtype=dtype, device=device)
@@ -109,10 +115,6 @@ class Entries:
     def __call__(self, phases: Tensor) -> Tensor:
         """The entries `(n_circuits, n_entries)` for the phases `(n_circuits, n_gates)`."""
         return self._joined([group(phases) for group in self.groups], phases)
-
-    def inverse(self, phases: Tensor) -> Tensor:
-        """The entries of the conjugate transposes, `(n_circuits, n_entries)`."""
-        return self._joined([group(phases).mH for group in self.groups], phases)
 
     def forward(self, phases: Tensor) -> tuple[Tensor, ...]:
         """The entries, and what `backward` needs further."""
@@ -126,7 +128,8 @@ class Entries:
         shapes = [group.shape[1:] for group in self.groups]
         parts = grad.split([math.prod(shape) for shape in shapes], 1)
         for group, shape, part, partial in zip(self.groups, shapes, parts, further, strict=True):
-            total += group.gradient(part.reshape(-1, *shape), phases, partial)
+            matrices = part.reshape(-1, *shape)
+            total += group.gradient(matrices.mH if self.inverse else matrices, phases, partial)
         return total
 
     def reference(self, phases: Tensor) -> Tensor:
@@ -134,7 +137,7 @@ class Entries:
         return self._joined([group.reference(phases) for group in self.groups], phases)
 
     def _joined(self, matrices: list[Tensor], phases: Tensor) -> Tensor:
-        flat = [matrix.flatten(1) for matrix in matrices]
+        flat = [(matrix.mH if self.inverse else matrix).flatten(1) for matrix in matrices]
         if len(flat) == 1:
             return flat[0]
         return torch.cat([self.none.expand(len(phases), 0), *flat], 1)

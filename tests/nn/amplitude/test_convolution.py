@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import forward_ad
 
-from hqdm.nn.amplitude.convolution import QuantumConv2d
+from hqdm.nn.amplitude.convolution import QuantumConv2d, _Shares
 from hqdm.nn.parts import classical_parameters, count, quantum_layers, quantum_modules
 from hqdm.simulators.unitary import UnitarySimulator
 from hqdm.utils.errors import HQDMError
@@ -173,6 +173,38 @@ def test_second_and_forward_derivatives():
     expected = sum((g * t).sum() for g, t in zip(backward, tangents, strict=True))
     for forward in (by_dual_numbers, torch.func.jvp(outputs, point, tangents)[1]):
         torch.testing.assert_close((forward * grad).sum(), expected, rtol=1e-10, atol=0)
+
+
+def test_shares_are_those_of_automatic_differentiation():
+    """Also where an output is more than 1, and by second, forward and vectorised derivatives."""
+
+    def plain(amplitudes, highest):
+        real, imag = amplitudes.chunk(2, dim=1)
+        return ((real.square() + imag.square()) / highest).clamp(max=1)
+
+    draws = torch.Generator().manual_seed(0)
+    amplitudes = torch.randn(2, 6, 2, 2, generator=draws, dtype=torch.float64)
+    highest = torch.rand(2, 1, 2, 2, generator=draws, dtype=torch.float64) * 4 + 0.5
+    tensors = amplitudes.requires_grad_(), highest.requires_grad_()
+    outputs, expected = _Shares.apply(*tensors), plain(*tensors)
+    clamped = int((expected == 1).sum())
+    assert 0 < clamped < expected.numel()
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=0)
+    grad = torch.randn(outputs.shape, generator=draws, dtype=torch.float64)
+    both = (torch.autograd.grad(y, tensors, grad) for y in (outputs, expected))
+    torch.testing.assert_close(*both, rtol=1e-14, atol=1e-14)
+    assert torch.autograd.gradgradcheck(_Shares.apply, tensors)
+    point = tuple(tensor.detach() for tensor in tensors)
+    changes = torch.ones_like(point[0]), torch.ones_like(point[1])
+    tangents = (torch.func.jvp(f, point, changes)[1] for f in (_Shares.apply, plain))
+    torch.testing.assert_close(*tangents, rtol=1e-13, atol=1e-13)
+    stacked = tuple(torch.stack([tensor, 2 * tensor]) for tensor in point)
+    ours, theirs = (
+        torch.func.grad(lambda a, h, f=f: f(a, h).sum()) for f in (_Shares.apply, plain)
+    )
+    found = torch.func.vmap(ours)(*stacked)
+    each = [theirs(a, h) for a, h in zip(*stacked, strict=True)]
+    torch.testing.assert_close(found, torch.stack(each), rtol=1e-13, atol=1e-13)
 
 
 def test_rows_of_other_devices(monkeypatch):

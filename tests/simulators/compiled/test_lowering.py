@@ -22,9 +22,9 @@ def unitary_of(circuit, weights, inverse=False):
     """The unitary that the instructions of a circuit of weights make, one after the other."""
     lowered = lower(circuit, inverse)
     tables: Tables = lowered.tables
-    entries = Entries(lowered.factors, torch.complex128, torch.device("cpu"))
+    entries = Entries(lowered.factors, torch.complex128, torch.device("cpu"), inverse)
     phases = lowered.program.phases.of_weights(weights.new_zeros(1, 1, circuit.n_inputs), weights)
-    numbers = (entries.inverse(phases) if inverse else entries(phases))[0].numpy()
+    numbers = entries(phases)[0].resolve_conj().numpy()
     unitary = np.eye(2**circuit.n_wires, dtype=complex)
     for size, per_sample, place, _, start, count, high, low in tables.code:
         assert not per_sample
