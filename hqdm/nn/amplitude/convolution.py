@@ -16,6 +16,7 @@ convolution with 2 c_out channels, squares, and sums of squares over patches.
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -192,10 +193,12 @@ class QuantumConv2d(TanhLayer):
 
     def _sums(self, x: Tensor) -> Tensor:
         """Sums over patches of one channel."""
-        if self.dilation == (1, 1):  # a third of the time
-            return F.avg_pool2d(x, self.kernel_size, self.stride, divisor_override=1)
-        box = x.new_ones(1, 1, *self.kernel_size)
-        return F.conv2d(x, box, stride=self.stride, dilation=self.dilation)
+        # Along one axis after the other, in half the time of a pooling.
+        for axis, size, distance in zip((2, 3), self.kernel_size, self.dilation, strict=True):
+            n = x.shape[axis] - distance * (size - 1)
+            x = reduce(torch.add, (x.narrow(axis, i * distance, n) for i in range(size)))
+        down, right = self.stride
+        return x[:, :, ::down, ::right]
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the outputs for inputs of a shape."""
