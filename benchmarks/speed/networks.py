@@ -70,7 +70,7 @@ class Neighbour(nn.Module):
     @classmethod
     def from_config(cls, config: Any) -> "Neighbour":
         """Part of the interface; benchmarks build the networks directly."""
-        raise NotImplementedError
+        raise NotImplementedError("benchmarks build the networks directly")
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The output `(B, 1, size, size)`; diffusers has it in the field `sample`."""
